@@ -1,0 +1,199 @@
+"""Score distillation as one equation with four coefficients.
+
+    grad = w(t) * (a_pos eps_pos + a_neg eps_neg + a_null eps_null + a_noise eps) + Perp-Neg
+
+``eps_pos``, ``eps_neg`` and ``eps_null`` are the network's noise predictions for the positive, the negative and the
+empty prompt at the same ``x_t``; ``eps`` is the noise that was added. SDS (Poole et al. 2022) and classifier score
+distillation (Yu et al. 2023, arXiv 2310.19415) are rows of coefficients; a branch whose coefficient is zero is never
+evaluated, and all branches of a step go through the network in one call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..diffusion.model import DiffusionModel
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Weights of the three predictions and of the added noise."""
+
+    positive: float
+    negative: float
+    null: float
+    noise: float
+
+
+def csd_coefficients(positive_weight: float = 1.0, negative_weight: float = 0.0) -> Coefficients:
+    """Classifier score with a negative classifier: ``w1 (eps_pos - eps_null) - w2 (eps_neg - eps_null)``.
+
+    The three prediction weights sum to zero: there is no generative prior in this gradient.
+    """
+    return Coefficients(positive_weight, -negative_weight, negative_weight - positive_weight, 0.0)
+
+
+def sds_coefficients(guidance_scale: float = 7.5, negative_prompt: bool = True) -> Coefficients:
+    """SDS with classifier-free guidance ``eps_n + s (eps_pos - eps_n)``, minus the noise.
+
+    ``eps_n`` is the negative prompt's prediction, or the empty prompt's when ``negative_prompt`` is False.
+    """
+    rest = 1.0 - guidance_scale
+    if negative_prompt:
+        return Coefficients(guidance_scale, rest, 0.0, -1.0)
+    return Coefficients(guidance_scale, 0.0, rest, -1.0)
+
+
+@dataclass(frozen=True)
+class PromptEmbeddings:
+    """Text embeddings of one batch of views, each ``[B, L, D]``.
+
+    Attributes:
+        perp_negative: ``[B, K, L, D]`` view prompts to stay away from (Perp-Neg), or None.
+        perp_weights: ``[B, K]``, zero or negative.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    null: Tensor
+    perp_negative: Tensor | None = None
+    perp_weights: Tensor | None = None
+
+
+@dataclass
+class ScoreGradient:
+    """Gradient at the latents, ``[B, C, h, w]``, and what is worth logging about it."""
+
+    grad: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def weight(weighting: str, alpha_bar: Tensor) -> Tensor:
+    """``w(t)`` from alpha-bar: ``uniform`` 1, ``sds`` 1 - alpha-bar, ``fantasia3d`` sqrt(alpha-bar) (1 - alpha-bar)."""
+    if weighting == "uniform":
+        return torch.ones_like(alpha_bar)
+    if weighting == "sds":
+        return 1 - alpha_bar
+    if weighting == "fantasia3d":
+        return alpha_bar.sqrt() * (1 - alpha_bar)
+    raise ValueError(f"unknown weighting {weighting!r}")
+
+
+def draw_timesteps(batch: int, t_min: float, t_max: float, total: int, generator: torch.Generator) -> Tensor:
+    """``[batch]`` integer steps, uniform on [int(total t_min), int(total t_max)], both ends included."""
+    low = min(max(int(total * t_min), 0), total - 1)
+    high = min(max(int(total * t_max), low), total - 1)
+    return torch.randint(low, high + 1, (batch,), generator=generator)
+
+
+def perpendicular_component(a: Tensor, b: Tensor) -> Tensor:
+    """Part of ``a`` that is orthogonal to ``b``, item by item over all but the first dimension."""
+    dims = tuple(range(1, a.ndim))
+    dot = (a * b).sum(dims, keepdim=True)
+    return a - b * dot / (b * b).sum(dims, keepdim=True).clamp_min(1e-6)
+
+
+def score_gradient(
+    model: DiffusionModel,
+    latents: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    prompts: PromptEmbeddings,
+    coefficients: Coefficients,
+    *,
+    weighting: str = "uniform",
+    perp_neg: float = 0.0,
+    grad_clip: float | None = None,
+    grad_normalize: bool = False,
+) -> ScoreGradient:
+    """Evaluate the distillation gradient at ``latents``; no gradient flows through the network.
+
+    Args:
+        latents: ``[B, C, h, w]``.
+        t: ``[B]`` integer steps.
+        noise: ``[B, C, h, w]`` standard normal; forms ``x_t`` and enters with ``coefficients.noise``.
+        perp_neg: scale of the Perp-Neg term (Armandpour et al. 2023), 0 is off.
+        grad_clip: element-wise bound on the weighted gradient, applied before the normalization.
+        grad_normalize: divide by the L2 norm over the whole batch.
+    """
+    with torch.no_grad():
+        noisy = model.add_noise(latents, noise, t)
+        eps, perp = _predict_branches(model, noisy, t, prompts, coefficients, perp_neg != 0.0)
+        direction = coefficients.noise * noise
+        for name, value in eps.items():
+            direction = direction + getattr(coefficients, name) * value
+        if perp is not None:
+            direction = direction + perp_neg * _perp_neg_term(eps, perp, prompts.perp_weights)
+        alpha_bar = model.alpha_sigma(t)[0] ** 2
+        grad = torch.nan_to_num(weight(weighting, alpha_bar) * direction)
+        metrics = _metrics(eps, noise, t, model.num_train_timesteps, grad)
+        if grad_clip is not None:
+            grad = grad.clamp(-grad_clip, grad_clip)
+        if grad_normalize:
+            grad = grad / (grad.norm() + 1e-8)
+    return ScoreGradient(grad, metrics)
+
+
+def _predict_branches(
+    model: DiffusionModel,
+    noisy: Tensor,
+    t: Tensor,
+    prompts: PromptEmbeddings,
+    coefficients: Coefficients,
+    with_perp: bool,
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Noise predictions by branch name, and those of the Perp-Neg views ``[B, K, C, h, w]``, from one network call."""
+    with_perp = with_perp and prompts.perp_negative is not None
+    names = [n for n in ("positive", "negative", "null") if getattr(coefficients, n) != 0.0]
+    if with_perp:  # its reference directions
+        names = [n for n in ("positive", "negative", "null") if n in names or n != "negative"]
+    embeddings = [getattr(prompts, n) for n in names]
+    inputs, steps = [noisy] * len(names), [t] * len(names)
+    if with_perp:
+        views = prompts.perp_negative.shape[1]
+        # Item-major on both sides: view k of item b must see item b's own x_t and t.
+        embeddings.append(prompts.perp_negative.flatten(0, 1))
+        inputs.append(noisy.repeat_interleave(views, dim=0))
+        steps.append(t.repeat_interleave(views, dim=0))
+    if not names:
+        return {}, None
+    prediction = model.predict_noise(torch.cat(inputs), torch.cat(steps), torch.cat(embeddings))
+    batch = len(noisy)
+    eps = {name: prediction[i * batch : (i + 1) * batch] for i, name in enumerate(names)}
+    if not with_perp:
+        return eps, None
+    return eps, prediction[len(names) * batch :].view(batch, views, *noisy.shape[1:])
+
+
+def _perp_neg_term(eps: dict[str, Tensor], perp: Tensor, weights: Tensor) -> Tensor:
+    """``sum_k w_k perp(eps_k - eps_null, eps_pos - eps_null)``."""
+    toward = eps["positive"] - eps["null"]
+    term = torch.zeros_like(toward)
+    for k in range(perp.shape[1]):
+        away = perpendicular_component(perp[:, k] - eps["null"], toward)
+        term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
+    return term
+
+
+def _metrics(eps: dict[str, Tensor], noise: Tensor, t: Tensor, total: int, grad: Tensor) -> dict[str, float]:
+    """Mean step, norms per item of the gradient and of the two parts of the score that the paper compares."""
+
+    def norm(x: Tensor) -> float:
+        return float(x.flatten(1).norm(dim=1).mean())
+
+    metrics = {"t": float(t.float().mean()) / total, "grad_norm": norm(grad)}
+    if "positive" in eps:
+        metrics["generative_norm"] = norm(eps["positive"] - noise)
+        reference = eps.get("null", eps.get("negative"))
+        if reference is not None:
+            metrics["classifier_norm"] = norm(eps["positive"] - reference)
+    return metrics
+
+
+def distillation_loss(latents: Tensor, grad: Tensor) -> Tensor:
+    """Scalar whose gradient at ``latents`` is ``grad / B``: ``0.5 |x - stopgrad(x - grad)|^2 / B``."""
+    target = (latents - grad).detach()
+    return 0.5 * (latents - target).square().sum() / len(latents)

@@ -1,0 +1,1 @@
+"""One file for each job a user can start, readable from top to bottom as the method itself."""
