@@ -105,10 +105,14 @@ def _load_components(name: str, folder: Path, index: dict, device: torch.device)
     if "vae" in index:
         vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **options)
     encoder_class = T5EncoderModel if index["text_encoder"][1] == "T5EncoderModel" else CLIPTextModel
-    text_encoder = encoder_class.from_pretrained(folder / "text_encoder", dtype=unet_dtype, **options)
+
+    def load_text_encoder() -> torch.nn.Module:
+        encoder = encoder_class.from_pretrained(folder / "text_encoder", dtype=unet_dtype, **options)
+        return encoder.requires_grad_(False).eval().to(device)
+
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    for network in (unet, vae, text_encoder):
+    for network in (unet, vae):
         if network is not None:
             network.requires_grad_(False).eval().to(device)
     if device.type == "cuda":
@@ -118,10 +122,11 @@ def _load_components(name: str, folder: Path, index: dict, device: torch.device)
         name=name,
         vae=vae,
         unet=unet,
-        text_encoder=text_encoder,
+        text_encoder=load_text_encoder(),
         tokenizer=tokenizer,
         alphas_cumprod=scheduler.alphas_cumprod.float(),
         prediction_type=scheduler.config.prediction_type,
         native_size=int(unet.config.sample_size) * factor,
         device=device,
+        load_text_encoder=load_text_encoder,
     )

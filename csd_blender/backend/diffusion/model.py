@@ -6,7 +6,7 @@ same code. Nothing here needs a gradient of the network; the VAE encoder does pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,8 @@ class DiffusionModel:
     Attributes:
         vae: ``AutoencoderKL``, or None for a model that works on pixels in [-1, 1].
         unet: ``UNet2DConditionModel``.
-        text_encoder, tokenizer: released by :meth:`free_text_encoder` once the prompts are encoded.
+        text_encoder: released by :meth:`free_text_encoder` once the prompts are encoded; ``load_text_encoder``
+            brings it back for the next job.
         alphas_cumprod: float32 ``[T]``, the products written as alpha-bar in DDPM (Ho et al. 2020).
         prediction_type: ``"epsilon"`` or ``"v_prediction"`` (Salimans and Ho 2022).
         native_size: side of the square pictures the model was trained on, in pixels.
@@ -37,6 +38,7 @@ class DiffusionModel:
     prediction_type: str
     native_size: int
     device: torch.device
+    load_text_encoder: Callable[[], torch.nn.Module] | None = None
     vae_slicing: bool = False
     _embeddings: dict[str, Tensor] = field(default_factory=dict)
 
@@ -69,7 +71,7 @@ class DiffusionModel:
         missing = [p for p in dict.fromkeys(prompts) if p not in self._embeddings]
         if missing:
             if self.text_encoder is None:
-                raise RuntimeError("the text encoder was freed before all prompts were encoded")
+                self.text_encoder = self.load_text_encoder()
             tokens = self.tokenizer(
                 missing,
                 padding="max_length",

@@ -1,0 +1,167 @@
+"""The command line: the same jobs as in Blender, for a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..job.errors import JobError
+from ..job.folder import JobFolder
+from ..job.presets import QUALITIES, texture_job
+
+EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 1, 2, 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the process's exit status. Failures print one sentence, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        return arguments.run(arguments)
+    except JobError as error:
+        print(f"Error: {error.text} {error.fix}".strip(), file=sys.stderr)
+        if error.detail:
+            print(f"  ({error.detail})", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return EXIT_CANCELLED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="csd", description="Classifier score distillation textures for meshes.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="be the process behind Blender: JSON lines on stdin and stdout")
+    serve.set_defaults(run=_serve)
+
+    texture = commands.add_parser("texture", help="texture a mesh file from a prompt")
+    texture.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
+    texture.add_argument("--prompt", help="what the surface should look like")
+    texture.add_argument("--negative", metavar="PROMPT", help="what it should not look like")
+    texture.add_argument("--method", choices=("csd", "sds"), default="csd")
+    texture.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
+    texture.add_argument("--quality", choices=QUALITIES, default="normal")
+    texture.add_argument("--steps", type=int, help="optimization steps; overrides the quality preset")
+    texture.add_argument("--views", type=int, help="views in each step")
+    texture.add_argument("--resolution", type=int, default=1024, help="side of the texture in pixels, up to 4096")
+    texture.add_argument("--seed", type=int, default=0)
+    texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
+    texture.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
+    texture.add_argument("--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)")
+    texture.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="further fields of the job")
+    texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
+    texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
+    texture.set_defaults(run=_texture)
+
+    doctor = commands.add_parser("doctor", help="check the installation")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+
+    models = commands.add_parser("models", help="list the diffusion models this version knows")
+    models.set_defaults(run=_models)
+
+    bench = commands.add_parser("bench", help="measure speed, memory and quality on this machine")
+    bench.add_argument("--quality", nargs="?", const="texture", choices=("texture",), help="the table of judged textures")
+    bench.add_argument("--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table")
+    bench.add_argument("--meshes", type=int, help="only the first N meshes of the quality table")
+    bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
+    bench.add_argument("--large", action="store_true", help="also time a random-weight network of SD-1.5 size")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from .worker import serve
+
+    return serve()
+
+
+def _texture(arguments: argparse.Namespace) -> int:
+    from .console import run_on_console
+
+    if arguments.resume is not None:
+        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+    missing = [
+        name
+        for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
+        if not value
+    ]
+    if missing:
+        print(f"Error: csd texture needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
+        return EXIT_USAGE
+    job = texture_job(arguments.prompt, arguments.quality, arguments.model, **_overrides(arguments))
+    from .geometry.mesh_io import load_mesh, save_npz
+
+    mesh = load_mesh(arguments.mesh)
+    job = replace(job, part_names=tuple(mesh.part_names)) if hasattr(job, "part_names") else job
+    folder = JobFolder.create(arguments.out, job)
+    save_npz(folder.mesh_path, mesh)
+    return run_on_console(folder, resume=False)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict:
+    chosen = {
+        "negative_prompt": arguments.negative,
+        "method": arguments.method,
+        "steps": arguments.steps,
+        "views": arguments.views,
+        "texture_size": arguments.resolution,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "uv": arguments.uv,
+        "rasterizer": arguments.rasterizer,
+        "allow_noncommercial": arguments.allow_noncommercial,
+    }
+    return {key: value for key, value in chosen.items() if value is not None} | dict(arguments.settings)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import examine, report
+
+    checks = examine()
+    print(json.dumps([vars(c) for c in checks], indent=1) if arguments.json else report(checks))
+    return 0 if all(c.ok for c in checks) else EXIT_FAILED
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from ..job.models import CATALOGUE
+    from .diffusion.loading import find_model
+
+    for entry in CATALOGUE:
+        try:
+            find_model(entry.id)
+            state = "ready"
+        except JobError:
+            state = "not on this computer"
+        size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
+        print(f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    if arguments.quality:
+        from .bench_quality import run_texture_table
+
+        return run_texture_table(arguments.out, arguments.method or ["csd", "sds"], arguments.meshes)
+    from .bench import run_bench
+
+    return run_bench(large=arguments.large)
+
+
+def interrupt_once(callback) -> None:
+    """First Ctrl+C calls ``callback``, the second one ends the process."""
+
+    def handler(signum, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        callback()
+
+    signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,47 @@
+"""A job on a terminal: a progress bar, warnings as sentences, Ctrl+C keeps the best so far."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+from ..job.folder import JobFolder
+from .cli import EXIT_CANCELLED, EXIT_FAILED, interrupt_once
+from .jobs import ModelCache, run_job
+from .reporting import Reporter
+
+
+def run_on_console(folder: JobFolder, resume: bool) -> int:
+    """Run the job in ``folder`` and return the exit status."""
+    logging.basicConfig(filename=folder.path / "backend.log", level=logging.INFO)
+    stop: list[str] = []
+    bar = tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
+
+    def emit(kind: str, body: dict) -> None:
+        if kind == "stage":
+            bar.set_description(body["label"])
+        elif kind == "progress":
+            bar.total = body["total"]
+            bar.n = body["step"]
+            bar.refresh()
+        elif kind == "warning":
+            bar.write(f"Note: {body['text']}", file=sys.stderr)
+
+    def on_interrupt() -> None:
+        bar.write("Stopping; the texture so far will be kept. Press Ctrl+C again to stop at once.", file=sys.stderr)
+        stop.append("cancel")
+
+    interrupt_once(on_interrupt)
+    reporter = Reporter(emit=emit, stop_reason=lambda: stop[0] if stop else None)
+    outcome = run_job(str(folder.path), reporter, ModelCache(), resume=resume)
+    bar.close()
+    if outcome.type == "error":
+        print(f"Error: {outcome.body['text']} {outcome.body['fix']}".strip(), file=sys.stderr)
+        if outcome.body.get("detail"):
+            print(f"  ({outcome.body['detail']})", file=sys.stderr)
+        return EXIT_FAILED
+    for name, path in outcome.body.get("files", {}).items():
+        print(f"{name:10} {folder.path / path}")
+    return 0 if outcome.type == "result" else EXIT_CANCELLED

@@ -1,0 +1,120 @@
+"""From a job folder to exactly one outcome, for the worker and the command line alike."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import traceback
+from dataclasses import dataclass, field
+
+import torch
+
+from ..job.errors import JobError
+from ..job.folder import JobFolder
+from .diffusion.loading import load_model, select_device
+from .diffusion.model import DiffusionModel
+from .reporting import Reporter, Stopped
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ModelCache:
+    """Keeps the last diffusion model in memory, so that the next job starts at once."""
+
+    key: tuple[str, str] | None = None
+    model: DiffusionModel | None = None
+
+    def get(self, name: str, wanted_device: str) -> DiffusionModel:
+        """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
+        device = select_device(wanted_device)
+        if self.key != (name, str(device)):
+            self.unload()
+            self.model = load_model(name, device)
+            self.key = (name, str(device))
+        return self.model
+
+    def unload(self) -> None:
+        """Free the model's memory, on the GPU as well."""
+        self.key = self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass
+class Outcome:
+    """A job's terminal event: ``result``, ``error`` or ``cancelled``, with the body of the message."""
+
+    type: str
+    body: dict = field(default_factory=dict)
+
+
+def warm_up() -> None:
+    """Import what the first job needs while nobody waits for it."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
+
+    from .pipelines import texture  # noqa: F401
+
+
+def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = False) -> Outcome:
+    """Run the job in the folder ``path`` to its end; never raises.
+
+    Every failure becomes an ``error`` outcome with one sentence for the artist; the traceback goes to the log.
+    """
+    try:
+        return _run(path, reporter, models, resume)
+    except JobError as error:
+        log.warning("job failed: %s", error)
+        return _error(error)
+    except Stopped as stop:
+        return _stopped(stop.reason)
+    except KeyboardInterrupt:
+        return Outcome("cancelled", {"kept": False, "files": {}})
+    except (torch.OutOfMemoryError, MemoryError):
+        models.unload()
+        return _error(JobError("oom"))
+    except OSError as error:
+        log.exception("job failed")
+        code = "no_space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
+        return _error(JobError(code, str(error)))
+    except Exception as error:
+        log.exception("job failed")
+        return _error(JobError("internal", "".join(traceback.format_exception_only(error)).strip()))
+
+
+def _run(path: str, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
+    folder = JobFolder.open(path)
+    emit = reporter.emit
+
+    def emit_and_record(kind: str, body: dict) -> None:
+        folder.append_event({"type": kind, **body})
+        emit(kind, body)
+
+    reporter.emit = emit_and_record
+    reporter.preview_interval = folder.spec.preview_interval
+    from .pipelines.texture import texture_mesh
+
+    result = texture_mesh(folder.spec, folder, reporter, models.get, resume=resume)
+    if result.cancelled:
+        return Outcome("cancelled", {"kept": True, "files": result.files})
+    return Outcome("result", {"files": result.files, "stats": result.stats})
+
+
+def _error(error: JobError) -> Outcome:
+    body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
+    return Outcome("error", body | {"detail": error.detail})
+
+
+def _stopped(reason: str) -> Outcome:
+    if reason == "cancel":
+        return Outcome("cancelled", {"kept": False, "files": {}})
+    return _error(JobError("interrupted"))
+
+
+def backend_version() -> str:
+    """The extension's version, as the manifest has it."""
+    from .. import __version__
+
+    return __version__

@@ -1,0 +1,38 @@
+"""Where the time of an optimization step goes."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class StepClock:
+    """Seconds spent in each named section, summed over all steps.
+
+    On CUDA kernels run behind the caller's back; ``synchronize`` makes the sections true at some cost, so only
+    measurements ask for it.
+    """
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    synchronize: bool = False
+
+    @contextmanager
+    def __call__(self, section: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.synchronize and torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.seconds[section] += time.perf_counter() - start
+
+    def shares(self) -> dict[str, float]:
+        """Fraction of the total per section."""
+        total = sum(self.seconds.values()) or 1.0
+        return {name: value / total for name, value in self.seconds.items()}

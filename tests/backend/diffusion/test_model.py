@@ -1,0 +1,182 @@
+"""Loading and calling models in the diffusers layout, on a tiny Stable Diffusion with random weights."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from csd_blender.backend.diffusion.loading import load_model, select_device
+from csd_blender.job.errors import JobError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A Stable Diffusion of a few thousand weights, saved as diffusers saves the real one."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny_sd")
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16, 16),
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        norm_num_groups=4,
+        scaling_factor=0.5,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=8,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=8,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+    words = {"<s>": 0, "</s>": 1, "a": 2, "red": 3, "mug": 4, "<unk>": 5}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="</s>", unk_token="<unk>", eos_token="</s>", model_max_length=8
+    )
+    vae.save_pretrained(folder / "vae")
+    unet.save_pretrained(folder / "unet")
+    text.save_pretrained(folder / "text_encoder")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(
+        folder / "scheduler"
+    )
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    return load_model(str(tiny_folder), CPU)
+
+
+def test_a_diffusers_folder_loads_with_its_own_sizes(tiny):
+    assert (tiny.native_size, tiny.latent_factor, tiny.latent_channels) == (32, 4, 4)
+    assert not any(p.requires_grad for p in [*tiny.unet.parameters(), *tiny.vae.parameters()])
+    # the betas of "scaled_linear" are squares of an even grid between their roots
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    torch.testing.assert_close(tiny.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
+
+
+def test_encoding_matches_diffusers_own_encoder(tiny):
+    images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    expected = tiny.vae.encode(images * 2 - 1).latent_dist.mode() * 0.5
+    torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-5, atol=1e-6)
+    tiny.vae_slicing = True
+    torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_encoder_passes_a_gradient_to_the_picture(tiny):
+    images = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(2))
+    probe = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(3)).double()
+    tiny.vae.double()
+
+    def value(x):
+        return (tiny.encode_images(x).double() * probe).sum()
+
+    x = images.double().requires_grad_(True)
+    value(x).backward()
+    step = 1e-3
+    with torch.no_grad():
+        numeric = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+    assert float((x.grad * direction).sum()) == pytest.approx(float(numeric), rel=5e-3)
+
+
+def test_a_velocity_prediction_becomes_the_same_noise(tiny):
+    """If the network returns the exact v of known data, the converted prediction is the exact noise."""
+    generator = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn((2, 4, 8, 8), generator=generator) for _ in range(2))
+    t = torch.tensor([100, 900])
+    alpha, sigma = tiny.alpha_sigma(t)
+    noisy = tiny.add_noise(x, noise, t)
+
+    class Exact(torch.nn.Module):
+        dtype = torch.float32
+
+        def forward(self, sample, steps, encoder_hidden_states):
+            return type("Output", (), {"sample": alpha * noise - sigma * x})
+
+    tiny.unet, tiny.prediction_type = Exact(), "v_prediction"
+    torch.testing.assert_close(tiny.predict_noise(noisy, t, torch.zeros(2, 8, 16)), noise, rtol=1e-4, atol=1e-5)
+
+
+def test_prompts_are_encoded_once_and_the_encoder_can_be_freed(tiny):
+    calls = []
+    encoder = tiny.text_encoder
+    tiny.text_encoder = lambda ids: calls.append(len(ids)) or encoder(ids)
+    first = tiny.encode_prompts(["a red mug", "a mug", "a red mug"])
+    tiny.free_text_encoder()
+    again = tiny.encode_prompts(["a mug", "a red mug"])
+    assert calls == [2]
+    assert torch.equal(first[0], again[1]) and torch.equal(first[1], again[0])
+    tiny.encode_prompts(["a new prompt"])  # loads the encoder anew
+    assert tiny.text_encoder is not None
+
+
+def test_ddim_recovers_known_data_from_an_exact_noise_predictor(tiny):
+    """For one data point x0 the exact prediction is (x_t - alpha x0) / sigma, and DDIM must end at x0."""
+    x0 = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
+
+    def exact(noisy, t, embeddings):
+        alpha, sigma = tiny.alpha_sigma(t)
+        return (noisy - alpha * x0) / sigma
+
+    tiny.predict_noise, seen = exact, []
+    tiny.decode_latents = lambda x: seen.append(x)
+    tiny.sample(["a mug"], steps=10, guidance_scale=3.0)
+    alpha, sigma = tiny.alpha_sigma(torch.tensor([0]))
+    assert (seen[0] - x0).abs().max() < 4 * float(sigma)
+
+
+@pytest.mark.parametrize("damage", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+def test_damaged_weights_give_one_sentence(tiny_folder, tmp_path, damage):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    (copy / damage).write_bytes(b"not weights")
+    with pytest.raises(JobError) as caught:
+        load_model(str(copy), CPU)
+    assert caught.value.code == "model_unreadable"
+
+
+def test_an_unknown_model_and_an_absent_device_are_named():
+    with pytest.raises(JobError) as caught:
+        load_model("no-such-model", CPU)
+    assert caught.value.code == "model_missing" and "no-such-model" in str(caught.value)
+    if not torch.cuda.is_available():
+        with pytest.raises(JobError) as caught:
+            select_device("cuda:0")
+        assert caught.value.code == "no_gpu"
