@@ -1,0 +1,99 @@
+"""Every way a job can fail, in the words an artist reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """One kind of failure.
+
+    Attributes:
+        text: what is wrong, one sentence.
+        fix: what to do, one sentence.
+        retryable: whether trying the same again can help.
+    """
+
+    text: str
+    fix: str
+    retryable: bool = False
+
+
+ERRORS = {
+    "bad_setting": ErrorCode("A setting has a value that is not allowed.", "Change it and start again."),
+    "bad_job_folder": ErrorCode("The job folder is incomplete or belongs to another job.", "Start the job anew."),
+    "bad_message": ErrorCode("The backend sent something that is no message.", "Start the job again.", True),
+    "mesh_unreadable": ErrorCode("The mesh file cannot be read.", "Export it again as .glb, .obj, .ply or .stl."),
+    "mesh_no_faces": ErrorCode("The mesh has no faces with an area.", "Select an object that has faces."),
+    "mesh_too_large": ErrorCode("The mesh has more than 500,000 triangles.", "Reduce it with a Decimate modifier."),
+    "mesh_not_finite": ErrorCode(
+        "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."
+    ),
+    "mesh_changed": ErrorCode("The object was changed while its texture was made.", "Apply the image by hand."),
+    "uv_missing": ErrorCode("The mesh has no UV map.", "Unwrap it, or let the job make a new UV map."),
+    "uv_overlap": ErrorCode(
+        "The UV map cannot carry a texture.", "Unwrap it without overlaps, or let the job make a new UV map."
+    ),
+    "unwrap_timeout": ErrorCode(
+        "Making a UV map took too long.", "Unwrap the mesh in Blender (Smart UV Project) or reduce its faces."
+    ),
+    "unwrap_failed": ErrorCode("No UV map could be made for this mesh.", "Unwrap it in Blender (Smart UV Project)."),
+    "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
+    "model_unreadable": ErrorCode(
+        "The diffusion model's files cannot be used.", "Choose a Stable Diffusion 1 or 2 folder with safetensors."
+    ),
+    "model_hash": ErrorCode("A file of the diffusion model has changed.", "Download the model again."),
+    "licence_not_accepted": ErrorCode(
+        "This part may not be used commercially.", "Allow non-commercial parts, or choose another one."
+    ),
+    "offline": ErrorCode("Blender is not allowed to go online.", "Allow online access, or choose a folder of wheels."),
+    "no_gpu": ErrorCode("The chosen device is not in this computer.", "Set the device to Automatic."),
+    "oom": ErrorCode(
+        "The device ran out of memory, even at the smallest setting.", "Close other programs, or use a smaller model."
+    ),
+    "no_space": ErrorCode("The disk is full.", "Free some space, then resume the job.", True),
+    "no_permission": ErrorCode("A file or folder cannot be written.", "Choose another folder in the preferences.", True),
+    "worker_died": ErrorCode("The backend ended unexpectedly.", "Resume the job; the log tells more.", True),
+    "worker_silent": ErrorCode("The backend no longer answers.", "Resume the job; the log tells more.", True),
+    "protocol_mismatch": ErrorCode("The backend is of another version.", "Press Set Up to update it."),
+    "backend_missing": ErrorCode("The backend is not installed yet.", "Press Set Up first."),
+    "setup_failed": ErrorCode("The backend could not be set up.", "Try again; the log tells more.", True),
+    "busy": ErrorCode("Another job is still running.", "Wait for it or cancel it.", True),
+    "cancelled": ErrorCode("The job was cancelled.", "Start it again or resume it.", True),
+    "interrupted": ErrorCode("The job was interrupted.", "Resume it.", True),
+    "diverged": ErrorCode("The texture dissolved into invalid numbers.", "Lower the learning rate."),
+    "internal": ErrorCode("Something went wrong inside the backend.", "Try again; the log tells more.", True),
+}
+
+
+class JobError(Exception):
+    """A failure with a code of :data:`ERRORS`; ``detail`` names the file, field or value at fault.
+
+    Raises:
+        KeyError: for a code that is not in the table.
+    """
+
+    def __init__(self, code: str, detail: str = ""):
+        self.code = code
+        self.entry = ERRORS[code]
+        self.detail = detail
+        super().__init__(self.message)
+
+    @property
+    def text(self) -> str:
+        return self.entry.text
+
+    @property
+    def fix(self) -> str:
+        return self.entry.fix
+
+    @property
+    def retryable(self) -> bool:
+        return self.entry.retryable
+
+    @property
+    def message(self) -> str:
+        """One line for people: what is wrong, the detail, what to do."""
+        what = f"{self.text[:-1]}: {self.detail}." if self.detail else self.text
+        return f"{what} {self.fix}"

@@ -1,0 +1,170 @@
+"""The folder of one job. Complete in itself: it can be copied to another machine and resumed there.
+
+``job.json`` (never changed), ``mesh.npz``, ``events.jsonl``, ``preview/``, ``checkpoint/``, ``result/``,
+``backend.log``. Every file is written beside its place and renamed, so nobody ever sees half a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Optional, Union
+
+from .errors import JobError
+from .spec import TextureJob
+
+SUBFOLDERS = ("preview", "checkpoint", "result")
+
+
+@contextmanager
+def _friendly(path: Path) -> Iterator[None]:
+    """Turn the system's errors while writing ``path`` into sentences."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise JobError("no_space", str(path)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise JobError("no_permission", str(path)) from error
+        raise
+
+
+def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
+    """Replace ``path`` by ``data`` in one go. Raises ``JobError`` ``no_space`` or ``no_permission``."""
+    with _friendly(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=str(path.parent), prefix=path.name + ".", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            _replace(partial, path)
+        except BaseException:
+            if os.path.exists(partial):
+                os.unlink(partial)
+            raise
+
+
+def _replace(partial: str, path: Path) -> None:
+    for attempt in range(20):
+        try:
+            os.replace(partial, path)
+            return
+        except PermissionError:  # Windows, while somebody reads the old file
+            if os.name != "nt" or attempt == 19:
+                raise
+            time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """An existing job folder; see the module's text for its files."""
+
+    path: Path
+    spec: TextureJob
+
+    @classmethod
+    def create(cls, path: Union[str, Path], spec: TextureJob) -> JobFolder:
+        """Make the folder and its ``job.json``.
+
+        Raises:
+            JobError: ``bad_job_folder`` when ``path`` already holds something; nothing is ever overwritten.
+        """
+        path = Path(path).absolute()
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise JobError("bad_job_folder", f"{path} is not empty")
+        with _friendly(path):
+            for name in SUBFOLDERS:
+                (path / name).mkdir(parents=True, exist_ok=True)
+        write_atomic(path / "job.json", json.dumps(spec.to_json(), indent=1).encode())
+        return cls(path, spec)
+
+    @classmethod
+    def open(cls, path: Union[str, Path]) -> JobFolder:
+        """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``."""
+        path = Path(path).absolute()
+        try:
+            data = json.loads((path / "job.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise JobError("bad_job_folder", f"{path} has no readable job.json") from error
+        spec = TextureJob.from_json(data)
+        with _friendly(path):
+            for name in SUBFOLDERS:
+                (path / name).mkdir(exist_ok=True)
+        return cls(path, spec)
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def mesh_path(self) -> Path:
+        return self.path / "mesh.npz"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "backend.log"
+
+    def write_bytes(self, name: str, data: bytes, sync: bool = True) -> Path:
+        """Write a file below the folder in one piece; ``sync=False`` for what may be lost in a power cut."""
+        path = self.path / name
+        write_atomic(path, data, sync)
+        return path
+
+    def append_event(self, event: dict) -> None:
+        """Add a line to ``events.jsonl``."""
+        line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, allow_nan=False) + "\n"
+        with _friendly(self.path), open(self.path / "events.jsonl", "ab") as file:
+            file.write(line.encode())
+
+    def events(self) -> List[dict]:
+        """All readable events; a line cut off by a crash is passed over."""
+        try:
+            lines = (self.path / "events.jsonl").read_bytes().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def read_result(self) -> Optional[dict]:
+        """``result/result.json``, or None while there is none."""
+        try:
+            return json.loads((self.path / "result" / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job came to its end; a cancelled one, whose best so far was kept, can still be resumed."""
+        return bool((self.read_result() or {}).get("complete"))
+
+
+def unfinished_jobs(parent: Union[str, Path]) -> List[JobFolder]:
+    """Jobs below ``parent`` that can be resumed, the newest first; anything else there is passed over."""
+    parent = Path(parent)
+    if not parent.is_dir():
+        return []
+    found = []
+    for path in parent.iterdir():
+        if not (path / "mesh.npz").is_file():
+            continue
+        try:
+            folder = JobFolder.open(path)
+        except JobError:
+            continue
+        if not folder.finished:
+            found.append(folder)
+    return sorted(found, key=lambda f: (f.path / "job.json").stat().st_mtime, reverse=True)
