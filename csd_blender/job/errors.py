@@ -53,7 +53,7 @@ ERRORS = {
         "The device ran out of memory, even at the smallest setting.", "Close other programs, or use a smaller model."
     ),
     "no_space": ErrorCode("The disk is full.", "Free some space, then resume the job.", True),
-    "no_permission": ErrorCode("A file or folder cannot be written.", "Choose another folder in the preferences.", True),
+    "no_permission": ErrorCode("A file or folder cannot be written.", "Choose another folder.", True),
     "worker_died": ErrorCode("The backend ended unexpectedly.", "Resume the job; the log tells more.", True),
     "worker_silent": ErrorCode("The backend no longer answers.", "Resume the job; the log tells more.", True),
     "protocol_mismatch": ErrorCode("The backend is of another version.", "Press Set Up to update it."),

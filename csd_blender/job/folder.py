@@ -11,10 +11,10 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Union
 
 from .errors import JobError
 from .spec import TextureJob
@@ -72,7 +72,7 @@ class JobFolder:
     spec: TextureJob
 
     @classmethod
-    def create(cls, path: Union[str, Path], spec: TextureJob) -> JobFolder:
+    def create(cls, path: str | Path, spec: TextureJob) -> JobFolder:
         """Make the folder and its ``job.json``.
 
         Raises:
@@ -88,7 +88,7 @@ class JobFolder:
         return cls(path, spec)
 
     @classmethod
-    def open(cls, path: Union[str, Path]) -> JobFolder:
+    def open(cls, path: str | Path) -> JobFolder:
         """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``."""
         path = Path(path).absolute()
         try:
@@ -125,7 +125,7 @@ class JobFolder:
         with _friendly(self.path), open(self.path / "events.jsonl", "ab") as file:
             file.write(line.encode())
 
-    def events(self) -> List[dict]:
+    def events(self) -> list[dict]:
         """All readable events; a line cut off by a crash is passed over."""
         try:
             lines = (self.path / "events.jsonl").read_bytes().splitlines()
@@ -139,7 +139,7 @@ class JobFolder:
                 continue
         return found
 
-    def read_result(self) -> Optional[dict]:
+    def read_result(self) -> dict | None:
         """``result/result.json``, or None while there is none."""
         try:
             return json.loads((self.path / "result" / "result.json").read_text(encoding="utf-8"))
@@ -152,7 +152,7 @@ class JobFolder:
         return bool((self.read_result() or {}).get("complete"))
 
 
-def unfinished_jobs(parent: Union[str, Path]) -> List[JobFolder]:
+def unfinished_jobs(parent: str | Path) -> list[JobFolder]:
     """Jobs below ``parent`` that can be resumed, the newest first; anything else there is passed over."""
     parent = Path(parent)
     if not parent.is_dir():

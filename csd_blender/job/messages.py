@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any
 
 VERSION = 1
 LIMIT = 2**20
@@ -36,7 +36,7 @@ def encode(message: Message) -> bytes:
     return line
 
 
-def decode(line: Union[bytes, str]) -> Optional[Message]:
+def decode(line: bytes | str) -> Message | None:
     """Inverse of :func:`encode`; None, with a line in the log, for anything that is not a message."""
     if len(line) > LIMIT:
         log.warning("a line of %d bytes was passed over", len(line))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from .errors import JobError
 from .schedule import Schedule, constant
@@ -28,7 +28,7 @@ def _choice(options: tuple, default: str) -> Any:
     return field(default=default, metadata={"options": options})
 
 
-def _schedule(low: float, high: float, default: Optional[float]) -> Any:
+def _schedule(low: float, high: float, default: float | None) -> Any:
     value = None if default is None else constant(default)
     return field(default=value, metadata={"schedule": True, "low": low, "high": high})
 
@@ -58,7 +58,7 @@ class Guidance:
     weighting: str = _choice(WEIGHTINGS, "uniform")
     t_min: Schedule = _schedule(0, 1, 0.02)
     t_max: Schedule = _schedule(0, 1, 0.98)
-    grad_clip: Optional[Schedule] = _schedule(0, 1000, None)
+    grad_clip: Schedule | None = _schedule(0, 1000, None)
     grad_normalize: bool = False
     perp_neg: float = _number(0, 20, 0.0)
 
