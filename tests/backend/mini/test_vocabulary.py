@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+
+from csd_blender.backend.mini import vocabulary as voc
+from csd_blender.backend.mini.tokenizer import MAX_LENGTH, TOKEN_IDS, encode_words, make_tokenizer
+
+
+def test_sizes():
+    assert len(voc.MATERIALS) >= 16 and len(voc.COLORS) >= 10
+    assert len(voc.SHAPES) >= 17 and len(voc.FRONT_SHAPES) >= 6 and "object" in voc.SHAPES
+    # The word "orange" and the like must not name two things.
+    assert len(set(voc.WORDS)) == len(voc.WORDS)
+    assert len(TOKEN_IDS) == len(voc.WORDS) + len(voc.SPECIAL)
+
+
+def test_synonyms_are_unambiguous():
+    others = [s for words in voc.SYNONYMS.values() for s in words]
+    assert len(set(others)) == len(others)
+    assert not set(others) & set(voc.WORDS)
+    assert not set(voc.FILLERS) & (set(others) | set(voc.WORDS))
+    assert set(voc.SYNONYMS) <= set(voc.WORDS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a blue striped mug, front view, flat colors, close-up, blurry",
+         ["blue", "striped", "mug", "front", "flat", "closeup", "blurry"]),
+        ("A Wooden CHAIR covered in moss", ["wood", "chair", "moss"]),
+        ("polka-dotted tv set from above; low quality", ["dotted", "television", "overhead", "lowquality"]),
+        ("a grey sphere, studio light, overhead view", ["gray", "ball", "lit", "overhead"]),
+        ("gold/zebra", ["gold", "zebra"]),
+        ("", []),
+        ("   ,. 12", []),
+        ("a frobnicated mug", ["<unk>", "mug"]),
+    ],
+)  # fmt: skip
+def test_canonical_words_and_tokens_agree(prompt, words):
+    assert voc.canonical(prompt) == words
+    ids = make_tokenizer()(prompt, padding="max_length", truncation=True).input_ids
+    assert ids == encode_words(words)
+
+
+def test_every_word_and_synonym_survives_the_tokenizer():
+    tokenizer = make_tokenizer()
+    for word in voc.WORDS:
+        assert tokenizer(word).input_ids[1:-1] == [TOKEN_IDS[word]]
+    for word, others in voc.SYNONYMS.items():
+        for other in others:
+            assert voc.canonical(other) == [word]
+            assert tokenizer(other).input_ids[1:-1] == [TOKEN_IDS[word]]
+
+
+def test_long_prompts_are_cut():
+    ids = make_tokenizer()("red " * 100, padding="max_length", truncation=True).input_ids
+    assert len(ids) == MAX_LENGTH and ids[-1] == TOKEN_IDS["<eos>"]
+
+
+def test_unknown_words():
+    assert voc.unknown_words("a quantum blue mug with Quantum flux, close-up, low quality") == ["quantum", "flux"]
+    assert voc.unknown_words("a wooden chair, overhead view, flat colors") == []
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "word"),
+    [(0, 0, "front"), (44, 10, "front"), (-46, 10, "side"), (90, 0, "side"), (270, 0, "side"), (180, 0, "back"),
+     (-136, 59, "back"), (360, 5, "front"), (400, 5, "front"), (10, 61, "overhead")],
+)  # fmt: skip
+def test_view_word(azimuth, elevation, word):
+    assert voc.view_word(azimuth, elevation) == word
