@@ -1,0 +1,1 @@
+"""Meshes: reading, cleaning, writing, and a few made for trying things out."""

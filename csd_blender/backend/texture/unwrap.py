@@ -1,0 +1,227 @@
+"""Finding a UV map for each part: the user's own when it can carry a texture, else a new one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ...job.errors import JobError
+from ..geometry.mesh import Mesh, face_cross, uv_areas, zero_area_faces
+from .project import project_unwrap
+from .uv_kernels import coverage_counts
+
+UVMode = Literal["auto", "keep", "new"]
+UVSource = Literal["user", "new"]
+
+CHECK_SIZE = 1024  # texels of the grid on which overlap is measured
+MAX_OVERLAP = 0.02  # share of the used texels that two faces may claim
+MAX_FLAT = 0.02  # share of the surface that may have no UV area
+MIN_COVERAGE = 0.02  # share of the tile that must be used
+TILE_SLACK = 1e-3
+MAX_REPEATS = 4.0  # a kept map may reach over this many tiles in each direction
+XATLAS_FACES = 60_000  # beyond, xatlas takes minutes to hours
+PADDING = 4  # texels between islands, at the texture's own size
+
+
+@dataclass(frozen=True)
+class UVCheck:
+    """What a part's UV map is like.
+
+    Attributes:
+        outside: share of the faces that leave the tile [0, 1].
+        overlap: share of the used texels that more than one face claims.
+        flat: share of the surface whose faces have no UV area.
+        coverage: share of the tile that is used.
+    """
+
+    outside: float
+    overlap: float
+    flat: float
+    coverage: float
+
+    @property
+    def reason(self) -> str:
+        """Why the map cannot carry a texture; empty when it can."""
+        if self.flat > MAX_FLAT:
+            return f"{self.flat:.0%} of the surface has no area in the UV map"
+        if self.outside > 0:
+            return f"{max(self.outside, 0.01):.0%} of the faces reach outside of the UV tile"
+        if self.overlap > MAX_OVERLAP:
+            return f"{self.overlap:.0%} of the UV map is used by more than one face"
+        if self.coverage < MIN_COVERAGE:
+            return f"the UV map uses only {self.coverage:.1%} of the texture"
+        return ""
+
+
+def check_uv(mesh: Mesh, part: int) -> UVCheck:
+    """Measure a part's UV map (which must exist)."""
+    faces = np.flatnonzero((mesh.part == part) & ~zero_area_faces(mesh))
+    if not len(faces):
+        return UVCheck(0.0, 0.0, 0.0, 1.0)
+    uv = mesh.uv[faces]
+    area = np.linalg.norm(face_cross(mesh.positions, mesh.triangles[faces]), axis=1)
+    flat = area[np.abs(uv_areas(uv)) < 1e-12].sum() / area.sum()
+    outside = ((uv < -TILE_SLACK) | (uv > 1 + TILE_SLACK)).any(axis=(1, 2)).mean()
+    corners = torch.from_numpy(np.ascontiguousarray(uv)) * CHECK_SIZE
+    counts = coverage_counts(corners, CHECK_SIZE)
+    used = int((counts > 0).sum())
+    overlap = int((counts > 1).sum()) / max(used, 1)
+    return UVCheck(float(outside), overlap, float(flat), used / CHECK_SIZE**2)
+
+
+def usable_uv(mesh: Mesh, part: int) -> tuple[bool, str]:
+    """Whether the part's own UV map can carry a texture of its own, and if not, why (in words for the artist)."""
+    if mesh.uv is None or not np.any(mesh.uv[mesh.part == part]):
+        return False, "the mesh has no UV map"
+    reason = check_uv(mesh, part).reason
+    return not reason, reason
+
+
+def choose_uv(
+    mesh: Mesh,
+    mode: UVMode = "auto",
+    texture_size: int = 1024,
+    timeout: float = 60.0,
+    cancelled: Callable[[], bool] | None = None,
+    warn: Callable[[str, str], object] | None = None,
+) -> tuple[np.ndarray, list[UVSource]]:
+    """A UV map for every part of a clean mesh.
+
+    Args:
+        mode: ``auto`` takes the user's map when it is usable, ``keep`` in any case, ``new`` never.
+        texture_size: islands of new maps keep a distance that suits this size.
+        timeout: seconds that xatlas may take for one part before a simpler unwrapping takes over.
+        cancelled: asked several times a second.
+        warn: gets (code, sentence) for everything the artist should know.
+
+    Returns:
+        uv ``[F, 3, 2]`` float32 and, for each part, where it comes from.
+
+    Raises:
+        JobError: ``uv_missing`` when a map must be kept that is not there; ``uv_overlap`` when it repeats too often;
+            ``cancelled``.
+    """
+    warn = warn or (lambda code, text: None)
+    uv = np.zeros((len(mesh.triangles), 3, 2), np.float32)
+    sources: list[UVSource] = []
+    for part, name in enumerate(mesh.part_names):
+        faces = mesh.part == part
+        if not faces.any():
+            sources.append("new")
+            continue
+        usable, reason = (False, "") if mode == "new" else usable_uv(mesh, part)
+        if mode == "keep":
+            _check_kept(mesh, part, reason, warn)
+        if usable or mode == "keep":
+            uv[faces] = mesh.uv[faces]
+            sources.append("user")
+            continue
+        if mesh.uv is not None and mode == "auto":
+            warn("uv_new", f"{name}: {reason}, so a new UV map was made.")
+        uv[faces] = unwrap(mesh, part, timeout, cancelled, texture_size, warn)
+        sources.append("new")
+    return uv, sources
+
+
+def _check_kept(mesh: Mesh, part: int, reason: str, warn: Callable[[str, str], object]) -> None:
+    """A map that the artist wants to keep must exist and stay within reason; overlap is only worth a warning."""
+    name, faces = mesh.part_names[part], mesh.part == part
+    if mesh.uv is None or not np.any(mesh.uv[faces]) or check_uv(mesh, part).flat > 0.9:
+        raise JobError("uv_missing", f"{name}: {reason}", name=name)
+    corners = mesh.uv[faces]
+    if (corners.max(axis=1) - corners.min(axis=1)).max() > MAX_REPEATS or np.ptp(corners) > 100 * MAX_REPEATS:
+        raise JobError("uv_overlap", f"{name}: the UV map repeats the texture too often", name=name)
+    if reason:
+        warn("uv_overlap", f"{name}: {reason}; these places will show each other's colors.")
+
+
+def unwrap(
+    mesh: Mesh,
+    part: int,
+    timeout: float = 60.0,
+    cancelled: Callable[[], bool] | None = None,
+    texture_size: int = 1024,
+    warn: Callable[[str, str], object] | None = None,
+) -> np.ndarray:
+    """A new UV map for one part: xatlas (MIT, by J. Young), or box projection when xatlas cannot do it in time.
+
+    Returns:
+        ``[faces of the part, 3, 2]`` float32 inside the tile. Faces without area get zeros.
+
+    Raises:
+        JobError: ``cancelled``.
+    """
+    warn = warn or (lambda code, text: None)
+    faces = np.flatnonzero(mesh.part == part)
+    solid = ~zero_area_faces(mesh)[faces]
+    result = np.zeros((len(faces), 3, 2), np.float32)
+    if not solid.any():
+        return result
+    vertices, triangles = np.unique(mesh.triangles[faces[solid]], return_inverse=True)
+    positions, triangles = mesh.positions[vertices], triangles.reshape(-1, 3).astype(np.int32)
+    # xatlas has absolute tolerances: a mesh of a millimetre or a kilometre must look the same to it
+    wide = positions.astype(np.float64)
+    wide -= wide.mean(axis=0)
+    positions = np.float32(wide / max(np.abs(wide).max(), 1e-30))
+
+    corners = None
+    if len(triangles) <= XATLAS_FACES:
+        corners = run_xatlas(positions, triangles, timeout, cancelled, texture_size)
+        if corners is None:
+            warn("unwrap_simple", f"{mesh.part_names[part]}: unwrapping took too long; a simpler UV map was made.")
+    if corners is None:
+        corners = project_unwrap(positions, triangles, padding=PADDING / texture_size)
+    result[solid] = corners
+    return result
+
+
+def run_xatlas(
+    positions: np.ndarray,
+    triangles: np.ndarray,
+    timeout: float,
+    cancelled: Callable[[], bool] | None = None,
+    texture_size: int = 1024,
+) -> np.ndarray | None:
+    """UVs ``[F, 3, 2]`` by xatlas in a child process, or None when it failed or took longer than ``timeout`` seconds.
+
+    Raises:
+        JobError: ``cancelled``; the child is gone by then.
+    """
+    with tempfile.TemporaryDirectory(prefix="csd-unwrap-") as folder:
+        source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(source, positions=positions, triangles=triangles)
+        script = Path(__file__).with_name("xatlas_child.py")
+        arguments = [str(script), str(source), str(target), str(timeout + 1), str(texture_size), str(PADDING)]
+        child = subprocess.Popen(
+            [sys.executable, "-I", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        deadline = time.monotonic() + timeout
+        try:
+            while child.poll() is None:
+                if cancelled is not None and cancelled():
+                    raise JobError("cancelled")
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(0.02)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        if child.returncode != 0 or not target.is_file():
+            return None
+        with np.load(target, allow_pickle=False) as arrays:
+            corners = arrays["corners"]
+    return corners if np.isfinite(corners).all() else None

@@ -1,0 +1,243 @@
+"""Triangles in UV space: which texel belongs to which face, where on the surface it lies, and how often it is used.
+
+Texel coordinates are UVs times the size: x grows with u, y with v, and texel (x, y) has its center at (x + .5, y + .5).
+Textures repeat, so texels are counted modulo the size.
+"""
+
+# No postponed annotations here: Warp reads those of the kernels below.
+from functools import cache
+
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU
+
+NOTHING = 0x7FFFFFFFFFFFFFFF  # a key larger than any
+DISTANCE_STEPS = 1 << 20  # resolution of squared distances in the key
+SPLIT = 1 << 18  # threads a GPU launch should have: big triangles are shared by several
+
+
+@wp.func
+def cross2(a: wp.vec2, b: wp.vec2):
+    return a[0] * b[1] - a[1] * b[0]
+
+
+@wp.func
+def along(p: wp.vec2, a: wp.vec2, b: wp.vec2):
+    """Parameter of the point of segment ab nearest to p."""
+    e = b - a
+    length = wp.dot(e, e)
+    t = float(0.0)
+    if length > 0.0:
+        t = wp.clamp(wp.dot(p - a, e) / length, 0.0, 1.0)
+    return t
+
+
+@wp.func
+def nearest_weights(p: wp.vec2, a: wp.vec2, b: wp.vec2, c: wp.vec2):
+    """Barycentric coordinates of the point of triangle abc nearest to p."""
+    area = cross2(b - a, c - a)
+    if area != 0.0:
+        u = cross2(b - p, c - p) / area
+        v = cross2(c - p, a - p) / area
+        w = 1.0 - u - v
+        if u >= 0.0 and v >= 0.0 and w >= 0.0:
+            return wp.vec3(u, v, w)
+    t = along(p, a, b)
+    best = wp.vec3(1.0 - t, t, 0.0)
+    distance = wp.length_sq(a * best[0] + b * best[1] - p)
+    t = along(p, b, c)
+    other = wp.length_sq(b * (1.0 - t) + c * t - p)
+    if other < distance:
+        distance = other
+        best = wp.vec3(0.0, 1.0 - t, t)
+    t = along(p, c, a)
+    if wp.length_sq(c * (1.0 - t) + a * t - p) < distance:
+        best = wp.vec3(t, 0.0, 1.0 - t)
+    return best
+
+
+@wp.kernel(enable_backward=False)
+def claim_texels(
+    corners: wp.array2d(dtype=wp.vec2), margin: float, size: int, splits: int, keys: wp.array2d(dtype=wp.int64)
+):
+    """Every texel keeps the smallest (squared distance, face) of the triangles within ``margin`` texels."""
+    face, split = wp.tid()
+    a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+    x0 = wp.int32(wp.floor(wp.min(wp.min(a[0], b[0]), c[0]) - margin))
+    x1 = wp.int32(wp.ceil(wp.max(wp.max(a[0], b[0]), c[0]) + margin))
+    y0 = wp.int32(wp.floor(wp.min(wp.min(a[1], b[1]), c[1]) - margin))
+    y1 = wp.int32(wp.ceil(wp.max(wp.max(a[1], b[1]), c[1]) + margin))
+    for y in range(y0 + split, y1, splits):
+        row = y % size
+        if row < 0:
+            row += size
+        for x in range(x0, x1):
+            p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
+            w = nearest_weights(p, a, b, c)
+            distance = wp.length_sq(a * w[0] + b * w[1] + c * w[2] - p)
+            if wp.min(wp.min(w[0], w[1]), w[2]) > 0.0:
+                distance = 0.0
+            if distance <= margin * margin:
+                column = x % size
+                if column < 0:
+                    column += size
+                key = (wp.int64(distance * float(DISTANCE_STEPS)) << wp.int64(32)) | wp.int64(face)
+                wp.atomic_min(keys, row, column, key)
+
+
+@wp.kernel(enable_backward=False)
+def count_faces(corners: wp.array2d(dtype=wp.vec2), size: int, splits: int, counts: wp.array2d(dtype=wp.int32)):
+    """Add one to each texel whose center lies strictly inside a triangle."""
+    face, split = wp.tid()
+    a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+    area = cross2(b - a, c - a)
+    x0 = wp.max(wp.int32(wp.floor(wp.min(wp.min(a[0], b[0]), c[0]))), 0)
+    x1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[0], b[0]), c[0]))), size)
+    y0 = wp.max(wp.int32(wp.floor(wp.min(wp.min(a[1], b[1]), c[1]))), 0)
+    y1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[1], b[1]), c[1]))), size)
+    if area == 0.0:
+        return
+    slack = 1.0e-4  # texels: a center on a shared edge belongs to neither face
+    for y in range(y0 + split, y1, splits):
+        for x in range(x0, x1):
+            p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
+            s = wp.sign(area)
+            if (
+                s * cross2(b - a, p - a) > slack * wp.length(b - a)
+                and s * cross2(c - b, p - b) > slack * wp.length(c - b)
+                and s * cross2(a - c, p - c) > slack * wp.length(a - c)
+            ):
+                wp.atomic_add(counts, y, x, 1)
+
+
+@wp.kernel(enable_backward=False)
+def texel_points(
+    texels: wp.array(dtype=wp.int64),
+    faces: wp.array(dtype=wp.int32),
+    corners: wp.array2d(dtype=wp.vec2),
+    positions: wp.array(dtype=wp.vec3),
+    triangles: wp.array2d(dtype=wp.int32),
+    size: int,
+    offset: wp.vec2,
+    reach: float,
+    out: wp.array(dtype=wp.vec3),
+):
+    """Surface point of each texel (+ offset): on its face, or beyond the face's border along its plane."""
+    n = wp.tid()
+    face = faces[n]
+    a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+    index = wp.int32(texels[n])
+    p = wp.vec2(float(index % size) + 0.5, float(index // size) + 0.5)
+    # the copy of the texel that lies nearest to the face, textures being repeated
+    middle = (a + b + c) / 3.0
+    p = p + float(size) * wp.vec2(
+        wp.floor((middle[0] - p[0]) / float(size) + 0.5), wp.floor((middle[1] - p[1]) / float(size) + 0.5)
+    )
+    p = p + offset
+    w = nearest_weights(p, a, b, c)
+    pa, pb, pc = positions[triangles[face, 0]], positions[triangles[face, 1]], positions[triangles[face, 2]]
+    point = pa * w[0] + pb * w[1] + pc * w[2]
+    rest = p - (a * w[0] + b * w[1] + c * w[2])
+    area = cross2(b - a, c - a)
+    if wp.length_sq(rest) > 0.0 and area != 0.0:
+        beyond = (pb - pa) * (cross2(rest, c - a) / area) + (pc - pa) * (cross2(b - a, rest) / area)
+        # slivers would shoot far off: nothing moves further than the texture's usual scale allows
+        limit = reach * wp.length(rest)
+        length = wp.length(beyond)
+        if length > limit:
+            beyond = beyond * (limit / length)
+        point = point + beyond
+    out[n] = point
+
+
+@cache
+def _loaded(device: str) -> None:
+    wp.init()
+    wp.load_module(claim_texels.module, device=device)
+
+
+def _device(tensor: Tensor) -> str:
+    name = str(tensor.device)
+    _loaded(name)
+    return name
+
+
+def _launch(kernel: wp.Kernel, dim, inputs: list, device: str) -> None:
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.startswith("cuda") else None
+    wp.launch(kernel, dim=dim, inputs=inputs, device=device, stream=stream)
+
+
+def _splits(faces: int, device: str) -> int:
+    return 1 if device == "cpu" else int(np.clip(SPLIT // max(faces, 1), 1, 64))
+
+
+def claim(corners: Tensor, size: int, margin: float) -> Tensor:
+    """Which face each texel belongs to.
+
+    Args:
+        corners: ``[F, 3, 2]`` float32 in texel coordinates, on the CPU or a CUDA device.
+        margin: texels whose center is at most this far outside of a face are its too, if none is nearer.
+
+    Returns:
+        ``[S, S]`` int64 (row = y, counted from v = 0): the face, -1 for none.
+    """
+    device = _device(corners)
+    keys = torch.full((size, size), NOTHING, dtype=torch.int64, device=corners.device)
+    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
+    splits = _splits(len(corners), device)
+    _launch(claim_texels, (len(corners), splits), [data, float(margin), size, splits, wp.from_torch(keys)], device)
+    return torch.where(keys == NOTHING, -1, keys & 0xFFFFFFFF)
+
+
+def coverage_counts(corners: Tensor, size: int) -> Tensor:
+    """``[S, S]`` int32: how many of the faces ``[F, 3, 2]`` (texel coordinates) contain each texel's center."""
+    device = _device(corners)
+    counts = torch.zeros((size, size), dtype=torch.int32, device=corners.device)
+    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
+    splits = _splits(len(corners), device)
+    _launch(count_faces, (len(corners), splits), [data, size, splits, wp.from_torch(counts)], device)
+    return counts
+
+
+def surface_points(
+    texels: Tensor,
+    faces: Tensor,
+    corners: Tensor,
+    positions: Tensor,
+    triangles: Tensor,
+    size: int,
+    offset: tuple[float, float],
+    reach: float,
+) -> Tensor:
+    """Points of the surface under given texels.
+
+    Args:
+        texels: ``[N]`` int64, y * size + x.
+        faces: ``[N]`` int32, the face of each.
+        corners: ``[F, 3, 2]`` float32 in texel coordinates.
+        positions: ``[V, 3]`` float32.
+        triangles: ``[F, 3]`` int32.
+        offset: added to the texel centers, in texels.
+        reach: how far the surface may be continued beyond a face's border, in units of length a texel.
+
+    Returns:
+        ``[N, 3]`` float32.
+    """
+    device = _device(corners)
+    out = torch.empty((len(texels), 3), device=corners.device)
+    inputs = [
+        wp.from_torch(texels),
+        wp.from_torch(faces),
+        wp.from_torch(corners, dtype=wp.vec2),
+        wp.from_torch(positions, dtype=wp.vec3),
+        wp.from_torch(triangles),
+        size,
+        wp.vec2(*offset),
+        float(reach),
+        wp.from_torch(out, dtype=wp.vec3),
+    ]
+    _launch(texel_points, len(texels), inputs, device)
+    return out
