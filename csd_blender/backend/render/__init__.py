@@ -1,0 +1,1 @@
+"""Cameras, the differentiable rasterizer with its interchangeable backends, and simple shading."""

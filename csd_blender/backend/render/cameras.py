@@ -1,0 +1,174 @@
+"""Cameras on a sphere around the object, their matrices, and the words for where they stand.
+
+World: right-handed, Z up, the object's front faces -Y. Azimuth 0 is a camera at -Y, azimuth 90 one at +X.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEAR, FAR = 0.01, 100.0
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of B cameras that look at their targets; pictures are upright (Z up), also straight from above.
+
+    Attributes:
+        azimuth: ``[B]`` degrees; 0 front (-Y), 90 at +X, 180 back.
+        elevation: ``[B]`` degrees, -90 to 90.
+        distance: ``[B]`` from the target, in world units, > 0.
+        fov_y: ``[B]`` vertical field of view in degrees, 0 to 180 (exclusive).
+        target: ``[B, 3]`` points looked at; None is the origin.
+    """
+
+    azimuth: Tensor
+    elevation: Tensor
+    distance: Tensor
+    fov_y: Tensor
+    target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.azimuth)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        """The same cameras on another device."""
+        target = None if self.target is None else self.target.to(device)
+        moved = (t.to(device) for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
+        return Cameras(*moved, target)
+
+    def axes(self) -> Tensor:
+        """Unit vectors right, up, back (from target to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
+        az, el = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
+        sa, ca, se, ce = az.sin(), az.cos(), el.sin(), el.cos()
+        rows = [ca, sa, torch.zeros_like(sa), -sa * se, ca * se, ce, sa * ce, -ca * ce, se]
+        return torch.stack(rows, dim=-1).view(-1, 3, 3)
+
+    def positions(self) -> Tensor:
+        """Where the cameras are, ``[B, 3]``."""
+        back = self.axes()[:, 2] * self.distance[:, None]
+        return back if self.target is None else back + self.target
+
+    def view(self) -> Tensor:
+        """World to camera, ``[B, 4, 4]``; the camera looks along its -Z, +Y is up (not flipped)."""
+        axes = self.axes()
+        matrix = torch.zeros(len(self), 4, 4, dtype=axes.dtype, device=axes.device)
+        matrix[:, :3, :3] = axes
+        matrix[:, :3, 3] = -(axes @ self.positions()[:, :, None])[:, :, 0]
+        matrix[:, 3, 3] = 1.0
+        return matrix
+
+    def projection(self, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
+        """Camera to clip space, ``[B, 4, 4]``, with y flipped so that picture row 0 is the top.
+
+        Args:
+            aspect: width / height.
+            orthographic: parallel rays; things at the target's distance keep the size they have in perspective.
+        """
+        half = torch.tan(torch.deg2rad(self.fov_y) / 2)
+        matrix = torch.zeros(len(self), 4, 4, dtype=half.dtype, device=half.device)
+        if orthographic:
+            matrix[:, 0, 0] = 1 / (aspect * half * self.distance)
+            matrix[:, 1, 1] = -1 / (half * self.distance)
+            matrix[:, 2, 2] = -2 / (FAR - NEAR)
+            matrix[:, 2, 3] = -(FAR + NEAR) / (FAR - NEAR)
+            matrix[:, 3, 3] = 1.0
+        else:
+            matrix[:, 0, 0] = 1 / (aspect * half)
+            matrix[:, 1, 1] = -1 / half
+            matrix[:, 2, 2] = -(FAR + NEAR) / (FAR - NEAR)
+            matrix[:, 2, 3] = -2 * FAR * NEAR / (FAR - NEAR)
+            matrix[:, 3, 2] = -1.0
+        return matrix
+
+    def mvp(self, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
+        """World to clip space, ``[B, 4, 4]``: ``clip = mvp @ [x, y, z, 1]``; near 0.01, far 100."""
+        return self.projection(aspect, orthographic) @ self.view()
+
+    def clip(self, points: Tensor, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
+        """Clip coordinates ``[B, V, 4]`` of world points ``[V, 3]`` or ``[B, V, 3]``; differentiable."""
+        matrix = self.mvp(aspect, orthographic).to(points)
+        return points @ matrix[:, :, :3].transpose(1, 2) + matrix[:, None, :, 3]
+
+    def directions(self, size: int | tuple[int, int]) -> Tensor:
+        """Unit view rays through the pixel centers, ``[B, H, W, 3]`` in the world; row 0 is the top.
+
+        Args:
+            size: (height, width), or one number for both.
+        """
+        height, width = (size, size) if isinstance(size, int) else size
+        like = {"dtype": self.fov_y.dtype, "device": self.fov_y.device}
+        half = torch.tan(torch.deg2rad(self.fov_y) / 2)[:, None, None]
+        x = ((2 * torch.arange(width, **like) + 1) / width - 1) * (width / height)
+        y = 1 - (2 * torch.arange(height, **like) + 1) / height
+        shape = (len(self), height, width)
+        rays = torch.stack(
+            [(x[None, None, :] * half).expand(shape), (y[None, :, None] * half).expand(shape), -torch.ones(shape, **like)],
+            dim=-1,
+        )
+        return torch.nn.functional.normalize(torch.einsum("bhwi,bij->bhwj", rays, self.axes()), dim=-1)
+
+
+def orbit(count: int, elevation: float = 15.0, distance: float = 3.0, fov_y: float = 40.0) -> Cameras:
+    """``count`` cameras evenly around the object, the first at its front, azimuth growing."""
+    azimuth = torch.arange(count, dtype=torch.float32) * (360.0 / max(count, 1))
+    return Cameras(
+        azimuth, torch.full((count,), elevation), torch.full((count,), distance), torch.full((count,), fov_y)
+    )
+
+
+def sample_cameras(
+    generator: torch.Generator | None,
+    count: int,
+    elevation: tuple[float, float] = (-10.0, 60.0),
+    distance: tuple[float, float] = (2.5, 3.5),
+    fov_y: tuple[float, float] = (40.0, 40.0),
+    stratified: bool = True,
+) -> Cameras:
+    """Random cameras, as in DreamFusion (Poole et al. 2022, arXiv 2209.14988) and threestudio.
+
+    Elevations are with probability 1/2 uniform in degrees, else uniform on the sphere, that is, sin(elevation) is
+    uniform between the sines of the limits. Azimuths lie in [-180, 180), one in each of ``count`` equal sectors when
+    ``stratified``, else independent. The numbers of a seed do not depend on the ranges.
+
+    Raises:
+        ValueError: when a range is upside down.
+    """
+    for name, (low, high) in {"elevation": elevation, "distance": distance, "fov_y": fov_y}.items():
+        if not low <= high:
+            raise ValueError(f"{name} range ({low}, {high}) is upside down; give (lowest, highest).")
+    coin, u_az, u_el, u_distance, u_fov = torch.rand((5, count), generator=generator)
+    azimuth = (torch.arange(count) + u_az) / count if stratified else u_az
+    low, high = (math.sin(math.radians(e)) for e in elevation)
+    on_sphere = torch.rad2deg(torch.asin(torch.clamp(low + (high - low) * u_el, -1, 1)))
+    uniform = elevation[0] + (elevation[1] - elevation[0]) * u_el
+    return Cameras(
+        azimuth * 360.0 - 180.0,
+        torch.where(coin < 0.5, uniform, on_sphere).clamp(*elevation),
+        distance[0] + (distance[1] - distance[0]) * u_distance,
+        fov_y[0] + (fov_y[1] - fov_y[0]) * u_fov,
+    )
+
+
+def view_names(azimuth: Tensor, elevation: Tensor) -> list[str]:
+    """The word for each camera: overhead above 60 degrees, front within 45 of azimuth 0, back beyond 135, else side.
+
+    All comparisons are strict, so 45 and 135 are side, 60 is not overhead.
+
+    Args:
+        azimuth, elevation: ``[B]`` degrees; azimuth may be any number, it is wrapped to [-180, 180).
+    """
+    names = []
+    for az, el in zip(azimuth.tolist(), elevation.tolist(), strict=True):
+        turned = abs((az + 180.0) % 360.0 - 180.0)
+        if el > 60.0:
+            names.append("overhead")
+        elif turned < 45.0:
+            names.append("front")
+        else:
+            names.append("back" if turned > 135.0 else "side")
+    return names

@@ -1,0 +1,199 @@
+"""The default rasterizer: NVIDIA Warp kernels on CPU or CUDA, memory shared with torch, no compiler needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+from typing import Any, Literal
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from . import warp_kernels as kernels
+from .rasterizer import Raster, Topology
+from .warp_setup import start_warp
+
+PIXELS_A_THREAD = 4096  # fewer pixels than this are not worth a second thread
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1), thread_name_prefix="rasterizer")
+
+
+@cache
+def load_kernels(device: str) -> None:
+    """Compile (the first time on a machine, some seconds) and load the kernels for ``cpu``, ``cuda:0`` ..."""
+    start_warp()
+    wp.load_module(kernels.__name__, device=device)
+
+
+def _wrap(tensor: Tensor, dtype: Any) -> wp.array:
+    return wp.from_torch(tensor.detach(), dtype=dtype)
+
+
+def _launch(kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], device: torch.device, stream: Any = None) -> None:
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+    wp.launch(kernel, dim=tuple(dim), inputs=arguments, device=wp.device_from_torch(device), stream=stream)
+
+
+def _launch_views(kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], split: Sequence[int], device: torch.device) -> None:
+    """Launch over ``dim = (views, ...)``; on the CPU views are shared out to threads.
+
+    Warp's CPU kernels take one thread each and release the GIL. ``split`` are the positions of the arguments whose
+    first axis is the view; whatever is written must be among them, for CPU atomics guard nothing.
+    """
+    views, pixels = dim[0], dim[0] * dim[1] * dim[2]
+    workers = min(views, torch.get_num_threads(), pixels // PIXELS_A_THREAD)
+    if device.type != "cpu" or workers <= 1:
+        _launch(kernel, dim, arguments, device)
+        return
+
+    def part(first: int, last: int) -> None:
+        own = [a[first:last] if i in split else a for i, a in enumerate(arguments)]
+        _launch(kernel, (last - first, *dim[1:]), own, device)
+
+    cuts = [views * i // workers for i in range(workers + 1)]
+    for done in [_pool().submit(part, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]:
+        done.result()
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, clip: Tensor, triangles: Tensor, size: tuple[int, int], want: bool):
+        device, (height, width) = clip.device, size
+        views, faces = clip.shape[0], triangles.shape[0]
+        rast = torch.empty((views, height, width, 4), device=device)
+        derivatives = torch.empty((views, height, width, 4) if want else (views, 1, 1, 4), device=device)
+        nearest = torch.full((views, height, width), kernels.NOTHING_VALUE, dtype=torch.int64, device=device)
+        c, t, n = _wrap(clip, wp.vec4), _wrap(triangles, wp.vec3i), _wrap(nearest, wp.int64)
+        # a GPU thread walking a triangle as large as the picture would keep all others waiting
+        splits = 1 if device.type == "cpu" else max(1, min((1 << 20) // max(views * faces, 1), 64))
+        if faces:
+            _launch_views(kernels.depth_test, (views, faces, splits), [c, t, width, height, splits, n], (0, 5), device)
+        outputs = [_wrap(rast, wp.vec4), _wrap(derivatives, wp.vec4)]
+        _launch_views(kernels.resolve, (views, height, width), [c, t, n, int(want), *outputs], (0, 2, 4, 5), device)
+        ctx.save_for_backward(clip, triangles, rast)
+        ctx.mark_non_differentiable(derivatives)
+        return rast, derivatives
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _):
+        clip, triangles, rast = ctx.saved_tensors
+        out = torch.zeros_like(clip)
+        arrays = [_wrap(rast, wp.vec4), _wrap(grad.contiguous(), wp.vec4), _wrap(out, wp.vec4)]
+        arguments = [_wrap(clip, wp.vec4), _wrap(triangles, wp.vec3i), *arrays]
+        _launch_views(kernels.resolve_backward, rast.shape[:3], arguments, (0, 2, 3, 4), clip.device)
+        return out, None, None, None
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, attributes: Tensor, rast: Tensor, triangles: Tensor) -> Tensor:
+        out = torch.zeros((*rast.shape[:3], attributes.shape[2]), device=rast.device)
+        shared = int(attributes.shape[0] == 1)
+        arguments = [_wrap(attributes, wp.float32), shared, _wrap(triangles, wp.vec3i), _wrap(rast, wp.vec4)]
+        split = (3, 4) if shared else (0, 3, 4)
+        _launch_views(kernels.interpolate, rast.shape[:3], [*arguments, _wrap(out, wp.float32)], split, rast.device)
+        ctx.save_for_backward(attributes, rast, triangles)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        attributes, rast, triangles = ctx.saved_tensors
+        want_attributes, want_rast = ctx.needs_input_grad[:2]
+        shared, views = int(attributes.shape[0] == 1), rast.shape[0]
+        # one gradient a view even for shared attributes, so that views may run side by side
+        grad_attributes = torch.zeros((views, *attributes.shape[1:]) if want_attributes else (views, 1, 1), device=rast.device)
+        grad_rast = torch.zeros_like(rast) if want_rast else torch.zeros((views, 1, 1, 4), device=rast.device)
+        arguments = [
+            _wrap(attributes, wp.float32), shared, _wrap(triangles, wp.vec3i), _wrap(rast, wp.vec4),
+            _wrap(grad.contiguous(), wp.float32), int(want_attributes), int(want_rast),
+            _wrap(grad_attributes, wp.float32), _wrap(grad_rast, wp.vec4),
+        ]  # fmt: skip
+        split = (3, 4, 7, 8) if shared else (0, 3, 4, 7, 8)
+        _launch_views(kernels.interpolate_backward, rast.shape[:3], arguments, split, rast.device)
+        if want_attributes and shared:
+            grad_attributes = grad_attributes.sum(0, keepdim=True)
+        return grad_attributes if want_attributes else None, grad_rast if want_rast else None, None
+
+
+def _prepare(tensor: Tensor, home: torch.device) -> Tensor:
+    return tensor.to(home, torch.float32).contiguous()
+
+
+def _home(tensor: Tensor) -> torch.device:
+    """Where the kernels run: the tensor's device, or the CPU for those Warp does not know (mps)."""
+    home = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
+    load_kernels(str(wp.device_from_torch(home)) if home.type == "cuda" and _started() else str(home))
+    return home
+
+
+def _started() -> bool:
+    start_warp()
+    return True
+
+
+def check_triangles(triangles: Tensor, vertices: int, home: torch.device) -> Tensor:
+    """``[F, 3]`` int32 on ``home``; numbers are checked where that costs nothing (not on a GPU).
+
+    Raises:
+        ValueError: for another shape, or numbers of vertices that do not exist.
+    """
+    if triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise ValueError(f"triangles must be [F, 3], not {list(triangles.shape)}.")
+    triangles = triangles.to(home, torch.int32).contiguous()
+    if home.type == "cpu" and len(triangles):
+        low, high = triangles.aminmax()
+        if int(low) < 0 or int(high) >= vertices:
+            raise ValueError(f"triangles name vertices {int(low)} to {int(high)}, but there are only {vertices}.")
+    return triangles
+
+
+class WarpRasterizer:
+    """`rasterizer.Rasterizer` by Warp."""
+
+    name = "warp"
+
+    def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int], derivatives: bool = False) -> Raster:
+        """See `rasterizer.Rasterizer`.
+
+        Raises:
+            ValueError: for arrays of another shape, or triangles with vertices that do not exist.
+        """
+        if clip.ndim != 3 or clip.shape[2] != 4:
+            raise ValueError(f"clip must be [B, V, 4], not {list(clip.shape)}.")
+        home = _home(clip)
+        triangles = check_triangles(triangles, clip.shape[1], home)
+        rast, change = _Rasterize.apply(_prepare(clip, home), triangles, tuple(size), derivatives)
+        return Raster(rast.to(clip.device), change.to(clip.device) if derivatives else None)
+
+    def interpolate(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> Tensor:
+        """See `rasterizer.Rasterizer`."""
+        home = _home(raster.rast)
+        values, triangles = self._attributes(attributes, raster, triangles, home)
+        return _Interpolate.apply(values, _prepare(raster.rast, home), triangles).to(raster.rast.device)
+
+    def interpolate_with_derivatives(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> tuple[Tensor, Tensor]:
+        """See `rasterizer.Rasterizer`; the derivatives carry no gradient."""
+        if raster.derivatives is None:
+            raise ValueError("rasterize with derivatives=True first.")
+        home = _home(raster.rast)
+        values, triangles = self._attributes(attributes, raster, triangles, home)
+        rast, change = _prepare(raster.rast, home), _prepare(raster.derivatives, home)
+        out = torch.zeros((*rast.shape[:3], values.shape[2], 2), device=home)
+        shared = int(values.shape[0] == 1)
+        arguments = [_wrap(values, wp.float32), shared, _wrap(triangles, wp.vec3i), _wrap(rast, wp.vec4)]
+        arguments += [_wrap(change, wp.vec4), _wrap(out, wp.vec2)]
+        _launch_views(kernels.interpolate_change, rast.shape[:3], arguments, (3, 4, 5) if shared else (0, 3, 4, 5), home)
+        return _Interpolate.apply(values, rast, triangles).to(raster.rast.device), out.to(raster.rast.device)
+
+    @staticmethod
+    def _attributes(attributes: Tensor, raster: Raster, triangles: Tensor, home: torch.device) -> tuple[Tensor, Tensor]:
+        values = attributes[None] if attributes.ndim == 2 else attributes
+        if values.ndim != 3 or values.shape[0] not in (1, raster.rast.shape[0]):
+            raise ValueError(f"attributes must be [V, C] or [B, V, C], not {list(attributes.shape)}.")
+        return _prepare(values, home), check_triangles(triangles, values.shape[1], home)

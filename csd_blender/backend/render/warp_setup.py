@@ -1,0 +1,27 @@
+"""Quiet start of Warp, and where it keeps compiled kernels."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import warp as wp
+
+CACHE_VARIABLE = "CSD_KERNEL_CACHE"
+
+
+def set_kernel_cache(path: str | os.PathLike[str]) -> None:
+    """Keep compiled kernels in this folder; it is made when missing. Must come before the first kernel is used."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    wp.config.kernel_cache_dir = str(path)
+
+
+@cache
+def start_warp() -> None:
+    """Start Warp once, without a word; honors the environment variable ``CSD_KERNEL_CACHE``."""
+    wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU
+    folder = os.environ.get(CACHE_VARIABLE)
+    if folder and wp.config.kernel_cache_dir is None:
+        set_kernel_cache(folder)
+    wp.init()
