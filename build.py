@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""The one entry for people: see it work, test it, package it, use it from a shell.
+
+    python3 build.py demo      textures a mesh in headless Blender and films it
+    python3 build.py test      runs everything that continuous integration runs
+    python3 build.py --help    lists the rest
+
+Needs Python 3.9 or later and nothing else. What it makes lies below .build/ and may be deleted at any time;
+interrupting and repeating any command is safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 9):
+    sys.exit("Error: build.py needs Python 3.9 or later; this is " + sys.version.split()[0])
+
+from tools import environments, paths  # noqa: E402
+from tools.status_line import StatusLine  # noqa: E402
+
+
+def main() -> int:
+    arguments, rest = parse(sys.argv[1:])
+    try:
+        return arguments.run(arguments, rest)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="build.py", description="CSD for Blender: see it, test it, package it.")
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="make environments from wheels here, no network")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str, passes_on: bool = False) -> argparse.ArgumentParser:
+        # what is passed on may contain --help, which then belongs to the other program
+        made = commands.add_parser(name, help=text, description=text, add_help=not passes_on)
+        made.set_defaults(run=run, passes_on=passes_on)
+        return made
+
+    demo = command("demo", run_demo, "texture a mesh in headless Blender and film it")
+    demo.add_argument("--mesh", type=Path, metavar="FILE", help="anything Blender imports; default: a bundled mesh")
+    demo.add_argument("--prompt", metavar="TEXT", help="what the surface should look like")
+    demo.add_argument("--quality", choices=("draft", "normal", "best"), default="normal")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--out", type=Path, metavar="DIR", default=paths.ROOT / "demo", help="default: demo/")
+    demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later, instead of the module")
+
+    test = command("test", run_test, "everything that continuous integration runs")
+    test.add_argument("--only", action="append", choices=("lint", "unit", "addon", "package", "end-to-end"))
+    test.add_argument("pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENT", help="for example: -- -k seams")
+
+    command("csd", run_csd, "the backend's command line: texture, doctor, models ...", passes_on=True)
+    command("bench", run_bench, "measure speed, memory and, with --quality, judged quality", passes_on=True)
+    command("train-mini", run_train_mini, "train the bundled miniature diffusion model again", passes_on=True)
+    command("doctor", run_doctor, "look over the environments and system libraries, and say what is amiss")
+    command("package", run_package, "the validated extension zip and a repository index, in dist/")
+    blender = command("blender", run_blender, "open a real Blender with the extension, in a profile of its own")
+    blender.add_argument("--blender", type=Path, metavar="PATH", help="default: the `blender` that the shell finds")
+
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and not arguments.passes_on:
+        parser.error(f"unknown argument {rest[0]}")
+    return arguments, rest
+
+
+def run_demo(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import demo
+
+    return demo.run(arguments)
+
+
+def run_test(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import check
+
+    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments)
+
+
+def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:
+    return in_backend(arguments, [str(paths.LAUNCH), *rest])
+
+
+def run_bench(arguments: argparse.Namespace, rest: list[str]) -> int:
+    return in_backend(arguments, [str(paths.LAUNCH), "bench", *rest])
+
+
+def run_train_mini(arguments: argparse.Namespace, rest: list[str]) -> int:
+    return in_backend(arguments, ["-m", "csd_blender.backend.mini", *rest], PYTHONPATH=str(paths.ROOT))
+
+
+def in_backend(arguments: argparse.Namespace, command: list[str], **variables: str) -> int:
+    """Run the backend's Python here, in the person's own folder; its exit status is build.py's."""
+    python = environments.ensure("backend", StatusLine(sys.stderr), arguments.wheels)
+    child = subprocess.Popen([str(python), *command], env=paths.child_environment(**variables))
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the child got it too and tidies up; its exit status tells
+
+
+def run_doctor(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import doctor
+
+    return doctor.run(arguments.wheels)
+
+
+def run_package(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import package
+
+    line = StatusLine()
+    tool = package.ExtensionTool.from_module(environments.ensure("bpy", line, arguments.wheels))
+    path = package.repository(tool)
+    print(f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)")
+    print(f"{paths.shown(paths.DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
+    return 0
+
+
+def run_blender(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import real_blender
+
+    return real_blender.run(arguments.blender, arguments.wheels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
