@@ -1,0 +1,42 @@
+"""The Blender side: scene to job, job to scene, the panel. All heavy work is done by the backend process."""
+
+import atexit
+
+from . import backend, backend_setup, handlers, icons, jobs, operators, panels, preferences, properties, pump
+from .session import session
+
+MODULES = (properties, preferences, operators, panels, icons, handlers)
+
+
+def register() -> None:
+    """Everything or nothing: what was registered is taken back when a later part fails."""
+    done = []
+    try:
+        for module in MODULES:
+            module.register()
+            done.append(module)
+    except Exception:
+        for module in reversed(done):
+            module.unregister()
+        raise
+    atexit.register(leave)
+    backend.look_for_python()
+    jobs.look_for_unfinished()
+
+
+def unregister() -> None:
+    atexit.unregister(leave)
+    jobs.leave_objects_clean()
+    leave()
+    for module in reversed(MODULES):
+        module.unregister()
+
+
+def leave() -> None:
+    """End the processes and take back timers and handlers, which hang or crash Blender's exit when left."""
+    pump.stop()
+    handlers.unregister()
+    jobs.pictures.close()
+    backend_setup.stop()
+    backend.stop()
+    session.job = None

@@ -1,0 +1,91 @@
+"""The same as the operators, for scripts: ``from bl_ext.user_default.csd_blender.addon import api``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import bpy
+
+from ..job.errors import JobError
+from ..job.messages import Message
+from . import jobs, pump
+from .scene_export import SceneError
+from .scene_import import Applied
+from .session import Job, session
+
+
+def texture(
+    objects: bpy.types.Object | Sequence[bpy.types.Object] | None = None,
+    prompt: str | None = None,
+    *,
+    progress: Callable[[Message], None] | None = None,
+    **settings,
+) -> list[Applied]:
+    """Texture ``objects``, wait, apply the result, and make it one undo step.
+
+    Args:
+        objects: a mesh object or several; the selected ones when None.
+        prompt: what the surface should look like; the scene's when None.
+        progress: called with every message of the backend.
+        settings: those of ``bpy.ops.csd.texture``: quality, seed, texture_size, ...; the scene's when left out.
+
+    Returns:
+        For each object its image and material.
+
+    Raises:
+        SceneError: the scene does not allow it. JobError: a setting is out of range. JobFailed: the backend failed.
+        TypeError: a setting of that name does not exist.
+    """
+    if isinstance(objects, bpy.types.Object):
+        objects = [objects]
+    chosen = jobs.selected_meshes(bpy.context) if objects is None else list(objects)
+    wrong = next((o for o in chosen if o.type != "MESH"), None)
+    if wrong is not None:
+        raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
+    if prompt is not None:
+        settings["prompt"] = prompt
+    if session.active_job() is not None:
+        raise JobError("busy")
+    with listening(progress):
+        return wait_and_accept(jobs.start(bpy.context, chosen, settings))
+
+
+def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = None) -> list[Applied]:
+    """Go on with the job in ``folder``, wait, and apply the result. Raises as :func:`texture` does."""
+    if session.active_job() is not None:
+        raise JobError("busy")
+    with listening(progress):
+        return wait_and_accept(jobs.resume(Path(folder)))
+
+
+def wait_and_accept(job: Job) -> list[Applied]:
+    pump.run_to_end(job)
+    if job.phase == "failed":
+        problem = job.problem
+        raise JobFailed(problem.text, problem.fix)
+    if job.phase != "finished":
+        raise JobFailed("The job was cancelled.")
+    applied = jobs.accept()
+    if bpy.ops.ed.undo_push.poll():
+        bpy.ops.ed.undo_push(message="Generate Texture")
+    return applied
+
+
+class JobFailed(SceneError):
+    """The backend ended the job with an error; ``text`` and ``fix`` are its sentences."""
+
+
+class listening:
+    """Call ``callback`` with every message while the block runs."""
+
+    def __init__(self, callback: Callable[[Message], None] | None):
+        self.callback = callback
+
+    def __enter__(self) -> None:
+        if self.callback is not None:
+            session.listeners.append(self.callback)
+
+    def __exit__(self, *_error) -> None:
+        if self.callback is not None:
+            session.listeners.remove(self.callback)

@@ -1,0 +1,100 @@
+"""The backend process as Blender owns it: where its Python is, starting it, what to say about it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..job import client as job_client
+from ..job.environment import installed_python
+from ..job.errors import JobError
+from .preferences import environments_folder, log_path, preference
+from .session import session
+
+PACKAGE = Path(__file__).parent.parent
+LEAVE_TIME = 1.0  # seconds that quitting Blender may wait; the process saves its checkpoint on its own after that
+
+_python: Path | None = None
+
+
+def look_for_python() -> Path | None:
+    """Find the backend's Python on disk and remember it; call when preferences or the installation changed."""
+    global _python
+    chosen = preference("backend_python")
+    if chosen:
+        _python = Path(chosen) if os.path.isfile(chosen) else None
+    else:
+        _python = installed_python(environments_folder(), "backend")
+    return _python
+
+
+def ready() -> bool:
+    """Whether a backend is installed; asks no file system."""
+    return _python is not None
+
+
+def command() -> list[str]:
+    """How to start the process. Raises ``JobError`` ``backend_missing``."""
+    python = _python or look_for_python()
+    if python is None:
+        raise JobError("backend_missing")
+    return job_client.backend_command(str(python), str(PACKAGE))
+
+
+def client() -> job_client.BackendClient:
+    """The running client; starts the process when there is none or when it ended.
+
+    Raises:
+        JobError: when it is not installed or cannot be started.
+    """
+    if session.client is not None and session.client.state in ("stopped", "lost"):
+        stop()
+    if session.client is None:
+        path = log_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        started = job_client.BackendClient(command(), path, env=job_client.backend_environment())
+        started.start()
+        session.client = started
+    return session.client
+
+
+def stop() -> None:
+    """End the process; a job that still runs saves a checkpoint and can be resumed."""
+    old, session.client = session.client, None
+    if old is not None:
+        old.shutdown(LEAVE_TIME)
+
+
+def facts() -> list[tuple[str, str]]:
+    """What the *Backend* panel shows, from memory only."""
+    rows = [("State", state_text())]
+    hello = session.client.hello if session.client is not None else None
+    if hello:
+        device = session.job.spec.device if session.job is not None else preference("device", "auto")
+        device = hello.get("default_device", "") if device == "auto" else device
+        known = next((d for d in hello.get("devices", []) if d.get("id") == device), None)
+        rows.append(("Device", known["name"] if known and known.get("name") else device or "unknown"))
+        memory = memory_text(known)
+        if memory:
+            rows.append(("Memory", memory))
+    return rows
+
+
+def state_text() -> str:
+    if session.setup is not None:
+        return "Setting up"
+    if not ready():
+        return "Not set up"
+    if session.client is None:
+        return "Ready, not running"
+    words = {"starting": "Starting", "ready": "Running, idle", "busy": "Working", "lost": "Ended unexpectedly"}
+    return words.get(session.client.state, "Ready, not running")
+
+
+def memory_text(device: dict | None) -> str:
+    job = session.job
+    used = (job.device_memory_mb or job.memory_mb) if job is not None else 0
+    total = device.get("memory_mb", 0) if device else 0
+    if used and total:
+        return f"{used / 1024:.1f} of {total / 1024:.0f} GB"
+    return f"{total / 1024:.0f} GB" if total else f"{used / 1024:.1f} GB" if used else ""

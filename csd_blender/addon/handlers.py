@@ -1,0 +1,72 @@
+"""Undo, saving and loading while a preview is on a mesh."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import jobs, preview
+from .session import session
+
+
+@persistent
+def before_save(*_args) -> None:
+    """A saved file never has a preview in it."""
+    preview.uncover_all()
+
+
+@persistent
+def after_save(*_args) -> None:
+    job = session.job
+    if job is not None and not job.blend_file:
+        job.blend_file = bpy.data.filepath
+    restore()
+
+
+@persistent
+def after_undo(*_args) -> None:
+    """The state that undo or redo brought back may hold a preview that is no more, or lack the one that is."""
+    restore()
+
+
+@persistent
+def after_load(*_args) -> None:
+    """Find the job's objects in the new file when it is the same one again."""
+    job = session.job
+    if job is not None:
+        if job.blend_file and job.blend_file == bpy.data.filepath:
+            jobs.bind(job)
+        else:
+            for target in job.targets:
+                target.uid = 0
+    restore()
+
+
+def restore() -> None:
+    job = session.job
+    live = job.id if job is not None and job.on_mesh else ""
+    preview.uncover_all(keep_job=live)
+    if live:
+        jobs.refresh_preview()
+
+
+HANDLERS = {
+    "save_pre": before_save,
+    "save_post": after_save,
+    "save_post_fail": after_save,
+    "undo_post": after_undo,
+    "redo_post": after_undo,
+    "load_post": after_load,
+}
+
+
+def register() -> None:
+    for name, handler in HANDLERS.items():
+        getattr(bpy.app.handlers, name).append(handler)
+
+
+def unregister() -> None:
+    for name, handler in HANDLERS.items():
+        handlers = getattr(bpy.app.handlers, name)
+        if handler in handlers:
+            handlers.remove(handler)

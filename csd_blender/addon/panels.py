@@ -1,0 +1,247 @@
+"""The *CSD* tab in the sidebar of the 3D view. Drawing only reads what is already in memory."""
+
+import textwrap
+
+import bpy
+
+from ..job.presets import EXPECTED_SECONDS
+from . import backend, icons, state
+from .properties import OVERRIDABLE
+from .session import Job, session, time_text
+
+PREVIEW_SCALE = 7.0
+
+
+class CSDPanel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "CSD"
+
+
+def write(layout, context, text: str, icon: str = "NONE") -> None:
+    """``text`` as labels, wrapped to the sidebar's width."""
+    region = context.region
+    scale = context.preferences.system.ui_scale
+    pixels = (region.width if region else 280) / scale - (60 if icon != "NONE" else 40)
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for i, line in enumerate(textwrap.wrap(text, max(16, int(pixels / 6.4)))):
+        column.label(text=line, icon=icon if i == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+class CSD_PT_main(CSDPanel, bpy.types.Panel):
+    bl_label = "Texture"
+
+    def draw(self, context):
+        layout = self.layout
+        job = session.job
+        if session.setup is not None:
+            draw_setup(layout, session.setup)
+        elif not backend.ready():
+            draw_not_ready(layout, context)
+        if job is not None and job.active:
+            draw_running(layout, context, job)
+        else:
+            if job is not None:
+                draw_ended(layout, context, job)
+            draw_settings(layout, context)
+        draw_messages(layout, context)
+
+
+def draw_settings(layout, context) -> None:
+    csd = context.scene.csd
+    column = layout.column()
+    column.label(text="Prompt")
+    column.prop(csd, "prompt", text="", placeholder="red brick, mossy stone …")
+    column.label(text="Negative Prompt")
+    column.prop(csd, "negative_prompt", text="", placeholder="blurry, low quality …")
+    row = layout.row(align=True)
+    row.prop(csd, "quality", expand=True)
+    reason = state.why_not_press(context)
+    column = layout.column(align=True)
+    column.scale_y = 1.5
+    button = column.row()
+    button.enabled = not reason
+    button.operator("csd.texture", icon="SHADERFX")
+    hint = layout.row()
+    hint.alignment = "CENTER"
+    hint.active = False
+    hint.label(text=reason or f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}")
+    if session.unfinished and session.job is None:
+        count = len(session.unfinished)
+        text = "Resume Texture Job" if count == 1 else f"Resume Texture Job … ({count})"
+        layout.operator("csd.resume", text=text, icon="RECOVER_LAST")
+
+
+def draw_running(layout, context, job: Job) -> None:
+    write(layout, context, f"“{job.spec.prompt}”")
+    draw_picture(layout, job)
+    column = layout.column()
+    fraction = job.fraction()
+    left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.stage == "paint" else ""
+    label = "Stopping …" if job.phase == "cancelling" else job.stage_label
+    row = column.row()
+    row.label(text=label)
+    sub = row.row()
+    sub.alignment = "RIGHT"
+    sub.label(text=left)
+    column.progress(factor=fraction, text=f"{fraction:.0%}", type="BAR")
+    row = layout.row()
+    row.scale_y = 1.3
+    row.operator("csd.cancel", text="Stop Now" if job.phase == "cancelling" else "Cancel", icon="CANCEL")
+    for text in job.warnings[-2:]:
+        write(layout, context, text, "INFO")
+
+
+def draw_picture(layout, job: Job) -> None:
+    icon = icons.icon_id() if job.has_view else 0
+    if icon:
+        layout.template_icon(icon_value=icon, scale=PREVIEW_SCALE)
+
+
+def draw_ended(layout, context, job: Job) -> None:
+    box = layout.box()
+    if job.phase == "finished":
+        head = "Stopped early" if job.stopped_early else "Finished"
+        took = f" in {time_text(job.seconds)}" if job.seconds else ""
+        box.label(text=head + took, icon="CHECKMARK")
+        draw_picture(box, job)
+        column = box.column(align=True)
+        column.scale_y = 1.3
+        column.operator("csd.accept", text="Accept", icon="CHECKMARK")
+        row = box.row(align=True)
+        row.operator("csd.discard", text="Discard", icon="TRASH")
+        row.operator("csd.reuse_settings", icon="FILE_REFRESH")
+        for text in job.warnings[-2:]:
+            write(box, context, text, "INFO")
+    elif job.phase == "failed":
+        write(box, context, job.problem.text, "ERROR")
+        if job.problem.fix:
+            write(box, context, job.problem.fix)
+        row = box.row(align=True)
+        if job.problem.retryable:
+            row.operator("csd.resume", text="Resume", icon="RECOVER_LAST")
+        row.operator("csd.show_log", icon="TEXT")
+        row.operator("csd.discard", text="", icon="X")
+    else:
+        row = box.row()
+        row.label(text="Cancelled", icon="CANCEL")
+        row.operator("csd.discard", text="", icon="X", emboss=False)
+
+
+def draw_setup(layout, setup) -> None:
+    box = layout.box()
+    box.label(text=setup.text or "Setting up the backend", icon="IMPORT")
+    left = f", {time_text(setup.seconds_left)} left" if setup.seconds_left is not None else ""
+    box.progress(factor=setup.fraction, text=f"{setup.fraction:.0%}{left}", type="BAR")
+    box.operator("csd.setup_cancel", text="Cancel", icon="CANCEL")
+
+
+def draw_not_ready(layout, context) -> None:
+    box = layout.box()
+    write(box, context, "One step first: the backend, which computes the textures, is not installed yet.", "INFO")
+    row = box.row()
+    row.scale_y = 1.3
+    row.operator("csd.setup", icon="IMPORT")
+    reason = state.why_not_setup()
+    if reason:
+        write(box, context, reason)
+
+
+def draw_messages(layout, context) -> None:
+    if session.problem is not None:
+        box = layout.box()
+        write(box, context, session.problem.text, "ERROR")
+        if session.problem.fix:
+            write(box, context, session.problem.fix)
+    if session.notice:
+        write(layout.box(), context, session.notice, "INFO")
+
+
+class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
+    bl_label = "Guidance"
+    bl_parent_id = "CSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.active = session.active_job() is None
+        csd = context.scene.csd
+        column = layout.column()
+        column.prop(csd, "model")
+        column.prop(csd, "method")
+        row = column.row(align=True)
+        sub = row.row(align=True)
+        sub.active = not csd.use_new_seed
+        sub.prop(csd, "seed")
+        row.prop(csd, "use_new_seed", text="", icon="FILE_REFRESH")
+        column.prop(csd, "view_prompts")
+        if csd.method == "sds":
+            column.prop(csd, "guidance_scale")
+        column = layout.column(align=True)
+        for name in OVERRIDABLE:
+            if name != "texture_size":
+                draw_override(column, csd, name)
+
+
+def draw_override(layout, csd, name: str) -> None:
+    """A value of the quality preset, and the box that lets the artist change it."""
+    row = layout.row(heading=csd.bl_rna.properties[name].name)
+    row.prop(csd, f"use_{name}", text="")
+    sub = row.row()
+    sub.active = getattr(csd, f"use_{name}")
+    sub.prop(csd, name, text="")
+
+
+class CSD_PT_output(CSDPanel, bpy.types.Panel):
+    bl_label = "Output"
+    bl_parent_id = "CSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.active = session.active_job() is None
+        csd = context.scene.csd
+        column = layout.column()
+        draw_override(column, csd, "texture_size")
+        column.prop(csd, "uv")
+        column.prop(csd, "modifiers")
+
+
+class CSD_PT_backend(CSDPanel, bpy.types.Panel):
+    bl_label = "Backend"
+    bl_parent_id = "CSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        layout = self.layout
+        column = layout.column(align=True)
+        for name, value in backend.facts():
+            row = column.split(factor=0.35)
+            sub = row.row()
+            sub.alignment = "RIGHT"
+            sub.active = False
+            sub.label(text=name)
+            row.label(text=value)
+        column = layout.column(align=True)
+        column.operator("csd.setup", text="Set Up Again" if backend.ready() else "Set Up", icon="IMPORT")
+        row = column.row(align=True)
+        row.operator("csd.free_memory", icon="X")
+        row.operator("csd.show_log", icon="TEXT")
+
+
+CLASSES = (CSD_PT_main, CSD_PT_guidance, CSD_PT_output, CSD_PT_backend)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

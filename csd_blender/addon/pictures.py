@@ -1,0 +1,120 @@
+"""Preview pictures made ready outside the main thread; touches no Blender data."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .scene_export import Target
+from .scene_import import corner_uv, uv_sources
+
+
+def linear_table() -> np.ndarray:
+    """Scene-linear float32 of the 256 sRGB bytes; float images hold linear light in Blender (IEC 61966-2-1)."""
+    x = np.arange(256) / 255.0
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+LINEAR = linear_table()
+
+
+@dataclass
+class Picture:
+    """One preview ready for Blender.
+
+    Attributes:
+        kind: ``texture`` or ``view``. pixels: float32 RGBA for a texture (linear), int32 RGBA words for a view.
+        uv: float32 ``[corners, 2]`` with the first texture of a part whose UV map is new, else None.
+    """
+
+    kind: str
+    part: int
+    width: int
+    height: int
+    pixels: np.ndarray
+    uv: np.ndarray | None = None
+    uv_is_new: bool = False
+
+
+class PictureMaker:
+    """A thread that turns preview messages into :class:`Picture`; only the newest of each kind and part is kept."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._waiting: dict[tuple[str, int], tuple[dict, Path, Target | None]] = {}
+        self._ready: dict[tuple[str, int], Picture] = {}
+        self._uv: dict[tuple[Path, int], tuple[bool, np.ndarray | None]] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, body: dict, folder: Path, target: Target | None) -> None:
+        """Hand in the body of a ``preview`` message; returns at once."""
+        if self._thread is None:
+            self._closed = False
+            self._thread = threading.Thread(target=self._run, name="csd-pictures", daemon=True)
+            self._thread.start()
+        with self._wake:
+            self._waiting[body.get("kind", ""), body.get("part", 0)] = (body, folder, target)
+            self._wake.notify()
+
+    def take(self) -> Picture | None:
+        """One finished picture, or None."""
+        with self._wake:
+            return self._ready.pop(next(iter(self._ready))) if self._ready else None
+
+    def busy(self) -> bool:
+        """Whether a picture is ready or will be."""
+        with self._wake:
+            return bool(self._waiting or self._ready)
+
+    def clear(self) -> None:
+        """Forget everything, as when a job ended."""
+        with self._wake:
+            self._waiting.clear()
+            self._ready.clear()
+            self._uv.clear()
+
+    def close(self) -> None:
+        thread, self._thread = self._thread, None
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if thread is not None:
+            thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                key = next(iter(self._waiting))
+                body, folder, target = self._waiting.pop(key)
+            picture = self._make(body, folder, target)
+            if picture is not None:
+                with self._wake:
+                    self._ready[key] = picture
+
+    def _make(self, body: dict, folder: Path, target: Target | None) -> Picture | None:
+        data, width, height = body.get("pixels"), body.get("width", 0), body.get("height", 0)
+        if not data or len(data) != width * height * 4:
+            return None
+        kind, part = body["kind"], body.get("part", 0)
+        if kind == "view":
+            return Picture(kind, part, width, height, np.frombuffer(data, np.int32))
+        pixels = LINEAR[np.frombuffer(data, np.uint8)]
+        new, uv = self._part_uv(folder, part, target)
+        return Picture(kind, part, width, height, pixels, uv, new)
+
+    def _part_uv(self, folder: Path, part: int, target: Target | None) -> tuple[bool, np.ndarray | None]:
+        key = (folder, part)
+        if key not in self._uv:
+            sources = uv_sources(folder)
+            new = part < len(sources) and sources[part] == "new"
+            known = target is not None and target.maps_back
+            self._uv[key] = (new, corner_uv(folder, part, target) if new and known else None)
+        return self._uv[key]

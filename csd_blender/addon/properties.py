@@ -1,0 +1,186 @@
+"""What the extension keeps in a .blend: the settings of a scene, and on objects what a preview hides."""
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from ..job.models import CATALOGUE
+from ..job.presets import NEGATIVE_PROMPT
+
+QUALITY_ITEMS = [
+    ("draft", "Draft", "A first impression in a few seconds"),
+    ("normal", "Normal", "Good for most objects"),
+    ("best", "Best", "More steps for finer detail"),
+]
+METHOD_ITEMS = [
+    ("csd", "CSD", "Classifier score distillation: follows the prompt with natural colors"),
+    ("sds", "SDS", "Score distillation sampling, the older method, for comparison"),
+]
+UV_ITEMS = [
+    ("auto", "Automatic", "Use the active UV map when it is usable, else add a new one"),
+    ("keep", "Active UV Map", "Use the active UV map, and say so when it cannot be used"),
+    ("new", "New UV Map", "Always add a new UV map; your own maps stay as they are"),
+]
+MODIFIER_ITEMS = [
+    ("keep", "Keep", "Texture the shape as it is seen, modifiers stay"),
+    ("apply", "Apply", "Texture the shape as it is seen; accepting the texture applies the modifiers"),
+    ("ignore", "Ignore", "Texture the mesh as it is without its modifiers"),
+]
+SIZE_ITEMS = [(str(s), f"{s} px", f"{s} × {s} pixels") for s in (256, 512, 1024, 2048, 4096)]
+
+
+def model_names(_self, _context, edit_text: str) -> list[str]:
+    return [entry.id for entry in CATALOGUE if edit_text.lower() in entry.id.lower()]
+
+
+def setting_properties(options: frozenset[str] = frozenset()) -> dict:
+    """The settings of a texture as Blender properties: made twice, for the scene and for the operator.
+
+    ``options`` without ANIMATABLE, the default of Blender: settings are not to be animated.
+    """
+    fixed = {"options": set(options)}
+    return {
+        "prompt": StringProperty(name="Prompt", description="What the surface should look like", **fixed),
+        "negative_prompt": StringProperty(
+            name="Negative Prompt",
+            description="What the surface should not look like",
+            default=NEGATIVE_PROMPT,
+            **fixed,
+        ),
+        "quality": EnumProperty(
+            name="Quality",
+            description="How long to work on the texture",
+            items=QUALITY_ITEMS,
+            default="normal",
+            **fixed,
+        ),
+        "method": EnumProperty(
+            name="Method", description="How the diffusion model guides the texture", items=METHOD_ITEMS, **fixed
+        ),
+        "model": StringProperty(
+            name="Model",
+            description="Diffusion model: a name from the list, or the path of a folder in diffusers layout",
+            default="mini",
+            search=model_names,
+            search_options={"SORT", "SUGGESTION"},
+            **fixed,
+        ),
+        "seed": IntProperty(
+            name="Seed", description="The same seed and settings give the same texture", min=0, default=0, **fixed
+        ),
+        "steps": IntProperty(name="Steps", description="Number of steps", min=1, max=20000, default=400, **fixed),
+        "views": IntProperty(
+            name="Views per Step", description="From how many sides each step looks", min=1, max=16, default=4, **fixed
+        ),
+        "learning_rate": FloatProperty(
+            name="Learning Rate",
+            description="How far each step moves the colors",
+            min=1e-5,
+            max=1.0,
+            default=0.03,
+            precision=4,
+            **fixed,
+        ),
+        "negative_weight": FloatProperty(
+            name="Negative Weight",
+            description="How strongly the negative prompt pushes away",
+            min=0.0,
+            max=10.0,
+            soft_max=2.0,
+            default=0.5,
+            **fixed,
+        ),
+        "guidance_scale": FloatProperty(
+            name="Guidance Scale",
+            description="How strongly SDS follows the prompt",
+            min=0.0,
+            max=1000.0,
+            soft_max=100.0,
+            default=7.5,
+            **fixed,
+        ),
+        "view_prompts": BoolProperty(
+            name="View Words",
+            description="Tell the model whether it sees the front, a side, the back or the top; needed for fronts",
+            default=True,
+            **fixed,
+        ),
+        "texture_size": EnumProperty(
+            name="Size", description="Width and height of the texture", items=SIZE_ITEMS, default="1024", **fixed
+        ),
+        "uv": EnumProperty(name="UV Map", description="Where the texture is laid out", items=UV_ITEMS, **fixed),
+        "modifiers": EnumProperty(
+            name="Modifiers", description="What happens to the object's modifiers", items=MODIFIER_ITEMS, **fixed
+        ),
+    }
+
+
+# Settings that the quality preset decides unless the box beside them is ticked.
+OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "texture_size")
+
+
+class CSDSceneSettings(bpy.types.PropertyGroup):
+    """``Scene.csd``: the settings in the panel."""
+
+    __annotations__ = (
+        setting_properties()
+        | {
+            f"use_{name}": BoolProperty(
+                name="Override", description="Use this value in place of the quality preset's", options=set()
+            )
+            for name in OVERRIDABLE
+        }
+        | {
+            "use_new_seed": BoolProperty(
+                name="New Seed Each Time",
+                description="Draw a new seed whenever Generate Texture is pressed",
+                options=set(),
+            )
+        }
+    )
+
+
+class CSDHiddenSlot(bpy.types.PropertyGroup):
+    """One material slot as it was before a preview covered it."""
+
+    link: StringProperty()
+    own_material: PointerProperty(type=bpy.types.Material)  # what the object itself held, seen or not
+    data_material: PointerProperty(type=bpy.types.Material)  # keeps the mesh's material used while it is covered
+
+
+class CSDObjectSettings(bpy.types.PropertyGroup):
+    """``Object.csd``: what a preview hides.
+
+    It lives on the object so that undo, which takes the object back, takes this back with it.
+    """
+
+    preview_job: StringProperty()
+    slots: CollectionProperty(type=CSDHiddenSlot)
+    added_slot: BoolProperty()
+    added_uv: StringProperty()
+    active_uv: StringProperty()
+    render_uv: StringProperty()
+
+
+CLASSES = (CSDSceneSettings, CSDHiddenSlot, CSDObjectSettings)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.csd = PointerProperty(type=CSDSceneSettings, name="CSD")
+    bpy.types.Object.csd = PointerProperty(type=CSDObjectSettings, name="CSD")
+
+
+def unregister() -> None:
+    del bpy.types.Object.csd
+    del bpy.types.Scene.csd
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

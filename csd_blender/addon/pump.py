@@ -1,0 +1,101 @@
+"""The timer that carries news from the backend into Blender: a few milliseconds on the main thread, then back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import bpy
+
+from . import icons, jobs
+from .session import Problem, session
+
+BUDGET = 0.005  # seconds on the main thread for one tick
+BUSY_INTERVAL, IDLE_INTERVAL = 0.1, 1.0
+
+log = logging.getLogger(__name__)
+durations: deque[tuple[float, bool]] = deque(maxlen=4096)  # (seconds, whether a picture landed) of each tick
+
+
+def tick() -> float | None:
+    """One turn of the timer; returns when to call again, or None when there is nothing to wait for."""
+    began = time.perf_counter()
+    landed = False
+    try:
+        landed = work(began + BUDGET)
+    except Exception:
+        log.exception("an event of the backend could not be shown")
+        session.problem = Problem("Something went wrong while showing the texture.", "See the log for details.")
+    durations.append((time.perf_counter() - began, landed))
+    if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
+        return BUSY_INTERVAL
+    return IDLE_INTERVAL if session.client is not None else None
+
+
+def work(deadline: float) -> bool:
+    """Handle messages until ``deadline``, then at most one picture. Returns whether one was put on the mesh."""
+    changed = False
+    if session.client is not None:
+        for message in session.client.poll(budget=max(0.0, deadline - time.perf_counter() - 0.001)):
+            jobs.handle(message)
+            changed |= message.type != "heartbeat"
+    if session.setup is not None:
+        changed |= session.setup.poll()
+    job = session.job
+    landed = False
+    if job is not None and job.phase == "finished" and not job.final_shown:
+        job.final_shown = True
+        jobs.refresh_preview()
+        landed = changed = True
+    elif time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
+        if picture.kind == "view":
+            icons.show(picture)
+            changed = True
+        else:
+            jobs.show_picture(picture)
+            landed = changed = True
+    if changed:
+        redraw(viewports=landed)
+    return landed
+
+
+def redraw(viewports: bool = False) -> None:
+    """Tag the sidebars that show the CSD tab, and with ``viewports`` the 3D views and UV editors as well."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "PREFERENCES" and session.setup is not None:
+                area.tag_redraw()
+            if area.type not in ("VIEW_3D", "IMAGE_EDITOR"):
+                continue
+            for region in area.regions:
+                if region.type == "WINDOW" and viewports:
+                    region.tag_redraw()
+                elif region.type == "UI" and shows_csd(region):
+                    region.tag_redraw()
+
+
+def shows_csd(region: bpy.types.Region) -> bool:
+    return getattr(region, "active_panel_category", "CSD") == "CSD"
+
+
+def start() -> None:
+    """Make sure that the timer runs; without an event loop (background mode) it never fires."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
+        bpy.app.timers.register(tick, persistent=True)
+
+
+def stop() -> None:
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+
+
+def run_to_end(job) -> None:
+    """Wait here until ``job`` ended: for scripts, and for Blender without a window."""
+    while job.active:
+        if session.client is None:
+            return
+        for message in session.client.poll(budget=0.05):
+            jobs.handle(message)
+        jobs.pictures.clear()
+        time.sleep(0.01)

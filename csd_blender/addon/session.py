@@ -1,0 +1,110 @@
+"""What this Blender session knows about its job, kept as plain Python so that undo and file loading cannot touch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..job.client import BackendClient
+    from ..job.spec import TextureJob
+    from .backend_setup import Setup
+    from .scene_export import Target
+
+Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
+
+# How much of a job's time each stage takes, about; only to let the bar move evenly.
+STAGE_SHARES = {"prepare": 0.02, "load": 0.04, "paint": 0.9, "finish": 0.04}
+
+
+@dataclass
+class Problem:
+    """One sentence what is wrong, one what to do, and whether trying again (or resuming) may help."""
+
+    text: str
+    fix: str = ""
+    retryable: bool = False
+    code: str = ""
+
+
+@dataclass
+class Job:
+    """One job from the click to accept or discard."""
+
+    id: str
+    folder: Path
+    spec: TextureJob
+    targets: list[Target]
+    blend_file: str = ""
+    phase: Phase = "running"
+    stage: str = ""
+    stage_label: str = "Starting the backend"
+    done_before_stage: float = 0.0
+    step: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    memory_mb: int = 0
+    device_memory_mb: int = 0
+    warnings: list[str] = field(default_factory=list)
+    problem: Problem | None = None
+    resumable: bool = False
+    stopped_early: bool = False
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    has_view: bool = False
+    final_shown: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether the backend works on it."""
+        return self.phase in ("running", "cancelling")
+
+    @property
+    def on_mesh(self) -> bool:
+        """Whether its preview belongs on the mesh."""
+        return self.phase in ("running", "cancelling", "finished")
+
+    def fraction(self) -> float:
+        """How much is done, in [0, 1]."""
+        within = self.step / self.total if self.total else 0.0
+        return min(1.0, self.done_before_stage + within * STAGE_SHARES.get(self.stage, 0.0))
+
+    def enter_stage(self, name: str, label: str) -> None:
+        names = list(STAGE_SHARES)
+        if name in names:
+            self.done_before_stage = sum(STAGE_SHARES[n] for n in names[: names.index(name)])
+        self.stage, self.stage_label = name, label
+        self.step = self.total = 0
+        self.seconds_left = None
+
+
+@dataclass
+class Session:
+    """Everything that is not in the .blend: the backend process, the job, a running Set Up."""
+
+    client: BackendClient | None = None
+    job: Job | None = None
+    setup: Setup | None = None
+    notice: str = ""
+    problem: Problem | None = None
+    unfinished: list[tuple[str, str]] = field(default_factory=list)
+    listeners: list[Callable] = field(default_factory=list)
+
+    def active_job(self) -> Job | None:
+        return self.job if self.job is not None and self.job.active else None
+
+
+session = Session()
+
+
+def time_text(seconds: float) -> str:
+    """``8 s``, ``1 min 20 s``, ``2 h 5 min``: rough on purpose, so that it does not flicker."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60 // 10 * 10} s" if seconds % 60 >= 10 else f"{seconds // 60} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -1,0 +1,76 @@
+"""From the scene's settings, and what an operator or a script overrides, to the spec of a job."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import bpy
+
+from ..job.presets import texture_job
+from ..job.schedule import constant
+from ..job.spec import TextureJob
+from .preferences import preference
+from .properties import OVERRIDABLE, SIZE_ITEMS, setting_properties
+
+NAMES = tuple(setting_properties())
+SIZES = {item[0] for item in SIZE_ITEMS}
+
+
+def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
+    """Every setting by name: ``overrides`` first, then the scene; what the quality preset decides is left out."""
+    unknown = set(overrides) - set(NAMES) - {"device"}
+    if unknown:
+        raise TypeError(f"unknown setting {sorted(unknown)[0]!r}; known are {', '.join((*NAMES, 'device'))}")
+    values = {}
+    for name in NAMES:
+        if name in overrides:
+            values[name] = overrides[name]
+        elif name not in OVERRIDABLE or getattr(scene.csd, f"use_{name}"):
+            values[name] = getattr(scene.csd, name)
+    if "seed" not in overrides and scene.csd.use_new_seed:
+        values["seed"] = scene.csd.seed = random.randrange(1_000_000)
+    values["device"] = overrides.get("device") or preference("device", "auto")
+    return values
+
+
+def make_spec(values: dict) -> TextureJob:
+    """The job's spec. Raises ``JobError`` for values that are out of range."""
+    values = dict(values)
+    guidance = {}
+    if "negative_weight" in values:
+        guidance["negative_weight"] = constant(values.pop("negative_weight"))
+    scale = values.pop("guidance_scale")
+    if values["method"] == "sds":
+        guidance["guidance_scale"] = scale
+    prompt, quality, model = values.pop("prompt").strip(), values.pop("quality"), values.pop("model")
+    if "texture_size" in values:
+        values["texture_size"] = int(values["texture_size"])
+    values["allow_noncommercial"] = preference("allow_noncommercial", False)
+    job = texture_job(prompt, quality, model, **values)
+    if not guidance:
+        return job
+    return replace(job, guidance=replace(job.guidance, **guidance))
+
+
+def reuse(scene: bpy.types.Scene, plain: dict) -> None:
+    """Set the scene's settings to those of a finished job, as ``TextureJob.to_json`` wrote them."""
+    csd = scene.csd
+    for name in ("prompt", "negative_prompt", "method", "model", "seed", "view_prompts", "uv"):
+        if name in plain:
+            setattr(csd, name, plain[name])
+    if plain.get("quality") in ("draft", "normal", "best"):
+        csd.quality = plain["quality"]
+    preset = texture_job("x", csd.quality, csd.model).to_json()
+    for name in OVERRIDABLE:
+        in_guidance = name == "negative_weight"
+        source, usual = (plain.get("guidance", {}), preset["guidance"]) if in_guidance else (plain, preset)
+        value = source.get(name)
+        differs = isinstance(value, int | float) and value != usual.get(name)
+        differs = differs and (name != "texture_size" or str(value) in SIZES)
+        setattr(csd, f"use_{name}", differs)
+        if differs:
+            setattr(csd, name, str(value) if name == "texture_size" else value)
+    if "guidance_scale" in plain.get("guidance", {}):
+        csd.guidance_scale = plain["guidance"]["guidance_scale"]
+    csd.use_new_seed = False

@@ -1,0 +1,88 @@
+"""Why a button can or cannot be pressed: cheap questions that ``poll`` and the panel share."""
+
+from __future__ import annotations
+
+import json
+
+import bpy
+
+from . import backend
+from .preferences import preference
+from .session import session
+
+
+def allow(operator, reason: str) -> bool:
+    """For ``poll``: True without a reason, else False with the reason as the button's tooltip."""
+    if reason:
+        operator.poll_message_set(reason)
+    return not reason
+
+
+def why_not_generate(context) -> str:
+    if session.setup is not None:
+        return "Set Up is running"
+    if not backend.ready():
+        return "The backend is not set up"
+    if session.active_job() is not None:
+        return "A texture is being generated"
+    if not any(o.type == "MESH" for o in context.selected_objects or ()):
+        return "Select a mesh object"
+    return ""
+
+
+def why_not_press(context) -> str:
+    """As :func:`why_not_generate`, for the panel's button, which takes the panel's prompt."""
+    return why_not_generate(context) or ("" if context.scene.csd.prompt.strip() else "Write a prompt")
+
+
+def why_not_accept(context) -> str:
+    if session.job is None or session.job.phase != "finished":
+        return "There is no finished texture"
+    if context.mode == "EDIT_MESH":
+        return "Leave Edit Mode first"
+    return ""
+
+
+def has_ended() -> bool:
+    return session.job is not None and not session.job.active
+
+
+def why_not_resume() -> str:
+    if session.active_job() is not None:
+        return "A texture is being generated"
+    if not backend.ready():
+        return "The backend is not set up"
+    return ""
+
+
+def why_not_setup() -> str:
+    if session.setup is not None:
+        return "Set Up is running"
+    if session.active_job() is not None:
+        return "A texture is being generated"
+    if preference("wheel_folder") or bpy.app.online_access:
+        return ""
+    if bpy.app.online_access_override:
+        return "Blender was started with --offline-mode; a Wheel Folder in the preferences would do without network"
+    return "Allow Online Access in Preferences > System, or choose a Wheel Folder in the extension's preferences"
+
+
+def why_not_free() -> str:
+    if session.active_job() is not None:
+        return "A texture is being generated"
+    return "" if session.client is not None else "The backend is not running"
+
+
+def settings_of(context) -> str:
+    """JSON of the settings on the active object, or a word when the ended job has them."""
+    if has_ended():
+        return "job"
+    obj = context.active_object
+    return obj.get("csd_settings", "") if obj is not None else ""
+
+
+def read_settings(context) -> dict:
+    """The settings for *Reuse Settings*. Raises ``ValueError`` when they cannot be read."""
+    if has_ended():
+        return session.job.spec.to_json()
+    return json.loads(settings_of(context))
