@@ -96,10 +96,11 @@ def _smooth(points: list[tuple[float, float]], count: int) -> np.ndarray:
 
 
 def _turn(profile: np.ndarray, segments: int) -> np.ndarray:
-    """Points ``[M, segments + 1, 3]`` of a profile (radius, height) ``[M, 2]`` turned about Z; its seam is at the back."""
+    """Points ``[M, segments + 1, 3]`` of a profile (radius, height) ``[M, 2]`` turned about Z, the seam at the back."""
     angle = np.linspace(np.pi / 2, np.pi / 2 + 2 * np.pi, segments + 1)
     radius, height = np.maximum(profile[:, 0], 0)[:, None], profile[:, 1][:, None]
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.broadcast_to(height, (len(profile), len(angle)))], -1)
+    x, y, z = np.broadcast_arrays(radius * np.cos(angle), radius * np.sin(angle), height)
+    return np.stack([x, y, z], axis=-1)
 
 
 def _tube(curve: np.ndarray, radius: np.ndarray | float, sides: int, squash: float = 1.0, up=None) -> np.ndarray:
@@ -117,12 +118,16 @@ def _tube(curve: np.ndarray, radius: np.ndarray | float, sides: int, squash: flo
 
 def _vase() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     outer = _smooth(
-        [(0.34, -1.0), (0.37, -0.97), (0.50, -0.75), (0.64, -0.40), (0.62, -0.02), (0.42, 0.38), (0.27, 0.62), (0.25, 0.76),
-         (0.33, 0.93), (0.40, 1.0)], 56)  # fmt: skip
+        [(0.34, -1.0), (0.37, -0.97), (0.50, -0.75), (0.64, -0.40), (0.62, -0.02)]
+        + [(0.42, 0.38), (0.27, 0.62), (0.25, 0.76), (0.33, 0.93), (0.40, 1.0)],
+        56,
+    )
     rim = _smooth([(0.40, 1.0), (0.395, 1.02), (0.37, 1.02), (0.36, 1.0)], 5)
     inner = _smooth(
-        [(0.36, 1.0), (0.29, 0.92), (0.21, 0.76), (0.23, 0.60), (0.38, 0.36), (0.57, -0.02), (0.59, -0.40), (0.46, -0.72),
-         (0.30, -0.90)], 40)  # fmt: skip
+        [(0.36, 1.0), (0.29, 0.92), (0.21, 0.76), (0.23, 0.60), (0.38, 0.36)]
+        + [(0.57, -0.02), (0.59, -0.40), (0.46, -0.72), (0.30, -0.90)],
+        40,
+    )
     floor, foot = _smooth([(0.30, -0.90), (0.0, -0.93)], 8), _smooth([(0.0, -0.99), (0.31, -0.99), (0.34, -1.0)], 8)
     m, s = MARGIN, 72
     return _join(
@@ -140,7 +145,8 @@ def _mug() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     outer = _smooth([(0.50, -0.80), (0.555, -0.77), (0.565, -0.70), (0.57, 0.0), (0.58, 0.74)], 34)
     rim = _smooth([(0.58, 0.74), (0.578, 0.775), (0.55, 0.79), (0.522, 0.775), (0.52, 0.74)], 9)
     inner = _smooth([(0.52, 0.74), (0.51, 0.0), (0.505, -0.60), (0.47, -0.69), (0.40, -0.70)], 30)
-    floor, foot = _smooth([(0.40, -0.70), (0.0, -0.70)], 9), _smooth([(0.0, -0.77), (0.42, -0.77), (0.46, -0.80), (0.50, -0.80)], 12)
+    floor = _smooth([(0.40, -0.70), (0.0, -0.70)], 9)
+    foot = _smooth([(0.0, -0.77), (0.42, -0.77), (0.46, -0.80), (0.50, -0.80)], 12)
     t = np.linspace(0, 1, 40)
     bend = np.pi * (t - 0.5)
     handle = np.stack([0.50 + 0.50 * np.maximum(np.cos(bend), 0) ** 0.72, 0 * t, 0.02 + 0.46 * np.sin(bend)], axis=1)
@@ -202,44 +208,25 @@ def _crate() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _boxes(boxes)
 
 
-def _chair() -> tuple[np.ndarray, np.ndarray, None]:
-    """A wooden chair, its seat open to the front."""
-    from .implicit import box, capsule, mirrored, smooth_min
-
-    def distance(p: np.ndarray) -> np.ndarray:
-        q = mirrored(p)
-        d = box(p, [0, -0.02, -0.12], [0.52, 0.50, 0.065], 0.05)
-        d = smooth_min(d, capsule(q, [0.42, -0.40, -0.14], [0.47, -0.46, -0.97], 0.075, 0.05), 0.03)
-        d = smooth_min(d, capsule(q, [0.42, 0.40, -0.14], [0.46, 0.50, -0.97], 0.075, 0.05), 0.03)
-        d = smooth_min(d, capsule(q, [0.43, 0.42, -0.14], [0.45, 0.58, 0.95], 0.068, 0.055), 0.03)
-        for z, size in ((0.78, 0.15), (0.42, 0.07), (0.16, 0.07)):
-            y = 0.435 + 0.135 * (z + 0.14)
-            d = smooth_min(d, box(p, [0, y, z], [0.45, 0.045, size], 0.03), 0.03)
-        d = smooth_min(d, capsule(q, [0.445, -0.43, -0.62], [0.445, 0.45, -0.62], 0.038), 0.02)
-        return smooth_min(d, capsule(p, [-0.445, 0.0, -0.62], [0.445, 0.0, -0.62], 0.038), 0.02)
-
-    return (*mesh_of(distance, (-0.65, -0.65, -1.1), (0.65, 0.75, 1.1), 110), None)
-
-
 def _solid(distance: Callable, low: tuple, high: tuple, cells: int) -> Callable[[], tuple]:
     return lambda: (*mesh_of(distance, low, high, cells), None)
 
 
 _MAKERS: dict[str, Callable[[], tuple]] = {
-    "critter": _solid(shapes.critter, (-0.9, -0.9, -1.1), (0.9, 0.95, 1.15), 104),
-    "robot": _solid(shapes.robot_head, (-1.0, -0.75, -1.1), (1.0, 0.75, 1.15), 110),
-    "house": _solid(shapes.house, (-1.0, -1.0, -1.1), (1.0, 0.9, 1.1), 110),
-    "snowman": _solid(shapes.snowman, (-0.85, -0.7, -1.1), (0.85, 0.7, 1.1), 110),
-    "car": _solid(shapes.car, (-0.7, -1.15, -0.8), (0.7, 1.15, 0.5), 116),
-    "rocket": _solid(shapes.rocket, (-0.8, -0.8, -1.1), (0.8, 0.8, 1.1), 110),
-    "mushroom": _solid(shapes.mushroom, (-1.1, -1.0, -1.15), (1.1, 1.1, 1.05), 104),
-    "teapot": _solid(shapes.teapot, (-1.15, -0.75, -0.75), (1.25, 0.75, 0.75), 110),
+    "critter": _solid(shapes.critter, (-0.9, -0.9, -1.1), (0.9, 0.95, 1.15), 72),
+    "robot": _solid(shapes.robot_head, (-1.0, -0.75, -1.1), (1.0, 0.75, 1.15), 72),
+    "house": _solid(shapes.house, (-1.0, -1.0, -1.1), (1.0, 0.9, 1.1), 84),
+    "snowman": _solid(shapes.snowman, (-0.85, -0.7, -1.1), (0.85, 0.7, 1.1), 80),
+    "car": _solid(shapes.car, (-0.7, -1.15, -0.8), (0.7, 1.15, 0.5), 84),
+    "rocket": _solid(shapes.rocket, (-0.8, -0.8, -1.1), (0.8, 0.8, 1.1), 84),
+    "mushroom": _solid(shapes.mushroom, (-1.1, -1.0, -1.15), (1.1, 1.1, 1.05), 64),
+    "teapot": _solid(shapes.teapot, (-1.15, -0.75, -0.75), (1.25, 0.75, 0.75), 84),
     "rock": _solid(shapes.rock, (-1.1, -1.0, -1.0), (1.1, 1.0, 0.9), 56),
-    "chair": _chair,
+    "chair": _solid(shapes.chair, (-0.65, -0.65, -1.1), (0.65, 0.75, 1.1), 90),
     "vase": _vase,
     "mug": _mug,
     "knot": _knot,
     "crate": _crate,
 }
 DEMO_MESHES: tuple[str, ...] = tuple(_MAKERS)
-"""Names for `demo_mesh`. Vase, mug and knot have good UV maps; the crate has one that overlaps; the others have none."""
+"""Names for `demo_mesh`. Vase, mug and knot have good UV maps, the crate has one that overlaps, the others none."""

@@ -21,31 +21,35 @@ from .implicit import (
 
 
 def critter(p: np.ndarray) -> np.ndarray:
-    """A small sitting dragon: big head, bulging eyes, horns, spiky back, belly and a tail curling to its side."""
+    """A small sitting dragon: big head, round eyes, stubby horns, spiky back, belly, and a tail curling to its side."""
     q = mirrored(p)
-    d = ellipsoid(p, [0, 0.08, -0.42], [0.40, 0.37, 0.46])
-    d = smooth_min(d, ellipsoid(p, [0, -0.13, -0.46], [0.29, 0.28, 0.36]), 0.06)  # belly
-    d = smooth_min(d, ellipsoid(p, [0, -0.06, 0.34], [0.47, 0.42, 0.40]), 0.16)  # head
-    d = smooth_min(d, ellipsoid(p, [0, -0.40, 0.22], [0.27, 0.22, 0.16]), 0.10)  # muzzle
-    d = smooth_max(d, -ellipsoid(q, [0.07, -0.64, 0.27], [0.025, 0.05, 0.02]), 0.03)  # nostrils
-    mouth = np.abs(p[:, 2] - (0.145 + 0.45 * p[:, 0] ** 2)) - 0.006
-    d = smooth_max(d, -np.maximum(mouth, ellipsoid(p, [0, -0.45, 0.18], [0.24, 0.30, 0.2])), 0.03)
-    d = smooth_min(d, sphere(q, [0.21, -0.33, 0.50], 0.135), 0.03)  # eyes
-    d = smooth_min(d, capsule(q, [0.24, 0.06, 0.64], [0.34, 0.20, 1.00], 0.085, 0.025), 0.06)  # horns
-    ear = ellipsoid(tilted(q, [0.52, 0.0, 0.38], 1, 24), [0.52, 0.02, 0.38], [0.19, 0.05, 0.11])
+    d = ellipsoid(p, [0, 0.08, -0.50], [0.42, 0.39, 0.45])
+    d = smooth_min(d, ellipsoid(p, [0, -0.16, -0.54], [0.31, 0.27, 0.34]), 0.05)  # belly
+    d = smooth_min(d, ellipsoid(p, [0, -0.06, 0.28], [0.56, 0.48, 0.45]), 0.14)  # head
+    d = smooth_min(d, ellipsoid(q, [0.25, -0.28, 0.13], [0.22, 0.20, 0.17]), 0.10)  # cheeks
+    d = smooth_min(d, ellipsoid(p, [0, -0.47, 0.13], [0.27, 0.20, 0.165]), 0.08)  # muzzle
+    d = smooth_max(d, -ellipsoid(q, [0.085, -0.655, 0.19], [0.03, 0.05, 0.022]), 0.03)  # nostrils
+    smile = np.abs(p[:, 2] - (0.075 + 0.70 * p[:, 0] ** 2)) - 0.016
+    d = smooth_max(d, -smooth_max(smile, ellipsoid(p, [0, -0.60, 0.10], [0.26, 0.15, 0.2]), 0.02), 0.06)
+    d = smooth_min(d, ellipsoid(q, [0.235, -0.385, 0.43], [0.165, 0.13, 0.175]), 0.03)  # eyes
+    d = smooth_min(d, ellipsoid(q, [0.20, -0.50, 0.425], [0.08, 0.05, 0.095]), 0.015)  # pupils
+    d = smooth_min(d, capsule(q, [0.27, 0.06, 0.62], [0.39, 0.16, 0.92], 0.11, 0.045), 0.05)  # horns
+    ear = ellipsoid(tilted(q, [0.62, 0.0, 0.34], 1, 22), [0.62, 0.04, 0.34], [0.23, 0.07, 0.13])
     d = smooth_min(d, ear, 0.06)
-    d = smooth_min(d, capsule(q, [0.34, -0.10, -0.22], [0.40, -0.36, -0.44], 0.105, 0.085), 0.08)  # arms
-    d = smooth_min(d, ellipsoid(q, [0.36, 0.05, -0.68], [0.21, 0.27, 0.25]), 0.08)  # thighs
-    d = smooth_min(d, ellipsoid(q, [0.33, -0.32, -0.88], [0.145, 0.25, 0.12]), 0.06)  # feet
-    for toe in (-0.085, 0.0, 0.085):
-        d = smooth_min(d, sphere(q, [0.33 + toe, -0.53, -0.92], 0.06), 0.03)
-    t = np.linspace(0, 1, 6)
-    tail = np.stack([0.62 * np.sin(2.3 * t), 0.36 + 0.42 * np.sin(2.6 * t) - 0.25 * t, -0.80 + 0.10 * t], axis=1)
-    for i in range(5):
-        d = smooth_min(d, capsule(p, tail[i], tail[i + 1], 0.17 - 0.026 * i, 0.17 - 0.026 * (i + 1)), 0.06)
-    for z, y, size in ((0.62, 0.27, 0.10), (0.42, 0.37, 0.11), (0.16, 0.37, 0.10), (-0.1, 0.42, 0.11), (-0.36, 0.46, 0.1)):
-        spike = cone(p, [0, y - 0.05, z], [0, y + 0.15, z + 0.09], size, 0.012)
-        d = smooth_min(d, smooth_max(spike, np.abs(p[:, 0]) - 0.045, 0.04), 0.05)
+    d = smooth_min(d, capsule(q, [0.36, -0.12, -0.30], [0.30, -0.42, -0.46], 0.12, 0.11), 0.07)  # arms
+    d = smooth_min(d, ellipsoid(q, [0.38, 0.02, -0.72], [0.23, 0.28, 0.25]), 0.07)  # thighs
+    d = smooth_min(d, ellipsoid(q, [0.35, -0.34, -0.87], [0.175, 0.27, 0.14]), 0.06)  # feet
+    for toe in (-0.11, 0.0, 0.11):
+        d = smooth_min(d, sphere(q, [0.35 + toe, -0.56, -0.90], 0.08), 0.04)
+    t = np.linspace(0, 1, 9)
+    tail = np.stack([0.72 * np.sin(2.2 * t), 0.40 + 0.40 * np.sin(2.7 * t) - 0.45 * t, -0.80 + 0.12 * t**2], axis=1)
+    for i in range(8):
+        d = smooth_min(d, capsule(p, tail[i], tail[i + 1], 0.18 - 0.013 * i, 0.167 - 0.013 * i), 0.07)
+    d = smooth_min(d, ellipsoid(p, tail[-1] + [0.0, -0.04, 0.06], [0.06, 0.13, 0.15]), 0.05)
+    back = ((0.66, 0.24, 0.13), (0.40, 0.42, 0.14), (0.08, 0.42, 0.12), (-0.22, 0.46, 0.13), (-0.52, 0.47, 0.12))
+    for z, y, size in back:  # spikes, flat from side to side
+        spike = capsule(p * [1.7, 1, 1], [0, y - 0.04, z], [0, y + 0.15, z + 0.11], size, 0.05) / 1.35
+        d = smooth_min(d, spike, 0.05)
     return smooth_max(d, -1.0 - p[:, 2], 0.03)
 
 
@@ -134,7 +138,8 @@ def car(p: np.ndarray) -> np.ndarray:
     cabin = box(p, [0, 0.14, 0.06], [0.41, 0.56, 0.30], 0.20)
     cabin = smooth_max(cabin, -(p[:, 1] + 0.42) * 0.86 + (p[:, 2] - 0.08) * 0.5, 0.10)
     d = smooth_min(d, cabin, 0.08)
-    glass = smooth_max(box(q, [0.42, 0.16, 0.12], [0.04, 0.40, 0.13], 0.03), np.abs(np.abs(p[:, 1] - 0.14) - 0.22) - 0.17, 0.03)
+    panes = np.abs(np.abs(p[:, 1] - 0.14) - 0.22) - 0.17
+    glass = smooth_max(box(q, [0.42, 0.16, 0.12], [0.04, 0.40, 0.13], 0.03), panes, 0.03)
     d = smooth_max(d, -glass, 0.02)
     d = smooth_max(d, -cylinder(side, [0.47, 0.57, -0.44], 0, 0.25, 0.16, 0.03), 0.04)  # arches
     d = np.minimum(d, cylinder(side, [0.42, 0.57, -0.46], 0, 0.21, 0.09, 0.045))  # wheels
@@ -175,7 +180,7 @@ def rocket(p: np.ndarray) -> np.ndarray:
 def mushroom(p: np.ndarray) -> np.ndarray:
     """A toadstool with warts, gills and a skirt; two little ones at its foot."""
 
-    def one(x: float, y: float, size: float) -> np.ndarray:
+    def one(x: float, y: float, size: float, spots: int) -> np.ndarray:
         q = (p - [x, y, -1.0]) / size
         d = capsule(q, [0, 0, 0.05], [0.03, 0, 1.0], 0.27, 0.18)
         cap = ellipsoid(q, [0.03, 0, 1.10], [0.82, 0.82, 0.66])
@@ -186,14 +191,15 @@ def mushroom(p: np.ndarray) -> np.ndarray:
         d = smooth_min(d, cap, 0.08)
         ring = np.maximum(np.abs(radial - 0.21 - 0.5 * (0.82 - q[:, 2])) - 0.03, np.abs(q[:, 2] - 0.76) - 0.09)
         d = smooth_min(d, ring, 0.05)
-        for i in range(11):
-            azimuth, tilt = 2.4 * i + 0.7, 0.25 + 0.105 * i
-            spot = [0.03 + 0.82 * np.sin(tilt) * np.cos(azimuth), 0.82 * np.sin(tilt) * np.sin(azimuth), 1.10 + 0.66 * np.cos(tilt)]
-            d = smooth_min(d, ellipsoid(q, spot, [0.11, 0.11, 0.07]), 0.04)
+        for i in range(spots):
+            azimuth, tilt = 2.4 * i + 0.7, 0.25 + 1.15 * i / spots
+            around, up = 0.82 * np.sin(tilt), 1.10 + 0.66 * np.cos(tilt)
+            center = [0.03 + around * np.cos(azimuth), around * np.sin(azimuth), up]
+            d = smooth_min(d, ellipsoid(q, center, [0.12, 0.12, 0.07]), 0.04)
         return d * size
 
-    d = smooth_min(one(0.0, 0.1, 1.08), one(-0.50, -0.38, 0.46), 0.05)
-    d = smooth_min(d, one(0.46, -0.45, 0.34), 0.05)
+    d = smooth_min(one(0.0, 0.1, 1.08, 10), one(-0.50, -0.38, 0.46, 5), 0.05)
+    d = smooth_min(d, one(0.46, -0.45, 0.34, 4), 0.05)
     d = smooth_min(d, ellipsoid(p, [0, 0, -1.02], [0.86, 0.76, 0.14]), 0.10)
     return smooth_max(d, -1.05 - p[:, 2], 0.03)
 
@@ -229,3 +235,17 @@ def rock(p: np.ndarray) -> np.ndarray:
             direction = random.normal(size=3) * scale
             d = d + amount * 0.5 * np.sin(p @ direction + random.uniform(0, 6.28))
     return smooth_max(d * 0.85, -0.85 - p[:, 2], 0.05)
+
+
+def chair(p: np.ndarray) -> np.ndarray:
+    """A wooden chair with a slatted back, its seat open to the front."""
+    q = mirrored(p)
+    d = box(p, [0, -0.02, -0.12], [0.52, 0.50, 0.065], 0.05)
+    d = smooth_min(d, capsule(q, [0.42, -0.40, -0.14], [0.47, -0.46, -0.97], 0.075, 0.05), 0.03)
+    d = smooth_min(d, capsule(q, [0.42, 0.40, -0.14], [0.46, 0.50, -0.97], 0.075, 0.05), 0.03)
+    d = smooth_min(d, capsule(q, [0.43, 0.42, -0.14], [0.45, 0.58, 0.95], 0.068, 0.055), 0.03)
+    for z, size in ((0.78, 0.15), (0.42, 0.07), (0.16, 0.07)):
+        y = 0.435 + 0.135 * (z + 0.14)
+        d = smooth_min(d, box(p, [0, y, z], [0.45, 0.045, size], 0.03), 0.03)
+    d = smooth_min(d, capsule(q, [0.445, -0.43, -0.62], [0.445, 0.45, -0.62], 0.038), 0.02)
+    return smooth_min(d, capsule(p, [-0.445, 0.0, -0.62], [0.445, 0.0, -0.62], 0.038), 0.02)

@@ -29,7 +29,7 @@ def along(p: wp.vec2, a: wp.vec2, b: wp.vec2):
     """Parameter of the point of segment ab nearest to p."""
     e = b - a
     length = wp.dot(e, e)
-    t = float(0.0)
+    t = float(0.0)  # noqa: UP018 - Warp's way to say that it will change
     if length > 0.0:
         t = wp.clamp(wp.dot(p - a, e) / length, 0.0, 1.0)
     return t

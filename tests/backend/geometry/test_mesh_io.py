@@ -1,0 +1,146 @@
+"""Mesh files arrive upright, with their UVs and parts, and leave as glTF that reads back the same."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from csd_blender.backend.geometry.demo_meshes import demo_mesh
+from csd_blender.backend.geometry.mesh import Mesh, face_cross, uv_areas
+from csd_blender.backend.geometry.mesh_io import load_mesh, load_npz, save_glb, save_npz, split_corners
+from csd_blender.job.errors import JobError
+
+# One triangle in the Y-up world of glTF and OBJ: on the ground, its tip toward the viewer (+Z) who looks at its front.
+OBJ = """
+mtllib none.mtl
+o ground
+v 0 0 0
+v 1 0 0
+v 0 0 2
+v 0 3 0
+vt 0 0
+vt 1 0
+vt 0 1
+vt 0.5 0.5
+f 1/1 3/3 2/2
+o wall
+f 1/4 2/2 4/3
+"""
+
+
+def corner_set(mesh: Mesh, decimals: int = 4) -> set:
+    """Faces as sets of (position, uv) corners, whatever the order of vertices and faces."""
+    data = np.round(np.concatenate([mesh.positions[mesh.triangles], mesh.uv], axis=2).astype(float), decimals) + 0.0
+    return {frozenset(tuple(corner) for corner in face.tolist()) for face in data}
+
+
+def test_an_obj_file_is_turned_upright_and_keeps_uvs_of_each_corner(tmp_path):
+    (tmp_path / "a.obj").write_text(OBJ)
+    mesh = load_mesh(tmp_path / "a.obj")
+    assert len(mesh.triangles) == 2 and mesh.part_count == 2
+    places = {tuple(p) for p in mesh.positions[mesh.triangles].reshape(-1, 3).tolist()}
+    assert places == {(0, 0, 0), (1, 0, 0), (0, -2, 0), (0, 0, 3)}  # (x, y, z) -> (x, -z, y): toward the viewer is -Y
+    up = face_cross(mesh.positions, mesh.triangles)[0]
+    assert up[2] > 0  # turning does not mirror
+    at_origin = mesh.uv[(mesh.positions[mesh.triangles] == 0).all(axis=2)]
+    assert sorted(at_origin.tolist()) == [[0.0, 0.0], [0.5, 0.5]]  # one vertex, two UVs
+
+
+@pytest.mark.parametrize("suffix", ["ply", "stl"])
+def test_ply_and_stl_are_taken_as_they_are(tmp_path, suffix):
+    rock = demo_mesh("rock")
+    trimesh.Trimesh(rock.positions, rock.triangles, process=False).export(tmp_path / f"rock.{suffix}")
+    mesh = load_mesh(tmp_path / f"rock.{suffix}")
+    assert np.allclose(mesh.positions[mesh.triangles], rock.positions[rock.triangles], atol=1e-6) and mesh.uv is None
+
+
+def test_quads_and_larger_polygons_become_triangles(tmp_path):
+    (tmp_path / "q.obj").write_text("v 0 0 0\nv 1 0 0\nv 1 1 0\nv .5 2 0\nv 0 1 0\nf 1 2 3 4 5\n")
+    mesh = load_mesh(tmp_path / "q.obj")
+    assert len(mesh.triangles) == 3
+    assert np.linalg.norm(face_cross(mesh.positions, mesh.triangles), axis=1).sum() / 2 == pytest.approx(1.5)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "albedo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(path)
+    return path
+
+
+def gltf_of(path) -> dict:
+    data = path.read_bytes()
+    length = struct.unpack_from("<I", data, 12)[0]
+    return json.loads(data[20 : 20 + length])
+
+
+@pytest.mark.parametrize("name", ["mug", "crate"])
+def test_a_saved_glb_reads_back_the_same(tmp_path, picture, name):
+    mesh = demo_mesh(name)
+    save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
+    back = load_mesh(tmp_path / "m.glb")
+    assert back.part_names == (name,) and corner_set(back) == corner_set(mesh)
+    volume = [np.einsum("fi,fi->", m.positions[m.triangles[:, 0]], face_cross(m.positions, m.triangles)) for m in (mesh, back)]
+    assert volume[0] > 0 and volume[1] == pytest.approx(volume[0], rel=1e-4)
+
+
+def test_a_glb_is_y_up_with_a_plain_rough_material(tmp_path, picture):
+    mesh = Mesh([[0, 0, 0], [1, 0, 0], [0, 0, 2]], [[0, 1, 2]], uv=[[[0, 0], [1, 0], [0, 1]]])
+    save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
+    gltf = gltf_of(tmp_path / "m.glb")
+    (material,) = gltf["materials"]
+    pbr = material["pbrMetallicRoughness"]
+    assert pbr["metallicFactor"] == 0.0 and pbr["roughnessFactor"] == pytest.approx(0.8)
+    assert pbr["baseColorTexture"]["index"] == 0 and gltf["images"][0]["mimeType"] == "image/png"
+    assert "NORMAL" in gltf["meshes"][0]["primitives"][0]["attributes"]
+    accessor = gltf["accessors"][gltf["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
+    assert accessor["max"] == [1.0, 2.0, 0.0]  # height is y
+
+
+def test_every_part_gets_its_own_texture(tmp_path, picture):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(other)
+    mesh = demo_mesh("mug")
+    mesh.part, mesh.part_names = np.int32(np.arange(len(mesh.triangles)) % 2), ("a", "b")
+    save_glb(tmp_path / "m.glb", mesh, mesh.uv, [picture, other])
+    back = load_mesh(tmp_path / "m.glb")
+    assert back.part_names == ("a", "b") and len(gltf_of(tmp_path / "m.glb")["images"]) == 2
+
+
+def test_splitting_corners_shares_vertices_where_uvs_agree():
+    mesh = demo_mesh("knot")
+    positions, uv, triangles, vertex = split_corners(mesh, mesh.uv)
+    assert np.array_equal(positions[triangles], mesh.positions[mesh.triangles])
+    assert np.array_equal(uv[triangles], mesh.uv) and len(positions) < 1.2 * len(mesh.positions)
+
+
+def test_npz_keeps_everything_without_pickles(tmp_path):
+    mesh = demo_mesh("vase")
+    mesh.part_names, mesh.material = ("Väse ✓",), np.arange(len(mesh.triangles), dtype=np.int32)
+    save_npz(tmp_path / "m.npz", mesh)
+    back = load_npz(tmp_path / "m.npz")
+    for name in ("positions", "triangles", "uv", "part", "material"):
+        assert np.array_equal(getattr(back, name), getattr(mesh, name))
+    assert back.part_names == mesh.part_names and [p.name for p in tmp_path.iterdir()] == ["m.npz"]
+    np.savez(tmp_path / "evil.npz", positions=np.array([object()]), triangles=mesh.triangles)
+    with pytest.raises(JobError, match="mesh"):
+        load_npz(tmp_path / "evil.npz")
+
+
+@pytest.mark.parametrize("name,content", [("a.glb", b"glTF"), ("a.obj", b"\xff\xfe\x00f 1 2 3"), ("a.ply", b""), ("a.fbx", b"")])
+def test_unreadable_files_give_one_error(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(JobError) as caught:
+        load_mesh(tmp_path / name)
+    assert caught.value.code in ("mesh_unreadable", "mesh_no_faces")
+    with pytest.raises(JobError):
+        load_mesh(tmp_path / "missing.obj")
+
+
+def test_uvs_are_not_mirrored_on_the_way(tmp_path, picture):
+    mesh = demo_mesh("knot")
+    save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
+    assert np.sign(uv_areas(load_mesh(tmp_path / "m.glb").uv)).sum() == np.sign(uv_areas(mesh.uv)).sum()
