@@ -11,7 +11,9 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from . import warp_edge_kernels as edge_kernels
 from . import warp_kernels as kernels
+from . import warp_texture_kernels as texture_kernels
 from .rasterizer import Raster, Topology
 from .warp_setup import start_warp
 
@@ -27,7 +29,8 @@ def _pool() -> ThreadPoolExecutor:
 def load_kernels(device: str) -> None:
     """Compile (the first time on a machine, some seconds) and load the kernels for ``cpu``, ``cuda:0`` ..."""
     start_warp()
-    wp.load_module(kernels.__name__, device=device)
+    for module in (kernels, texture_kernels, edge_kernels):
+        wp.load_module(module.__name__, device=device)
 
 
 def _wrap(tensor: Tensor, dtype: Any) -> wp.array:
@@ -121,6 +124,82 @@ class _Interpolate(torch.autograd.Function):
         return grad_attributes if want_attributes else None, grad_rast if want_rast else None, None
 
 
+class _Texture(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pyramid: Tensor, uv: Tensor, footprint: Tensor | None, levels: Tensor, repeat: bool) -> Tensor:
+        out = torch.zeros((*uv.shape[:3], pyramid.shape[2]), device=uv.device)
+        mip = footprint is not None
+        footprint = footprint if mip else torch.zeros((uv.shape[0], 1, 1, 4), device=uv.device)
+        ctx.save_for_backward(pyramid, uv, footprint, levels)
+        ctx.modes = [int(pyramid.shape[0] == 1), int(mip), int(repeat)]
+        arguments = [*_Texture.arguments(ctx.modes, pyramid, uv, footprint, levels), _wrap(out, wp.float32)]
+        split = (3, 4, 7) if ctx.modes[0] else (0, 3, 4, 7)
+        _launch_views(texture_kernels.texture, uv.shape[:3], arguments, split, uv.device)
+        return out
+
+    @staticmethod
+    def arguments(modes, pyramid, uv, footprint, levels) -> list[Any]:
+        """What forward and backward share."""
+        shared, mip, repeat = modes
+        arrays = [_wrap(levels, wp.vec3i), _wrap(uv, wp.vec2), _wrap(footprint, wp.vec4)]
+        return [_wrap(pyramid, wp.float32), shared, *arrays, mip, repeat]
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        pyramid, uv = ctx.saved_tensors[:2]
+        want_pyramid, want_uv = ctx.needs_input_grad[:2]
+        grad_pyramid = torch.zeros_like(pyramid) if want_pyramid else pyramid.new_zeros((pyramid.shape[0], 1, 1))
+        grad_uv = torch.zeros_like(uv) if want_uv else uv.new_zeros((uv.shape[0], 1, 1, 2))
+        outputs = [_wrap(grad_pyramid, wp.float32), _wrap(grad_uv, wp.vec2)]
+        arguments = [*_Texture.arguments(ctx.modes, *ctx.saved_tensors), _wrap(grad.contiguous(), wp.float32), int(want_pyramid), int(want_uv), *outputs]
+        if ctx.modes[0] and want_pyramid:  # all views write into one pyramid
+            _launch(texture_kernels.texture_backward, uv.shape[:3], arguments, uv.device)
+        else:
+            split = (3, 4, 7, 11) if ctx.modes[0] else (0, 3, 4, 7, 10, 11)
+            _launch_views(texture_kernels.texture_backward, uv.shape[:3], arguments, split, uv.device)
+        return grad_pyramid if want_pyramid else None, grad_uv if want_uv else None, None, None, None
+
+
+class _Antialias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, color: Tensor, clip: Tensor, rast: Tensor, triangles: Tensor, edges: Tensor, opposite: Tensor) -> Tensor:
+        right = torch.full(rast.shape[:3], kernels.NOTHING_VALUE, dtype=torch.int64, device=rast.device)
+        below = right.clone()
+        out = color.clone()
+        ctx.save_for_backward(color, clip, rast, triangles, edges, opposite, right, below)
+        shared = _Antialias.arguments(clip, rast, triangles, edges, opposite, right, below)
+        dim = (len(rast), len(edges), 1)
+        if len(edges):
+            _launch_views(edge_kernels.claim, dim, shared, (0, 4, 5, 6), rast.device)
+            arguments = [*shared, _wrap(color, wp.float32), _wrap(out, wp.float32)]
+            _launch_views(edge_kernels.blend, dim, arguments, (0, 4, 5, 6, 7, 8), rast.device)
+        return out
+
+    @staticmethod
+    def arguments(clip, rast, triangles, edges, opposite, right, below) -> list[Any]:
+        """What all three kernels share."""
+        return [
+            _wrap(clip, wp.vec4), _wrap(triangles, wp.vec3i), _wrap(edges, wp.vec2i), _wrap(opposite, wp.vec2i),
+            _wrap(rast, wp.vec4), _wrap(right, wp.int64), _wrap(below, wp.int64),
+        ]  # fmt: skip
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        color, clip, rast, _, edges = ctx.saved_tensors[:5]
+        grad, (want_color, want_clip) = grad.contiguous(), ctx.needs_input_grad[:2]
+        views = len(rast)
+        grad_color = grad.clone() if want_color else grad.new_zeros((views, 1, 1, 1))
+        grad_clip = torch.zeros_like(clip) if want_clip else clip.new_zeros((views, 1, 4))
+        if len(edges):
+            arguments = [
+                *_Antialias.arguments(*ctx.saved_tensors[1:]), _wrap(color, wp.float32), _wrap(grad, wp.float32), int(want_color),
+                int(want_clip), _wrap(grad_color, wp.float32), _wrap(grad_clip, wp.vec4),
+            ]  # fmt: skip
+            split = (0, 4, 5, 6, 7, 8, 11, 12)
+            _launch_views(edge_kernels.blend_backward, (views, len(edges), 1), arguments, split, rast.device)
+        return grad_color if want_color else None, grad_clip if want_clip else None, None, None, None, None
+
+
 def _prepare(tensor: Tensor, home: torch.device) -> Tensor:
     return tensor.to(home, torch.float32).contiguous()
 
@@ -197,3 +276,43 @@ class WarpRasterizer:
         if values.ndim != 3 or values.shape[0] not in (1, raster.rast.shape[0]):
             raise ValueError(f"attributes must be [V, C] or [B, V, C], not {list(attributes.shape)}.")
         return _prepare(values, home), check_triangles(triangles, values.shape[1], home)
+
+    def texture(
+        self, texture: Tensor, uv: Tensor, uv_derivatives: Tensor | None = None, wrap: Literal["clamp", "repeat"] = "clamp"
+    ) -> Tensor:
+        """See `rasterizer.Rasterizer`; the pyramid goes on as long as both sides are even."""
+        home = _home(uv)
+        if texture.ndim != 4 or texture.shape[0] not in (1, uv.shape[0]):
+            raise ValueError(f"texture must be [1 or B, S, S, C], not {list(texture.shape)}.")
+        footprint = None if uv_derivatives is None else _prepare(uv_derivatives.detach(), home).flatten(3)
+        pyramid, levels = mip_pyramid(texture.to(home, torch.float32), footprint is not None)
+        out = _Texture.apply(pyramid, _prepare(uv, home), footprint, levels, wrap == "repeat")
+        return out.to(uv.device)
+
+    def antialias(self, color: Tensor, raster: Raster, clip: Tensor, triangles: Tensor, topology: Topology) -> Tensor:
+        """See `rasterizer.Rasterizer`. ``triangles`` are those rasterized, ``topology`` their (welded) edges."""
+        home = _home(color)
+        triangles = check_triangles(triangles, clip.shape[1], home)
+        edges, opposite = topology.edges.to(home), topology.opposite.to(home)
+        rast = _prepare(raster.rast.detach(), home)
+        out = _Antialias.apply(_prepare(color, home), _prepare(clip, home), rast, triangles, edges, opposite)
+        return out.to(color.device)
+
+
+def mip_pyramid(texture: Tensor, mip: bool) -> tuple[Tensor, Tensor]:
+    """All 2 x 2 box-filtered levels of ``[N, H, W, C]`` as one ``[N, T, C]``, and (height, width, first row) of each.
+
+    Differentiable: gradients of coarse levels fold into the finest, a quarter to each texel.
+    """
+    rows, sizes, first = [], [], 0
+    level = texture
+    while True:
+        n, height, width, channels = level.shape
+        rows.append(level.reshape(n, height * width, channels))
+        sizes.append((height, width, first))
+        first += height * width
+        if not mip or height % 2 or width % 2:
+            break
+        level = level.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+    flat = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+    return flat.contiguous(), torch.tensor(sizes, dtype=torch.int32, device=texture.device)
