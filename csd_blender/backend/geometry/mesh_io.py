@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from ...job.errors import JobError
 from .mesh import Mesh, merge
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
+OPTIONS = {".obj": {"split_objects": True, "group_material": False, "skip_materials": True}}
+MAX_PARTS = 8  # a file of more objects becomes one part, which then needs one UV map for all
 Y_UP = (".obj", ".glb", ".gltf")  # glTF says so; for .obj it is what Blender and most programs write by default
 
 
 def load_mesh(path: str | Path) -> Mesh:
-    """Read a mesh file; several objects become one part each, in the order of the file.
+    """Read a mesh file; several objects become one part each, more than `MAX_PARTS` a single one.
 
     glTF and OBJ files are Y up with their front facing +Z and are turned to Z up, front -Y; PLY and STL files are
     taken as they are.
@@ -32,8 +36,13 @@ def load_mesh(path: str | Path) -> Mesh:
     if not path.is_file():
         raise JobError("mesh_unreadable", f"{path}: there is no such file")
     try:
-        scene = trimesh.load_scene(str(path), process=False, maintain_order=True)
-        meshes = [_from_trimesh(piece, name) for name, piece in _pieces(scene)]
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is checked below
+            scene = trimesh.load_scene(str(path), process=False, maintain_order=True, **OPTIONS.get(suffix, {}))
+            pieces = _pieces(scene)
+            if suffix == ".obj":
+                pieces.sort(key=lambda piece: piece[0])  # its reader changes their order from run to run
+            meshes = [_from_trimesh(piece, name) for name, piece in pieces]
     except JobError:
         raise
     except Exception as error:  # readers raise whatever they like on broken files
@@ -42,22 +51,25 @@ def load_mesh(path: str | Path) -> Mesh:
     if not meshes:
         raise JobError("mesh_no_faces", path.name)
     mesh = merge(meshes)
+    if mesh.part_count > MAX_PARTS:
+        mesh = replace(mesh, part=None, part_names=(path.stem,))
     if suffix in Y_UP:
         mesh.positions = np.ascontiguousarray(mesh.positions[:, [0, 2, 1]] * np.float32([1, -1, 1]))
     return mesh
 
 
 def _pieces(scene: trimesh.Scene) -> list[tuple[str, trimesh.Trimesh]]:
-    """The scene's meshes with their placement applied, pieces of one object (one for each material) joined."""
-    placed: dict[str, list[trimesh.Trimesh]] = {}
-    for node in scene.graph.nodes_geometry:
+    """The scene's meshes, by the names of their objects and with their placement applied."""
+    pieces = []
+    order = {name: i for i, name in enumerate(scene.geometry)}
+    for node in sorted(scene.graph.nodes_geometry, key=lambda node: (order[scene.graph[node][1]], str(node))):
         transform, geometry = scene.graph[node]
         piece = scene.geometry[geometry]
-        if isinstance(piece, trimesh.Trimesh):
+        if isinstance(piece, trimesh.Trimesh):  # curves and points have no faces
             piece = piece.copy()
             piece.apply_transform(transform)
-            placed.setdefault(str(node), []).append(piece)
-    return [(name, piece) for name, pieces in placed.items() for piece in pieces]
+            pieces.append((str(node), piece))
+    return pieces
 
 
 def _from_trimesh(piece: trimesh.Trimesh, name: str) -> Mesh:
