@@ -33,7 +33,7 @@ class Channel:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seq: int = 0
 
-    def send(self, kind: str, job: str = "", **body) -> None:
+    def send(self, kind: str, job: str = "", /, **body) -> None:
         with self._lock:
             self._seq += 1
             line = encode(Message(type=kind, job=job, seq=self._seq, body=body))

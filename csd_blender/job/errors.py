@@ -68,16 +68,19 @@ ERRORS = {
 
 
 class JobError(Exception):
-    """A failure with a code of :data:`ERRORS`; ``detail`` names the file, field or value at fault.
+    """A failure with a code of :data:`ERRORS`.
+
+    ``detail`` names the file, field or value at fault; ``values`` keeps the figures behind it for programs.
 
     Raises:
         KeyError: for a code that is not in the table.
     """
 
-    def __init__(self, code: str, detail: str = ""):
+    def __init__(self, code: str, detail: str = "", **values: object):
         self.code = code
         self.entry = ERRORS[code]
         self.detail = detail
+        self.values = values
         super().__init__(self.message)
 
     @property

@@ -1,0 +1,114 @@
+"""Where the time and the memory go, as ratios measured side by side in one run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from ..job.folder import JobFolder
+from ..job.presets import texture_job
+from .diffusion.guidance_words import guidance_words
+from .diffusion.loading import load_model, network_dtypes, select_device
+from .diffusion.model import DiffusionModel
+from .geometry.demo_meshes import demo_mesh
+from .geometry.mesh_io import save_npz
+from .pipelines.step_clock import StepClock
+from .pipelines.surface import prepare_surface
+from .pipelines.texture import encode_prompts, start_state, texture_step
+from .reporting import Reporter
+
+NETWORK = ("network", "encode")  # the UNet, and the VAE encoder forward and backward
+
+
+def run_bench(large: bool = False) -> int:
+    """Print the tables; ``large`` adds a network of Stable Diffusion 1.5 size with random weights at 512 pixels."""
+    device = select_device("auto")
+    print(f"device {device}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
+    mini = load_model("mini", device)
+    print_split("mini, 64 px, 4 views", mini, size=0, views=4, steps=20, warm=5)
+    if large:
+        print_split("SD-1.5 size, 512 px, 1 view", random_stable_diffusion(device), size=512, views=1, steps=1, warm=0)
+    return 0
+
+
+def print_split(title: str, model: DiffusionModel, size: int, views: int, steps: int, warm: int) -> dict[str, float]:
+    """Time ``steps`` texture steps on a bundled mesh and print each section's share."""
+    job = texture_job("a red brick robot", "normal", "mini", views=views, steps=10_000, render_size=size)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = JobFolder.create(Path(scratch) / "job", job)
+        save_npz(folder.mesh_path, demo_mesh("robot"))
+        reporter = Reporter(emit=lambda kind, body: None)
+        surface = prepare_surface(job, folder, reporter).to(model.device)
+    prompts = encode_prompts(model, job, guidance_words(model))
+    state = start_state(job, model.device)
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for i in range(warm + steps):
+        if i == warm:
+            state.clock = StepClock(synchronize=True)
+            start = time.perf_counter()
+        texture_step(state, job, surface, model, prompts, views)
+        state.step += 1
+    seconds = (time.perf_counter() - start) / steps
+    shares = state.clock.shares()
+    rest = sum(share for name, share in shares.items() if name not in NETWORK)
+    print(f"\n{title}: {seconds * 1000:.0f} ms a step")
+    for name, share in sorted(shares.items(), key=lambda item: -item[1]):
+        print(f"  {name:10} {share:6.1%}")
+    print(f"  everything but the diffusion networks: {rest:.2%}")
+    if model.device.type == "cuda":
+        print(f"  peak GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    return shares | {"rest": rest, "seconds": seconds}
+
+
+def random_stable_diffusion(device: torch.device) -> DiffusionModel:
+    """Networks with Stable Diffusion 1.5's sizes (860 M and 84 M weights) and random values, for time and memory."""
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+    unet_dtype, vae_dtype = network_dtypes(device)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64,
+            cross_attention_dim=768,
+            attention_head_dim=8,
+            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        )
+    unet = _randomize(unet.to(unet_dtype).to_empty(device=device))
+    vae = _randomize(vae.to(vae_dtype).to_empty(device=device))
+    generator = torch.Generator().manual_seed(0)
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    model = DiffusionModel(
+        name="random SD 1.5",
+        vae=vae,
+        unet=unet,
+        text_encoder=None,
+        tokenizer=None,
+        alphas_cumprod=scheduler.alphas_cumprod,
+        prediction_type="epsilon",
+        native_size=512,
+        device=device,
+    )
+    model.encode_prompts = lambda texts: torch.randn((len(texts), 77, 768), generator=generator).to(device, unet_dtype)
+    return model
+
+
+def _randomize(network: torch.nn.Module) -> torch.nn.Module:
+    """Small normal weights: the arithmetic of real ones, without not-a-number or denormal values."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+        elif "norm" in name:
+            torch.nn.init.ones_(parameter)
+        else:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return network.requires_grad_(False).eval()

@@ -1,0 +1,186 @@
+"""The quality table: textures made from a fixed list of prompts, named by a judge that cannot see the prompts.
+
+The judge is a small classifier trained on separately rendered pictures; it shares no weights with the diffusion model
+and has never seen a generated picture. It looks at eight turntable views of the finished, baked texture.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..job.folder import JobFolder
+from ..job.presets import texture_job
+from .geometry.demo_meshes import demo_mesh
+from .geometry.mesh_io import save_npz
+from .jobs import ModelCache, run_job
+from .mini.judge import Judge, load_judge
+from .mini.materials import make_material
+from .pipelines.surface import prepare_surface
+from .pipelines.texture_output import load_albedo, turntable_cameras, turntable_pictures
+from .quality_prompts import QualityPrompt, quality_prompts
+from .reporting import Reporter
+
+VIEWS = 8
+JUDGED_SIZE = 64
+BACKGROUND = 0.6
+
+
+@dataclass
+class Verdict:
+    """One texture: what was asked, what the judge said, and how much the albedo leans on the surface normal."""
+
+    method: str
+    prompt: str
+    mesh: str
+    asked: str
+    said: str
+    material_right: bool
+    color_right: bool | None
+    light_slope: float
+    saturation: float
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        return self.material_right and self.color_right is not False
+
+
+def run_texture_table(out: Path | None, methods: Sequence[str], meshes: int | None, quality: str = "normal") -> int:
+    """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0."""
+    out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_quality_"))
+    out.mkdir(parents=True, exist_ok=True)
+    judge, models, prompts = load_judge(), ModelCache(), quality_prompts(meshes)
+    verdicts: list[Verdict] = []
+    for method in methods:
+        for i, asked in enumerate(prompts):
+            name = f"{method}_{i:02d}"
+            verdicts.append(make_and_judge(asked, method, quality, out / name, models, judge))
+            v = verdicts[-1]
+            done = f"{i + 1}/{len(prompts)}"
+            mark = "right" if v.right else f"WRONG, looks like {v.said}"
+            print(f"{method} {done:6} {asked.prompt:32} {v.seconds:5.1f} s  {mark}", flush=True)
+            (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    for asked in prompts:
+        verdicts.append(judge_reference(asked, "untextured", judge))
+        verdicts.append(judge_reference(asked, "flat-lit reference", judge))
+    (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    print(format_table(verdicts))
+    print(f"Pictures: {out}")
+    return 0
+
+
+def make_and_judge(
+    asked: QualityPrompt, method: str, quality: str, folder_path: Path, models: ModelCache, judge: Judge
+) -> Verdict:
+    """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails."""
+    job = texture_job(asked.prompt, quality, "mini", method=method, texture_size=512, seed=0)
+    start = time.perf_counter()
+    if not (folder_path / "result" / "result.json").is_file():  # a repeated run goes on where it stopped
+        folder = JobFolder.create(folder_path, job)
+        save_npz(folder.mesh_path, demo_mesh(asked.mesh))
+        outcome = run_job(str(folder_path), Reporter(emit=lambda kind, body: None), models)
+        if outcome.type != "result":
+            raise RuntimeError(f"{asked.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+    seconds = time.perf_counter() - start
+    folder = JobFolder.open(folder_path)
+    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+    albedo = load_albedo(folder, surface)
+    pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
+    samples = surface.sample()
+    colors = surface.sample_albedo(samples, albedo)
+    return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
+
+
+def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
+    """The same views of the mesh in plain gray, or painted with the procedural material itself, without any light."""
+    job = texture_job(asked.prompt, "draft", "mini")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = JobFolder.create(Path(scratch) / "job", job)
+        save_npz(folder.mesh_path, demo_mesh(asked.mesh))
+        surface = prepare_surface(job, folder, Reporter(emit=lambda kind, body: None))
+    if kind == "untextured":
+        def paint(points: Tensor, normals: Tensor) -> Tensor:
+            return torch.full_like(points, 0.5)
+    else:
+        paint = make_material(asked.material, asked.color, np.random.default_rng(0))
+    cameras = turntable_cameras(VIEWS)
+    pictures = surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
+    samples = surface.sample()
+    return _verdict(asked, kind, pictures, samples.normals, paint(samples.points, samples.normals), judge, 0.0)
+
+
+def light_slope(colors: Tensor, normals: Tensor) -> float:
+    """How much brightness follows the surface normal: the length of the slope of the best linear fit, in brightness
+    per unit of normal. Painted-in light from one side gives 0.2 and more; unlit paint about 0.
+    """
+    brightness = colors @ torch.tensor([0.299, 0.587, 0.114])
+    design = torch.cat([normals, torch.ones(len(normals), 1)], dim=1)
+    slope = torch.linalg.lstsq(design, brightness[:, None]).solution[:3, 0]
+    return float(slope.norm())
+
+
+def saturation(colors: Tensor) -> float:
+    """Mean of (max - min) over the channels, 0 gray to 1 pure."""
+    return float((colors.amax(1) - colors.amin(1)).mean())
+
+
+def _verdict(
+    asked: QualityPrompt, method: str, pictures: Tensor, normals: Tensor, colors: Tensor, judge: Judge, seconds: float
+) -> Verdict:
+    said = judge.verdict(pictures)
+    words = [w for w in (said.get("color"), said["material"]) if w]
+    return Verdict(
+        method=method,
+        prompt=asked.prompt,
+        mesh=asked.mesh,
+        asked=" ".join(w for w in (asked.color, asked.material) if w),
+        said=" ".join(words),
+        material_right=said["material"] == asked.material,
+        color_right=None if asked.color is None else said.get("color") == asked.color,
+        light_slope=light_slope(colors, normals),
+        saturation=saturation(colors),
+        seconds=seconds,
+    )
+
+
+def format_table(verdicts: Iterable[Verdict]) -> str:
+    """Percentages by method."""
+    rows = [f"{'':20}{'material':>10}{'color':>10}{'both':>10}{'light':>10}{'saturation':>12}{'seconds':>10}"]
+    by_method: dict[str, list[Verdict]] = {}
+    for v in verdicts:
+        by_method.setdefault(v.method, []).append(v)
+    for method, group in by_method.items():
+        colored = [v for v in group if v.color_right is not None]
+        material = np.mean([v.material_right for v in group])
+        color = np.mean([v.color_right for v in colored]) if colored else float("nan")
+        both = np.mean([v.right for v in group])
+        light = np.mean([v.light_slope for v in group])
+        pure = np.mean([v.saturation for v in group])
+        seconds = np.median([v.seconds for v in group])
+        rows.append(f"{method:20}{material:10.0%}{color:10.0%}{both:10.0%}{light:10.3f}{pure:12.2f}{seconds:10.1f}")
+    rows.append("light: how strongly the albedo's brightness follows the surface normal (0 = not at all)")
+    return "\n".join(rows)
+
+
+def contact_sheet(out: Path, columns: int = 6) -> Path:
+    """One front view of every texture below ``out`` on one picture."""
+    files = sorted(out.glob("*/result/turntable.png"))
+    tiles = [Image.open(f).convert("RGB") for f in files]
+    side = 128
+    sheet = Image.new("RGB", (columns * side, -(-len(tiles) // columns) * side), "white")
+    for i, tile in enumerate(tiles):
+        view = tile.crop((0, 0, tile.height // 2, tile.height // 2)).resize((side, side), Image.LANCZOS)
+        sheet.paste(view, (i % columns * side, i // columns * side))
+    path = out / "sheet.png"
+    sheet.save(path)
+    return path

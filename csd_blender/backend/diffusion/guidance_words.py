@@ -1,0 +1,42 @@
+"""Words a model needs to hear beyond the user's prompt, and words of the prompt it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .model import DiffusionModel
+
+
+@dataclass(frozen=True)
+class GuidanceWords:
+    """Model-specific additions to a prompt.
+
+    Attributes:
+        unlit: asks for bare surface color, so that light is not painted into the albedo.
+        close_up: says that the camera is near; empty when the model has no such word.
+        unknown: words of a prompt that the model cannot know; None when its vocabulary is open.
+    """
+
+    unlit: str = ""
+    close_up: str = ""
+    unknown: Callable[[str], list[str]] | None = None
+
+    def warnings(self, *prompts: str) -> list[str]:
+        """At most one sentence, naming the unknown words of all prompts."""
+        if self.unknown is None:
+            return []
+        words = list(dict.fromkeys(word for prompt in prompts for word in self.unknown(prompt)))
+        if not words:
+            return []
+        listed = ", ".join(f"“{word}”" for word in words)
+        return [f"The mini model does not know {listed} and passes over it; 'csd models' names its vocabulary."]
+
+
+def guidance_words(model: DiffusionModel) -> GuidanceWords:
+    """The additions for ``model``: the mini model's own words, plain English for Stable Diffusion."""
+    if model.name == "mini":
+        from ..mini.vocabulary import unknown_words
+
+        return GuidanceWords(unlit="flat colors", close_up="close-up", unknown=unknown_words)
+    return GuidanceWords(unlit="flat even lighting, no shadows", close_up="close-up")

@@ -1,0 +1,70 @@
+"""Random cameras of a texture job: the whole mesh, parts of it from close by, and now and then from below."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...job.spec import CameraRange
+from ..render.cameras import Cameras
+
+NEAREST = 1.55  # camera distance in radii of the mesh; the near surface must stay well before the lens
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Cameras of one batch, what they look at, and how a prompt should speak of them.
+
+    Attributes:
+        target: ``[B, 3]`` point each camera turns around, in units of the mesh's bounding radius.
+        close: the picture shows a part that fills it.
+        below: seen from so far below that no view word fits.
+    """
+
+    cameras: Cameras
+    target: Tensor
+    close: list[bool]
+    below: list[bool]
+
+
+def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> Shots:
+    """Draw ``count`` cameras around a mesh in the unit ball; azimuths are spread evenly over the batch.
+
+    Elevations are, with equal chance, uniform in degrees or uniform on the sphere. ``zoom`` is the apparent radius of
+    the unit ball relative to half the picture: 1 just fits.
+    """
+    uniform = torch.rand((8, count), generator=generator)
+    offsets = torch.rand((count, 3), generator=generator) * 2 - 1
+    azimuth = (torch.arange(count) + uniform[0]) / count * 360.0 - 180.0
+    elevation = _elevation(ranges.elevation, uniform[1], uniform[2])
+    below = uniform[3] < ranges.below_share
+    elevation = torch.where(below, -90.0 + uniform[2] * (90.0 + ranges.elevation[0]), elevation)
+    fov_y = _between(ranges.fov_y, uniform[4])
+    close = uniform[5] < ranges.close_share
+    zoom = torch.where(close, _between_log(ranges.close_zoom, uniform[6]), _between_log(ranges.zoom, uniform[6]))
+    half = (fov_y * (math.pi / 360.0)).tan()
+    distance = (1 / torch.sin(torch.atan(zoom * half))).clamp_min(NEAREST)
+    reach = torch.where(close, 0.45, 0.06)
+    return Shots(
+        cameras=Cameras(azimuth, elevation, distance, fov_y),
+        target=offsets * reach[:, None],
+        close=close.tolist(),
+        below=below.tolist(),
+    )
+
+
+def _elevation(limits: tuple[float, float], coin: Tensor, u: Tensor) -> Tensor:
+    low, high = (math.sin(math.radians(x)) for x in limits)
+    on_sphere = torch.rad2deg(torch.asin((low + u * (high - low)).clamp(-1, 1)))
+    return torch.where(coin < 0.5, _between(limits, u), on_sphere)
+
+
+def _between(limits: tuple[float, float], u: Tensor) -> Tensor:
+    return limits[0] + u * (limits[1] - limits[0])
+
+
+def _between_log(limits: tuple[float, float], u: Tensor) -> Tensor:
+    return torch.exp(_between((math.log(limits[0]), math.log(limits[1])), u))

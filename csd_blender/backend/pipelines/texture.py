@@ -1,0 +1,276 @@
+"""Texture synthesis on a given mesh by classifier score distillation (Yu et al. 2023, arXiv 2310.19415).
+
+A field of colors lives on the surface. Each step looks at it from a few random cameras, lets a frozen diffusion
+model judge the pictures by the classifier score of the prompt, and moves the field along. The finished field is baked
+to the mesh's UV map; having no UV seams itself, it leaves none in the texture.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...job.folder import JobFolder
+from ...job.spec import TextureJob
+from ..diffusion.guidance_words import GuidanceWords, guidance_words
+from ..diffusion.model import DiffusionModel
+from ..distillation.score import (
+    Coefficients,
+    ScoreGradient,
+    csd_coefficients,
+    distillation_loss,
+    draw_timesteps,
+    score_gradient,
+    sds_coefficients,
+)
+from ..distillation.view_prompts import EncodedPrompts, encode_job_prompts
+from ..render.cameras import view_names
+from ..reporting import Reporter, Stopped
+from ..texture.field import TextureField
+from .camera_draws import Shots, draw_shots
+from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from .out_of_memory import StepDown
+from .step_clock import StepClock
+from .surface import Surface, prepare_surface
+from .texture_output import TexturePreview, write_results
+
+STAGES = 4
+FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
+
+
+@dataclass
+class TextureResult:
+    """Files by role (paths within the job folder), figures, and whether the user stopped it early."""
+
+    files: dict[str, str]
+    stats: dict[str, float]
+    cancelled: bool
+
+
+@dataclass
+class TextureState:
+    """Everything a step changes; a checkpoint holds exactly this."""
+
+    field: TextureField
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+    clock: StepClock = field(default_factory=StepClock)
+
+
+def texture_mesh(
+    job: TextureJob,
+    folder: JobFolder,
+    reporter: Reporter,
+    load_model: Callable[[str, str], DiffusionModel],
+    resume: bool = False,
+) -> TextureResult:
+    """Texture the mesh in ``folder`` and write ``result/``.
+
+    Args:
+        load_model: from (model name, device name) to a loaded model.
+        resume: go on from the newest checkpoint, when there is one.
+
+    Raises:
+        JobError: with a code of the error table, for bad meshes, missing models, a full disk and the like.
+        Stopped: when the user cancelled before painting began, or the other side went away.
+    """
+    started = time.monotonic()
+    reporter.stage("prepare", "Preparing the mesh", 0, STAGES)
+    surface = prepare_surface(job, folder, reporter)
+
+    reporter.stage("load", "Loading the model", 1, STAGES)
+    model = load_model(job.model, job.device)
+    words = guidance_words(model)
+    for warning in words.warnings(job.prompt, job.negative_prompt):
+        reporter.warn("unknown_words", warning)
+    prompts = encode_prompts(model, job, words)
+    surface = surface.to(model.device)
+    reporter.check_stop()
+
+    state = start_state(job, model.device)
+    if resume:
+        restore_state(state, folder, job)
+
+    reporter.stage("paint", "Painting", 2, STAGES)
+    preview = TexturePreview(surface, folder, reporter)
+    cancelled = optimize(state, job, folder, surface, model, prompts, preview, reporter)
+
+    reporter.stage("finish", "Baking the texture", 3, STAGES)
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
+    shares = {k: round(v, 4) for k, v in state.clock.shares().items()}
+    files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
+    return TextureResult(files, stats, cancelled)
+
+
+def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords) -> EncodedPrompts:
+    """All prompts of the job, encoded once; on a GPU the text encoder then makes room."""
+    prompts = encode_job_prompts(
+        model,
+        job.prompt,
+        job.negative_prompt,
+        view_dependent=job.view_prompts,
+        extra=words.unlit,
+        close_up=words.close_up,
+    )
+    if model.device.type == "cuda":
+        model.free_text_encoder()
+    return prompts
+
+
+def start_state(job: TextureJob, device: torch.device) -> TextureState:
+    """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
+    texture_field = TextureField(seed=job.seed).to(device)
+    optimizer = torch.optim.Adam(texture_field.parameters(), lr=job.learning_rate, betas=(0.9, 0.99), eps=1e-15)
+    return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
+
+
+def optimize(
+    state: TextureState,
+    job: TextureJob,
+    folder: JobFolder,
+    surface: Surface,
+    model: DiffusionModel,
+    prompts: EncodedPrompts,
+    preview: TexturePreview,
+    reporter: Reporter,
+) -> bool:
+    """The distillation loop. Returns True when the user stopped it with something worth keeping."""
+    last_checkpoint = time.monotonic()
+    step_down = StepDown(views=job.views)
+    while state.step < job.steps:
+        reason = reporter.stop_reason()
+        if reason is not None:
+            store_state(state, folder, job, reporter)
+            if reason == "leave" or state.step == 0:
+                raise Stopped(reason)
+            return True
+        with step_down.guard(model, reporter) as attempt:
+            metrics = texture_step(state, job, surface, model, prompts, attempt.views)
+        if attempt.failed:
+            continue
+        state.step += 1
+        reporter.progress(state.step, job.steps, metrics)
+        if reporter.preview_due() and state.step >= FIRST_PREVIEW:
+            preview.show(state.field, state.step)
+        if time.monotonic() - last_checkpoint >= job.checkpoint_interval and state.step < job.steps:
+            store_state(state, folder, job, reporter)
+            last_checkpoint = time.monotonic()
+    return False
+
+
+def texture_step(
+    state: TextureState,
+    job: TextureJob,
+    surface: Surface,
+    model: DiffusionModel,
+    prompts: EncodedPrompts,
+    views: int,
+) -> dict[str, float]:
+    """One optimization step; returns what is logged about it.
+
+    Random numbers are drawn on the CPU in a fixed order before anything else, so that a step repeated with fewer
+    views, or on another device, still follows from the seed.
+    """
+    g, clock = job.guidance, state.clock
+    shots = draw_shots(job.cameras, views, state.generator)
+    backgrounds = draw_backgrounds(views, state.generator).to(model.device)
+    t_low, t_high = g.t_min.at(state.step), g.t_max.at(state.step)
+    t = draw_timesteps(views, t_low, t_high, model.num_train_timesteps, state.generator).to(model.device)
+
+    set_learning_rate(state.optimizer, job, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    with clock("render"):
+        size = job.render_size or model.native_size
+        pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
+    with clock("encode"):
+        leaf = pictures.detach().requires_grad_(True)
+        latents = model.encode_images(leaf, state.generator)
+    noise = torch.randn(latents.shape, generator=state.generator).to(model.device)
+    with clock("network"):
+        score = job_score(job, state.step, model, latents, t, noise, shots, prompts)
+    with clock("encode"):
+        distillation_loss(latents, score.grad).backward()
+    with clock("render"):
+        pictures.backward(leaf.grad)
+    with clock("optimizer"):
+        state.optimizer.step()
+    coefficients = job_coefficients(job, state.step)
+    logged = {"positive": coefficients.positive, "negative": coefficients.negative, "null": coefficients.null}
+    return score.metrics | {f"weight_{k}": v for k, v in logged.items()}
+
+
+def job_coefficients(job: TextureJob, step: int) -> Coefficients:
+    """The job's row of the score equation at ``step``."""
+    g = job.guidance
+    if job.method == "sds":
+        return sds_coefficients(g.guidance_scale, bool(job.negative_prompt))
+    return csd_coefficients(g.positive_weight.at(step), g.negative_weight.at(step) if job.negative_prompt else 0.0)
+
+
+def job_score(
+    job: TextureJob,
+    step: int,
+    model: DiffusionModel,
+    latents: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    shots: Shots,
+    prompts: EncodedPrompts,
+) -> ScoreGradient:
+    """The distillation gradient of one batch of views."""
+    g, cameras = job.guidance, shots.cameras
+    names = view_names(cameras.azimuth, cameras.elevation)
+    names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
+    return score_gradient(
+        model,
+        latents.detach(),
+        t,
+        noise,
+        prompts.batch(names, cameras.azimuth, shots.close, perp_neg=g.perp_neg != 0.0),
+        job_coefficients(job, step),
+        weighting=g.weighting,
+        perp_neg=g.perp_neg,
+        grad_clip=None if g.grad_clip is None else g.grad_clip.at(step),
+        grad_normalize=g.grad_normalize,
+    )
+
+
+def draw_backgrounds(views: int, generator: torch.Generator) -> Tensor:
+    """One color ``[views, 3]`` for each picture: any color, or as often some gray."""
+    colors = torch.rand((views, 3), generator=generator)
+    gray = torch.rand((views, 1), generator=generator) < 0.5
+    return torch.where(gray, colors[:, :1], colors)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:
+    """Constant for 60 % of the job, then a cosine down to a tenth, which takes the noise of the last steps away."""
+    progress = max(0.0, step / job.steps - 0.6) / 0.4
+    factor = 0.55 + 0.45 * math.cos(math.pi * progress)
+    for group in optimizer.param_groups:
+        group["lr"] = job.learning_rate * factor
+
+
+def store_state(state: TextureState, folder: JobFolder, job: TextureJob, reporter: Reporter) -> None:
+    """Write a checkpoint and announce it."""
+    tensors = {f"field.{name}": value for name, value in state.field.state_dict().items()}
+    tensors |= optimizer_tensors(state.optimizer) | {"generator": state.generator.get_state()}
+    reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
+
+
+def restore_state(state: TextureState, folder: JobFolder, job: TextureJob) -> None:
+    """Continue from the newest checkpoint; without one the job starts at step 0."""
+    checkpoint = load_checkpoint(folder, job.spec_hash())
+    if checkpoint is None:
+        return
+    prefix = "field."
+    field_state = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+    state.field.load_state_dict(field_state)
+    restore_optimizer(state.optimizer, checkpoint.tensors)
+    state.generator.set_state(checkpoint.tensors["generator"])
+    state.step = checkpoint.step

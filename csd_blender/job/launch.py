@@ -1,0 +1,40 @@
+"""Start the backend from wherever this package lies, under whatever name its folder has.
+
+Run as a script by the backend's own Python: ``python -I -u -X utf8 launch.py COMMAND ...``. In Blender the package is
+called ``bl_ext.<repository>.csd_blender``; here it is always ``csd_blender``, and nothing else of Blender's module
+path comes along.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+NAME = "csd_blender"
+
+#: Idle threads give the processor back instead of spinning: Blender draws on the same cores.
+THREAD_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+def load_package(folder: Path) -> None:
+    """Make the package in ``folder`` importable as ``csd_blender``."""
+    spec = importlib.util.spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[NAME] = module
+    spec.loader.exec_module(module)
+
+
+def main() -> int:
+    for name, value in THREAD_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    here = Path(__file__).resolve().parent
+    # The script's own folder must not shadow modules (``-I`` leaves it out, a plain start does not).
+    sys.path[:] = [p for p in sys.path if not p or Path(p).resolve() != here]
+    load_package(here.parent)
+    from csd_blender.backend.cli import main as run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
