@@ -15,6 +15,7 @@ from ...job.errors import JobError
 from .mesh import Mesh, merge
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
+# (maintain_order stays off: it would give every vertex of an OBJ file the UV of only one of its corners)
 OPTIONS = {".obj": {"split_objects": True, "group_material": False, "skip_materials": True}}
 MAX_PARTS = 8  # a file of more objects becomes one part, which then needs one UV map for all
 Y_UP = (".obj", ".glb", ".gltf")  # glTF says so; for .obj it is what Blender and most programs write by default
@@ -38,7 +39,7 @@ def load_mesh(path: str | Path) -> Mesh:
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is checked below
-            scene = trimesh.load_scene(str(path), process=False, maintain_order=True, **OPTIONS.get(suffix, {}))
+            scene = trimesh.load_scene(str(path), process=False, **OPTIONS.get(suffix, {}))
             pieces = _pieces(scene)
             if suffix == ".obj":
                 pieces.sort(key=lambda piece: piece[0])  # its reader changes their order from run to run

@@ -148,7 +148,7 @@ def _kernels(features: int) -> tuple[wp.Kernel, wp.Kernel]:
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1), thread_name_prefix="texture-field")
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="texture-field")
 
 
 def _run_all(tasks: list[Callable[[], None]]) -> None:
@@ -199,19 +199,18 @@ class _Encode(torch.autograd.Function):
         slices = [slice(i * share, min((i + 1) * share, n)) for i in range(workers)]
         _run_all([lambda s=s: part(s) for s in slices if s.stop > s.start])
         ctx.save_for_backward(points)
-        ctx.levels, ctx.rows, ctx.summed = levels, table.shape[0], summed
+        ctx.levels, ctx.shape, ctx.summed = levels, table.shape, summed
         return out.flatten(1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (points,) = ctx.saved_tensors
         levels, summed = ctx.levels, ctx.summed
-        n = points.shape[0]
-        grad = grad.reshape(n, 1 if summed else len(levels), -1).contiguous()
-        features = grad.shape[2]
+        n, features = points.shape[0], ctx.shape[1]
+        grad = grad.reshape(n, 1 if summed else len(levels), features).contiguous()
         vec = VECTORS[features]
         kernel = _loaded(features, str(points.device))[1]
-        grad_table = torch.zeros((ctx.rows, features), device=points.device)
+        grad_table = torch.zeros(ctx.shape, device=points.device)
         p, g = wp.from_torch(points, dtype=wp.vec3), wp.from_torch(grad, dtype=vec)
         out = wp.from_torch(grad_table, dtype=vec)
         # Points scatter into shared rows, so only whole levels, which share none, may run side by side.
