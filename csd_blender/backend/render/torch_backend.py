@@ -76,7 +76,7 @@ class TorchRasterizer:
     def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int], derivatives: bool = False) -> Raster:
         """See `rasterizer.Rasterizer`."""
         number = torch.full((len(clip), *size), -1, dtype=torch.int64, device=clip.device)
-        if len(triangles):
+        if len(triangles) and len(clip):
             number = torch.stack([nearest_triangles(view[triangles.long()], size) for view in clip])
         hit = number >= 0
         rast = clip.new_zeros(*hit.shape, 4)
