@@ -117,8 +117,8 @@ def mesh_of(distance: Distance, low, high, cells: int = 96, relax: int = 4) -> t
     for i in range(relax):
         if i:
             points = _even_out(points, quads)
-        for _ in range(2):
-            points = _pull(distance, points, step)
+        points = _pull(distance, points, step)
+    points = _pull(distance, points, step)
     return np.float32(points), _split(points, quads)
 
 
@@ -188,10 +188,8 @@ def _surface_nets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _pull(distance: Distance, points: np.ndarray, step: float) -> np.ndarray:
     """One Newton step onto the surface, by at most half a cell."""
-    d, eps = distance(points), step * 0.02
-    gradient = np.stack(
-        [(distance(points + offset) - distance(points - offset)) / (2 * eps) for offset in np.eye(3) * eps], axis=1
-    )
+    d, eps = distance(points), step * 0.01
+    gradient = np.stack([(distance(points + offset) - d) / eps for offset in np.eye(3) * eps], axis=1)
     move = -d[:, None] * gradient / np.maximum((gradient**2).sum(axis=1, keepdims=True), 0.25)
     reach = length(move)[:, None]
     return points + move * np.minimum(1.0, 0.5 * step / np.maximum(reach, 1e-12))

@@ -76,7 +76,7 @@ def bake(
         for dy in steps:
             for dx in steps:
                 places = surface_points(
-                    some, faces, corners, points, triangles, size, offset=(dx, dy), reach=REACH * scale
+                    some, faces, corners, points, triangles, size, MARGIN, offset=(dx, dy), reach=REACH * scale
                 )
                 total += field(places.to(home))
         albedo[some.cpu()] = (total / supersample**2).cpu()

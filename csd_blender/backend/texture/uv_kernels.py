@@ -16,6 +16,7 @@ wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU
 
 NOTHING = 0x7FFFFFFFFFFFFFFF  # a key larger than any
 DISTANCE_STEPS = 1 << 20  # resolution of squared distances in the key
+COPIES = wp.constant(7)  # copies of the tile per axis, from -1, that a kept and repeating UV map may reach
 SPLIT = 1 << 18  # threads a GPU launch should have: big triangles are shared by several
 
 
@@ -121,6 +122,7 @@ def texel_points(
     positions: wp.array(dtype=wp.vec3),
     triangles: wp.array2d(dtype=wp.int32),
     size: int,
+    margin: float,
     offset: wp.vec2,
     reach: float,
     out: wp.array(dtype=wp.vec3),
@@ -131,11 +133,18 @@ def texel_points(
     a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
     index = wp.int32(texels[n])
     p = wp.vec2(float(index % size) + 0.5, float(index // size) + 0.5)
-    # the copy of the texel that lies nearest to the face, textures being repeated
-    middle = (a + b + c) / 3.0
-    p = p + float(size) * wp.vec2(
-        wp.floor((middle[0] - p[0]) / float(size) + 0.5), wp.floor((middle[1] - p[1]) / float(size) + 0.5)
-    )
+    w = nearest_weights(p, a, b, c)
+    nearest = wp.length_sq(a * w[0] + b * w[1] + c * w[2] - p)
+    if nearest > margin * margin:
+        # textures repeat: it is another copy of the texel that touches the face
+        home = p
+        for i in range(COPIES * COPIES):
+            copy = home + float(size) * wp.vec2(float(i % COPIES - 1), float(i // COPIES - 1))
+            w = nearest_weights(copy, a, b, c)
+            distance = wp.length_sq(a * w[0] + b * w[1] + c * w[2] - copy)
+            if distance < nearest:
+                nearest = distance
+                p = copy
     p = p + offset
     w = nearest_weights(p, a, b, c)
     pa, pb, pc = positions[triangles[face, 0]], positions[triangles[face, 1]], positions[triangles[face, 2]]
@@ -209,6 +218,7 @@ def surface_points(
     positions: Tensor,
     triangles: Tensor,
     size: int,
+    margin: float,
     offset: tuple[float, float],
     reach: float,
 ) -> Tensor:
@@ -220,6 +230,7 @@ def surface_points(
         corners: ``[F, 3, 2]`` float32 in texel coordinates.
         positions: ``[V, 3]`` float32.
         triangles: ``[F, 3]`` int32.
+        margin: what `claim` was given.
         offset: added to the texel centers, in texels.
         reach: how far the surface may be continued beyond a face's border, in units of length a texel.
 
@@ -235,6 +246,7 @@ def surface_points(
         wp.from_torch(positions, dtype=wp.vec3),
         wp.from_torch(triangles),
         size,
+        float(margin),
         wp.vec2(*offset),
         float(reach),
         wp.from_torch(out, dtype=wp.vec3),
