@@ -120,7 +120,7 @@ def snowman(p: np.ndarray) -> np.ndarray:
         d = smooth_min(d, sphere(q, [x, -0.243 + 0.3 * x * x, z], 0.024), 0.008)  # smile
     for z, y in ((0.14, -0.345), (0.0, -0.365), (-0.14, -0.335)):
         d = np.minimum(d, sphere(p, [0, y, z], 0.045))
-    d = np.minimum(d, cylinder(p, [0, 0, 0.69], 2, 0.30, 0.025, 0.02))  # hat
+    d = np.minimum(d, cylinder(p, [0, 0, 0.70], 2, 0.31, 0.045, 0.03))  # hat
     d = smooth_min(d, cylinder(p, [0, 0, 0.83], 2, 0.20, 0.16, 0.03), 0.02)
     d = smooth_min(d, capsule(q, [0.30, 0, 0.08], [0.72, -0.06, 0.30], 0.038, 0.028), 0.02)  # arms
     d = smooth_min(d, capsule(q, [0.60, -0.04, 0.235], [0.68, -0.14, 0.36], 0.025, 0.02), 0.01)

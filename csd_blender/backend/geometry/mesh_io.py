@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def load_mesh(path: str | Path) -> Mesh:
             pieces = _pieces(scene)
             if suffix == ".obj":
                 pieces.sort(key=lambda piece: piece[0])  # its reader changes their order from run to run
-            meshes = [_from_trimesh(piece, name) for name, piece in pieces]
+            meshes = _objects(pieces)
     except JobError:
         raise
     except Exception as error:  # readers raise whatever they like on broken files
@@ -69,8 +70,29 @@ def _pieces(scene: trimesh.Scene) -> list[tuple[str, trimesh.Trimesh]]:
         if isinstance(piece, trimesh.Trimesh):  # curves and points have no faces
             piece = piece.copy()
             piece.apply_transform(transform)
-            pieces.append((str(node), piece))
+            pieces.append((_object_name(scene, str(node)), piece))
     return pieces
+
+
+def _object_name(scene: trimesh.Scene, node: str) -> str:
+    """The name of the object a piece belongs to.
+
+    A glTF mesh of several materials arrives as one piece each, below the object's node and with random endings.
+    """
+    parent = str(scene.graph.transforms.parents.get(node, ""))
+    return parent if re.fullmatch(re.escape(parent) + "_[0-9a-f]{6}", node) else node
+
+
+def _objects(pieces: list[tuple[str, trimesh.Trimesh]]) -> list[Mesh]:
+    """One mesh for each object, its pieces being its material slots."""
+    objects: dict[str, list[Mesh]] = {}
+    for name, piece in pieces:
+        objects.setdefault(name, []).append(_from_trimesh(piece, name))
+    result = []
+    for name, meshes in objects.items():
+        mesh = merge(meshes)
+        result.append(replace(mesh, material=mesh.part, part=None, part_names=(name,)))
+    return result
 
 
 def _from_trimesh(piece: trimesh.Trimesh, name: str) -> Mesh:

@@ -27,18 +27,20 @@ def dilate(albedo: Tensor, mask: Tensor, pixels: int | None = None) -> Tensor:
     mask = mask.bool()
     if not mask.any() or mask.all():
         return albedo.clone()
-    color, known = _grow(albedo * mask[..., None], mask, GROW if pixels is None else pixels)
+    color, known = _grow(albedo, mask, GROW if pixels is None else pixels)
     return color if pixels is not None else _pull_push(color, known)
 
 
 def _grow(color: Tensor, known: Tensor, rings: int) -> tuple[Tensor, Tensor]:
     """Grow the painted region by ``rings`` texels; works on the list of border texels only."""
     height, width = known.shape
-    color, known = color.clone(), known.clone()
+    color, known = color * known[..., None], known.clone()
     flat_color, flat_known = color.view(height * width, -1), known.view(-1)
     offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
-    near = F.max_pool2d(known[None, None].float(), 2 * rings + 1, 1, rings)[0, 0] > 0 if rings else known
-    todo = (near & ~known).view(-1).nonzero()[:, 0]
+    near = known[None, None].float()
+    for window, padding in (((2 * rings + 1, 1), (rings, 0)), ((1, 2 * rings + 1), (0, rings))):
+        near = F.max_pool2d(near, window, 1, padding)
+    todo = ((near[0, 0] > 0) & ~known).view(-1).nonzero()[:, 0]
     for _ in range(rings):
         if not len(todo):
             break
@@ -69,7 +71,7 @@ def _pull_push(color: Tensor, known: Tensor) -> Tensor:
             break
         pad = (0, weight.shape[3] % 2, 0, weight.shape[2] % 2)
         values, weight = (F.avg_pool2d(F.pad(image, pad), 2) for image in (values * weight, weight))
-        values = values / weight.clamp_min(1e-12)
+        values /= weight.clamp_min(1e-12)
     filled = levels[-1][0]
     for values, weight in reversed(levels[:-1]):
         finer = F.interpolate(filled, size=values.shape[2:], mode="bilinear", align_corners=False)

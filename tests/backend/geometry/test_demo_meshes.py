@@ -11,7 +11,8 @@ WITH_GOOD_UV, WITH_BAD_UV = ("vase", "mug", "knot"), ("crate",)
 
 
 def volume(mesh) -> float:
-    return float(np.einsum("fi,fi->", mesh.positions[mesh.triangles[:, 0]], face_cross(mesh.positions, mesh.triangles)) / 6)
+    corner = mesh.positions[mesh.triangles[:, 0]]
+    return float(np.einsum("fi,fi->", corner, face_cross(mesh.positions, mesh.triangles)) / 6)
 
 
 @pytest.mark.parametrize("name", DEMO_MESHES)
