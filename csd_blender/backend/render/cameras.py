@@ -107,7 +107,11 @@ class Cameras:
         y = 1 - (2 * torch.arange(height, **like) + 1) / height
         shape = (len(self), height, width)
         rays = torch.stack(
-            [(x[None, None, :] * half).expand(shape), (y[None, :, None] * half).expand(shape), -torch.ones(shape, **like)],
+            [
+                (x[None, None, :] * half).expand(shape),
+                (y[None, :, None] * half).expand(shape),
+                -torch.ones(shape, **like),
+            ],
             dim=-1,
         )
         return torch.nn.functional.normalize(torch.einsum("bhwi,bij->bhwj", rays, self.axes()), dim=-1)

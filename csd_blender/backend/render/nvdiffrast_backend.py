@@ -58,7 +58,9 @@ class NvdiffrastRasterizer:
             return attributes.new_zeros(*raster.rast.shape[:3], attributes.shape[-1])
         return self._dr.interpolate(attributes.contiguous(), raster.rast, triangles.int().contiguous())[0]
 
-    def interpolate_with_derivatives(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate_with_derivatives(
+        self, attributes: Tensor, raster: Raster, triangles: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See `rasterizer.Rasterizer`."""
         if raster.derivatives is None:
             raise ValueError("rasterize with derivatives=True first.")
@@ -75,7 +77,11 @@ class NvdiffrastRasterizer:
         return out, change.detach().unflatten(-1, (attributes.shape[-1], 2))
 
     def texture(
-        self, texture: Tensor, uv: Tensor, uv_derivatives: Tensor | None = None, wrap: Literal["clamp", "repeat"] = "clamp"
+        self,
+        texture: Tensor,
+        uv: Tensor,
+        uv_derivatives: Tensor | None = None,
+        wrap: Literal["clamp", "repeat"] = "clamp",
     ) -> Tensor:
         """See `rasterizer.Rasterizer`. Its row 0 is v = 0, ours is v = 1."""
         mode = {"clamp": "clamp", "repeat": "wrap"}[wrap]

@@ -75,7 +75,9 @@ class Rasterizer(Protocol):
         """
         ...
 
-    def interpolate_with_derivatives(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate_with_derivatives(
+        self, attributes: Tensor, raster: Raster, triangles: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """`interpolate`, and the change per pixel to the right and down, ``[B, H, W, C, 2]``.
 
         The raster must have been made with ``derivatives=True``.
@@ -83,7 +85,11 @@ class Rasterizer(Protocol):
         ...
 
     def texture(
-        self, texture: Tensor, uv: Tensor, uv_derivatives: Tensor | None = None, wrap: Literal["clamp", "repeat"] = "clamp"
+        self,
+        texture: Tensor,
+        uv: Tensor,
+        uv_derivatives: Tensor | None = None,
+        wrap: Literal["clamp", "repeat"] = "clamp",
     ) -> Tensor:
         """Look up textures ``[1 or B, S, S, C]`` (row 0 is v = 1) at uv ``[B, H, W, 2]``, result ``[B, H, W, C]``.
 

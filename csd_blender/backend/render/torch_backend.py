@@ -31,7 +31,9 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
 def barycentric(corners: Tensor, px: Tensor, py: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights ``[..., 3]`` (sum 1), depth z/w and w at ndc (px, py) of triangles ``[..., 3, 4]`` in clip space."""
     q = corners[..., :2] - torch.stack([px, py], -1)[..., None, :] * corners[..., 3:]
-    a = torch.stack([cross(q[..., 1, :], q[..., 2, :]), cross(q[..., 2, :], q[..., 0, :]), cross(q[..., 0, :], q[..., 1, :])], -1)
+    a = torch.stack(
+        [cross(q[..., 1, :], q[..., 2, :]), cross(q[..., 2, :], q[..., 0, :]), cross(q[..., 0, :], q[..., 1, :])], -1
+    )
     b = a / a.sum(-1, keepdim=True)
     w = (b * corners[..., 3]).sum(-1)
     return b, (b * corners[..., 2]).sum(-1) / w, w
@@ -110,7 +112,9 @@ class TorchRasterizer:
         weight = torch.stack([u, v, 1 - u - v], -1) * (number > 0)[..., None]
         return (weight[..., None] * face_values(attributes, raster, triangles)).sum(-2)
 
-    def interpolate_with_derivatives(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate_with_derivatives(
+        self, attributes: Tensor, raster: Raster, triangles: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See `rasterizer.Rasterizer`."""
         if raster.derivatives is None:
             raise ValueError("rasterize with derivatives=True first.")
@@ -123,7 +127,11 @@ class TorchRasterizer:
         return out, torch.einsum("bhwkc,bhwkx->bhwcx", edges, change)
 
     def texture(
-        self, texture: Tensor, uv: Tensor, uv_derivatives: Tensor | None = None, wrap: Literal["clamp", "repeat"] = "clamp"
+        self,
+        texture: Tensor,
+        uv: Tensor,
+        uv_derivatives: Tensor | None = None,
+        wrap: Literal["clamp", "repeat"] = "clamp",
     ) -> Tensor:
         """See `rasterizer.Rasterizer`."""
         levels = [texture.permute(0, 3, 1, 2).expand(len(uv), -1, -1, -1)]
@@ -166,7 +174,9 @@ def _antialias_view(color: Tensor, rast: Tensor, clip: Tensor, triangles: Tensor
     return out.view_as(color)
 
 
-def _crossings(rast: Tensor, clip: Tensor, triangles: Tensor, topology: Topology, steep: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _crossings(
+    rast: Tensor, clip: Tensor, triangles: Tensor, topology: Topology, steep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel pairs (flat numbers A and B) cut by steep (or flat) silhouette edges, and where, differentiably."""
     height, width = rast.shape[:2]
     along, across = (1, 0) if steep else (0, 1)
@@ -187,11 +197,13 @@ def _crossings(rast: Tensor, clip: Tensor, triangles: Tensor, topology: Topology
         a = index * width + first if steep else first * width + index
         b = a + (1 if steep else width)
         b = b.clamp(max=height * width - 1)
-        outside = rast.view(-1, 4)[torch.where(after, a, b)]
-        corners = clip[triangles[(outside[:, 3].long() - 1).clamp(min=0)]]
         other = at[:, across] / at[:, 3]
-        there = barycentric(corners, other if steep else here, here if steep else other)[1]
-        ok &= ~((outside[:, 3] > 0) & (outside[:, 2] < z - CLOSER) & ~(there >= z - CLOSER))
+        point = (other, here) if steep else (here, other)
+        for pixel, covers in ((torch.where(after, a, b), False), (torch.where(after, b, a), True)):
+            seen = rast.view(-1, 4)[pixel]
+            weight, there, _ = barycentric(clip[triangles[(seen[:, 3].long() - 1).clamp(min=0)]], *point)
+            nearer = (seen[:, 3] > 0) & (seen[:, 2] < z - CLOSER) & ~(there >= z - CLOSER)
+            ok &= ~(nearer & (weight >= 0).all(1)) if covers else ~nearer
         key = ((z.clamp(-1, 1) * 0.5 + 0.5) * DEPTH_STEPS).long() * (1 << 32) + edge
         key = torch.where(ok, key, torch.iinfo(torch.int64).max)
         best = torch.full((height * width,), torch.iinfo(torch.int64).max, device=clip.device, dtype=torch.int64)

@@ -37,13 +37,14 @@ def _wrap(tensor: Tensor, dtype: Any) -> wp.array:
     return wp.from_torch(tensor.detach(), dtype=dtype)
 
 
-def _launch(kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], device: torch.device, stream: Any = None) -> None:
-    if device.type == "cuda":
-        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+def _launch(kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], device: torch.device) -> None:
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
     wp.launch(kernel, dim=tuple(dim), inputs=arguments, device=wp.device_from_torch(device), stream=stream)
 
 
-def _launch_views(kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], split: Sequence[int], device: torch.device) -> None:
+def _launch_views(
+    kernel: wp.Kernel, dim: Sequence[int], arguments: list[Any], split: Sequence[int], device: torch.device
+) -> None:
     """Launch over ``dim = (views, ...)``; on the CPU views are shared out to threads.
 
     Warp's CPU kernels take one thread each and release the GIL. ``split`` are the positions of the arguments whose
@@ -110,7 +111,9 @@ class _Interpolate(torch.autograd.Function):
         want_attributes, want_rast = ctx.needs_input_grad[:2]
         shared, views = int(attributes.shape[0] == 1), rast.shape[0]
         # one gradient a view even for shared attributes, so that views may run side by side
-        grad_attributes = torch.zeros((views, *attributes.shape[1:]) if want_attributes else (views, 1, 1), device=rast.device)
+        grad_attributes = torch.zeros(
+            (views, *attributes.shape[1:]) if want_attributes else (views, 1, 1), device=rast.device
+        )
         grad_rast = torch.zeros_like(rast) if want_rast else torch.zeros((views, 1, 1, 4), device=rast.device)
         arguments = [
             _wrap(attributes, wp.float32), shared, _wrap(triangles, wp.vec3i), _wrap(rast, wp.vec4),
@@ -151,7 +154,13 @@ class _Texture(torch.autograd.Function):
         grad_pyramid = torch.zeros_like(pyramid) if want_pyramid else pyramid.new_zeros((pyramid.shape[0], 1, 1))
         grad_uv = torch.zeros_like(uv) if want_uv else uv.new_zeros((uv.shape[0], 1, 1, 2))
         outputs = [_wrap(grad_pyramid, wp.float32), _wrap(grad_uv, wp.vec2)]
-        arguments = [*_Texture.arguments(ctx.modes, *ctx.saved_tensors), _wrap(grad.contiguous(), wp.float32), int(want_pyramid), int(want_uv), *outputs]
+        arguments = [
+            *_Texture.arguments(ctx.modes, *ctx.saved_tensors),
+            _wrap(grad.contiguous(), wp.float32),
+            int(want_pyramid),
+            int(want_uv),
+            *outputs,
+        ]
         if ctx.modes[0] and want_pyramid:  # all views write into one pyramid
             _launch(texture_kernels.texture_backward, uv.shape[:3], arguments, uv.device)
         else:
@@ -162,7 +171,9 @@ class _Texture(torch.autograd.Function):
 
 class _Antialias(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, color: Tensor, clip: Tensor, rast: Tensor, triangles: Tensor, edges: Tensor, opposite: Tensor) -> Tensor:
+    def forward(
+        ctx, color: Tensor, clip: Tensor, rast: Tensor, triangles: Tensor, edges: Tensor, opposite: Tensor
+    ) -> Tensor:
         right = torch.full(rast.shape[:3], kernels.NOTHING_VALUE, dtype=torch.int64, device=rast.device)
         below = right.clone()
         out = color.clone()
@@ -192,8 +203,8 @@ class _Antialias(torch.autograd.Function):
         grad_clip = torch.zeros_like(clip) if want_clip else clip.new_zeros((views, 1, 4))
         if len(edges):
             arguments = [
-                *_Antialias.arguments(*ctx.saved_tensors[1:]), _wrap(color, wp.float32), _wrap(grad, wp.float32), int(want_color),
-                int(want_clip), _wrap(grad_color, wp.float32), _wrap(grad_clip, wp.vec4),
+                *_Antialias.arguments(*ctx.saved_tensors[1:]), _wrap(color, wp.float32), _wrap(grad, wp.float32),
+                int(want_color), int(want_clip), _wrap(grad_color, wp.float32), _wrap(grad_clip, wp.vec4),
             ]  # fmt: skip
             split = (0, 4, 5, 6, 7, 8, 11, 12)
             _launch_views(edge_kernels.blend_backward, (views, len(edges), 1), arguments, split, rast.device)
@@ -207,13 +218,8 @@ def _prepare(tensor: Tensor, home: torch.device) -> Tensor:
 def _home(tensor: Tensor) -> torch.device:
     """Where the kernels run: the tensor's device, or the CPU for those Warp does not know (mps)."""
     home = tensor.device if tensor.device.type in ("cpu", "cuda") else torch.device("cpu")
-    load_kernels(str(wp.device_from_torch(home)) if home.type == "cuda" and _started() else str(home))
+    load_kernels("cpu" if home.type == "cpu" else f"cuda:{home.index or 0}")
     return home
-
-
-def _started() -> bool:
-    start_warp()
-    return True
 
 
 def check_triangles(triangles: Tensor, vertices: int, home: torch.device) -> Tensor:
@@ -256,7 +262,9 @@ class WarpRasterizer:
         values, triangles = self._attributes(attributes, raster, triangles, home)
         return _Interpolate.apply(values, _prepare(raster.rast, home), triangles).to(raster.rast.device)
 
-    def interpolate_with_derivatives(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate_with_derivatives(
+        self, attributes: Tensor, raster: Raster, triangles: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See `rasterizer.Rasterizer`; the derivatives carry no gradient."""
         if raster.derivatives is None:
             raise ValueError("rasterize with derivatives=True first.")
@@ -267,7 +275,9 @@ class WarpRasterizer:
         shared = int(values.shape[0] == 1)
         arguments = [_wrap(values, wp.float32), shared, _wrap(triangles, wp.vec3i), _wrap(rast, wp.vec4)]
         arguments += [_wrap(change, wp.vec4), _wrap(out, wp.vec2)]
-        _launch_views(kernels.interpolate_change, rast.shape[:3], arguments, (3, 4, 5) if shared else (0, 3, 4, 5), home)
+        _launch_views(
+            kernels.interpolate_change, rast.shape[:3], arguments, (3, 4, 5) if shared else (0, 3, 4, 5), home
+        )
         return _Interpolate.apply(values, rast, triangles).to(raster.rast.device), out.to(raster.rast.device)
 
     @staticmethod
@@ -278,7 +288,11 @@ class WarpRasterizer:
         return _prepare(values, home), check_triangles(triangles, values.shape[1], home)
 
     def texture(
-        self, texture: Tensor, uv: Tensor, uv_derivatives: Tensor | None = None, wrap: Literal["clamp", "repeat"] = "clamp"
+        self,
+        texture: Tensor,
+        uv: Tensor,
+        uv_derivatives: Tensor | None = None,
+        wrap: Literal["clamp", "repeat"] = "clamp",
     ) -> Tensor:
         """See `rasterizer.Rasterizer`; the pyramid goes on as long as both sides are even."""
         home = _home(uv)
@@ -290,7 +304,10 @@ class WarpRasterizer:
         return out.to(uv.device)
 
     def antialias(self, color: Tensor, raster: Raster, clip: Tensor, triangles: Tensor, topology: Topology) -> Tensor:
-        """See `rasterizer.Rasterizer`. ``triangles`` are those rasterized, ``topology`` their (welded) edges."""
+        """See `rasterizer.Rasterizer`. ``triangles`` are those rasterized, ``topology`` their (welded) edges.
+
+        Where surfaces run through one another they meet at no edge; that line is neither smoothed nor given gradients.
+        """
         home = _home(color)
         triangles = check_triangles(triangles, clip.shape[1], home)
         edges, opposite = topology.edges.to(home), topology.opposite.to(home)

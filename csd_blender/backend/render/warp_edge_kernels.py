@@ -9,6 +9,7 @@ arXiv 2011.03277) miss edges whose triangle is not seen at a pixel center.
 """
 
 # No postponed annotations here: Warp reads those of the kernels itself.
+# ruff: noqa: UP018 - float(0.0) makes a variable in Warp, 0.0 a constant that a loop cannot change.
 import warp as wp
 
 from .warp_kernels import center, key, pixel, weights
@@ -53,9 +54,7 @@ def xyw(p: wp.vec4):
 
 
 @wp.func
-def find_edge(
-    clip: wp.array2d(dtype=wp.vec4), b: int, ends: wp.vec2i, opposite: wp.vec2i, width: int, height: int
-):
+def find_edge(clip: wp.array2d(dtype=wp.vec4), b: int, ends: wp.vec2i, opposite: wp.vec2i, width: int, height: int):
     e = Edge()
     e.first = 0
     e.last = -1
@@ -112,6 +111,56 @@ def find_edge(
 
 
 @wp.func
+def hides(
+    outside: wp.vec4,
+    inside: wp.vec4,
+    z: float,
+    x: float,
+    y: float,
+    clip: wp.array2d(dtype=wp.vec4),
+    triangles: wp.array(dtype=wp.vec3i),
+    b: int,
+):
+    """Whether the surfaces seen at the two pixels hide an edge's point of depth z at ndc (x, y).
+
+    What lies nearer at the pixel outside does, unless it only touches the edge, as a floor does: its plane must be
+    nearer at the point too. Nearness inside says nothing, for the edge's own surface bends toward the viewer by any
+    amount; there a nearer triangle must cover the very point.
+    """
+    if outside[3] > 0.0 and outside[2] < z - CLOSER:
+        if plane_depth(outside, x, y, clip, triangles, b, 0) < z - CLOSER:
+            return True
+    if inside[3] > 0.0 and inside[2] < z - CLOSER:
+        if plane_depth(inside, x, y, clip, triangles, b, 1) < z - CLOSER:
+            return True
+    return False
+
+
+@wp.func
+def plane_depth(
+    seen: wp.vec4,
+    x: float,
+    y: float,
+    clip: wp.array2d(dtype=wp.vec4),
+    triangles: wp.array(dtype=wp.vec3i),
+    b: int,
+    must_cover: int,
+):
+    """z/w at ndc (x, y) of the plane of the triangle a pixel sees; far away where ``must_cover`` fails."""
+    t = triangles[int(seen[3]) - 1]
+    p0 = clip[b, t[0]]
+    p1 = clip[b, t[1]]
+    p2 = clip[b, t[2]]
+    a = weights(p0, p1, p2, x, y)
+    w = a[0] * p0[3] + a[1] * p1[3] + a[2] * p2[3]
+    if w == 0.0:
+        return -2.0 + 4.0 * float(must_cover)
+    if must_cover == 1 and wp.min(a[0], wp.min(a[1], a[2])) < 0.0 and wp.max(a[0], wp.max(a[1], a[2])) > 0.0:
+        return 2.0
+    return (a[0] * p0[2] + a[1] * p1[2] + a[2] * p2[2]) / w
+
+
+@wp.func
 def find_crossing(
     e: Edge,
     number: int,
@@ -162,24 +211,18 @@ def find_crossing(
         c.ax = i
         c.by = j + 1
         c.bx = i
-    # Hidden? Ask the pixel outside: inside, the edge's own surface bends toward the viewer by any amount.
-    outside = rast[b, c.by, c.bx]
+    x = c.at
+    y = here
+    if e.steep == 0:
+        x = here
+        y = c.at
+    before = rast[b, c.ay, c.ax]
+    after = rast[b, c.by, c.bx]
     if e.inside_after == 1:
-        outside = rast[b, c.ay, c.ax]
-    if outside[3] > 0.0 and outside[2] < z - CLOSER:
-        # What is seen there may only touch the edge, as a floor does: compare at the crossing itself too.
-        t = triangles[int(outside[3]) - 1]
-        x = c.at
-        y = here
-        if e.steep == 0:
-            x = here
-            y = c.at
-        p0 = clip[b, t[0]]
-        p1 = clip[b, t[1]]
-        p2 = clip[b, t[2]]
-        a = weights(p0, p1, p2, x, y)
-        w = a[0] * p0[3] + a[1] * p1[3] + a[2] * p2[3]
-        if w == 0.0 or (a[0] * p0[2] + a[1] * p1[2] + a[2] * p2[2]) / w < z - CLOSER:
+        if hides(before, after, z, x, y, clip, triangles, b):
+            return c
+    else:
+        if hides(after, before, z, x, y, clip, triangles, b):
             return c
     c.key = key(z, number)
     c.ok = 1

@@ -4,6 +4,7 @@ The pyramid of one texture is ``[T, C]``: all levels one after the other, each r
 """
 
 # No postponed annotations here: Warp reads those of the kernels itself.
+# ruff: noqa: UP018 - float(0.0) makes a variable in Warp, 0.0 a constant that a loop cannot change.
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})

@@ -12,7 +12,9 @@ from csd_blender.backend.render.views import render_views
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
 
 
-def test_warp_and_its_twin_see_the_same_triangles_also_behind_the_camera(warp_rasterizer, torch_rasterizer, generator, soup):
+def test_warp_and_its_twin_see_the_same_triangles_also_behind_the_camera(
+    warp_rasterizer, torch_rasterizer, generator, soup
+):
     clip, triangles = soup(generator)
     fast = warp_rasterizer.rasterize(clip, triangles, (48, 64), derivatives=True)
     twin = torch_rasterizer.rasterize(clip, triangles, (48, 64), derivatives=True)
@@ -42,9 +44,10 @@ def test_interpolation_on_a_tilted_floor_is_perspective_correct(warp_rasterizer)
     assert 300 < seen.sum() < size * size
     torch.testing.assert_close(floor[0][seen], truth[seen], atol=2e-4, rtol=1e-4)
     step = 2 / size
-    slopes = torch.stack(
-        [torch.stack([1 / py, -px / py**2], -1), torch.stack([torch.zeros_like(py), -1 / py**2], -1)], -2
-    ) * step
+    slopes = (
+        torch.stack([torch.stack([1 / py, -px / py**2], -1), torch.stack([torch.zeros_like(py), -1 / py**2], -1)], -2)
+        * step
+    )
     torch.testing.assert_close(change[0][seen], slopes[seen], atol=2e-3, rtol=2e-3)
 
 

@@ -40,25 +40,29 @@ def motions(points: torch.Tensor) -> list[torch.Tensor]:
     return [*torch.eye(3)[:, None].expand(-1, len(points), -1), points, stretch, turn, bump]
 
 
-def picture(rasterizer, points, triangles, colors, size, links=None) -> torch.Tensor:
-    clip = CAMERAS.clip(points)
+def picture(rasterizer, points, triangles, colors, size, links=None, cameras=CAMERAS) -> torch.Tensor:
+    clip = cameras.clip(points)
     raster = rasterizer.rasterize(clip, triangles, (size, size))
     color = cover(raster) if colors is None else rasterizer.interpolate(colors, raster, triangles)
     return color if links is None else rasterizer.antialias(color, raster, clip, triangles, links)
 
 
-def slopes(rasterizer, points, triangles, colors=None, directions=None) -> tuple[torch.Tensor, torch.Tensor]:
+def slopes(
+    rasterizer, points, triangles, colors=None, directions=None, cameras=CAMERAS
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Derivatives of the loss along each motion: by the gradient, and measured."""
     weights = smooth_weights(1 if colors is None else colors.shape[1])
     leaf = points.clone().requires_grad_()
     links = topology(triangles, points)
-    (picture(rasterizer, leaf, triangles, colors, SIZE, links) * weights).sum().backward()
+    (picture(rasterizer, leaf, triangles, colors, SIZE, links, cameras) * weights).sum().backward()
     analytic, measured = [], []
     for direction in directions or motions(points):
         analytic.append((leaf.grad * direction).sum())
         ends = []
         for sign in (1, -1):
-            fine = picture(rasterizer, points + sign * STEP * direction, triangles, colors, SIZE * FINE)
+            fine = picture(
+                rasterizer, points + sign * STEP * direction, triangles, colors, SIZE * FINE, cameras=cameras
+            )
             pixels = F.avg_pool2d(fine.permute(0, 3, 1, 2), FINE).permute(0, 2, 3, 1)
             ends.append((pixels.double() * weights).sum())
         measured.append((ends[0] - ends[1]) / (2 * STEP))
@@ -104,9 +108,9 @@ def test_without_antialiasing_a_mask_has_no_gradient(warp_rasterizer):
 
 def test_a_ball_partly_hidden_by_a_cube_gets_the_gradient_of_its_visible_outline_only(warp_rasterizer, sphere):
     ball, faces = sphere(16)
-    cameras_front = torch.tensor([0.42, -0.9, 0.3])
+    before = torch.tensor([0.75, -0.85, -0.1])  # apart in space, for surfaces that intersect meet at no edge
     points, triangles, colors = merge(
-        (ball * 0.55, faces, [1.0, 0.2, 0.1]), (CUBE * 0.5 + cameras_front * 0.9, CUBE_FACES, [0.1, 0.9, 0.4])
+        (ball * 0.55, faces, [1.0, 0.2, 0.1]), (CUBE * 0.5 + before, CUBE_FACES, [0.1, 0.9, 0.4])
     )
     back = (torch.arange(len(points)) < len(ball)).float()[:, None]
     directions = [m * mask for m in motions(points)[:4] for mask in (back, 1 - back)]
@@ -114,7 +118,7 @@ def test_a_ball_partly_hidden_by_a_cube_gets_the_gradient_of_its_visible_outline
     for part in (slice(0, None, 2), slice(1, None, 2)):  # the ball's motions, the cube's motions
         assert regression(analytic[part], measured[part]) == pytest.approx(1, abs=0.05)
         error = (analytic[part] - measured[part]).abs().max()
-        assert error < 0.08 * measured[part].abs().max()
+        assert error < 0.05 * measured[part].abs().max()
 
 
 def test_a_wholly_hidden_ball_gets_no_gradient(warp_rasterizer, sphere):
@@ -148,12 +152,8 @@ def test_a_box_on_a_floor_keeps_the_gradient_where_it_touches(warp_rasterizer):
     points, triangles, colors = merge((box, CUBE_FACES, [1.0, 0.5, 0]), (floor, quad, [0.0, 0.2, 0.6]))
     moved = (torch.arange(len(points)) < len(box)).float()[:, None]
     directions = [moved * torch.tensor(d) for d in ([1.0, 0, 0], [0, 1.0, 0], [1.0, 1, 0], [1.0, -1, 0])]
-    global CAMERAS
-    kept, CAMERAS = CAMERAS, Cameras(CAMERAS.azimuth, CAMERAS.elevation.abs(), CAMERAS.distance, CAMERAS.fov_y)
-    try:
-        analytic, measured = slopes(warp_rasterizer, points, triangles, colors, directions)
-    finally:
-        CAMERAS = kept
+    above = Cameras(CAMERAS.azimuth, CAMERAS.elevation.abs(), CAMERAS.distance, CAMERAS.fov_y)
+    analytic, measured = slopes(warp_rasterizer, points, triangles, colors, directions, above)
     assert regression(analytic, measured) == pytest.approx(1, abs=0.05)
 
 
@@ -172,7 +172,10 @@ def test_an_edge_that_reaches_behind_the_camera_is_antialiased_and_has_a_true_sl
     soft = warp_rasterizer.antialias(cover(raster), raster, clip, faces, topology(faces))
     assert ((soft > 0.01) & (soft < 0.99)).sum() > 20
     soft.sum().backward()
-    ends = [cover(warp_rasterizer.rasterize(clip_of(torch.tensor(h)), faces, (2048, 2048))).sum() / 1024 for h in (-0.79, -0.81)]
+    ends = [
+        cover(warp_rasterizer.rasterize(clip_of(torch.tensor(h)), faces, (2048, 2048))).sum() / 1024
+        for h in (-0.79, -0.81)
+    ]
     measured = (ends[0] - ends[1]) / 0.02
     assert leaf.grad.item() == pytest.approx(measured.item(), rel=0.05)
 
@@ -196,7 +199,7 @@ def test_seams_are_borders_only_until_they_are_welded(warp_rasterizer):
     assert len(links.edges) == 18 and (links.opposite >= 0).all()
     whole = picture(warp_rasterizer, CUBE, CUBE_FACES, CUBE + 1, SIZE, topology(CUBE_FACES))
     seamed = picture(warp_rasterizer, split, faces, split + 1, SIZE, links)
-    torch.testing.assert_close(whole, seamed, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole, seamed, atol=1e-4, rtol=0)
 
 
 def test_an_edge_of_three_faces_counts_as_a_border():

@@ -34,7 +34,9 @@ def test_bilinear_lookup_equals_grid_sample_with_its_gradients(warp_rasterizer, 
             out = warp_rasterizer.texture(t, p)
         else:
             grid = torch.stack([p[..., 0] * 2 - 1, 1 - p[..., 1] * 2], -1)
-            out = F.grid_sample(t.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+            out = F.grid_sample(t.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False).permute(
+                0, 2, 3, 1
+            )
         (out * weights).sum().backward()
         results.append((out.detach(), t.grad, p.grad))
     for a, b in zip(*results, strict=True):
