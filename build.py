@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 9):
+if sys.version_info < (3, 9):  # noqa: UP036
     sys.exit("Error: build.py needs Python 3.9 or later; this is " + sys.version.split()[0])
 
 from tools import environments, paths  # noqa: E402
@@ -49,7 +49,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     demo.add_argument("--quality", choices=("draft", "normal", "best"), default="normal")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--out", type=Path, metavar="DIR", default=paths.ROOT / "demo", help="default: demo/")
-    demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later, instead of the module")
+    demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later")
 
     test = command("test", run_test, "everything that continuous integration runs")
     test.add_argument("--only", action="append", choices=("lint", "unit", "addon", "package", "end-to-end"))

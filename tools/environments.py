@@ -51,6 +51,17 @@ def ensure(name: str, line: StatusLine, wheels: Path | None = None) -> Path:
     return Path(python)
 
 
+def standing(name: str) -> Path | None:
+    """The environment's Python when it stands and fits its lock."""
+    own = os.environ.get(f"CSD_{name.upper()}_PYTHON")
+    if own:
+        return Path(own)
+    from csd_blender.job.environment import installed_python
+
+    python = installed_python(ENVIRONMENTS, name)
+    return Path(python) if python else None
+
+
 def site_packages(python: Path) -> Path:
     """Where an environment keeps its packages."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"

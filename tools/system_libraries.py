@@ -1,6 +1,6 @@
 """The system libraries that Blender as a Python module needs on Linux, and how to get them.
 
-Without libEGL a render with Workbench or EEVEE does not raise: it ends the process. So this looks before Blender starts.
+Without libEGL a render with Workbench or EEVEE does not raise: it ends the process. So this looks beforehand.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def ensure_libraries(say=print) -> str | None:
     command = install_command(missing)
     names = ", ".join(missing)
     if shutil.which("apt-get") is None:
-        return f"Blender needs system libraries that are missing: {names}. Install them with your system's package tool."
+        return f"Blender needs system libraries that are missing: {names}. Install them with your package manager."
     by_hand = f"Blender needs system libraries that are missing: {names}. Install them with: sudo {' '.join(command)}"
     if os.geteuid() != 0:
         return by_hand

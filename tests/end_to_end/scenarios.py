@@ -1,0 +1,227 @@
+"""What happens inside Blender in the end-to-end tests. Each scenario is a function that returns plain facts.
+
+Runs in Blender's Python, started by conftest.py: ``python scenarios.py PLAN.json``.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import addon_utils
+import bpy
+import numpy as np
+
+MODULE = "bl_ext.user_default.csd_blender"
+
+
+def install(plan: dict) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.extensions.package_install_files(
+        filepath=plan["zip"], repo="user_default", enable_on_install=True, overwrite=True
+    )
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.data_folder = plan["data_folder"]
+    preferences.backend_python = plan["backend_python"]
+
+
+def addon(name: str):
+    return importlib.import_module(f"{MODULE}.addon.{name}")
+
+
+def shape_of(obj: bpy.types.Object) -> str:
+    coordinates = np.empty(len(obj.data.vertices) * 3, np.float32)
+    obj.data.vertices.foreach_get("co", coordinates)
+    return hashlib.sha256(coordinates.tobytes()).hexdigest()
+
+
+def pixels_of(image: bpy.types.Image) -> np.ndarray:
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    return pixels.reshape(image.size[1], image.size[0], 4)
+
+
+def image_of(obj: bpy.types.Object) -> bpy.types.Image | None:
+    """The image that drives the base color of the object's material, as any renderer would find it."""
+    for slot in obj.material_slots:
+        for node in slot.material.node_tree.nodes if slot.material and slot.material.use_nodes else ():
+            if node.type == "BSDF_PRINCIPLED" and node.inputs["Base Color"].is_linked:
+                source = node.inputs["Base Color"].links[0].from_node
+                if source.type == "TEX_IMAGE":
+                    return source.image
+    return None
+
+
+def facts_of(obj: bpy.types.Object) -> dict:
+    image = image_of(obj)
+    facts = {"shape": shape_of(obj), "uv_layers": [u.name for u in obj.data.uv_layers], "image": None}
+    if image is not None:
+        pixels = pixels_of(image)
+        facts["image"] = {
+            "size": list(image.size),
+            "packed": image.packed_file is not None,
+            "colorspace": image.colorspace_settings.name,
+            "mean": pixels[..., :3].mean((0, 1)).tolist(),
+            "deviation": float(pixels[..., :3].std((0, 1)).mean()),
+            "digest": hashlib.sha256(pixels.tobytes()).hexdigest(),
+        }
+    return facts
+
+
+def scene_settings() -> dict:
+    scene = bpy.context.scene
+    return {
+        "engine": scene.render.engine,
+        "transform": scene.view_settings.view_transform,
+        "size": [scene.render.resolution_x, scene.render.resolution_y],
+        "world": scene.world.name if scene.world else "",
+        "objects": sorted(o.name for o in scene.objects),
+    }
+
+
+def two_objects() -> list[bpy.types.Object]:
+    """A ball with UVs and a material of its own, and a cube with neither, far apart, turned and scaled."""
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=0.7, location=(3, 1, 2), rotation=(0.3, 0, 0.5))
+    ball = bpy.context.object
+    ball.name = "Ball"
+    own = bpy.data.materials.new("Own")
+    ball.data.materials.append(own)
+    bpy.ops.mesh.primitive_cube_add(location=(-40, 0, 0), calc_uvs=False, scale=(2, 1, 1))
+    cube = bpy.context.object
+    cube.name = "Cube"
+    select([ball, cube])
+    return [ball, cube]
+
+
+def select(objects: list[bpy.types.Object]) -> None:
+    for obj in bpy.context.view_layer.objects:
+        obj.select_set(obj in objects)
+    bpy.context.view_layer.objects.active = objects[0]
+
+
+def texture_two_objects(plan: dict) -> dict:
+    objects = two_objects()
+    bpy.ops.ed.undo_push(message="Objects made")
+    facts = {"before": {o.name: facts_of(o) for o in objects}, "settings_before": scene_settings()}
+    kinds = []
+    addon("session").session.listeners.append(lambda message: kinds.append(message.type))
+    facts["returned"] = list(bpy.ops.csd.texture(**plan["settings"]))
+    facts["messages"] = sorted(set(kinds))
+    objects = [bpy.data.objects[name] for name in ("Ball", "Cube")]
+    facts["after"] = {o.name: facts_of(o) for o in objects}
+    facts["settings_after"] = scene_settings()
+    facts["jobs"] = [p.name for p in (Path(plan["data_folder"]) / "jobs").iterdir()]
+    facts["backend_pid"] = addon("session").session.client.hello["pid"]
+
+    blend = str(Path(plan["folder"]) / "saved.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    facts["reopened"] = {name: facts_of(bpy.data.objects[name]) for name in ("Ball", "Cube")}
+    return facts
+
+
+def undo_gives_the_old_material_back(plan: dict) -> dict:
+    objects = two_objects()
+    bpy.ops.ed.undo_push(message="Objects made")
+    bpy.ops.csd.texture(**plan["settings"])
+    with_texture = image_of(bpy.data.objects["Ball"]) is not None
+    bpy.ops.ed.undo()
+    del objects  # undo made new ones
+    ball, cube = bpy.data.objects["Ball"], bpy.data.objects["Cube"]
+    return {
+        "with_texture": with_texture,
+        "ball": [s.material.name for s in ball.material_slots if s.material],
+        "cube": [s.material.name for s in cube.material_slots if s.material],
+        "cube_uv": [u.name for u in cube.data.uv_layers],
+    }
+
+
+def operator_and_api_agree(plan: dict) -> dict:
+    digests = []
+    for way in ("operator", "api", "operator with another seed"):
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=False)
+        ball = two_objects()[0]
+        select([ball])
+        settings = dict(plan["settings"])
+        if way == "api":
+            addon("api").texture(ball, **settings)
+        else:
+            if way != "operator":
+                settings["seed"] += 1
+            bpy.ops.csd.texture(**settings)
+        digests.append(facts_of(bpy.data.objects["Ball"])["image"]["digest"])
+    return {"digests": digests}
+
+
+def what_cannot_be_done_is_said(_plan: dict) -> dict:
+    said = {}
+
+    def attempt(name: str, **settings) -> None:
+        try:
+            bpy.ops.csd.texture(**settings)
+            said[name] = ""
+        except RuntimeError as error:
+            said[name] = str(error)
+
+    attempt("nothing selected", prompt="red brick")
+    bpy.data.objects.new("Empty", None)
+    mesh = bpy.data.objects.new("No faces", bpy.data.meshes.new("No faces"))
+    bpy.context.collection.objects.link(mesh)
+    select([mesh])
+    attempt("no faces", prompt="red brick")
+    two_objects()
+    attempt("no prompt", prompt="  ")
+    attempt("no such model", prompt="red brick", model="no-such-model")
+    return {"said": said}
+
+
+def switching_off_and_uninstalling_leaves_nothing(plan: dict) -> dict:
+    two_objects()
+    bpy.ops.csd.texture(**plan["settings"])
+    pid = addon("session").session.client.hello["pid"]
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    facts = {"pid": pid, "operator_after_switching_off": hasattr(bpy.types, "CSD_OT_texture")}
+    facts["properties"] = [hasattr(bpy.types.Scene, "csd"), hasattr(bpy.types.Object, "csd")]
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    facts["on_again"] = hasattr(bpy.types, "CSD_OT_texture")
+    repositories = bpy.context.preferences.extensions.repos
+    index = next(i for i, r in enumerate(repositories) if r.module == "user_default")
+    folder = Path(repositories[index].directory) / "csd_blender"
+    facts["there"] = folder.is_dir()
+    bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="csd_blender")
+    facts["still_there"] = folder.is_dir()
+    return facts
+
+
+SCENARIOS = (
+    texture_two_objects,
+    undo_gives_the_old_material_back,
+    operator_and_api_agree,
+    what_cannot_be_done_is_said,
+    switching_off_and_uninstalling_leaves_nothing,
+)
+
+
+def main() -> int:
+    plan = json.loads(Path(sys.argv[-1]).read_text())
+    try:
+        install(plan)
+        assert addon_utils.check(MODULE) == (True, True), "the extension is not switched on"
+        scenario = next(s for s in SCENARIOS if s.__name__ == plan["scenario"])
+        facts = scenario(plan)
+        (Path(plan["folder"]) / "facts.json").write_text(json.dumps(facts))
+        return 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+if __name__ == "__main__":
+    status = main()
+    addon_utils.disable(MODULE)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # Blender as a module can hang while the interpreter winds down

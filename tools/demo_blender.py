@@ -1,0 +1,197 @@
+"""The demo's part inside Blender: install the built zip as a person would, texture, save, film.
+
+    python demo_blender.py PLAN.json                (Blender as a module)
+    blender -b -P demo_blender.py -- PLAN.json      (a real Blender)
+
+Lines that begin with ``@`` are messages to build.py; everything else Blender says goes to the log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import addon_utils
+import bpy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import studio  # noqa: E402
+
+IMPORTERS = {
+    ".obj": lambda path: bpy.ops.wm.obj_import(filepath=path),
+    ".ply": lambda path: bpy.ops.wm.ply_import(filepath=path),
+    ".stl": lambda path: bpy.ops.wm.stl_import(filepath=path),
+    ".glb": lambda path: bpy.ops.import_scene.gltf(filepath=path),
+    ".gltf": lambda path: bpy.ops.import_scene.gltf(filepath=path),
+    ".fbx": lambda path: bpy.ops.import_scene.fbx(filepath=path),
+    ".usd": lambda path: bpy.ops.wm.usd_import(filepath=path),
+    ".usdc": lambda path: bpy.ops.wm.usd_import(filepath=path),
+    ".usdz": lambda path: bpy.ops.wm.usd_import(filepath=path),
+    ".abc": lambda path: bpy.ops.wm.alembic_import(filepath=path),
+}
+SMOOTH_ANGLE = 0.6  # radians; flatter edges of the bundled meshes are shaded smooth
+
+
+class DemoError(Exception):
+    """Its text is a sentence for the person."""
+
+
+def tell(kind: str, **body) -> None:
+    print("@" + json.dumps({"kind": kind, **body}), flush=True)
+
+
+def install(zip_path: str, data_folder: str, backend_python: str) -> str:
+    """Install and switch on, by the operator behind *Install from Disk*; returns the add-on's module name."""
+    bpy.ops.extensions.package_install_files(
+        filepath=zip_path, repo="user_default", enable_on_install=True, overwrite=True
+    )
+    module = "bl_ext.user_default.csd_blender"
+    if addon_utils.check(module) != (True, True):
+        raise DemoError("Blender could not switch the extension on.")
+    bpy.context.preferences.addons[module].preferences.data_folder = data_folder
+    if backend_python:
+        bpy.context.preferences.addons[module].preferences.backend_python = backend_python
+    return module
+
+
+def bring_in(mesh: Path, smooth: bool) -> list[bpy.types.Object]:
+    """Import a file by Blender's own importer; its meshes come back selected, the first one active."""
+    if mesh.suffix.lower() not in IMPORTERS:
+        raise DemoError(f"{mesh.name} is of a kind that is not known; known are {', '.join(IMPORTERS)}.")
+    try:
+        IMPORTERS[mesh.suffix.lower()](str(mesh))
+    except RuntimeError as error:
+        raise DemoError(f"Blender cannot import {mesh.name}: {error}") from error
+    meshes = [o for o in bpy.context.scene.objects if o.type == "MESH"]
+    if not meshes:
+        raise DemoError(f"{mesh.name} has no mesh in it.")
+    select(meshes)
+    if smooth:
+        bpy.ops.object.shade_smooth_by_angle(angle=SMOOTH_ANGLE)
+    return meshes
+
+
+def select(meshes: list[bpy.types.Object]) -> None:
+    for obj in bpy.context.view_layer.objects:
+        obj.select_set(obj in meshes)
+    bpy.context.view_layer.objects.active = meshes[0]
+
+
+def texture(module: str, plan: dict) -> None:
+    """Press *Generate Texture*, so to speak, and report its progress."""
+    session = importlib.import_module(f"{module}.addon.session").session
+
+    def listen(message) -> None:
+        body = message.body
+        if message.type == "stage":
+            tell("progress", text=body.get("label", "Working"))
+        elif message.type == "warning":
+            tell("warning", text=body.get("text", ""))
+        elif message.type == "progress":
+            label = session.job.stage_label if session.job else "Painting"
+            fraction = body["step"] / body["total"] if body.get("total") else None
+            text = f"{label}, step {body.get('step')} of {body.get('total')}"
+            tell("progress", text=text, fraction=fraction, seconds_left=body.get("seconds_left"), films_follow=True)
+
+    session.listeners.append(listen)
+    try:
+        bpy.ops.csd.texture(
+            prompt=plan["prompt"], negative_prompt=plan["negative"], seed=plan["seed"], quality=plan["quality"]
+        )
+    except RuntimeError as error:  # how Blender hands over an operator's error report
+        raise DemoError(str(error).replace("Error: ", "", 1).strip()) from error
+    finally:
+        session.listeners.remove(listen)
+
+
+def textures_of(meshes: list[bpy.types.Object]) -> list[bpy.types.Image]:
+    """The images in the objects' materials, each once."""
+    found = []
+    for slot in (s for o in meshes for s in o.material_slots if s.material and s.material.use_nodes):
+        for node in slot.material.node_tree.nodes:
+            if node.type == "TEX_IMAGE" and node.image and node.image not in found:
+                found.append(node.image)
+    return found
+
+
+def run(plan: dict) -> None:
+    out = Path(plan["out"])
+    times = {}
+    started = time.monotonic()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    tell("progress", text="Installing the extension into Blender")
+    module = install(plan["zip"], plan["data_folder"], plan["backend_python"])
+    meshes = bring_in(Path(plan["mesh"]), smooth=plan["bundled"])
+    times["install"] = time.monotonic() - started
+
+    started = time.monotonic()
+    texture(module, plan)
+    times["texture"] = time.monotonic() - started
+    images = textures_of(meshes)
+    if not images:
+        raise DemoError("the job ended, but no object has a texture.")
+    files = []
+    for index, image in enumerate(images):
+        files.append(out / ("texture.png" if len(images) == 1 else f"texture_{index}.png"))
+        image.save(filepath=str(files[-1]))
+        if not image.packed_file:
+            image.pack()
+
+    started = time.monotonic()
+    studio.build(meshes, plan["frames"])
+    select(meshes)
+    # Cycles is set before the .blend is saved, so that a person who renders there gets the same picture
+    frame_folder = Path(plan["frame_folder"])
+    blend = out / "demo.blend"
+
+    def progress(done: int, total: int) -> None:
+        each = (time.monotonic() - started) / done if done else plan["seconds_a_frame"]
+        text = f"Filming, frame {min(done + 1, total)} of {total}"
+        tell("progress", text=text, fraction=done / total, seconds_left=each * (total - done))
+
+    pictures = studio.shoot(frame_folder, plan["size"], plan["samples"], progress)
+    bpy.context.scene.render.filepath = "//"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend), compress=True)
+    step = len(pictures) // 8
+    studio.contact_sheet(pictures[: 8 * step : step], out / "turntable.png", columns=4)
+    filmed = studio.film(pictures, out / "turntable.mp4", plan["size"], plan["frames_per_second"], rounds=2)
+    times["film"] = time.monotonic() - started
+    tell(
+        "done",
+        blend=str(blend),
+        textures=[str(f) for f in files],
+        sheet=str(out / "turntable.png"),
+        film=str(out / "turntable.mp4") if filmed else "",
+        times=times,
+        blender=bpy.app.version_string,
+    )
+
+
+def main() -> int:
+    arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
+    plan = json.loads(Path(arguments[0]).read_text("utf-8"))
+    try:
+        run(plan)
+        return 0
+    except DemoError as error:
+        tell("error", text=str(error))
+    except Exception:
+        traceback.print_exc()
+        tell("error", text="something went wrong inside Blender.", log=True)
+    return 1
+
+
+if __name__ == "__main__":
+    status = main()
+    try:
+        # switched off, the extension ends its backend and takes its timers and handlers back
+        addon_utils.disable("bl_ext.user_default.csd_blender")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Blender as a module can hang while the interpreter winds down

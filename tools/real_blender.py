@@ -1,0 +1,32 @@
+"""`build.py blender`: a real Blender with this extension, in a profile of its own; the person's own stays untouched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import environments, package
+from .demo import find_blender
+from .paths import BUILD, ROOT, child_environment, fail
+from .status_line import StatusLine
+
+
+def run(given: Path | None, wheels: Path | None) -> int:
+    found = given or shutil.which("blender")
+    if not found:
+        fail("no Blender was found; name one: python3 build.py blender --blender PATH")
+    blender = find_blender(Path(found))
+    line = StatusLine()
+    environments.ensure("backend", line, wheels)
+    profile = BUILD / "blender-profile"
+    profile.mkdir(parents=True, exist_ok=True)
+    zip_path = package.build_zip(package.ExtensionTool.from_blender(blender), profile)
+    environment = child_environment(
+        BLENDER_USER_RESOURCES=str(profile),
+        CSD_ZIP=str(zip_path),
+        CSD_DATA_FOLDER=str(BUILD),
+        CSD_BACKEND_PYTHON=os.environ.get("CSD_BACKEND_PYTHON", ""),
+    )
+    return subprocess.call([str(blender), "--python", str(ROOT / "tools" / "open_panel.py")], env=environment)
