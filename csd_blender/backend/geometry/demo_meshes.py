@@ -80,13 +80,7 @@ def _smooth(points: list[tuple[float, float]], count: int) -> np.ndarray:
     p = np.array([points[0], *points, points[-1]], float)
     t = np.linspace(0, 1, 24, endpoint=False)[:, None]
     curve = [
-        0.5
-        * (
-            2 * b
-            + (c - a) * t
-            + (2 * a - 5 * b + 4 * c - d) * t**2
-            + (3 * b - a - 3 * c + d) * t**3
-        )
+        0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
         for a, b, c, d in zip(p[:-3], p[1:-2], p[2:-1], p[3:], strict=True)
     ]
     dense = np.concatenate([*curve, p[-1:]])

@@ -127,9 +127,9 @@ def _sample(distance: Distance, low: np.ndarray, step: float, count: np.ndarray)
     blocks = (count - 1) // BLOCK
     centers = np.stack(np.meshgrid(*(np.arange(n) for n in blocks), indexing="ij"), axis=-1).reshape(-1, 3)
     middle = distance(low + (centers * BLOCK + BLOCK / 2) * step)
-    values = np.repeat(
-        np.repeat(np.repeat(np.sign(middle).reshape(blocks), BLOCK, 0), BLOCK, 1), BLOCK, 2
-    ) * (BLOCK * step)
+    values = np.repeat(np.repeat(np.repeat(np.sign(middle).reshape(blocks), BLOCK, 0), BLOCK, 1), BLOCK, 2) * (
+        BLOCK * step
+    )
     values = np.pad(values, ((0, 1),) * 3, mode="edge")
     near = centers[np.abs(middle) < BLOCK * step * 1.5]
     corner = np.stack(np.meshgrid(*[np.arange(BLOCK + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -88,13 +88,13 @@ def test_colors_agree_across_uv_borders(baked):
     mesh, uv, _, _, texture = baked
     across, truth = seam_errors(mesh, uv, texture)
     assert len(across) > 500
-    assert across.quantile(0.99) < 0.02 and truth.quantile(0.99) < 0.02  # the field itself spans 0 to 1
+    assert across.quantile(0.99) < 0.01 and truth.quantile(0.99) < 0.01  # the field itself spans 0 to 1
 
 
 def test_colors_agree_across_uv_borders_one_mip_level_down(baked):
     mesh, uv, _, _, texture = baked
     across, truth = seam_errors(mesh, uv, texture, level=1)
-    assert across.quantile(0.95) < 0.06 and truth.quantile(0.95) < 0.06
+    assert across.quantile(0.95) < 0.04 and truth.quantile(0.95) < 0.05
 
 
 def test_without_baked_margins_and_dilation_the_borders_show(baked):
