@@ -15,13 +15,13 @@ def register() -> None:
         for module in MODULES:
             module.register()
             done.append(module)
+        backend.look_for_python()
+        jobs.look_for_unfinished()
     except Exception:
         for module in reversed(done):
             module.unregister()
         raise
     atexit.register(leave)
-    backend.look_for_python()
-    jobs.look_for_unfinished()
 
 
 def unregister() -> None:

@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from ..job import client as job_client
-from ..job.environment import installed_python
 from ..job.errors import JobError
 from .preferences import environments_folder, log_path, preference
 from .session import session
 
 PACKAGE = Path(__file__).parent.parent
-LEAVE_TIME = 1.0  # seconds that quitting Blender may wait; the process saves its checkpoint on its own after that
+LEAVE_TIME, SAVE_TIME = 1.0, 6.0  # seconds that quitting Blender waits at most; the longer one during a job
 
 _python: Path | None = None
 
@@ -24,6 +23,8 @@ def look_for_python() -> Path | None:
     if chosen:
         _python = Path(chosen) if os.path.isfile(chosen) else None
     else:
+        from ..job.environment import installed_python
+
         _python = installed_python(environments_folder(), "backend")
     return _python
 
@@ -62,7 +63,7 @@ def stop() -> None:
     """End the process; a job that still runs saves a checkpoint and can be resumed."""
     old, session.client = session.client, None
     if old is not None:
-        old.shutdown(LEAVE_TIME)
+        old.shutdown(SAVE_TIME if old.job else LEAVE_TIME)
 
 
 def facts() -> list[tuple[str, str]]:

@@ -26,11 +26,6 @@ def icon_id() -> int:
     return icon.icon_id if icon is not None else 0
 
 
-def clear() -> None:
-    if collection is not None:
-        collection.clear()
-
-
 def register() -> None:
     global collection
     collection = bpy.utils.previews.new()

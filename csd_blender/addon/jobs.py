@@ -174,7 +174,8 @@ def end(job: Job, message: Message) -> None:
             finish(job)
         else:
             end_without_result(job, "cancelled")
-            close_folder(job)
+            if not has_checkpoint(job):
+                close_folder(job)
     else:
         text, fix = body.get("text", "The backend failed."), body.get("fix", "")
         if body.get("detail") and body.get("code") in TELLING:
@@ -290,6 +291,10 @@ def discard() -> None:
     if job.phase == "finished":
         close_folder(job)
     session.job = None
+
+
+def has_checkpoint(job: Job) -> bool:
+    return any((job.folder / "checkpoint").glob("*"))
 
 
 def leave_objects_clean() -> None:

@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty
 
 from ..job.errors import JobError
-from . import api, backend, backend_setup, icons, jobs, pump, settings, state
+from . import api, backend, backend_setup, jobs, pump, settings, state
 from .preferences import log_path
 from .properties import setting_properties
 from .scene_export import SceneError
@@ -54,7 +54,6 @@ class CSD_OT_texture(bpy.types.Operator):
                     self.report({"WARNING"}, message)
             else:
                 jobs.start(context, objects, overrides)
-                icons.clear()
                 pump.start()
         except (SceneError, JobError) as error:
             return refuse(self, error)

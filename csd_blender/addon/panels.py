@@ -21,7 +21,7 @@ class CSDPanel:
 def write(layout, context, text: str, icon: str = "NONE") -> None:
     """``text`` as labels, wrapped to the sidebar's width."""
     region = context.region
-    scale = context.preferences.system.ui_scale
+    scale = context.preferences.system.ui_scale or 1.0
     pixels = (region.width if region else 280) / scale - (60 if icon != "NONE" else 40)
     column = layout.column(align=True)
     column.scale_y = 0.8

@@ -30,7 +30,8 @@ def tick() -> float | None:
     durations.append((time.perf_counter() - began, landed))
     if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
         return BUSY_INTERVAL
-    return IDLE_INTERVAL if session.client is not None else None
+    alive = session.client is not None and session.client.state not in ("stopped", "lost")
+    return IDLE_INTERVAL if alive else None
 
 
 def work(deadline: float) -> bool:
@@ -51,6 +52,8 @@ def work(deadline: float) -> bool:
     elif time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
         if picture.kind == "view":
             icons.show(picture)
+            if job is not None:
+                job.has_view = True
             changed = True
         else:
             jobs.show_picture(picture)

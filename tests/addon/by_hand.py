@@ -1,0 +1,97 @@
+"""A job whose backend is the test itself: messages and files are made here, one by one."""
+
+import json
+import struct
+import time
+import zlib
+
+import numpy as np
+
+from tests.addon.blender import bpy, module
+
+
+class SilentClient:
+    """Takes every command and never answers."""
+
+    def __init__(self):
+        self.sent, self.state, self.hello, self.job = [], "busy", None, ""
+
+    def submit(self, job_id, folder, resume=False):
+        self.sent.append(("submit", job_id, resume))
+
+    def cancel(self, job_id):
+        self.sent.append(("cancel", job_id))
+
+    def poll(self, budget=0.0):
+        return []
+
+    def shutdown(self, timeout):
+        pass
+
+
+class HandJob:
+    """Starts a job on the selected objects; the test then plays the backend."""
+
+    def __init__(self, monkeypatch, **settings):
+        self.jobs, self.pump = module("addon.jobs"), module("addon.pump")
+        client = SilentClient()
+        monkeypatch.setattr(module("addon.backend"), "client", lambda: client)
+        module("addon.session").session.client = client
+        self.client = client
+        settings = {"prompt": "red brick"} | settings
+        self.job = self.jobs.start(bpy.context, self.jobs.selected_meshes(bpy.context), settings)
+
+    def say(self, kind, /, **body):
+        self.jobs.handle(module("job.messages").Message(kind, self.job.id, 1, body))
+
+    def write_uv(self, sources):
+        faces = sum(len(t.corners) for t in self.job.targets)
+        uv = np.random.default_rng(0).random((faces, 3, 2), np.float32)
+        np.savez(self.job.folder / "result" / "uv.npz", uv=uv, source=np.array(sources))
+        return uv
+
+    def preview(self, part=0, size=64, color=(200, 30, 10)):
+        pixels = bytes([*color, 255]) * size * size
+        self.say("preview", kind="texture", part=part, width=size, height=size, step=1, pixels=pixels)
+        end = time.monotonic() + 5
+        while not self.pump.work(time.perf_counter() + 1):
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+    def finish(self, sources=("user",), color=(200, 30, 10)):
+        parts = []
+        for i, (target, source) in enumerate(zip(self.job.targets, sources, strict=True)):
+            name = f"result/albedo_{i}.png"
+            (self.job.folder / name).write_bytes(png(16, 16, color))
+            parts.append({"name": target.name, "albedo": name, "uv_source": source})
+        record = {"settings": self.job.spec.to_json(), "parts": parts, "licences": {}, "complete": True}
+        (self.job.folder / "result" / "result.json").write_text(json.dumps(record))
+        self.say("result", files={}, stats={})
+        self.pump.work(time.perf_counter() + 1)
+
+
+def png(width, height, color):
+    rows = b"".join(b"\0" + bytes(color) * width for _ in range(height))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def look(obj):
+    """Everything of an object that a preview may touch, as plain values to compare."""
+    slots = []
+    for i, slot in enumerate(obj.material_slots):
+        link = slot.link
+        data = obj.data.materials[i]
+        slots.append((link, slot.material and slot.material.name, data and data.name))
+    layers = [(u.name, u.active, u.active_render) for u in obj.data.uv_layers]
+    return slots, layers, obj.csd.preview_job
+
+
+def temporary():
+    """Names of the data-blocks that a preview made."""
+    key = module("addon.preview").KEY
+    return [b.name for c in (bpy.data.materials, bpy.data.images) for b in c if key in b]

@@ -1,0 +1,238 @@
+"""Whole jobs against a worker process that behaves, or misbehaves, as told."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.addon.blender import MODULE, ROOT, bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.by_hand import look, temporary
+from tests.addon.fake_layout import panel_text
+
+session = module("addon.session").session
+
+
+@pytest.fixture
+def click(monkeypatch):
+    """Press *Generate Texture* as in a window: the operator returns at once and the pump does the rest."""
+
+    def press(**settings):
+        jobs = module("addon.jobs")
+        for name, value in ({"prompt": "red brick"} | settings).items():
+            setattr(bpy.context.scene.csd, name, value)
+        return jobs.start(bpy.context, jobs.selected_meshes(bpy.context), {})
+
+    return press
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Shorten the client's patience, so that a hung worker does not hold up the tests."""
+    client = module("job.client")
+    short = client.Patience(interrupt=0.2, kill=0.4, silence=1.0, hello=1.0)
+    monkeypatch.setattr(client, "Patience", lambda: short)
+
+
+def test_the_texture_grows_on_the_mesh_and_is_offered(click):
+    job = click()
+    turn_pump(lambda: temporary())
+    assert look(cube())[2].startswith(job.id)
+    turn_pump(lambda: job.phase == "finished" and job.final_shown)
+    assert job.has_view and job.fraction() > 0.9
+    text = panel_text()
+    assert {"Accept", "Discard", "Reuse Settings"} <= set(text)
+    bpy.ops.csd.accept()
+    assert cube().material_slots[0].material.name == "Red brick"
+
+
+FAULTS = {
+    "crash": "failed",
+    "half-line": "failed",
+    "wrong-version": "failed",
+    "oom": "failed",
+    "disk-full": "failed",
+    "exit-before-hello": "failed",
+    "hang": "cancelled",
+    "silent": "failed",
+    "no-hello": "failed",
+    "ignore-cancel": "cancelled",
+    "slow-cancel": "cancelled",
+    "garbage": "finished",
+    "two-ends": "finished",
+    "chatter": "finished",
+    "stdout-noise": "finished",
+}
+
+
+@pytest.mark.parametrize("mode", FAULTS)
+def test_every_fault_of_the_worker_ends_in_a_usable_panel(mode, click, impatient, monkeypatch):
+    before = look(cube())
+    use_worker(monkeypatch, mode)
+    job = click()
+    if FAULTS[mode] == "cancelled":
+        turn_pump(lambda: job.step >= 8)
+        bpy.ops.csd.cancel()
+    turn_pump(lambda: not job.active)
+    assert job.phase == FAULTS[mode]
+    text = " ".join(panel_text())
+    assert "Traceback" not in text and "Generate Texture" in text
+    if job.phase == "failed":
+        assert job.problem.text.endswith(".") and job.problem.text[:20] in text
+    if job.phase != "finished":
+        assert look(cube()) == before and temporary() == []
+    use_worker(monkeypatch, "happy")
+    again = click()
+    turn_pump(lambda: not again.active)
+    assert again.phase == "finished"
+
+
+def test_cancel_keeps_and_offers_what_there_is_so_far(click, monkeypatch):
+    use_worker(monkeypatch, "slow")
+    job = click()
+    turn_pump(lambda: job.step > 4)
+    bpy.ops.csd.cancel()
+    turn_pump(lambda: not job.active)
+    assert job.phase == "finished" and job.stopped_early
+    assert any("Stopped early" in t for t in panel_text())
+    bpy.ops.csd.accept()
+    assert cube().material_slots[0].material.name == "Red brick"
+
+
+def test_a_crashed_job_is_resumed_with_one_press(click, monkeypatch):
+    use_worker(monkeypatch, "crash")
+    job = click()
+    turn_pump(lambda: not job.active)
+    assert "Resume" in panel_text()
+    use_worker(monkeypatch, "happy")
+    resumed = module("addon.jobs").resume(job.folder)
+    assert resumed.targets[0].uid == cube().session_uid
+    turn_pump(lambda: not resumed.active)
+    assert resumed.phase == "finished"
+
+
+def test_jobs_of_an_earlier_session_are_listed_until_accepted_or_discarded(click, monkeypatch):
+    jobs = module("addon.jobs")
+    job = click(prompt="green moss")
+    turn_pump(lambda: not job.active)
+    session.job = None  # Blender was closed without an answer
+    jobs.look_for_unfinished()
+    assert len(session.unfinished) == 1 and session.unfinished[0][1].startswith("green moss")
+    assert any("Resume Texture Job" in t for t in panel_text())
+    assert jobs.resume(job.folder).phase == "finished"
+    bpy.ops.csd.discard()
+    jobs.look_for_unfinished()
+    assert session.unfinished == []
+
+
+def test_the_operator_runs_to_the_end_and_the_function_gives_the_same():
+    assert bpy.ops.csd.texture(prompt="red brick", seed=3) == {"FINISHED"}
+    by_operator = bpy.data.images["Red brick"]
+    bytes_by_operator, settings_by_operator = by_operator.packed_file.data, by_operator["csd_settings"]
+    bpy.ops.ed.undo()
+    assert cube().material_slots[0].material.name == "Material"
+    [applied] = module("addon.api").texture(cube(), "red brick", seed=3)
+    assert applied.object == cube() and applied.message == ""
+    assert applied.image.packed_file.data == bytes_by_operator
+    assert applied.image["csd_settings"] == settings_by_operator
+    assert applied.material.name == "Red brick"
+
+
+def test_the_operator_takes_what_is_not_given_from_the_scene():
+    settings = bpy.context.scene.csd
+    settings.prompt, settings.seed, settings.use_steps, settings.steps = "blue scales", 5, True, 33
+    bpy.ops.csd.texture(quality="draft")
+    record = cube()["csd_settings"]
+    assert '"prompt": "blue scales"' in record and '"seed": 5' in record
+    assert '"quality": "draft"' in record and '"steps": 33' in record
+
+
+@pytest.mark.parametrize("mode", ["crash", "oom", "exit-before-hello"])
+def test_a_failure_reaches_a_script_as_one_sentence(mode, monkeypatch):
+    use_worker(monkeypatch, mode)
+    with pytest.raises(RuntimeError) as by_operator:
+        bpy.ops.csd.texture(prompt="red brick")
+    with pytest.raises(module("addon.scene_export").SceneError) as by_function:
+        module("addon.api").texture(prompt="red brick")
+    assert by_function.value.text in str(by_operator.value)
+    assert "Traceback" not in str(by_operator.value)
+    assert cube().material_slots[0].material.name == "Material"
+
+
+def test_progress_reaches_a_script():
+    seen = []
+    module("addon.api").texture(prompt="red brick", progress=lambda m: seen.append(m.type))
+    assert {"stage", "progress", "result"} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [({"prompt": ""}, "prompt is empty"), ({"prompt": "x", "device": "toaster"}, "device"), ({"steps": 0}, "steps")],
+)
+def test_bad_settings_are_refused_with_a_sentence_before_anything_starts(settings, sentence):
+    errors = (module("addon.scene_export").SceneError, module("job.errors").JobError)
+    with pytest.raises(errors, match=sentence):
+        module("addon.api").texture(cube(), **({"prompt": "x"} | settings))
+    assert session.client is None or not session.client.job
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(TypeError, match="colour"):
+        module("addon.api").texture(cube(), "red brick", colour="red")
+
+
+def test_several_selected_objects_are_textured_in_one_call():
+    first = cube()
+    bpy.ops.mesh.primitive_cone_add(location=(3, 0, 0))
+    select(first, bpy.context.object)
+    bpy.ops.csd.texture(prompt="red brick")
+    assert [o.material_slots[0].material.name for o in bpy.context.selected_objects] == [
+        "Red brick Cube",
+        "Red brick Cone",
+    ]
+
+
+def test_the_preview_is_removed_when_the_extension_is_switched_off_and_on_again(click, monkeypatch):
+    use_worker(monkeypatch, "slow")
+    before = look(cube())
+    job = click()
+    turn_pump(lambda: temporary())
+    process = session.client._process
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    try:
+        assert [s.material.name for s in cube().material_slots] == ["Material"]
+        assert process.poll() is not None
+        assert not hasattr(bpy.types.Scene, "csd")
+    finally:
+        bpy.ops.preferences.addon_enable(module=MODULE)
+    assert look(cube()) == before
+    assert (job.folder / "mesh.npz").exists()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.addon.blender import MODULE, bpy, module
+bpy.context.preferences.use_preferences_save = False
+bpy.ops.preferences.addon_enable(module=MODULE)
+preferences = bpy.context.preferences.addons[MODULE].preferences
+preferences.backend_python, preferences.data_folder = sys.executable, {data!r}
+module("addon.backend").command = lambda: [sys.executable, {worker!r}, "slow"]
+jobs = module("addon.jobs")
+job = jobs.start(bpy.context, jobs.selected_meshes(bpy.context), dict(prompt="red brick"))
+import time
+while job.step < 3:
+    module("addon.pump").tick()
+    time.sleep(0.01)
+print("PID", module("addon.session").session.client._process.pid, flush=True)
+"""
+
+
+def test_blender_quits_cleanly_during_a_job_and_takes_the_worker_with_it(tmp_path):
+    worker = ROOT / "tests" / "job" / "fake_worker.py"
+    script = SCRIPT.format(root=str(ROOT), data=str(tmp_path), worker=str(worker))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr[-2000:]
+    pid = int(done.stdout.split("PID")[1].split()[0])
+    assert not Path(f"/proc/{pid}").exists()
+    assert list(tmp_path.glob("jobs/*/mesh.npz"))
