@@ -18,7 +18,7 @@ SCRIPT = ROOT / "tools" / "demo_blender.py"
 MESH = "robot"
 PROMPT = "a rusty robot head"
 NEGATIVE = "blurry, noisy, oversaturated, low quality"
-FILM = {"frames": 24, "frames_per_second": 12, "size": 320, "samples": 8}
+FILM = {"frames": 24, "frames_per_second": 12, "size": 320, "samples": 6}
 SECONDS_A_FRAME = 1.5  # a first guess, until the first frame is there
 LIMIT = 60 * 60
 

@@ -16,10 +16,11 @@ import time
 import traceback
 from pathlib import Path
 
-import addon_utils
 import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import addon_utils  # noqa: E402 - there only after bpy
+
 import studio  # noqa: E402
 
 IMPORTERS = {

@@ -16,7 +16,7 @@ def clock(seconds: float) -> str:
 
 
 class StatusLine:
-    """Rewrites one terminal line; where output is no terminal, prints a line when the text changes or 15 s passed."""
+    """Rewrites one terminal line; where output is no terminal, prints a line when the stage changes or 15 s passed."""
 
     LOG_INTERVAL = 15.0
     SCREEN_INTERVAL = 0.1
@@ -24,16 +24,17 @@ class StatusLine:
     def __init__(self, stream=None):
         self._stream = stream or sys.stdout
         self._live = self._stream.isatty()
-        self._last_text = ""
+        self._last_stage = ""
         self._last_time = 0.0
         self._open = False
 
     def update(self, text: str, fraction: float | None = None, seconds_left: float | None = None) -> None:
         now = time.monotonic()
-        new_text = text != self._last_text
+        stage = text.partition(",")[0]  # "Painting, step 3 of 400" is the same stage as step 4
+        new_text = stage != self._last_stage
         if not new_text and now - self._last_time < (self.SCREEN_INTERVAL if self._live else self.LOG_INTERVAL):
             return
-        self._last_text, self._last_time = text, now
+        self._last_stage, self._last_time = stage, now
         parts = [text]
         if fraction is not None:
             parts.append(f"{100 * min(max(fraction, 0.0), 1.0):3.0f} %")
@@ -59,4 +60,4 @@ class StatusLine:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._open = False
-        self._last_text = ""
+        self._last_stage = ""

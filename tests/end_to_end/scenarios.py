@@ -11,8 +11,8 @@ import sys
 import traceback
 from pathlib import Path
 
+import bpy  # isort: skip - addon_utils is there only after bpy
 import addon_utils
-import bpy
 import numpy as np
 
 MODULE = "bl_ext.user_default.csd_blender"

@@ -45,9 +45,9 @@ def test_in_a_log_file_progress_is_a_line_now_and_then():
     log = io.StringIO()
     line = StatusLine(log)
     for step in range(1000):
-        line.update("Painting", step / 1000, 10.0)
+        line.update(f"Painting, step {step}", step / 1000, 10.0)
     line.update("Baking")
-    assert log.getvalue().splitlines() == ["Painting    0 %  0:10 left", "Baking"]
+    assert log.getvalue().splitlines() == ["Painting, step 0    0 %  0:10 left", "Baking"]
 
 
 class Screen(io.StringIO):
