@@ -90,13 +90,15 @@ def run_bench(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_train_mini(arguments: argparse.Namespace, rest: list[str]) -> int:
-    return in_backend(arguments, ["-m", "csd_blender.backend.mini", *rest], PYTHONPATH=str(paths.ROOT))
+    from tools import train_mini
+
+    return train_mini.run(environments.ensure("backend", StatusLine(), arguments.wheels), rest)
 
 
-def in_backend(arguments: argparse.Namespace, command: list[str], **variables: str) -> int:
+def in_backend(arguments: argparse.Namespace, command: list[str]) -> int:
     """Run the backend's Python here, in the person's own folder; its exit status is build.py's."""
     python = environments.ensure("backend", StatusLine(sys.stderr), arguments.wheels)
-    child = subprocess.Popen([str(python), *command], env=paths.child_environment(**variables))
+    child = subprocess.Popen([str(python), *command], env=paths.child_environment())
     while True:
         try:
             return child.wait()

@@ -94,13 +94,16 @@ def turn(turntable: bpy.types.Object, frames: int) -> None:
     """Keyframes of one full turn; the frame after the last would be the first again."""
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, frames
-    editing = bpy.context.preferences.edit
-    usual = editing.keyframe_new_interpolation_type
-    editing.keyframe_new_interpolation_type = "LINEAR"
     for frame, angle in ((1, 0.0), (frames + 1, 2 * math.pi)):
         turntable.rotation_euler.z = angle
         turntable.keyframe_insert("rotation_euler", index=2, frame=frame)
-    editing.keyframe_new_interpolation_type = usual
+    action = turntable.animation_data.action
+    if hasattr(action, "layers") and action.layers:  # Blender 4.4 and later
+        curves = action.layers[0].strips[0].channelbags[0].fcurves
+    else:
+        curves = action.fcurves
+    for point in curves[0].keyframe_points:
+        point.interpolation = "LINEAR"  # else it would start and stop softly
     scene.frame_set(1)
 
 
