@@ -19,7 +19,7 @@ def run(python: Path, options: Sequence[str]) -> int:
     places = ["--out", str(WORK / "run"), "--cache", str(WORK / "pictures"), "--resume"]
     only_help = bool({"-h", "--help"} & set(options))
     if not only_help:
-        print(f"Checkpoints and pictures lie in {shown(WORK)}. Interrupt at any time: the same command goes on.", flush=True)
+        print(f"Checkpoints lie in {shown(WORK)}. Interrupt at any time: the same command goes on.", flush=True)
     status = subprocess.call([*mini, "train", *places, *options], env=environment)
     if status or only_help:
         return status
