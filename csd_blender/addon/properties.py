@@ -40,6 +40,12 @@ def model_names(_self, _context, edit_text: str) -> list[str]:
     return [entry.id for entry in CATALOGUE if edit_text.lower() in entry.id.lower()]
 
 
+def prompt_written(_self, _context) -> None:
+    from . import pump
+
+    pump.warm_up_soon()
+
+
 def setting_properties(options: frozenset[str] = frozenset()) -> dict:
     """The settings of a texture as Blender properties: made twice, for the scene and for the operator.
 
@@ -138,11 +144,17 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
             for name in OVERRIDABLE
         }
         | {
+            "prompt": StringProperty(
+                name="Prompt",
+                description="What the surface should look like",
+                options=set(),
+                update=prompt_written,
+            ),
             "use_new_seed": BoolProperty(
                 name="New Seed Each Time",
                 description="Draw a new seed whenever Generate Texture is pressed",
                 options=set(),
-            )
+            ),
         }
     )
 

@@ -8,7 +8,8 @@ from collections import deque
 
 import bpy
 
-from . import icons, jobs
+from ..job.errors import JobError
+from . import backend, icons, jobs
 from .session import Problem, session
 
 BUDGET = 0.005  # seconds on the main thread for one tick
@@ -88,9 +89,25 @@ def start() -> None:
         bpy.app.timers.register(tick, persistent=True)
 
 
+def warm_up_soon() -> None:
+    """Start the backend shortly, so that it is ready when the artist, who writes a prompt now, presses the button."""
+    idle = session.client is None and session.setup is None and backend.ready()
+    if idle and not bpy.app.background and not bpy.app.timers.is_registered(warm_up):
+        bpy.app.timers.register(warm_up, first_interval=0.1)
+
+
+def warm_up() -> None:
+    try:
+        backend.client()
+    except JobError:
+        return  # pressing the button will say why
+    start()
+
+
 def stop() -> None:
-    if bpy.app.timers.is_registered(tick):
-        bpy.app.timers.unregister(tick)
+    for timer in (tick, warm_up):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
 
 
 def run_to_end(job) -> None:

@@ -37,7 +37,7 @@ bpy = pytest.importorskip("bpy", reason="the tests of addon/ need Blender as a m
 
 def module(name: str):
     """A module of the extension under the name that Blender gives it."""
-    return importlib.import_module(f"{MODULE}.{name}")
+    return importlib.import_module(f"{MODULE}.{name}" if name else MODULE)
 
 
 def use_worker(monkeypatch, mode: str) -> None:

@@ -1,0 +1,201 @@
+"""The panel and the operators as an artist meets them."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.addon.blender import bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.fake_layout import panel_text
+
+session = module("addon.session").session
+state = module("addon.state")
+
+
+def operators():
+    return module("addon.operators").CLASSES
+
+
+def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
+    for cls in operators():
+        assert re.fullmatch(r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show)( \w+)*", cls.bl_label)
+        assert len(cls.__doc__.split()) >= 5 and cls.__doc__[0].isupper() and not cls.__doc__.endswith(".")
+
+
+def test_every_setting_has_a_tooltip():
+    for owner in (bpy.types.CSD_OT_texture, module("addon.properties").CSDSceneSettings):
+        for item in owner.bl_rna.properties:
+            if item.identifier in module("addon.settings").NAMES:
+                assert item.description and not item.description.endswith("."), item.identifier
+
+
+def test_operator_search_finds_the_three_by_name():
+    labels = {cls.bl_label for cls in operators() if "INTERNAL" not in cls.bl_options}
+    assert {"Generate Texture", "Cancel Texture Job", "Resume Texture Job"} <= labels
+
+
+def test_an_idle_panel_has_prompt_quality_with_time_and_generate():
+    bpy.context.scene.csd.prompt = "red brick"
+    text = panel_text()
+    assert {"Prompt", "Negative Prompt", "Generate Texture"} <= set(text)
+    assert any(t.startswith("Takes about") for t in text)
+
+
+def test_the_panel_says_in_a_word_why_generate_is_disabled(monkeypatch):
+    assert "Write a prompt" in panel_text()
+    bpy.context.scene.csd.prompt = "red brick"
+    cube().select_set(False)
+    assert "Select a mesh object" in panel_text()
+    monkeypatch.setattr(module("addon.backend"), "ready", lambda: False)
+    text = " ".join(panel_text())
+    assert "not installed yet" in text and "Set Up" in text and "Allow Online Access" in text
+
+
+def test_poll_gives_the_same_reason_to_the_button_and_to_scripts():
+    cube().select_set(False)
+    assert not bpy.ops.csd.texture.poll()
+    with pytest.raises(RuntimeError, match="Select a mesh object"):
+        bpy.ops.csd.texture(prompt="x")
+    for name, reason in (("accept", "no finished texture"), ("cancel", "No texture is being generated")):
+        with pytest.raises(RuntimeError, match=reason):
+            getattr(bpy.ops.csd, name)()
+
+
+def test_a_running_job_shows_stage_bar_time_left_and_cancel(monkeypatch):
+    use_worker(monkeypatch, "slow")
+    jobs = module("addon.jobs")
+    job = jobs.start(bpy.context, [cube()], {"prompt": "red brick"})
+    turn_pump(lambda: job.step > 2)
+    text = panel_text()
+    assert "Painting" in text and "Cancel" in text and "Generate Texture" not in text
+    assert any(t.endswith("left") for t in text) and any(t.endswith("%") for t in text)
+    assert "Fake CPU" in text and "Working" in text
+    jobs.cancel()
+    assert "Stopping …" in panel_text()
+    turn_pump(lambda: not job.active)
+
+
+def test_problems_are_shown_until_the_next_try():
+    with pytest.raises(RuntimeError, match="prompt is empty"):
+        bpy.ops.csd.texture()
+    assert any("prompt is empty" in t for t in panel_text())
+    bpy.ops.csd.texture(prompt="red brick")
+    assert not any("prompt is empty" in t for t in panel_text())
+
+
+def test_long_sentences_are_wrapped_to_the_sidebar():
+    bpy.context.scene.csd.prompt = "x"
+    session.notice = "word " * 60
+    lines = [t for t in panel_text() if "word" in t]
+    assert len(lines) > 5 and max(map(len, lines)) < 60
+
+
+def test_drawing_and_polling_touch_no_files(monkeypatch):
+    def forbidden(*_args, **_kwargs):
+        raise AssertionError("a file was touched while drawing")
+
+    monkeypatch.setattr("pathlib.Path.is_file", forbidden)
+    monkeypatch.setattr("pathlib.Path.exists", forbidden)
+    monkeypatch.setattr("builtins.open", forbidden)
+    panel_text()
+    bpy.ops.csd.texture.poll()
+
+
+def test_a_prompt_that_is_being_written_warms_the_backend_up(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module("addon.pump"), "warm_up_soon", lambda: asked.append(1))
+    bpy.context.scene.csd.prompt = "red brick"
+    assert asked
+
+
+def test_set_up_is_offered_offline_only_with_a_wheel_folder(tmp_path):
+    assert "Online Access" in state.why_not_setup()
+    bpy.context.preferences.addons[module("").__name__].preferences.wheel_folder = str(tmp_path)
+    assert state.why_not_setup() == ""
+
+
+SETUP = """
+import json, sys, time
+def say(**news): print(json.dumps(news), flush=True)
+say(type="progress", fraction=0.25, text="Downloading torch", seconds_left=12.0)
+mode = sys.argv[1]
+if mode == "slow": time.sleep(60)
+if mode == "fail":
+    say(type="error", code="no_space", text="The disk is full.", fix="Free some space.")
+    sys.exit(1)
+if mode == "crash": sys.exit(9)
+say(type="progress", fraction=1.0, text="Done", seconds_left=0)
+"""
+
+
+@pytest.fixture
+def setup_child(monkeypatch, tmp_path):
+    setup = module("addon.backend_setup")
+    bpy.context.preferences.addons[module("").__name__].preferences.wheel_folder = str(tmp_path)
+
+    def use(mode):
+        monkeypatch.setattr(setup, "command", lambda: [sys.executable, "-c", SETUP, mode])
+
+    return use
+
+
+def test_set_up_shows_its_progress_and_ends_ready(setup_child):
+    setup_child("happy")
+    session.setup = module("addon.backend_setup").start()
+    turn_pump(lambda: session.setup is None or session.setup.fraction == 0.25)
+    turn_pump(lambda: session.setup is None)
+    assert session.problem is None and session.notice == "The backend is ready."
+
+
+@pytest.mark.parametrize(("mode", "sentence"), [("fail", "The disk is full."), ("crash", "could not be set up")])
+def test_a_failed_set_up_is_one_sentence_and_can_be_repeated(setup_child, mode, sentence):
+    setup_child(mode)
+    with pytest.raises(RuntimeError, match=sentence):
+        bpy.ops.csd.setup()
+    assert session.setup is None and any(sentence[:12] in t for t in panel_text())
+    setup_child("happy")
+    assert bpy.ops.csd.setup() == {"FINISHED"}
+
+
+def test_set_up_can_be_cancelled(setup_child):
+    setup_child("slow")
+    session.setup = module("addon.backend_setup").start()
+    turn_pump(lambda: session.setup.fraction == 0.25)
+    text = panel_text()
+    assert "Downloading torch" in text and "25%, 12 s left" in text and "Cancel" in text
+    assert bpy.ops.csd.setup_cancel() == {"FINISHED"}
+    turn_pump(lambda: session.setup is None)
+    assert session.notice == "Set Up was cancelled." and session.problem is None
+
+
+def test_free_memory_ends_the_process_and_the_next_texture_starts_it_again():
+    bpy.ops.csd.texture(prompt="red brick")
+    process = session.client._process
+    bpy.ops.csd.free_memory()
+    assert process.poll() is not None and session.client is None
+    select(cube())
+    bpy.ops.csd.texture(prompt="red brick")
+
+
+def test_show_log_opens_the_log_as_a_text():
+    bpy.ops.csd.texture(prompt="red brick")
+    module("addon.preferences").log_path().write_text("a line of the log\n")
+    bpy.ops.csd.show_log()
+    assert "a line of the log" in bpy.data.texts["CSD Log"].as_string()
+
+
+def test_times_read_like_a_person_says_them():
+    text = module("addon.session").time_text
+    assert [text(s) for s in (7.6, 61, 95, 3600, 7500)] == ["8 s", "1 min", "1 min 30 s", "1 h 0 min", "2 h 5 min"]
+
+
+def test_preferences_draw(monkeypatch):
+    from tests.addon.fake_layout import FakeLayout
+
+    texts = []
+    preferences = module("addon.preferences")
+    owner = bpy.context.preferences.addons[module("").__name__].preferences
+    fake = SimpleNamespace(layout=FakeLayout(texts), bl_rna=owner.bl_rna)
+    preferences.CSDPreferences.draw(fake, bpy.context)
+    assert {"Data Folder", "Wheel Folder", "Device", "Set Up"} <= set(texts)
