@@ -31,6 +31,10 @@ def main() -> int:
     # The script's own folder must not shadow modules (``-I`` leaves it out, a plain start does not).
     sys.path[:] = [p for p in sys.path if not p or Path(p).resolve() != here]
     load_package(here.parent)
+    if sys.argv[1:2] == ["setup"]:  # the one command that needs no backend: it makes it
+        from csd_blender.job.environment import main as run
+
+        return run(sys.argv[2:])
     from csd_blender.backend.cli import main as run
 
     return run(sys.argv[1:])
