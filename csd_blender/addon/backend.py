@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..job import client as job_client
+from ..job.environment import installed_python
 from ..job.errors import JobError
 from .preferences import environments_folder, log_path, preference
 from .session import session
@@ -23,8 +24,6 @@ def look_for_python() -> Path | None:
     if chosen:
         _python = Path(chosen) if os.path.isfile(chosen) else None
     else:
-        from ..job.environment import installed_python
-
         _python = installed_python(environments_folder(), "backend")
     return _python
 

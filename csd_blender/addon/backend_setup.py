@@ -64,7 +64,9 @@ class Setup:
         if not isinstance(news, dict):
             return
         if news.get("type") == "error":
-            self.problem = Problem(news.get("text", ""), news.get("fix", ""), True, news.get("code", ""))
+            text, detail = news.get("text", ""), news.get("detail", "")
+            text = f"{text.rstrip('.')}: {detail.rstrip('.')}." if detail else text
+            self.problem = Problem(text, news.get("fix", ""), True, news.get("code", ""))
         elif news.get("type") == "progress":
             self.fraction = min(1.0, max(0.0, float(news.get("fraction") or 0.0)))
             self.text = news.get("text") or self.text
@@ -86,7 +88,7 @@ class Setup:
         """Stop the child; what it downloaded stays for the next time."""
         self.cancelled = True
         self.text = "Stopping …"
-        self.process.terminate()
+        self.process.stdin.close()  # the child stops by itself and takes back what is half made
 
 
 def command() -> list[str]:
@@ -121,5 +123,4 @@ def stop() -> None:
     """End a running installation, as when Blender quits."""
     setup, session.setup = session.setup, None
     if setup is not None:
-        setup.cancelled = True
-        setup.process.terminate()
+        setup.cancel()

@@ -206,6 +206,21 @@ def forget_pictures() -> None:
     shown.clear()
 
 
+def prepare_for(picture: Picture) -> bool:
+    """Do one of the things that only a part's first picture needs; False when nothing is left to do.
+
+    Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
+    """
+    job = session.job
+    if job is None or not job.active or picture.part >= len(job.targets):
+        return False
+    obj = find_object(job.targets[picture.part])
+    if obj is not None and picture.uv is not None and not obj.csd.added_uv:
+        preview.mark(obj, preview.preview_key(job.id, picture.part))
+        return bool(preview.add_uv(obj, picture.uv))
+    return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
+
+
 def show_picture(picture: Picture) -> None:
     """Put a texture preview on the mesh."""
     job = session.job

@@ -19,6 +19,21 @@ def linear_table() -> np.ndarray:
 
 
 LINEAR = linear_table()
+LARGEST = 1024  # pixels; a larger picture would hold Blender's main thread for too long
+CHUNK = 2**16  # values converted at a time, so that the main thread never waits long for the interpreter
+
+
+def to_linear(data: bytes, width: int, height: int) -> tuple[np.ndarray, int, int]:
+    """sRGB bytes ``[height * width * 4]`` as scene-linear float32, and the size, at most ``LARGEST``."""
+    values = np.frombuffer(data, np.uint8).reshape(height, width, 4)
+    step = -(-max(width, height) // LARGEST)
+    values = np.ascontiguousarray(values[::step, ::step])
+    height, width = values.shape[:2]
+    values = values.ravel()
+    pixels = np.empty(len(values), np.float32)
+    for i in range(0, len(values), CHUNK):
+        np.take(LINEAR, values[i : i + CHUNK], out=pixels[i : i + CHUNK], mode="clip")
+    return pixels, width, height
 
 
 @dataclass
@@ -65,6 +80,11 @@ class PictureMaker:
         with self._wake:
             return self._ready.pop(next(iter(self._ready))) if self._ready else None
 
+    def put_back(self, picture: Picture) -> None:
+        """Have ``picture`` returned by the next :meth:`take`, unless there is a newer one."""
+        with self._wake:
+            self._ready.setdefault((picture.kind, picture.part), picture)
+
     def busy(self) -> bool:
         """Whether a picture is ready or will be."""
         with self._wake:
@@ -106,7 +126,7 @@ class PictureMaker:
         kind, part = body["kind"], body.get("part", 0)
         if kind == "view":
             return Picture(kind, part, width, height, np.frombuffer(data, np.int32))
-        pixels = LINEAR[np.frombuffer(data, np.uint8)]
+        pixels, width, height = to_linear(data, width, height)
         new, uv = self._part_uv(folder, part, target)
         return Picture(kind, part, width, height, pixels, uv, new)
 

@@ -40,16 +40,23 @@ def set_image(material: bpy.types.Material, image: bpy.types.Image) -> None:
         node.image = image
 
 
+def ensure_image(key: str, width: int, height: int) -> bool:
+    """Make the part's temporary image when there is none of that size; returns whether it had to."""
+    image = find_marked(bpy.data.images, key)
+    if image is not None and tuple(image.size) == (width, height) and image.is_float:
+        return False
+    if image is not None:
+        bpy.data.images.remove(image)
+    # A float image takes a picture five times faster than a byte image does.
+    image = bpy.data.images.new(MATERIAL_NAME, width, height, float_buffer=True)
+    image[KEY] = key
+    return True
+
+
 def set_pixels(key: str, width: int, height: int, pixels: np.ndarray) -> bpy.types.Image:
     """Put scene-linear float32 RGBA ``[height * width * 4]``, bottom row first, into the part's temporary image."""
+    ensure_image(key, width, height)
     image = find_marked(bpy.data.images, key)
-    if image is not None and (tuple(image.size) != (width, height) or not image.is_float):
-        bpy.data.images.remove(image)
-        image = None
-    if image is None:
-        # A float image takes a picture five times faster than a byte image does.
-        image = bpy.data.images.new(MATERIAL_NAME, width, height, float_buffer=True)
-        image[KEY] = key
     image.pixels.foreach_set(pixels)
     image.update()
     return image
@@ -66,12 +73,17 @@ def load_final(key: str, path: str) -> bpy.types.Image:
     return image
 
 
+def mark(obj: bpy.types.Object, key: str) -> None:
+    """Note on ``obj`` whose preview it carries; another one's is taken away first."""
+    if obj.csd.preview_job != key:
+        uncover(obj)
+        obj.csd.preview_job = key
+
+
 def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material) -> None:
     """Show ``material`` in every slot of ``obj``; covered slots stay as they are, new ones are covered as well."""
+    mark(obj, key)
     record = obj.csd
-    if record.preview_job != key:
-        uncover(obj)
-        record.preview_job = key
     if not obj.material_slots:
         obj.data.materials.append(None)
         record.added_slot = True

@@ -56,6 +56,8 @@ def work(deadline: float) -> bool:
             if job is not None:
                 job.has_view = True
             changed = True
+        elif jobs.prepare_for(picture):
+            jobs.pictures.put_back(picture)
         else:
             jobs.show_picture(picture)
             landed = changed = True

@@ -120,7 +120,9 @@ import json, sys, time
 def say(**news): print(json.dumps(news), flush=True)
 say(type="progress", fraction=0.25, text="Downloading torch", seconds_left=12.0)
 mode = sys.argv[1]
-if mode == "slow": time.sleep(60)
+if mode == "slow":
+    sys.stdin.read()
+    sys.exit(1)
 if mode == "fail":
     say(type="error", code="no_space", text="The disk is full.", fix="Free some space.")
     sys.exit(1)
