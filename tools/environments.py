@@ -20,8 +20,6 @@ LOCKS = {
     "check": ROOT / "tools" / "locks" / "check.txt",
 }
 LABELS = {"backend": "Backend environment", "bpy": "Blender module", "check": "Test tools"}
-# The wheels of bpy are made for this Python alone; the others take what the installer finds or fetches.
-PYTHONS = {"bpy": "3.11"}
 
 
 def ensure(name: str, line: StatusLine, wheels: Path | None = None) -> Path:
@@ -40,9 +38,7 @@ def ensure(name: str, line: StatusLine, wheels: Path | None = None) -> Path:
         line.update(f"{LABELS[name]}: {progress.text}", progress.fraction, progress.seconds_left)
 
     try:
-        python = ensure_environment(
-            ENVIRONMENTS, LOCKS[name], name=name, python=PYTHONS.get(name), wheel_dir=wheels, report=report
-        )
+        python = ensure_environment(ENVIRONMENTS, LOCKS[name], name=name, wheel_dir=wheels, report=report)
     except JobError as error:
         line.clear()
         detail = f"\n  ({error.detail})" if error.detail else ""
@@ -58,7 +54,7 @@ def standing(name: str) -> Path | None:
         return Path(own)
     from csd_blender.job.environment import installed_python
 
-    python = installed_python(ENVIRONMENTS, name)
+    python = installed_python(ENVIRONMENTS, name, LOCKS[name])
     return Path(python) if python else None
 
 
