@@ -7,26 +7,26 @@ message, whatever the child does; when it cannot say so itself, the client makes
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import JobError
-from .messages import TERMINAL, Message, decode, encode
+from .link import Link
+from .messages import TERMINAL, Message, encode
+from .processes import interrupt, kill_tree, own_group
 
 PROTOCOL = 1
 LOG_LIMIT = 4 * 2**20
-INBOX_LIMIT = 2000
-MERGED = ("preview", "progress", "heartbeat")  # only the newest of these matters
+DOZE = 10.0  # seconds between two polls after which silence is nobody's fault
+LAST_WORDS = 2.0  # seconds from the end of the process until its pipe counts as empty
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class BackendClient:
         self.job = ""
         self._folder: Path | None = None
         self._process: subprocess.Popen | None = None
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._seq = 0
         self._pending: Message | None = None  # a submission that waits for hello
         self._cancelled_at: float | None = None
@@ -95,6 +95,9 @@ class BackendClient:
         self._started_at = 0.0
         self._failure = ""  # code of the error to report once the process is gone
         self._lost = False
+        self._killed = False
+        self._ended_at = 0.0
+        self._watched_at = 0.0
 
     @property
     def state(self) -> str:
@@ -107,6 +110,8 @@ class BackendClient:
 
     def start(self) -> None:
         """Start the process unless it runs. Raises ``JobError`` ``backend_missing`` or ``no_permission``."""
+        if self._process is not None and not self.job and (self._killed or self._process.poll() is not None):
+            self._bury()  # it ended while there was nothing to do: that must not cost the next job
         if self._process is not None:
             return
         self._reset()
@@ -122,15 +127,15 @@ class BackendClient:
                     stderr=log_file,
                     env=backend_environment() if self.env is None else self.env,
                     cwd=str(self.log_path.parent),
-                    **_own_group(),
+                    **own_group(),
                 )
-        except FileNotFoundError as error:
-            raise JobError("backend_missing", self.command[0]) from error
         except OSError as error:
-            raise JobError("no_permission", str(error)) from error
+            missing = not os.access(self.command[0], os.X_OK) or error.errno == errno.ENOEXEC
+            raise JobError("backend_missing" if missing else "no_permission", str(error)) from error
         self._started_at = time.monotonic()
-        self._link = _Link(self._process)
-        self.send("hello", client=f"csd_blender on Python {sys.version_info[0]}.{sys.version_info[1]}", protocol=PROTOCOL)
+        self._link = Link(self._process)
+        client = f"csd_blender on Python {sys.version_info[0]}.{sys.version_info[1]}"
+        self.send("hello", client=client, protocol=PROTOCOL)
 
     def submit(self, job_id: str, folder: str | Path, resume: bool = False) -> None:
         """Hand over a job; the process is started when needed. Raises ``JobError('busy')`` while one runs."""
@@ -150,7 +155,10 @@ class BackendClient:
         """Ask the running job to stop and keep its best so far; a second call interrupts it."""
         if not self.job or (job_id and job_id != self.job):
             return
-        if self._cancelled_at is None:
+        if self._pending is not None:  # the backend has not heard of the job yet
+            self._pending = None
+            self._link.file(Message("cancelled", self.job, 0, {"kept": False, "files": {}}))
+        elif self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
             self.send("cancel", self.job)
         elif not self._interrupted:
@@ -169,7 +177,7 @@ class BackendClient:
             return []
         deadline = time.monotonic() + budget
         messages = []
-        ended = self._process.poll() is not None and self._link.finished
+        ended = self._process.poll() is not None and self._all_heard()
         while time.monotonic() < deadline:
             message = self._link.take()
             if message is None:
@@ -180,6 +188,14 @@ class BackendClient:
         if self._process is not None:
             self._watch()
         return messages
+
+    def _all_heard(self) -> bool:
+        """Whether nothing more can come from the ended process."""
+        now = time.monotonic()
+        self._ended_at = self._ended_at or now
+        if not self._link.finished:
+            kill_tree(self._process)  # a child of its own keeps the pipe open
+        return self._link.finished or now - self._ended_at > LAST_WORDS
 
     def shutdown(self, timeout: float = 5.0) -> None:
         """Ask the child to leave and wait up to ``timeout`` seconds, then kill it. Jobs keep their checkpoints."""
@@ -197,7 +213,7 @@ class BackendClient:
     def kill(self) -> None:
         """End the child and its children at once."""
         if self._process is not None:
-            _kill_tree(self._process)
+            kill_tree(self._process)
             self._link.close()
             self._process.wait()
         self._process, self._lost = None, False
@@ -206,6 +222,7 @@ class BackendClient:
     def _reset(self) -> None:
         self.hello, self.phase, self.job, self._pending, self._failure = {}, "", "", None, ""
         self._cancelled_at, self._interrupted, self._lost = None, False, False
+        self._ended_at, self._killed = 0.0, False
 
     def _send(self, message: Message) -> None:
         if self._link is None or self._process is None:
@@ -220,7 +237,7 @@ class BackendClient:
         if kind == "hello":
             if message.get("protocol") != PROTOCOL:
                 self._failure = "protocol_mismatch"
-                _kill_tree(self._process)
+                self._give_up()
                 return []
             self.hello = message.body
             if self._pending is not None:
@@ -243,27 +260,33 @@ class BackendClient:
     def _watch(self) -> None:
         """Watchdog and cancel ladder."""
         now = time.monotonic()
+        if now - self._watched_at > DOZE:
+            self._started_at = now  # we slept, and perhaps the whole computer did: the child gets its time anew
+        self._watched_at = now
         if self._cancelled_at is not None and self.job:
             waited = now - self._cancelled_at
             if waited > self.patience.kill:
-                _kill_tree(self._process)
+                self._give_up()
             elif waited > self.patience.interrupt and not self._interrupted:
                 self._interrupt()
         limit = self.patience.silence if self.hello else self.patience.hello
         if now - max(self._link.heard_at, self._started_at) > limit and self._process.poll() is None:
-            self._failure = "worker_silent"
-            _kill_tree(self._process)
+            self._failure = self._failure or "worker_silent"
+            self._give_up()
 
     def _interrupt(self) -> None:
         self._interrupted = True
-        try:
-            self._process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
-        except (OSError, ValueError):
-            pass  # it has just ended
+        interrupt(self._process)
+
+    def _give_up(self) -> None:
+        if not self._killed:
+            self._killed = True
+            kill_tree(self._process)
 
     def _bury(self) -> list[Message]:
         """The process is gone: end its job with the one message that it can no longer send."""
         status = self._process.wait()
+        kill_tree(self._process)  # children that it left behind
         job, cancelled, failure = self.job, self._cancelled_at is not None, self._failure
         orderly = status == 0 and not job
         self._link.close()
@@ -291,111 +314,3 @@ def _describe_exit(status: int) -> str:
         hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
         return f"ended by {name}{hint}"
     return f"exit status {status}"
-
-
-class _Link:
-    """The two threads at the child's pipes."""
-
-    def __init__(self, process: subprocess.Popen) -> None:
-        self.process = process
-        self.folder: Path | None = None
-        self.finished = False
-        self.heard_at = 0.0
-        self._inbox: deque[Message] = deque()
-        self._lock = threading.Lock()
-        self._outbox: queue.Queue = queue.Queue()
-        for work, name in ((self._read, "csd-reader"), (self._write, "csd-writer")):
-            threading.Thread(target=work, name=name, daemon=True).start()
-
-    def put(self, line: bytes) -> None:
-        self._outbox.put(line)
-
-    def take(self) -> Message | None:
-        with self._lock:
-            return self._inbox.popleft() if self._inbox else None
-
-    def close(self) -> None:
-        """Close the child's stdin once all queued lines are written."""
-        self._outbox.put(None)
-
-    def _read(self) -> None:
-        try:
-            while True:
-                line = self.process.stdout.readline(2**21)
-                if not line:
-                    break
-                message = decode(line)
-                if message is None:
-                    continue
-                self.heard_at = time.monotonic()
-                if message.type == "preview":
-                    message.body["pixels"] = self._pixels(message)
-                self._file(message)
-        except (OSError, ValueError):
-            log.warning("the backend's messages cannot be read any more")
-        finally:
-            self.process.stdout.close()
-            self.finished = True
-
-    def _pixels(self, message: Message) -> bytes | None:
-        """The preview's file, if it lies in the job folder and has the announced size."""
-        try:
-            path = (self.folder / str(message.get("path"))).resolve()
-            size = int(message.get("width")) * int(message.get("height")) * 4
-            if self.folder.resolve() not in path.parents:
-                return None
-            data = path.read_bytes()
-        except (OSError, TypeError, ValueError):
-            return None
-        return data if len(data) == size else None
-
-    def _file(self, message: Message) -> None:
-        with self._lock:
-            if message.type in MERGED:
-                key = (message.type, message.job, message.get("kind"), message.get("part"))
-                for i, old in enumerate(self._inbox):
-                    if (old.type, old.job, old.get("kind"), old.get("part")) == key:
-                        del self._inbox[i]
-                        break
-            elif len(self._inbox) >= INBOX_LIMIT:
-                log.warning("the backend talks too much; a %s message was dropped", self._inbox.popleft().type)
-            self._inbox.append(message)
-
-    def _write(self) -> None:
-        stdin = self.process.stdin
-        try:
-            while True:
-                line = self._outbox.get()
-                if line is None:
-                    break
-                stdin.write(line)
-                stdin.flush()
-        except (OSError, ValueError):
-            pass  # the child is gone; poll() will notice
-        finally:
-            try:
-                stdin.close()
-            except OSError:
-                pass
-
-
-def _own_group() -> dict:
-    """Popen arguments for a process group of its own, so that it can be ended with its children."""
-    if os.name == "nt":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}
-
-
-def _kill_tree(process: subprocess.Popen) -> None:
-    if process.poll() is not None:
-        return
-    try:
-        if os.name == "nt":
-            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-            subprocess.run(command, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW, check=False)
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    except OSError:
-        pass
-    if process.poll() is None:
-        process.kill()

@@ -43,7 +43,7 @@ def decode(line: bytes | str) -> Message | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         log.warning("not a message: %.200r", line)
         return None
     if not isinstance(record, dict) or not isinstance(record.get("type"), str) or record.get("v") != VERSION:

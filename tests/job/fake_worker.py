@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +34,10 @@ MODES = (
     "two-ends",
     "chatter",
     "stdout-noise",
+    "grandchild",
+    "long-line",
+    "deep-json",
+    "flood",
 )
 SIZE = 64
 _lock = threading.Lock()
@@ -131,7 +136,7 @@ def run(mode: str, job: str, folder: Path) -> None:
     send("stage", job, name="paint", label="Painting", index=1, count=3)
     total, pause = (20, 0.02) if mode != "slow" else (300, 0.05)
     if mode == "chatter":
-        total, pause = 5000, 0.0
+        total, pause = 2000, 0.0
     for step in range(1, total + 1):
         if _cancelled.is_set() and mode not in ("ignore-cancel", "slow-cancel"):
             send("cancelled", job, kept=True, files=write_result(folder, step, total))
@@ -150,6 +155,9 @@ def run(mode: str, job: str, folder: Path) -> None:
     send("result", job, files=write_result(folder, total, total), stats={"seconds": total * pause, "steps": total})
     if mode == "two-ends":
         send("error", job, code="internal", text="again", fix="", retryable=False, detail="")
+    if mode == "flood":
+        for _ in range(4000):
+            send("warning", job, code="bad_setting", text="and another thing")
 
 
 def fault(mode: str, job: str) -> None:
@@ -159,6 +167,13 @@ def fault(mode: str, job: str) -> None:
     elif mode == "garbage":
         sys.stdout.buffer.write(b"\x00\xff not json\n[1,2]\n{\"type\": 3}\n\n")
         sys.stdout.buffer.flush()
+    elif mode == "grandchild":  # crash, leaving a process that keeps the pipe open
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        os._exit(7)
+    elif mode == "long-line":
+        sys.stdout.buffer.write(b'{"v":1,"type":"warning","text":"' + b"x" * 3_000_000 + b'"}\n')
+    elif mode == "deep-json":
+        sys.stdout.buffer.write(b"[" * 200_000 + b"\n")
     elif mode == "half-line":
         sys.stdout.buffer.write(b'{"v":1,"type":"resu')
         sys.stdout.buffer.flush()

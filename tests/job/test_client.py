@@ -28,7 +28,8 @@ def start(tmp_path):
     clients = []
 
     def make(mode: str, patience: Patience = QUICK) -> BackendClient:
-        client = BackendClient([sys.executable, str(WORKER), mode], tmp_path / "logs" / "backend.log", patience=patience)
+        command = [sys.executable, str(WORKER), mode]
+        client = BackendClient(command, tmp_path / "logs" / "backend.log", patience=patience)
         clients.append(client)
         return client
 
@@ -93,6 +94,9 @@ def test_a_job_runs_from_accepted_to_its_result(start, folder):
         ("stdout-noise", ("result", None)),
         ("two-ends", ("result", None)),
         ("chatter", ("result", None)),
+        ("grandchild", ("error", "worker_died")),
+        ("long-line", ("result", None)),
+        ("deep-json", ("result", None)),
     ],
 )
 def test_every_fault_ends_in_exactly_one_message_and_a_client_that_can_start_again(start, folder, mode, end):
@@ -145,6 +149,67 @@ def test_a_second_press_interrupts_at_once(start, folder):
             presses.append(client.cancel())
         time.sleep(0.005)
     assert ends(seen) == [("cancelled", None)]
+
+
+def wait_for_hello(client: BackendClient) -> int:
+    """The child's process number, once it is ready for jobs."""
+    end = time.monotonic() + 20
+    while client.state == "starting" and time.monotonic() < end:
+        client.poll()
+        time.sleep(0.005)
+    return client.hello["pid"]
+
+
+def test_a_job_cancelled_before_the_backend_is_ready_ends_at_once_and_never_starts(start, folder):
+    client = start("happy")
+    client.submit("job", folder.path)
+    client.cancel()
+    assert ends(client.poll(budget=1)) == [("cancelled", None)]
+    wait_for_hello(client)
+    later = drain(client, 1)
+    assert not any(m.type == "accepted" for m in later) and client.state == "ready"
+    assert ends(run(client, folder)) == [("result", None)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_backend_that_died_unnoticed_while_idle_does_not_cost_the_next_job(start, folder):
+    client = start("happy")
+    client.start()
+    os.kill(wait_for_hello(client), signal.SIGKILL)
+    time.sleep(0.2)
+    assert ends(run(client, folder)) == [("result", None)]
+
+
+def test_the_end_of_a_job_is_not_lost_in_a_flood_of_words(start, folder):
+    client = start("flood")
+    client.start()
+    wait_for_hello(client)
+    client.submit("job", folder.path)
+    end = time.monotonic() + 20
+    while not folder.finished and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(1.0)  # nobody polls while 4000 messages arrive
+    assert ends(drain(client)) == [("result", None)]
+
+
+def test_writing_to_a_backend_that_does_not_read_never_blocks(start, folder):
+    client = start("no-hello", Patience(hello=60))
+    client.start()
+    before = time.monotonic()
+    for _ in range(50):
+        client.send("set", preview_interval="x" * 100_000)
+    assert time.monotonic() - before < 1.0
+
+
+def test_a_pause_of_the_whole_computer_is_not_taken_for_silence(start, folder, monkeypatch):
+    """After standby the clock has jumped and no heartbeat came meanwhile; the backend gets its time anew."""
+    client = start("happy", Patience(silence=30, hello=30))
+    client.start()
+    wait_for_hello(client)
+    real = time.monotonic
+    monkeypatch.setattr("csd_blender.job.client.time.monotonic", lambda: real() + 3600)
+    client._watch()
+    assert client._failure == "" and client.state == "ready"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")

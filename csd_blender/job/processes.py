@@ -1,0 +1,86 @@
+"""Child processes that never outlive their use: groups that end together, and a lock that a crash releases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .errors import JobError
+
+
+def own_group() -> dict[str, Any]:
+    """Popen arguments for a process group of its own, so that it can be ended with its children."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def kill_tree(process: subprocess.Popen) -> None:
+    """Kill a child that was started with :func:`own_group`, and its children, also when it has ended before them.
+
+    Returns at once; the caller waits for the child.
+    """
+    try:
+        if os.name != "nt":
+            # A group's number is not given away again before its last member ended.
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.poll() is None:
+            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            hidden = {"creationflags": subprocess.CREATE_NO_WINDOW}
+            nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.Popen(command, **hidden, **nowhere)
+    except ProcessLookupError:
+        pass  # nobody is left
+    except OSError:
+        if process.poll() is None:
+            process.kill()
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """What Ctrl-C does, to this child alone. Does nothing where the system has no way to do it."""
+    try:
+        process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
+    except (OSError, ValueError):
+        pass  # it has just ended, or shares no console with us
+
+
+class HeldFile:
+    """A file that one process at a time can hold; the system lets go of it when that process ends, however it ends.
+
+    Use as a context manager.
+
+    Raises:
+        JobError: ``busy`` with ``reason`` while another process, or another holder in this one, has it;
+            ``no_permission`` when the file cannot be made.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        self._file: Any = None
+
+    def __enter__(self) -> HeldFile:
+        try:
+            self._file = open(self.path, "a+b")  # noqa: SIM115
+        except OSError as error:
+            raise JobError("no_permission", str(self.path)) from error
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                self._file.seek(0)
+                msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise JobError("busy", self.reason) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The file stays: removing it would let two processes hold two files of one name.
+        self._file.close()
