@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 from ..job import client as job_client
-from ..job.environment import installed_python
+from ..job.environment import LOCKS, Lock, installed_python
 from ..job.errors import JobError
 from .preferences import environments_folder, log_path, preference
 from .session import session
@@ -26,6 +27,12 @@ def look_for_python() -> Path | None:
     else:
         _python = installed_python(environments_folder(), "backend")
     return _python
+
+
+@functools.cache
+def setup_size() -> str:
+    """What *Set Up* will take on the disk, for people."""
+    return f"{Lock.read(LOCKS / 'backend.txt').size_mb / 1000:.0f} GB"
 
 
 def ready() -> bool:

@@ -233,20 +233,27 @@ def show_picture(picture: Picture) -> None:
 
 
 def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
-    target = job.targets[part]
-    obj = find_object(target)
+    obj = find_object(job.targets[part])
     if obj is None:
         return
-    layer = target.uv_layer
-    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture else uv_of(job, part)
     key = preview.preview_key(job.id, part)
-    if uv_is_new:
-        layer = preview.add_uv(obj, uv) if uv is not None else ""
-        if not layer:
-            return
+    preview.mark(obj, key)
+    layer = preview_layer(job, part, obj, picture)
+    if layer is None:
+        return
     material = preview.preview_material(key, layer)
     preview.set_image(material, image)
     preview.cover(obj, key, material)
+
+
+def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture | None) -> str | None:
+    """Name of the UV map for the preview; None when it needs a new one that cannot be added now."""
+    if obj.csd.added_uv in obj.data.uv_layers:
+        return obj.csd.added_uv
+    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else uv_of(job, part)
+    if not uv_is_new:
+        return job.targets[part].uv_layer
+    return preview.add_uv(obj, uv) or None if uv is not None else None
 
 
 def uv_of(job: Job, part: int):

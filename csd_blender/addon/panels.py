@@ -66,11 +66,20 @@ def draw_settings(layout, context) -> None:
     hint = layout.row()
     hint.alignment = "CENTER"
     hint.active = False
-    hint.label(text=reason or f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}")
+    hint.label(text=reason or hint_for_generate(csd))
     if session.unfinished and session.job is None:
         count = len(session.unfinished)
         text = "Resume Texture Job" if count == 1 else f"Resume Texture Job … ({count})"
         layout.operator("csd.resume", text=text, icon="RECOVER_LAST")
+
+
+def hint_for_generate(csd) -> str:
+    """What pressing the button means now."""
+    if session.job is not None and session.job.phase == "finished":
+        return "Discards the texture above"
+    if csd.use_steps or csd.use_views or csd.model != "mini":
+        return ""
+    return f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}"
 
 
 def draw_running(layout, context, job: Job) -> None:
@@ -144,8 +153,9 @@ def draw_not_ready(layout, context) -> None:
     row.scale_y = 1.3
     row.operator("csd.setup", icon="IMPORT")
     reason = state.why_not_setup()
+    write(box, context, f"{reason}." if reason else f"Needs about {backend.setup_size()} of disk space.")
     if reason:
-        write(box, context, reason)
+        box.operator("screen.userpref_show", text="Open Preferences", icon="PREFERENCES").section = "SYSTEM"
 
 
 def draw_messages(layout, context) -> None:

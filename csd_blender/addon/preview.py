@@ -66,9 +66,12 @@ def load_final(key: str, path: str) -> bpy.types.Image:
     """Let the part's temporary image be the finished texture file."""
     old = find_marked(bpy.data.images, key)
     if old is not None:
-        bpy.data.images.remove(old)
-    image = bpy.data.images.load(path)
-    image.name = MATERIAL_NAME
+        old[KEY] = f"{key}/old"  # removing it takes long in a window; uncover_all does so when nobody waits
+    # Not images.load(): its first call in a session takes a tenth of a second. The file is read when it is drawn.
+    image = bpy.data.images.new(MATERIAL_NAME, 1, 1)
+    image.source = "FILE"
+    image.filepath_raw = path
+    image.reload()
     image[KEY] = key
     return image
 

@@ -25,8 +25,10 @@ class FakeLayout:
 
     def operator(self, name, text=None, icon="NONE", emboss=True):
         check_icon(icon)
-        kind = getattr(bpy.types, "CSD_OT_" + name.split(".")[1])
-        self.texts.append(kind.bl_label if text is None else text)
+        if text is None:
+            text = getattr(bpy.types, "CSD_OT_" + name.split(".")[1]).bl_label
+        self.texts.append(text)
+        return FakeLayout(self.texts)
 
     def prop(self, data, name, text=None, icon="NONE", expand=False, placeholder=""):
         check_icon(icon)

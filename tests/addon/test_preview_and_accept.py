@@ -31,6 +31,15 @@ def test_a_preview_is_on_the_mesh_through_the_active_texture_node_in_scene_linea
     assert np.allclose(image.pixels[:4], [0.5029, 0.0, 1.0, 1.0], atol=1e-3)
 
 
+def test_the_finished_texture_itself_is_on_the_mesh_while_it_waits_for_an_answer(by_hand):
+    job = by_hand()
+    job.preview(color=(0, 0, 255))
+    job.finish(color=(200, 30, 10))
+    image = shown_image(cube())
+    assert tuple(image.size) == (16, 16) and [round(v * 255) for v in image.pixels[:3]] == [200, 30, 10]
+    assert image.colorspace_settings.name == "sRGB"
+
+
 @pytest.mark.parametrize("source", ["user", "new"])
 def test_discard_restores_materials_and_uv_maps_exactly(by_hand, source):
     before = look(cube())

@@ -1,0 +1,188 @@
+"""Photographs of the panel in a real Blender window, by way of a real job.
+
+Runs inside Blender; see gui_photos.sh. The steps are a generator pumped by a timer, so that Blender's event loop runs
+between them: ``yield seconds``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import bpy
+from mathutils import Euler, Vector
+
+MODULE = "bl_ext.user_default.csd_blender"
+ENV = os.environ
+OUT = Path(ENV["CSD_PHOTOS"])
+
+
+def photograph(name: str) -> None:
+    """The whole screen; Blender's own screenshot is black on a software display."""
+    subprocess.run(["import", "-window", "root", str(OUT / f"{name}.png")], check=True)
+
+
+def view():
+    """Window, 3D view and its regions by type; looked up anew each time, as context is not to be relied on here."""
+    window = bpy.context.window_manager.windows[0]
+    areas = [a for a in window.screen.areas if a.type == "VIEW_3D"]
+    area = max(areas, key=lambda a: a.width * a.height)
+    return window, area, {r.type: r for r in area.regions}
+
+
+def in_view():
+    window, area, regions = view()
+    return bpy.context.temp_override(window=window, area=area, region=regions["WINDOW"])
+
+
+def redraw() -> None:
+    view()[1].tag_redraw()
+
+
+def bring_in_mesh() -> bpy.types.Object:
+    bpy.ops.object.select_all(action="DESELECT")
+    for obj in list(bpy.data.objects):
+        bpy.data.objects.remove(obj)
+    if ENV.get("CSD_MESH"):
+        bpy.ops.wm.obj_import(filepath=ENV["CSD_MESH"])
+        obj = bpy.context.selected_objects[0]
+    else:
+        bpy.ops.mesh.primitive_monkey_add()
+        obj = bpy.context.object
+    bpy.context.view_layer.objects.active = obj
+    bpy.ops.object.shade_smooth_by_angle(angle=0.6)
+    return obj
+
+
+def aim(obj: bpy.types.Object) -> None:
+    """Look at the object from the front and a little above, without the clutter of overlays."""
+    space = view()[1].spaces.active
+    space.shading.type = ENV.get("CSD_SHADING", "MATERIAL")
+    space.shading.color_type = "TEXTURE"
+    space.overlay.show_extras = space.overlay.show_cursor = False
+    space.overlay.show_outline_selected = space.overlay.show_object_origins = False
+    space.show_gizmo = False
+    region = space.region_3d
+    region.view_perspective = "PERSP"
+    with in_view():
+        bpy.ops.view3d.view_axis(type="FRONT")
+    turn = Euler((math.radians(72), 0, math.radians(24)))
+    region.view_rotation = turn.to_quaternion()
+    region.view_distance = max(obj.dimensions) * 2.1
+    center = sum((obj.matrix_world @ Vector(c) for c in obj.bound_box), start=region.view_location * 0)
+    region.view_location = center / 8
+    space.lens = 60
+
+
+def steps():
+    yield 1.0
+    bpy.context.preferences.use_preferences_save = False
+    bpy.ops.extensions.package_install_files(
+        filepath=ENV["CSD_ZIP"], repo="user_default", enable_on_install=True, overwrite=True
+    )
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.data_folder = ENV["CSD_DATA_FOLDER"]
+    obj = bring_in_mesh()
+    view()[1].spaces.active.show_region_ui = True
+    yield 0.5  # tabs exist only after the sidebar was drawn once
+    view()[2]["UI"].active_panel_category = "CSD"
+    aim(obj)
+    redraw()
+    yield 2.0
+    photograph("1_not_set_up")
+
+    preferences.backend_python = ENV["CSD_BACKEND_PYTHON"]
+    settings = bpy.context.scene.csd
+    settings.prompt = ENV.get("CSD_PROMPT", "red brick")
+    settings.quality = ENV.get("CSD_QUALITY", "normal")
+    if ENV.get("CSD_STEPS"):
+        settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
+    redraw()
+    session = importlib.import_module(f"{MODULE}.addon.session").session
+    pump = importlib.import_module(f"{MODULE}.addon.pump")
+    end = time.monotonic() + 90
+    while (session.client is None or session.client.state != "ready") and time.monotonic() < end:
+        yield 0.5  # the prompt has started it
+    yield 8.0
+    photograph("2_idle")
+
+    bpy.ops.ed.undo_push(message="Prepared")
+    with in_view():
+        print("generate", bpy.ops.csd.texture("INVOKE_DEFAULT"), flush=True)
+    clicked, first = time.monotonic(), 0.0
+    pump.durations.clear()
+    half = False
+    while session.job is not None and session.job.active:
+        yield 0.2
+        if not first and obj.csd.preview_job:
+            first = time.monotonic() - clicked
+            yield 1.0
+            photograph("3_first_picture")
+        if not half and session.job.fraction() > 0.55:
+            half = True
+            photograph("4_running")
+    yield 4.0
+    photograph("5_finished")
+    print("job", session.job.phase, session.job.problem, flush=True)
+    facts = {
+        "blender": bpy.app.version_string,
+        "first_picture_s": round(first, 2),
+        "seconds": round(time.monotonic() - clicked, 1),
+        "tick_ms": middle_and_worst([d for d, landed in pump.durations if not landed]),
+        "picture_ms": middle_and_worst([d for d, landed in pump.durations if landed]),
+    }
+    (OUT / "facts.json").write_text(json.dumps(facts, indent=1))
+    print(facts, flush=True)
+
+    with in_view():
+        bpy.ops.csd.accept("INVOKE_DEFAULT", True)  # True: with the undo step that a click makes
+    yield 3.0
+    photograph("6_accepted")
+    with in_view():
+        bpy.ops.ed.undo()
+    yield 3.0
+    print("after undo", [s.material.name for o in bpy.data.objects for s in o.material_slots if s.material], flush=True)
+    photograph("7_undone")
+    open_sub_panels()
+    yield 1.0
+    photograph("8_sub_panels")
+
+
+def middle_and_worst(seconds: list[float]) -> list[float]:
+    ordered = sorted(seconds) or [0.0]
+    return [round(1000 * ordered[len(ordered) // 2], 3), round(1000 * ordered[-1], 3)]
+
+
+def open_sub_panels() -> None:
+    for cls in importlib.import_module(f"{MODULE}.addon.panels").CLASSES[1:]:
+        bpy.utils.unregister_class(cls)
+        cls.bl_options = set()
+        bpy.utils.register_class(cls)
+    redraw()
+
+
+_steps = steps()
+
+
+def pump_steps() -> float | None:
+    try:
+        return next(_steps)
+    except StopIteration:
+        bpy.ops.wm.quit_blender()
+    except Exception:
+        traceback.print_exc()
+        sys.stdout.flush()
+        photograph("error")
+        os._exit(3)  # never leave a window behind
+    return None
+
+
+bpy.context.preferences.view.show_splash = False
+bpy.app.timers.register(pump_steps, first_interval=0.5, persistent=True)
