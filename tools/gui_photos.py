@@ -161,10 +161,11 @@ def middle_and_worst(seconds: list[float]) -> list[float]:
 
 
 def open_sub_panels() -> None:
+    """Whether a panel is open is kept by its name, so open ones take the places of the closed ones."""
     for cls in importlib.import_module(f"{MODULE}.addon.panels").CLASSES[1:]:
         bpy.utils.unregister_class(cls)
-        cls.bl_options = set()
-        bpy.utils.register_class(cls)
+        parts = {"bl_label": cls.bl_label, "bl_parent_id": cls.bl_parent_id, "draw": cls.draw}
+        bpy.utils.register_class(type(f"{cls.__name__}_open", cls.__bases__, parts))
     redraw()
 
 

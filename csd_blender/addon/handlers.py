@@ -17,9 +17,8 @@ def before_save(*_args) -> None:
 
 @persistent
 def after_save(*_args) -> None:
-    job = session.job
-    if job is not None and not job.blend_file:
-        job.blend_file = bpy.data.filepath
+    if session.job is not None:
+        session.job.blend_file = bpy.data.filepath
     restore()
 
 

@@ -108,13 +108,22 @@ def resume(folder: Path) -> Job:
 
 
 def bind(job: Job) -> None:
-    """Find the job's objects by name after a file was loaded; only meshes with the same faces count."""
+    """Find the job's objects by name after a file was loaded; only meshes with the same faces count.
+
+    A job of one object that was renamed since also takes the active object.
+    """
     for target in job.targets:
-        obj = bpy.data.objects.get(target.name)
-        suits = obj is not None and obj.type == "MESH"
-        if suits and target.maps_back:
-            suits = scene_export.fingerprint(obj.data) == target.topology
-        target.uid = obj.session_uid if suits else 0
+        candidates = [bpy.data.objects.get(target.name)]
+        if len(job.targets) == 1:
+            candidates.append(bpy.context.view_layer.objects.active)
+        found = next((o for o in candidates if suits(o, target)), None)
+        target.uid = found.session_uid if found is not None else 0
+
+
+def suits(obj: bpy.types.Object | None, target: Target) -> bool:
+    if obj is None or obj.type != "MESH":
+        return False
+    return not target.maps_back or scene_export.fingerprint(obj.data) == target.topology
 
 
 def find_object(target: Target) -> bpy.types.Object | None:

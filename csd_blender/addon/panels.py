@@ -63,10 +63,12 @@ def draw_settings(layout, context) -> None:
     button = column.row()
     button.enabled = not reason
     button.operator("csd.texture", icon="SHADERFX")
-    hint = layout.row()
-    hint.alignment = "CENTER"
-    hint.active = False
-    hint.label(text=reason or hint_for_generate(csd))
+    text = reason or hint_for_generate(csd)
+    if text:
+        hint = layout.row()
+        hint.alignment = "CENTER"
+        hint.active = False
+        hint.label(text=text)
     if session.unfinished and session.job is None:
         count = len(session.unfinished)
         text = "Resume Texture Job" if count == 1 else f"Resume Texture Job … ({count})"

@@ -181,6 +181,23 @@ def test_a_saved_file_holds_no_preview_and_the_screen_still_does(by_hand, tmp_pa
     assert look(cube()) == before
 
 
+def test_a_file_that_was_saved_in_a_crash_is_cleaned_when_it_is_opened(by_hand, tmp_path):
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    saving = module("addon.handlers").before_save
+    bpy.app.handlers.save_pre.remove(saving)  # autosave and the recovery file do not call it
+    try:
+        path = str(tmp_path / "recovery.blend")
+        bpy.ops.wm.save_as_mainfile(filepath=path, copy=True)
+    finally:
+        bpy.app.handlers.save_pre.append(saving)
+    module("addon.session").session.job = None
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert look(cube()) == before and temporary() == []
+
+
 def test_loading_the_same_file_again_finds_the_object_and_the_job_goes_on(by_hand, tmp_path):
     path = str(tmp_path / "scene.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
