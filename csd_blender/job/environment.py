@@ -24,11 +24,18 @@ from pathlib import Path
 
 from .errors import JobError
 from .folder import write_atomic
-from .package_tools import Installer, find_installer, find_python
+from .package_tools import Installer, can_use_pip, find_installer, find_python, installer_environment
+from .processes import HeldFile, own_group
 
 LOCKS = Path(__file__).resolve().parent / "locks"
+SUPERVISOR = Path(__file__).resolve().parent / "supervise.py"
 MARKER = "installed.json"
-PYTHON_RANGE = ((3, 10), (3, 13))
+PYTHON_RANGE = ((3, 11), (3, 13))  # what all pinned packages run on
+LOG_LIMIT = 2**20
+NETWORK = re.compile(
+    "dns error|tcp connect|error sending request|failed to establish|name resolution|getaddrinfo|timed out|unreachable",
+    re.IGNORECASE,
+)
 SPARE = 1.3  # free disk space asked for, relative to the installed size
 
 
@@ -79,8 +86,11 @@ def environment_python(folder: Path) -> Path:
 def installed_python(root: str | Path, name: str, lock: str | Path | None = None) -> Path | None:
     """Python of the finished environment ``name`` that fits its lock, or None."""
     folder = _folder(Path(root), name, Lock.read(Path(lock) if lock else LOCKS / f"{name}.txt"))
-    python = environment_python(folder)
-    return python if (folder / MARKER).is_file() and python.exists() else None
+    return environment_python(folder) if _stands(folder) else None
+
+
+def _stands(folder: Path) -> bool:
+    return (folder / MARKER).is_file() and environment_python(folder).exists()
 
 
 def _folder(root: Path, name: str, lock: Lock) -> Path:
@@ -101,7 +111,7 @@ def ensure_environment(
     Args:
         root: folder of all environments.
         lock: file of pinned packages.
-        python: required version such as ``"3.11"``; by default the lock's, else any from 3.10 to 3.13.
+        python: required version such as ``"3.11"``; by default the lock's, else any from 3.11 to 3.13.
         wheel_dir: folder of wheels to install from without any network.
         report: called about twice a second while it works.
         cancelled: asked as often; True stops and leaves no half-made environment.
@@ -111,17 +121,21 @@ def ensure_environment(
     """
     root, pins = Path(root).absolute(), Lock.read(Path(lock))
     folder = _folder(root, name, pins)
-    if (folder / MARKER).is_file() and environment_python(folder).exists():
+    if _stands(folder):
         return environment_python(folder)
     if wheel_dir is not None and not Path(wheel_dir).is_dir():
         raise JobError("setup_failed", f"the folder of wheels {wheel_dir} does not exist")
     _make_root(root, pins)
-    with _only_one(root / f"{name}.lock"):
+    with HeldFile(root / f"{name}.lock", "another Set Up is running"):
+        if _stands(folder):  # made by another process a moment ago
+            return environment_python(folder)
+        for rest in root.glob(f"{name}-*.old*"):
+            shutil.rmtree(rest, ignore_errors=True)
         work = _Work(root, folder, pins, report, cancelled)
         try:
             work.build(python or pins.python, Path(wheel_dir) if wheel_dir else None)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # best effort: without its marker it counts for nothing
             raise
         for old in root.glob(f"{name}-*"):
             if old != folder and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", old.name):
@@ -140,44 +154,16 @@ def _make_root(root: Path, pins: Lock) -> None:
         raise JobError("no_space", f"{needed:.0f} MB are needed in {root}, {free:.0f} MB are free")
 
 
-class _only_one:
-    """Holds a file with this process's number, so that two installers do not build the same environment at once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        for _ in range(2):
-            try:
-                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                os.write(handle, str(os.getpid()).encode())
-                os.close(handle)
-                return
-            except FileExistsError:
-                if self._owner_lives():
-                    raise JobError("busy", "another Set Up is running") from None
-                self.path.unlink(missing_ok=True)
-            except OSError as error:
-                raise JobError("no_permission", str(self.path)) from error
-        raise JobError("busy", "another Set Up is running")
-
-    def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
-
-    def _owner_lives(self) -> bool:
-        try:
-            number = int(self.path.read_text())
-        except (OSError, ValueError):
-            return False
-        if os.name == "nt":  # signal 0 would end the process there; an old file is taken for a stale one
-            return time.time() - self.path.stat().st_mtime < 3600
-        try:
-            os.kill(number, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+def _remove(folder: Path) -> None:
+    """Take a half-made environment away. It is moved aside first, so that no part of it is ever found in its place."""
+    if not folder.exists():
+        return
+    aside = folder.with_name(f"{folder.name}.old{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        os.replace(folder, aside)
+    except OSError as error:
+        raise JobError("setup_failed", f"{folder} is in use; close the programs that run from it") from error
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 class _Work:
@@ -193,24 +179,41 @@ class _Work:
     ) -> None:
         self.root, self.folder, self.pins = root, folder, pins
         self.report, self.cancelled = report, cancelled
-        self.log = root / "setup.log"
+        self.log = root / f"setup-{folder.name.rpartition('-')[0]}.log"
+        self.fraction = 0.0
 
     def build(self, version: str, wheel_dir: Path | None) -> None:
         """From nothing to a checked environment."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.report(Progress(0.01, "Looking for Python"))
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            self.log.unlink()
+        self._report(0.01, "Looking for Python")
         installer = find_installer(self.root, wheel_dir, self._run)
         python = find_python(version, PYTHON_RANGE, installer, self._run)
-        self.report(Progress(0.03, "Making the environment"))
-        self._run(installer.make_environment(python, self.folder), installer.environment)
         inside = environment_python(self.folder)
-        self._install(installer, inside, wheel_dir)
-        self.report(Progress(0.96, "Checking what was installed"))
+        try:
+            self._fill(installer, python, inside, wheel_dir)
+        except JobError as error:
+            # Some networks and antivirus programs let pip through but not uv.
+            if error.code != "setup_failed" or not installer.uv or wheel_dir or not can_use_pip(python):
+                raise
+            self._fill(Installer(None, installer_environment()), python, inside, None)
+        self._report(0.96, "Checking what was installed")
         if self.pins.check:
             self._run([str(inside), "-I", "-c", self.pins.check], None)
         record = {"lock": self.pins.path.name, "digest": self.pins.digest, "python": str(python), "time": time.time()}
         write_atomic(self.folder / MARKER, json.dumps(record).encode())
-        self.report(Progress(1.0, "Ready", 0.0))
+        self._report(1.0, "Ready", 0.0)
+
+    def _report(self, fraction: float, text: str, seconds_left: float | None = None) -> None:
+        """Tell how far it is; the bar never runs backwards, whatever the estimates say."""
+        self.fraction = max(self.fraction, fraction)
+        self.report(Progress(self.fraction, text, seconds_left))
+
+    def _fill(self, installer: Installer, python: Path, inside: Path, wheel_dir: Path | None) -> None:
+        _remove(self.folder)
+        self._report(0.03, "Making the environment")
+        self._run(installer.make_environment(python, self.folder), installer.environment)
+        self._install(installer, inside, wheel_dir)
 
     def _install(self, installer: Installer, inside: Path, wheel_dir: Path | None) -> None:
         started, before = time.monotonic(), shutil.disk_usage(self.root).used
@@ -221,7 +224,7 @@ class _Work:
             elapsed = time.monotonic() - started
             left = elapsed * (1 - part) / part if part > 0.05 else None
             text = f"Installing packages ({max(done, 0):.0f} of about {self.pins.size_mb} MB)"
-            self.report(Progress(0.05 + 0.9 * part, text, left))
+            self._report(0.05 + 0.9 * part, text, left)
 
         self._run(installer.install(inside, self.pins.path, wheel_dir), installer.environment, watch)
 
@@ -231,16 +234,15 @@ class _Work:
         with open(self.log, "ab") as log:
             try:
                 child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
+                    [sys.executable, "-I", str(SUPERVISOR), *command],
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=installer_environment() if environment is None else environment,
-                    start_new_session=os.name != "nt",
-                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                    **own_group(),
                 )
             except OSError as error:
-                raise JobError("setup_failed", f"{command[0]} cannot be run: {error}") from error
+                raise JobError("setup_failed", f"{sys.executable} cannot be run: {error}") from error
             try:
                 while True:
                     try:
@@ -252,28 +254,12 @@ class _Work:
                         raise JobError("cancelled")
                     watch()
             finally:
-                _end(child)
+                child.stdin.close()  # the supervisor then ends what still runs
+                child.wait()
         output = self.log.read_bytes()[position:].decode("utf-8", "replace")
         if status != 0:
             raise _failure(output)
         return output
-
-
-def installer_environment() -> dict[str, str]:
-    """This process's environment for installers: pip's own settings stay, other Pythons' paths go."""
-    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-
-
-def _end(child: subprocess.Popen) -> None:
-    if child.poll() is None:
-        try:
-            if os.name == "nt":
-                child.kill()
-            else:
-                os.killpg(child.pid, signal.SIGKILL)
-        except OSError:
-            child.kill()
-        child.wait()
 
 
 def _failure(output: str) -> JobError:
@@ -281,6 +267,8 @@ def _failure(output: str) -> JobError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if any("No space left" in line or "os error 28" in line for line in lines):
         return JobError("no_space", "while installing packages")
+    if any(NETWORK.search(line) for line in lines):
+        return JobError("setup_failed", "the packages cannot be reached; go online, or choose a folder of wheels")
     telling = [line for line in lines if re.search(r"error|fail|not found|no matching|×", line, re.IGNORECASE)]
     return JobError("setup_failed", (telling or lines or ["no reason was given"])[-1][:300])
 
@@ -313,8 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.root, LOCKS / "backend.txt", wheel_dir=options.wheels, report=report, cancelled=stop.is_set
         )
     except JobError as error:
-        body = {"code": error.code, "text": error.text, "fix": error.fix, "detail": error.detail}
-        tell("error", **body)
+        _show_log(options.root / "setup-backend.log")
+        tell("error", code=error.code, text=error.text, fix=error.fix, detail=error.detail)
         return 1
     except OSError as error:
         entry = JobError("setup_failed", str(error))
@@ -322,3 +310,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     tell("done", python=str(python))
     return 0
+
+
+def _show_log(path: Path) -> None:
+    """What the installers said last, to stderr, which is the log that people are shown."""
+    try:
+        sys.stderr.write(path.read_text(encoding="utf-8", errors="replace")[-8000:])
+    except OSError:
+        pass

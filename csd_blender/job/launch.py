@@ -18,7 +18,8 @@ THREAD_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 def load_package(folder: Path) -> None:
     """Make the package in ``folder`` importable as ``csd_blender``."""
-    spec = importlib.util.spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    inside = [str(folder)]
+    spec = importlib.util.spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=inside)
     module = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = module
     spec.loader.exec_module(module)

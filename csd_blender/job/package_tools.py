@@ -6,6 +6,7 @@ the graphics card. Whatever pip is configured to use (indexes, folders of wheels
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from .errors import JobError
 
@@ -42,13 +45,15 @@ class Installer:
         if not self.uv:
             return [str(inside), "-I", "-m", "pip", "install", "--progress-bar", "off", *offline, "-r", str(lock)]
         command = [str(self.uv), "pip", "install", "--python", str(inside), "--no-progress", *offline, "-r", str(lock)]
-        if "torch==" in lock.read_text(encoding="utf-8") and not self._has_torch_wheel(wheel_dir):
+        if "torch==" in lock.read_text(encoding="utf-8") and not self._owner_chose_torch(wheel_dir):
             command += ["--torch-backend", "auto"]
         return command
 
-    def _has_torch_wheel(self, wheel_dir: Path | None) -> bool:
-        """A build of torch chosen by the owner of this computer beats our choice."""
-        folders = [str(wheel_dir)] if wheel_dir else self.environment.get("UV_FIND_LINKS", "").split(",")
+    def _owner_chose_torch(self, wheel_dir: Path | None) -> bool:
+        """A build of torch, or an index, chosen by the owner of this computer beats our choice."""
+        if wheel_dir or self.environment.get("UV_DEFAULT_INDEX"):
+            return True
+        folders = self.environment.get("UV_FIND_LINKS", "").split(",")
         return any(next(Path(f).glob("torch-*.whl"), None) for f in folders if f and Path(f).is_dir())
 
 
@@ -56,7 +61,7 @@ def find_installer(root: Path, wheel_dir: Path | None, run: Run) -> Installer:
     """uv of the pinned version, from this computer or by way of pip; else plain pip. Does not fail."""
     environment = _uv_environment(root)
     cached = root / f"uv-{UV_VERSION}" / ("uv.exe" if os.name == "nt" else "uv")
-    if not cached.is_file():
+    if not cached.is_file() and (wheel_dir is None or any(wheel_dir.glob("uv-*.whl"))):
         _fetch_uv(cached, wheel_dir, run)
     if cached.is_file():
         return Installer(cached, environment)
@@ -86,51 +91,74 @@ def _fetch_uv(target: Path, wheel_dir: Path | None, run: Run) -> None:
     shutil.rmtree(wheels, ignore_errors=True)
 
 
+def installer_environment() -> dict[str, str]:
+    """This process's environment for installers: pip's own settings stay, other Pythons' paths go."""
+    dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {k: v for k, v in os.environ.items() if k not in dropped}
+
+
 def _uv_environment(root: Path) -> dict[str, str]:
-    """uv's settings: everything below ``root``, and pip's configuration in uv's words."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    mine = {
+    """uv's settings: everything below ``root``, and pip's configuration in uv's words. The person's own UV_... win."""
+    pip, mine = _pip_settings(), {"UV_HTTP_TIMEOUT": "180"}
+    if pip.get("find-links"):
+        mine["UV_FIND_LINKS"] = ",".join(pip["find-links"])
+    if pip.get("index-url"):
+        mine["UV_DEFAULT_INDEX"] = pip["index-url"][-1]
+    if pip.get("extra-index-url"):
+        mine["UV_INDEX"] = " ".join(pip["extra-index-url"])
+        mine["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # what pip does with several indexes
+    if pip.get("trusted-host"):
+        mine["UV_INSECURE_HOST"] = " ".join(pip["trusted-host"])
+    if pip.get("cert"):
+        mine["SSL_CERT_FILE"] = pip["cert"][-1]
+    if pip.get("proxy"):
+        mine["HTTPS_PROXY"] = mine["HTTP_PROXY"] = pip["proxy"][-1]
+    always = {
         "UV_CACHE_DIR": str(root / "cache"),
         "UV_PYTHON_INSTALL_DIR": str(root / "python"),
         "UV_NO_CONFIG": "1",
-        "UV_HTTP_TIMEOUT": "180",
     }
-    pip = _pip_settings()
-    if pip.get("find-links"):
-        mine["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
-    if pip.get("index-url"):
-        mine["UV_DEFAULT_INDEX"] = pip["index-url"]
-    if pip.get("extra-index-url"):
-        mine["UV_INDEX"] = pip["extra-index-url"]
-        mine["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # what pip does with several indexes
-    if pip.get("cert"):
-        mine["SSL_CERT_FILE"] = pip["cert"]
-    return {**mine, **kept, "UV_CACHE_DIR": mine["UV_CACHE_DIR"], "UV_NO_CONFIG": "1"}
+    return {**mine, **installer_environment(), **always}
 
 
-def _pip_settings() -> dict[str, str]:
-    """pip's configuration by option name; the environment beats the files."""
-    found: dict[str, str] = {}
+def _pip_settings() -> dict[str, list[str]]:
+    """pip's configuration by option name, split where an option takes several values; missing folders are left out."""
     for python in _candidates():
         try:
             command = [str(python), "-I", "-m", "pip", "config", "list"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         except (OSError, subprocess.SubprocessError):
             continue
-        for section, name, value in re.findall(r"^(:env:|global|user|site|install)\.([a-z-]+)='(.*)'$", done.stdout, re.M):
-            if section != ":env:" or name not in found:
-                found[name] = value
-        break
-    for name in ("find-links", "index-url", "extra-index-url", "cert"):
-        value = os.environ.get("PIP_" + name.upper().replace("-", "_"))
-        if value:
-            found[name] = value
-    return found
+        return parse_pip_settings(done.stdout)
+    return {}
+
+
+def parse_pip_settings(listing: str) -> dict[str, list[str]]:
+    """The output of ``pip config list``: ``section.name='value'`` lines; the environment beats the files."""
+    order = ("global", "site", "user", "install", ":env:")  # options of other pip commands do not concern us
+    found: dict[str, tuple[int, str]] = {}
+    for section, name, value in re.findall(r"^([\w:-]+)\.([a-z-]+)=(.+)$", listing, re.MULTILINE):
+        rank = order.index(section) if section in order else -1
+        if rank < found.get(name, (0, ""))[0]:
+            continue
+        try:
+            found[name] = (rank, str(ast.literal_eval(value)))
+        except (SyntaxError, ValueError):
+            continue
+    settings = {name: [v for v in value.split() if _is_there(v)] for name, (_, value) in found.items()}
+    return {name: values for name, values in settings.items() if values}
+
+
+def _is_there(place: str) -> bool:
+    """False for a file:// address of nothing, which pip passes over and uv stumbles on."""
+    if not place.startswith("file://"):
+        return True
+    return Path(url2pathname(urlsplit(place).path)).exists()
 
 
 def _candidates() -> list[Path]:
     """Pythons on this computer, the ones most likely to fit first."""
-    names = [f"python3.{minor}" for minor in (12, 11, 13, 10)] + ["python3", "python"]
+    names = [f"python3.{minor}" for minor in (11, 12, 13)] + ["python3", "python"]
     paths = [shutil.which(name) for name in names]
     ordered = [*(p for p in paths if p), sys.executable]
     return [Path(p) for p in dict.fromkeys(ordered) if p]
@@ -144,9 +172,9 @@ def find_python(wanted: str, allowed: tuple[Version, Version], installer: Instal
     """
     low, high = (_parse(wanted), _parse(wanted)) if wanted else allowed
     for python in _candidates():
-        if low <= _version(python) <= high and _can_make_environments(python, installer):
+        if low <= _version(python) <= high and (installer.uv or can_use_pip(python)):
             return python
-    version = wanted or f"{allowed[1][0]}.{allowed[1][1] - 1}"
+    version = wanted or f"{low[0]}.{low[1]}"
     if installer.uv:
         try:
             run([str(installer.uv), "python", "install", "--no-progress", version], installer.environment)
@@ -175,8 +203,7 @@ def _version(python: Path) -> Version:
     return int(major), int(minor)
 
 
-def _can_make_environments(python: Path, installer: Installer) -> bool:
-    if installer.uv:
-        return True
+def can_use_pip(python: Path) -> bool:
+    """Whether this Python can make environments with pip in them; Debian's needs a further package for that."""
     done = subprocess.run([str(python), "-I", "-c", "import venv, ensurepip"], capture_output=True, check=False)
     return done.returncode == 0
