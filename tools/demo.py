@@ -17,7 +17,6 @@ from .status_line import StatusLine, clock
 SCRIPT = ROOT / "tools" / "demo_blender.py"
 MESH = "robot"
 PROMPT = "a rusty robot head"
-NEGATIVE = "blurry, noisy, oversaturated, low quality"
 FILM = {"frames": 24, "frames_per_second": 12, "size": 320, "samples": 6}
 SECONDS_A_FRAME = 1.5  # a first guess, until the first frame is there
 LIMIT = 60 * 60
@@ -57,7 +56,6 @@ def run(options: argparse.Namespace) -> int:
         "mesh": str(mesh),
         "bundled": options.mesh is None,
         "prompt": options.prompt or PROMPT,
-        "negative": NEGATIVE,
         "quality": options.quality,
         "seed": options.seed,
         "out": str(out),

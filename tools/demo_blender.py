@@ -101,9 +101,7 @@ def texture(module: str, plan: dict) -> None:
 
     session.listeners.append(listen)
     try:
-        bpy.ops.csd.texture(
-            prompt=plan["prompt"], negative_prompt=plan["negative"], seed=plan["seed"], quality=plan["quality"]
-        )
+        bpy.ops.csd.texture(prompt=plan["prompt"], seed=plan["seed"], quality=plan["quality"])
     except RuntimeError as error:  # how Blender hands over an operator's error report
         raise DemoError(str(error).replace("Error: ", "", 1).strip()) from error
     finally:
