@@ -23,6 +23,9 @@ class Schedule:
     end_step: float
 
     def __post_init__(self) -> None:
+        for name in ("start_step", "start_value", "end_value", "end_step"):
+            # 0 and 0.0 are one number but two texts: a job's fingerprint must not depend on how it was written down.
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not all(math.isfinite(v) for v in (self.start_step, self.start_value, self.end_value, self.end_step)):
             raise ValueError("a schedule needs finite numbers")
         if self.end_step < self.start_step:

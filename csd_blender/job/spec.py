@@ -209,7 +209,9 @@ def _to_json(spec: Any) -> dict:
         elif dataclasses.is_dataclass(value):
             value = _to_json(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [float(v) for v in value]
+        elif isinstance(f.default, float):
+            value = float(value)  # 1 and 1.0 are one number, and must have one fingerprint
         plain[f.name] = value
     return plain
 

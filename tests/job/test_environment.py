@@ -1,0 +1,313 @@
+"""The installer: whatever interrupts it, the next run works, and nothing half-made is ever taken for an environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from csd_blender.job import environment, package_tools
+from csd_blender.job.environment import LOCKS, Lock, ensure_environment, installed_python
+from csd_blender.job.errors import JobError
+from csd_blender.job.package_tools import Installer, find_python, parse_pip_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping, slowly when told to.
+FAKE_UV = """
+import pathlib, sys, time, venv, zipfile
+kind, inside, lock, wheels, pause = sys.argv[1:6]
+if kind == "make":
+    venv.create(inside, with_pip=False, symlinks=True)
+    sys.exit()
+pathlib.Path(wheels, "installing").touch()
+time.sleep(float(pause))
+site = next(pathlib.Path(inside).parent.parent.glob("lib/python*/site-packages"))
+for line in open(lock):
+    if line.strip() and line[0] != "#":
+        wheel = pathlib.Path(wheels, line.strip().replace("==", "-") + "-py3-none-any.whl")
+        if not wheel.exists():
+            sys.exit(f"error: {line.strip()} was not found")
+        zipfile.ZipFile(wheel).extractall(site)
+pathlib.Path(wheels, "installed").touch()
+"""
+
+
+class FakeInstaller(Installer):
+    pause = 0.0
+    wheels = Path()
+    script = Path()
+
+    def make_environment(self, python, folder):
+        return [sys.executable, "-I", str(self.script), "make", str(folder), "-", "-", "0"]
+
+    def install(self, inside, lock, wheel_dir):
+        arguments = [inside, lock, self.wheels, self.pause]
+        return [sys.executable, "-I", str(self.script), "fill", *map(str, arguments)]
+
+
+def make_wheel(folder: Path, name: str, body: str) -> None:
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", body)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+def make_lock(folder: Path, *lines: str) -> Path:
+    path = folder / "tiny.txt"
+    path.write_text("\n".join(["# size-mb: 5", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def wheels(tmp_path):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    make_wheel(folder, "tinyone", "value = 1\n")
+    make_wheel(folder, "tinytwo", "value = 2\n")
+    make_wheel(folder, "brokenone", "raise ImportError('a library of the system is missing')\n")
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path, wheels):
+    """Installs with the stand-in; the value is its class, for tests that want it slow."""
+    script = tmp_path / "fake_uv.py"
+    script.write_text(FAKE_UV)
+    installer = type("Quick", (FakeInstaller,), {"script": script, "wheels": wheels})
+    monkeypatch.setattr(environment, "find_installer", lambda *_: installer(Path("uv"), None))
+    monkeypatch.setattr(environment, "can_use_pip", lambda _: False)
+    return installer
+
+
+def failure(*arguments, **named) -> JobError:
+    with pytest.raises(JobError) as caught:
+        ensure_environment(*arguments, **named)
+    return caught.value
+
+
+def environments(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if p.is_dir() and p.name.startswith("tiny-"))
+
+
+def imports(python: Path, module: str) -> bool:
+    return subprocess.run([str(python), "-I", "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def test_a_folder_of_wheels_is_enough_without_network_or_uv(tmp_path, wheels):
+    """The real thing, by venv and pip."""
+    probe = [sys.executable, "-I", "-c", "import ensurepip, venv"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this Python has no ensurepip")
+    root, lock, seen = tmp_path / "my environments", make_lock(tmp_path, "# check: import tinyone", "tinyone==1.0"), []
+    python = ensure_environment(root, lock, "tiny", wheel_dir=wheels, report=seen.append)
+    assert imports(python, "tinyone") and installed_python(root, "tiny", lock) == python
+    fractions = [p.fraction for p in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and all(p.text for p in seen)
+
+
+def test_an_environment_that_stands_is_used_at_once(tmp_path, quick, monkeypatch):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    python = ensure_environment(root, lock, "tiny")
+    monkeypatch.setattr(environment, "find_installer", lambda *_: pytest.fail("it was built again"))
+    assert ensure_environment(root, lock, "tiny") == python
+
+
+def test_a_half_made_environment_is_not_found_and_made_anew(tmp_path, quick):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    python = ensure_environment(root, lock, "tiny")
+    (python.parent.parent / environment.MARKER).unlink()
+    (python.parent.parent / "rest of the last one").touch()
+    assert installed_python(root, "tiny", lock) is None
+    assert ensure_environment(root, lock, "tiny") == python and imports(python, "tinyone")
+    assert not (python.parent.parent / "rest of the last one").exists()
+
+
+def test_a_new_lock_builds_beside_the_old_environment_which_goes_last(tmp_path, quick):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    old = ensure_environment(root, lock, "tiny")
+    make_lock(tmp_path, "tinyone==1.0", "nothere==1.0")
+    error = failure(root, lock, "tiny")
+    assert error.code == "setup_failed" and "nothere==1.0" in error.detail
+    assert environments(root) == [old.parent.parent.name]
+    make_lock(tmp_path, "tinyone==1.0", "tinytwo==1.0")
+    assert installed_python(root, "tiny", lock) is None
+    new = ensure_environment(root, lock, "tiny")
+    assert environments(root) == [new.parent.parent.name] and new != old and imports(new, "tinytwo")
+
+
+def test_what_does_not_run_is_not_kept(tmp_path, quick):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "# check: import brokenone", "brokenone==1.0")
+    error = failure(root, lock, "tiny")
+    assert error.code == "setup_failed" and "a library of the system is missing" in error.detail
+    assert environments(root) == []
+
+
+def test_pip_steps_in_where_uv_fails(tmp_path, quick, monkeypatch, wheels):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    failing = type("Failing", (quick,), {"install": lambda self, *_: [sys.executable, "-c", "exit('error: refused')"]})
+    monkeypatch.setattr(environment, "find_installer", lambda *_: failing(Path("uv"), None))
+    monkeypatch.setattr(environment, "can_use_pip", lambda _: True)
+    monkeypatch.setattr(environment, "Installer", lambda uv, env: quick(uv, None))
+    assert imports(ensure_environment(root, lock, "tiny"), "tinyone")
+
+
+def test_cancel_ends_the_installer_and_leaves_nothing_half_made(tmp_path, quick, wheels):
+    quick.pause = 1.5
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    error = failure(root, lock, "tiny", cancelled=(wheels / "installing").exists)
+    assert error.code == "cancelled" and environments(root) == []
+    time.sleep(1.5)
+    assert not (wheels / "installed").exists(), "the installer went on"
+    quick.pause = 0
+    assert imports(ensure_environment(root, lock, "tiny"), "tinyone")
+
+
+KILLED = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+import test_environment as t
+from pathlib import Path
+installer = type("Slow", (t.FakeInstaller,), dict(script=Path({script!r}), wheels=Path({wheels!r}), pause=1.5))
+t.environment.find_installer = lambda *_: installer(Path("uv"), None)
+t.ensure_environment({target!r}, {lock!r}, "tiny")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_killed_in_the_middle_it_leaves_nothing_running_and_the_next_run_works(tmp_path, quick, wheels):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    code = KILLED.format(
+        root=str(ROOT), tests=str(Path(__file__).parent), script=str(quick.script), wheels=str(wheels),
+        target=str(root), lock=str(lock),
+    )  # fmt: skip
+    child = subprocess.Popen([sys.executable, "-c", code])
+    end = time.monotonic() + 30
+    while not (wheels / "installing").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert environments(root) and installed_python(root, "tiny", lock) is None
+    python = ensure_environment(root, lock, "tiny")
+    assert imports(python, "tinyone")
+    (wheels / "installed").unlink()
+    time.sleep(1.5)
+    assert not (wheels / "installed").exists(), "the first run's installer went on"
+
+
+def test_two_at_once_do_not_disturb_each_other(tmp_path, quick, wheels):
+    quick.pause = 1.5
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    first = threading.Thread(target=ensure_environment, args=(root, lock, "tiny"))
+    first.start()
+    while not (wheels / "installing").exists():
+        time.sleep(0.02)
+    assert failure(root, lock, "tiny").code == "busy"
+    first.join()
+    assert imports(installed_python(root, "tiny", lock), "tinyone")
+
+
+def test_the_lock_file_of_a_crashed_run_hinders_nobody(tmp_path, quick):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
+    root.mkdir()
+    (root / "tiny.lock").write_text("1")  # the number of a process that lives
+    assert imports(ensure_environment(root, lock, "tiny"), "tinyone")
+
+
+def test_a_full_disk_is_told_before_anything_is_downloaded(tmp_path, quick):
+    lock = tmp_path / "huge.txt"
+    lock.write_text("# size-mb: 999999999\ntinyone==1.0\n")
+    error = failure(tmp_path / "root", lock, "tiny")
+    assert error.code == "no_space" and "MB are needed" in error.detail
+
+
+def test_a_missing_python_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(package_tools, "_candidates", lambda: [Path(sys.executable)])
+    with pytest.raises(JobError) as caught:
+        find_python("3.7", ((3, 11), (3, 13)), Installer(None, {}), None)
+    assert caught.value.code == "setup_failed" and "install" in caught.value.detail and "3.7" in caught.value.detail
+
+
+@pytest.mark.parametrize("line", ["error: dns error: failed", "Network is unreachable", "error sending request"])
+def test_a_network_that_is_down_is_told_as_such(line):
+    assert "go online" in environment._failure(f"Resolving\n{line}\n").detail
+
+
+def test_everything_pip_is_told_reaches_uv(monkeypatch, tmp_path):
+    listing = (
+        ":env:.find-links='/a b/'\n"
+        "global.find-links='\\n/wheels\\n/more'\n"
+        f"global.extra-index-url='file://{tmp_path.as_posix()} file:///no/such/folder'\n"
+        "user.index-url='an-index'\n"
+        "global.index-url='another-index'\n"
+        "freeze.index-url='not this one'\n"
+        "global.cert='/certificates'\n"
+    )
+    found = parse_pip_settings(listing)
+    assert found["find-links"] == ["/a", "b/"]  # the environment beats the files
+    assert found["extra-index-url"] == [f"file://{tmp_path.as_posix()}"]  # uv stumbles on missing folders
+    assert found["index-url"] == ["an-index"] and found["cert"] == ["/certificates"]
+    assert parse_pip_settings(listing.partition("\n")[2])["find-links"] == ["/wheels", "/more"]
+    for name in ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", "somewhere")
+    monkeypatch.setattr(package_tools, "_pip_settings", lambda: found)
+    env = package_tools._uv_environment(tmp_path)
+    assert env["UV_DEFAULT_INDEX"] == "an-index" and env["UV_INDEX"] == found["extra-index-url"][0]
+    assert env["SSL_CERT_FILE"] == "/certificates" and env["UV_FIND_LINKS"] == "/a,b/" and "PYTHONPATH" not in env
+
+
+def test_the_owners_own_build_of_torch_is_not_overruled(tmp_path):
+    lock = make_lock(tmp_path, "torch==1.0")
+
+    def command(wheel_dir=None, **settings):
+        return Installer(Path("uv"), settings).install(Path("python"), lock, wheel_dir)
+
+    assert "--torch-backend" in command()
+    assert "--torch-backend" not in command(UV_DEFAULT_INDEX="a-mirror")
+    assert "--torch-backend" not in command(wheel_dir=tmp_path)
+    assert "--torch-backend" in command(UV_FIND_LINKS=str(tmp_path))
+    (tmp_path / "torch-1.0-cp311-cp311-any.whl").touch()
+    assert "--torch-backend" not in command(UV_FIND_LINKS=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["backend", "bpy"])
+def test_every_package_of_a_lock_is_pinned(name):
+    lock = Lock.read(LOCKS / f"{name}.txt")
+    pins = [line for line in lock.path.read_text().splitlines() if line and line[0] != "#"]
+    assert pins and all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", pin) for pin in pins)
+    assert lock.size_mb > 500 and lock.check.startswith("import ")
+
+
+def test_comments_do_not_change_a_lock(tmp_path):
+    one = Lock.read(make_lock(tmp_path, "a==1", "B==2")).digest
+    assert Lock.read(make_lock(tmp_path, "# words", "b==2", "", "a==1")).digest == one
+    assert Lock.read(make_lock(tmp_path, "a==1", "b==3")).digest != one
+
+
+def test_set_up_as_a_child_tells_json_and_stops_when_its_owner_lets_go(tmp_path):
+    launch = ROOT / "csd_blender" / "job" / "launch.py"
+    command = [sys.executable, "-I", "-u", str(launch), "setup", "--root", str(tmp_path / "root")]
+    (tmp_path / "empty").mkdir()
+    child = subprocess.Popen(
+        [*command, "--wheels", str(tmp_path / "empty")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    first = json.loads(child.stdout.readline())
+    assert first["type"] == "progress" and 0 <= first["fraction"] <= 1 and first["text"]
+    child.stdin.close()
+    last = [json.loads(line) for line in child.stdout][-1]
+    assert child.wait(30) == 1 and last["type"] == "error"
+    assert last["code"] == "cancelled" and last["text"] and last["fix"]
+    assert not list((tmp_path / "root").glob("backend-*/"))
