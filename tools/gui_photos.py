@@ -66,6 +66,7 @@ def aim(obj: bpy.types.Object) -> None:
     space = view()[1].spaces.active
     space.shading.type = ENV.get("CSD_SHADING", "MATERIAL")
     space.shading.color_type = "TEXTURE"
+    bpy.context.scene.view_settings.view_transform = "Standard"  # colors as the texture has them
     space.overlay.show_extras = space.overlay.show_cursor = False
     space.overlay.show_outline_selected = space.overlay.show_object_origins = False
     space.show_gizmo = False

@@ -80,7 +80,8 @@ def facts() -> list[tuple[str, str]]:
         device = session.job.spec.device if session.job is not None else preference("device", "auto")
         device = hello.get("default_device", "") if device == "auto" else device
         known = next((d for d in hello.get("devices", []) if d.get("id") == device), None)
-        rows.append(("Device", known["name"] if known and known.get("name") else device or "unknown"))
+        name = "Processor" if device == "cpu" else known.get("name") if known else ""
+        rows.append(("Device", name or device or "unknown"))
         memory = memory_text(known)
         if memory:
             rows.append(("Memory", memory))

@@ -1,10 +1,11 @@
 """The *CSD* tab in the sidebar of the 3D view. Drawing only reads what is already in memory."""
 
+import functools
 import textwrap
 
 import bpy
 
-from ..job.presets import EXPECTED_SECONDS
+from ..job.presets import EXPECTED_SECONDS, texture_job
 from . import backend, icons, state
 from .properties import OVERRIDABLE
 from .session import Job, session, time_text
@@ -203,8 +204,22 @@ def draw_override(layout, csd, name: str) -> None:
     row = layout.row(heading=csd.bl_rna.properties[name].name)
     row.prop(csd, f"use_{name}", text="")
     sub = row.row()
-    sub.active = getattr(csd, f"use_{name}")
-    sub.prop(csd, name, text="")
+    if getattr(csd, f"use_{name}"):
+        sub.prop(csd, name, text="")
+    else:
+        sub.active = False
+        sub.label(text=preset_text(csd.quality, csd.method, name))
+
+
+@functools.cache
+def preset_text(quality: str, method: str, name: str) -> str:
+    """A preset's value as people read it."""
+    job = texture_job("any", quality, method=method)
+    if name != "negative_weight":
+        return f"{getattr(job, name):g}{' px' if name == 'texture_size' else ''}"
+    weight = job.guidance.negative_weight
+    same = weight.start_value == weight.end_value
+    return f"{weight.start_value:g}" if same else f"{weight.start_value:g} to {weight.end_value:g}"
 
 
 class CSD_PT_output(CSDPanel, bpy.types.Panel):

@@ -70,7 +70,7 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel(monkeypatch):
     text = panel_text()
     assert "Painting" in text and "Cancel" in text and "Generate Texture" not in text
     assert any(t.endswith("left") for t in text) and any(t.endswith("%") for t in text)
-    assert "Fake CPU" in text and "Working" in text
+    assert "Processor" in text and "Working" in text
     jobs.cancel()
     assert "Stopping …" in panel_text()
     turn_pump(lambda: not job.active)
@@ -82,6 +82,16 @@ def test_problems_are_shown_until_the_next_try():
     assert any("prompt is empty" in t for t in panel_text())
     bpy.ops.csd.texture(prompt="red brick")
     assert not any("prompt is empty" in t for t in panel_text())
+
+
+def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
+    settings = bpy.context.scene.csd
+    settings.quality = "draft"
+    draft = module("job.presets").texture_job("x", "draft")
+    text = panel_text(["CSD_PT_guidance", "CSD_PT_output"])
+    assert str(draft.steps) in text and f"{draft.texture_size} px" in text
+    settings.use_steps = True
+    assert str(draft.steps) not in panel_text(["CSD_PT_guidance"])
 
 
 def test_long_sentences_are_wrapped_to_the_sidebar():
