@@ -109,6 +109,7 @@ def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
         surface = prepare_surface(job, folder, Reporter(emit=lambda kind, body: None))
     if kind == "untextured":
+
         def paint(points: Tensor, normals: Tensor) -> Tensor:
             return torch.full_like(points, 0.5)
     else:

@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
     texture.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
-    texture.add_argument("--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)")
+    texture.add_argument(
+        "--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)"
+    )
     texture.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="further fields of the job")
     texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
     texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
@@ -70,8 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
 
     bench = commands.add_parser("bench", help="measure speed, memory and quality on this machine")
-    bench.add_argument("--quality", nargs="?", const="texture", choices=("texture",), help="the table of judged textures")
-    bench.add_argument("--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table")
+    bench.add_argument(
+        "--quality", nargs="?", const="texture", choices=("texture",), help="the table of judged textures"
+    )
+    bench.add_argument(
+        "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
+    )
     bench.add_argument("--meshes", type=int, help="only the first N meshes of the quality table")
     bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
     bench.add_argument("--large", action="store_true", help="also time a random-weight network of SD-1.5 size")
@@ -143,7 +149,9 @@ def _models(arguments: argparse.Namespace) -> int:
         except JobError:
             state = "not on this computer"
         size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
-        print(f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}")
+        print(
+            f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"
+        )
     return 0
 
 

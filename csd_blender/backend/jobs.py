@@ -55,7 +55,9 @@ def warm_up() -> None:
     """Import what the first job needs while nobody waits for it."""
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
 
-    from .pipelines import texture  # noqa: F401
+    from .pipelines.texture import compile_kernels
+
+    compile_kernels()
 
 
 def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = False) -> Outcome:

@@ -1,4 +1,4 @@
-"""Diffusers folders to :class:`DiffusionModel`. Only safetensors, only local files: jobs never reach for the network."""
+"""Diffusers folders to :class:`DiffusionModel`. Only safetensors and local files: jobs never go online."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 
 
 def select_device(wanted: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then Apple's MPS, then the CPU. Raises ``JobError('no_gpu')`` when a named device is absent."""
+    """``auto`` takes CUDA, then Apple's MPS, then the CPU. Raises ``JobError('no_gpu')`` for an absent device."""
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda:0")

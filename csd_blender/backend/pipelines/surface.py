@@ -51,7 +51,9 @@ class Surface:
         moved = {name: getattr(self, name).to(device) for name in ("points", "triangles", "uv", "part")}
         return replace(self, **moved)
 
-    def render(self, field: Field, cameras: Cameras, size: int, background: Tensor, target: Tensor | None = None) -> Tensor:
+    def render(
+        self, field: Field, cameras: Cameras, size: int, background: Tensor, target: Tensor | None = None
+    ) -> Tensor:
         """Pictures of the bare, unlit field.
 
         Args:
@@ -73,10 +75,8 @@ class Surface:
     @torch.no_grad()
     def rasterize(self, cameras: Cameras, size: int, target: Tensor | None = None) -> Raster:
         """Which triangle, and where in it, each pixel of ``[B, size, size]`` sees."""
-        points = F.pad(self.points, (0, 1), value=1.0).expand(len(cameras.azimuth), -1, -1)
-        if target is not None:
-            points = points - F.pad(target.to(points), (0, 1))[:, None]
-        clip = points @ cameras.to(self.points.device).mvp().transpose(1, 2)
+        points = self.points if target is None else self.points - target.to(self.points)[:, None]
+        clip = cameras.to(self.points.device).clip(points)
         return self.rasterizer.rasterize(clip.contiguous(), self.triangles, (size, size))
 
     @torch.no_grad()
@@ -105,14 +105,16 @@ class Surface:
         colors = color(Hits(face, self.interpolate_corners(raster, covered, self.uv), points, normals))
         if lit:
             eye = cameras.to(self.points.device).positions()[covered.nonzero()[:, 0]]
-            toward = F.normalize(eye + eye.norm(dim=1, keepdim=True) * self.points.new_tensor([-0.3, 0.0, 0.5]) - points, dim=1)
+            toward = F.normalize(
+                eye + eye.norm(dim=1, keepdim=True) * self.points.new_tensor([-0.3, 0.0, 0.5]) - points, dim=1
+            )
             colors = colors * (0.35 + 0.7 * (normals * toward).sum(1, keepdim=True).abs())
         pictures = torch.full((*covered.shape, 3), background, device=self.points.device)
         pictures[covered] = colors.clamp(0, 1)
         return F.avg_pool2d(pictures.permute(0, 3, 1, 2), 2)
 
     def corner_normals(self, crease: float = 40.0) -> Tensor:
-        """Unit shading normals ``[F, 3, 3]``: smooth over the vertex, flat where faces meet at over ``crease`` degrees."""
+        """Unit shading normals ``[F, 3, 3]``: smooth, but flat where faces meet at over ``crease`` degrees."""
         flat = self.face_normals()
         index = self.triangles.long()
         a, b, c = self.points[index].unbind(1)
@@ -202,8 +204,16 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
         uv=torch.as_tensor(uv, dtype=torch.float32),
         part=torch.as_tensor(mesh.part, dtype=torch.int64),
         uv_source=tuple(sources),
-        rasterizer=get_rasterizer(job.rasterizer, allow_noncommercial=job.allow_noncommercial),
+        rasterizer=_choose_rasterizer(job),
     )
+
+
+def _choose_rasterizer(job: TextureJob) -> Rasterizer:
+    try:
+        return get_rasterizer(job.rasterizer, allow_noncommercial=job.allow_noncommercial)
+    except ValueError as error:
+        forbidden = job.rasterizer == "nvdiffrast" and not job.allow_noncommercial
+        raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
 
 
 def _find_uv(job: TextureJob, folder: JobFolder, mesh: Mesh, reporter: Reporter) -> tuple[np.ndarray, list[str]]:

@@ -29,9 +29,13 @@ from ..distillation.score import (
     sds_coefficients,
 )
 from ..distillation.view_prompts import EncodedPrompts, encode_job_prompts
-from ..render.cameras import view_names
+from ..render.cameras import orbit, view_names
+from ..render.rasterizer import get_rasterizer
+from ..render.warp_setup import start_warp
 from ..reporting import Reporter, Stopped
+from ..texture.bake import bake
 from ..texture.field import TextureField
+from ..texture.uv_kernels import coverage_counts
 from .camera_draws import Shots, draw_shots
 from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from .out_of_memory import StepDown
@@ -126,8 +130,21 @@ def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords)
 def start_state(job: TextureJob, device: torch.device) -> TextureState:
     """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
     texture_field = TextureField(seed=job.seed).to(device)
-    optimizer = torch.optim.Adam(texture_field.parameters(), lr=job.learning_rate, betas=(0.9, 0.99), eps=1e-15)
+    settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
+    optimizer = torch.optim.Adam(texture_field.parameters(), **settings)
     return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
+
+
+def compile_kernels() -> None:
+    """Bring a one-triangle field through every kernel of a texture job, so that the first real one need not wait."""
+    start_warp()
+    points = torch.tensor([[-0.5, 0.0, -0.5], [0.5, 0.0, -0.5], [0.0, 0.0, 0.5]])
+    triangles, uv = torch.tensor([[0, 1, 2]], dtype=torch.int32), torch.tensor([[[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]])
+    texture_field = TextureField(levels=1, finest_resolution=8)
+    get_rasterizer().rasterize(orbit(1).clip(points).contiguous(), triangles, (8, 8))
+    texture_field(points).sum().backward()
+    bake(texture_field, points, triangles, uv, 16)
+    coverage_counts(uv * 16, 16)
 
 
 def optimize(

@@ -45,7 +45,9 @@ class TexturePreview:
             self.reporter.preview(self.folder, "texture", to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
-        view = self.surface.render(field, camera, PREVIEW_VIEW, torch.full((1, 3), 0.25, device=self.surface.points.device))
+        view = self.surface.render(
+            field, camera, PREVIEW_VIEW, torch.full((1, 3), 0.25, device=self.surface.points.device)
+        )
         self.reporter.preview(self.folder, "view", to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
@@ -82,7 +84,9 @@ def write_results(
     folder.write_bytes("result/turntable.png", png_bytes(contact_sheet(pictures)))
     files["turntable"] = "result/turntable.png"
 
-    save_glb(folder.path / "result" / "mesh.glb", surface.mesh, surface.uv.cpu().numpy(), [folder.path / n for n in names])
+    save_glb(
+        folder.path / "result" / "mesh.glb", surface.mesh, surface.uv.cpu().numpy(), [folder.path / n for n in names]
+    )
     files["mesh"] = "result/mesh.glb"
 
     parts = [
@@ -151,7 +155,9 @@ def turntable_pictures(
         lit: shade with a soft headlight, to be looked at; else the bare albedo, to be judged.
     """
     cameras = turntable_cameras(views)
-    return surface.paint_views(cameras, size, background, lit, lambda hit: look_up(textures, hit.uv, surface.part[hit.face]))
+    return surface.paint_views(
+        cameras, size, background, lit, lambda hit: look_up(textures, hit.uv, surface.part[hit.face])
+    )
 
 
 def contact_sheet(pictures: Tensor, columns: int = 4) -> np.ndarray:

@@ -24,7 +24,7 @@ SHAPE = (2, 4, 3, 3)
 
 
 class GaussianScore(DiffusionModel):
-    """Exact noise prediction for data ~ N(mu(prompt), I): then x_t ~ N(alpha mu, I) and eps = sigma (x_t - alpha mu)."""
+    """Exact prediction for data ~ N(mu(prompt), I): then x_t ~ N(alpha mu, I) and eps = sigma (x_t - alpha mu)."""
 
     def __init__(self):
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2

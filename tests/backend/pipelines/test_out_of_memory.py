@@ -17,8 +17,8 @@ def reporter():
     return Reporter(emit=lambda kind, body: None)
 
 
-def model(vae=object()):
-    return SimpleNamespace(vae=vae, vae_slicing=False)
+def model():
+    return SimpleNamespace(vae=object(), vae_slicing=False)
 
 
 def run(fits, ladder, network, reporter):
