@@ -86,7 +86,9 @@ def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_bench(arguments: argparse.Namespace, rest: list[str]) -> int:
-    return in_backend(arguments, [str(paths.LAUNCH), "bench", *rest])
+    from tools import bench
+
+    return bench.run(rest, arguments.wheels)
 
 
 def run_train_mini(arguments: argparse.Namespace, rest: list[str]) -> int:

@@ -67,8 +67,7 @@ def aim(obj: bpy.types.Object) -> None:
     space.shading.type = ENV.get("CSD_SHADING", "MATERIAL")
     space.shading.color_type = "TEXTURE"
     bpy.context.scene.view_settings.view_transform = "Standard"  # colors as the texture has them
-    space.overlay.show_extras = space.overlay.show_cursor = False
-    space.overlay.show_outline_selected = space.overlay.show_object_origins = False
+    space.overlay.show_overlays = False
     space.show_gizmo = False
     region = space.region_3d
     region.view_perspective = "PERSP"
@@ -76,7 +75,7 @@ def aim(obj: bpy.types.Object) -> None:
         bpy.ops.view3d.view_axis(type="FRONT")
     turn = Euler((math.radians(72), 0, math.radians(24)))
     region.view_rotation = turn.to_quaternion()
-    region.view_distance = max(obj.dimensions) * 2.1
+    region.view_distance = max(obj.dimensions) * 2.5
     center = sum((obj.matrix_world @ Vector(c) for c in obj.bound_box), start=region.view_location * 0)
     region.view_location = center / 8
     space.lens = 60

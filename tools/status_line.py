@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -30,7 +31,7 @@ class StatusLine:
 
     def update(self, text: str, fraction: float | None = None, seconds_left: float | None = None) -> None:
         now = time.monotonic()
-        stage = text.partition(",")[0]  # "Painting, step 3 of 400" is the same stage as step 4
+        stage = re.sub(r"\d+", "", text)  # step 3 of 400 is in the same stage as step 4
         new_text = stage != self._last_stage
         if not new_text and now - self._last_time < (self.SCREEN_INTERVAL if self._live else self.LOG_INTERVAL):
             return

@@ -1,0 +1,48 @@
+"""`build.py bench`: the backend's own tables, and how long the extension holds Blender's main thread."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import environments, system_libraries
+from .paths import LAUNCH, ROOT, child_environment
+from .status_line import StatusLine
+
+LIMIT = 300
+
+
+def run(options: Sequence[str], wheels: Path | None) -> int:
+    """``options`` go to the backend; its judged quality table (``--quality``) comes without Blender's part."""
+    line = StatusLine()
+    backend = environments.ensure("backend", line, wheels)
+    status = subprocess.call([str(backend), str(LAUNCH), "bench", *options], env=child_environment())
+    if status or {"--quality", "-h", "--help"} & {option.partition("=")[0] for option in options}:
+        return status
+    bpy = environments.ensure("bpy", line, wheels)
+    trouble = system_libraries.ensure_libraries(line.say)
+    if trouble:
+        line.say(trouble)
+        return 1
+    return pump_table(bpy)
+
+
+def pump_table(bpy: Path) -> int:
+    command = [str(bpy), str(ROOT / "tools" / "bench_pump.py")]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=LIMIT)
+    rows = [text for text in done.stdout.splitlines() if text.startswith("{")]
+    if done.returncode or not rows:
+        print("Blender's part failed:", (done.stderr.strip().splitlines() or ["no reason was given"])[-1])
+        return 1
+    told = json.loads(rows[-1])
+    limits = told["limits_ms"]
+    print("\nBlender's main thread, milliseconds a tick while a texture of this size grows on 100,000 faces")
+    print(f"{'':12} {'tick, median':>13} {'worst':>8} {'with a picture':>15} {'worst':>8} {'first picture':>14}")
+    for size, row in told["measured_ms"].items():
+        tick, picture = row["tick"], row["picture"]
+        numbers = f"{tick['median']:13.2f} {tick['worst']:8.2f} {picture['median']:15.2f} {picture['worst']:8.2f}"
+        print(f"{size + ' px':12} {numbers} {row['first_picture']:14.2f}")
+    print(f"{'budget':12} {limits['tick']:13.2f} {'':8} {limits['picture']:15.2f}")
+    return 0
