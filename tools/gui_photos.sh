@@ -24,6 +24,3 @@ timeout -s KILL "${LIMIT:-600}" blender --factory-startup --gpu-backend opengl -
     exit 1
 }
 cat "$CSD_PHOTOS/facts.json"
-# The picture of the README: the job running and finished, side by side (made for 1280x800)
-convert "$CSD_PHOTOS/4_running.png" "$CSD_PHOTOS/5_finished.png" -crop 760x580+290+82 +repage +append \
-    -dither FloydSteinberg -colors 255 "PNG8:$CSD_PHOTOS/panel.png"
