@@ -31,6 +31,7 @@ class Setup:
     text: str = "Setting up the backend"
     seconds_left: float | None = None
     cancelled: bool = False
+    done: bool = False
     problem: Problem | None = None
     _lines: queue.Queue = field(default_factory=queue.Queue)
 
@@ -67,6 +68,8 @@ class Setup:
             text, detail = news.get("text", ""), news.get("detail", "")
             text = f"{text.rstrip('.')}: {detail.rstrip('.')}." if detail else text
             self.problem = Problem(text, news.get("fix", ""), True, news.get("code", ""))
+        elif news.get("type") == "done":
+            self.done = True
         elif news.get("type") == "progress":
             self.fraction = min(1.0, max(0.0, float(news.get("fraction") or 0.0)))
             self.text = news.get("text") or self.text
@@ -78,7 +81,7 @@ class Setup:
         backend.look_for_python()
         if self.cancelled:
             session.notice = "Set Up was cancelled."
-        elif status != 0 or not backend.ready():
+        elif not (self.done or status == 0) or not backend.ready():
             entry = ERRORS["setup_failed"]
             session.problem = self.problem or Problem(entry.text, entry.fix, True, "setup_failed")
         else:
