@@ -150,7 +150,7 @@ def parse_pip_settings(listing: str) -> dict[str, list[str]]:
 
 
 def _is_there(place: str) -> bool:
-    """False for a file:// address of nothing, which pip passes over and uv stumbles on."""
+    """False for a file:// address of nothing, which pip passes over too."""
     if not place.startswith("file://"):
         return True
     return Path(url2pathname(urlsplit(place).path)).exists()

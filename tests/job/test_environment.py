@@ -256,7 +256,7 @@ def test_everything_pip_is_told_reaches_uv(monkeypatch, tmp_path):
     )
     found = parse_pip_settings(listing)
     assert found["find-links"] == ["/a", "b/"]  # the environment beats the files
-    assert found["extra-index-url"] == [f"file://{tmp_path.as_posix()}"]  # uv stumbles on missing folders
+    assert found["extra-index-url"] == [f"file://{tmp_path.as_posix()}"]  # a missing folder is passed over, as by pip
     assert found["index-url"] == ["an-index"] and found["cert"] == ["/certificates"]
     assert parse_pip_settings(listing.partition("\n")[2])["find-links"] == ["/wheels", "/more"]
     for name in ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "SSL_CERT_FILE"):
