@@ -51,6 +51,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     demo.add_argument("--out", type=Path, metavar="DIR", default=paths.ROOT / "demo", help="default: demo/")
     demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later")
 
+    gallery = command("gallery", run_gallery, "eight bundled meshes with a prompt each, on one picture")
+    gallery.add_argument("--quality", choices=("draft", "normal", "best"), default="normal")
+    gallery.add_argument("--seed", type=int, default=0)
+    gallery.add_argument("--out", type=Path, metavar="FILE", default=paths.ROOT / "demo" / "gallery.png")
+    gallery.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later")
+
     test = command("test", run_test, "everything that continuous integration runs")
     test.add_argument("--only", action="append", choices=("lint", "unit", "addon", "package", "end-to-end"))
     test.add_argument("pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENT", help="for example: -- -k seams")
@@ -73,6 +79,12 @@ def run_demo(arguments: argparse.Namespace, _rest: list[str]) -> int:
     from tools import demo
 
     return demo.run(arguments)
+
+
+def run_gallery(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import gallery
+
+    return gallery.run(arguments)
 
 
 def run_test(arguments: argparse.Namespace, _rest: list[str]) -> int:

@@ -8,51 +8,35 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import environments, package, system_libraries
 from .paths import BUILD, ROOT, child_environment, fail, shown
 from .status_line import StatusLine, clock
 
-SCRIPT = ROOT / "tools" / "demo_blender.py"
+SCRATCH = BUILD / "demo"
 MESH = "robot"
 PROMPT = "a rusty robot head"
 FILM = {"frames": 24, "frames_per_second": 12, "size": 320, "samples": 6}
 SECONDS_A_FRAME = 1.5  # a first guess, until the first frame is there
-LIMIT = 60 * 60
 
 
 def run(options: argparse.Namespace) -> int:
     line = StatusLine()
     if options.mesh and not options.mesh.is_file():
         fail(f"there is no file {options.mesh}")
-    backend = environments.ensure("backend", line, options.wheels)
-    if options.blender:
-        blender = find_blender(options.blender)
-        tool = package.ExtensionTool.from_blender(blender)
-        command = [str(blender), "--background", "--factory-startup", "--python", str(SCRIPT), "--"]
-    else:
-        python = environments.ensure("bpy", line, options.wheels)
-        trouble = system_libraries.ensure_libraries(line.say)
-        if trouble:
-            fail(trouble)
-        tool = package.ExtensionTool.from_module(python)
-        command = [str(python), "-I", "-u", str(SCRIPT)]
+    stage = prepare(options.blender, options.wheels, line)
     started = time.monotonic()
-    line.update("Building the extension")
-    scratch = BUILD / "demo"
-    frame_folder = scratch / "frames"
+    frame_folder = SCRATCH / "frames"
     frame_folder.mkdir(parents=True, exist_ok=True)
     for old in frame_folder.glob("*.png"):
         old.unlink()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    mesh = options.mesh.resolve() if options.mesh else bundled_mesh(backend, scratch / f"{MESH}.obj")
+    mesh = options.mesh.resolve() if options.mesh else bundled_mesh(stage.backend, MESH)
     plan = {
-        "zip": str(package.build_zip(tool, scratch)),
-        # .build/environments is where this data folder keeps its backend: the extension finds it by itself
-        "data_folder": str(BUILD),
-        "backend_python": os.environ.get("CSD_BACKEND_PYTHON", ""),
+        **stage.plan,
         "mesh": str(mesh),
         "bundled": options.mesh is None,
         "prompt": options.prompt or PROMPT,
@@ -63,15 +47,48 @@ def run(options: argparse.Namespace) -> int:
         "seconds_a_frame": SECONDS_A_FRAME,
         **FILM,
     }
-    plan_path = scratch / "plan.json"
-    plan_path.write_text(json.dumps(plan, indent=1), "utf-8")
     line.say(f"“{plan['prompt']}” on {mesh.name if options.mesh else 'the bundled ' + MESH}, seed {options.seed}")
-    done = follow([*command, str(plan_path)], scratch, line)
-    line.clear()
-    if "error" in done:
-        fail(done["error"])
+    done = follow(stage.command("demo_blender.py"), plan, line)
     tell_result(done, out, time.monotonic() - started)
     return 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A Blender ready to run one of our scripts, and what every script's plan begins with."""
+
+    backend: Path
+    blender: Path
+    is_module: bool
+    plan: dict
+
+    def command(self, script: str) -> list[str]:
+        path = str(ROOT / "tools" / script)
+        if self.is_module:
+            return [str(self.blender), "-I", "-u", path]
+        return [str(self.blender), "--background", "--factory-startup", "--python", path, "--"]
+
+
+def prepare(real_blender: Path | None, wheels: Path | None, line: StatusLine) -> Stage:
+    """Make the environments where they do not stand yet, and build the extension's zip."""
+    backend = environments.ensure("backend", line, wheels)
+    if real_blender:
+        blender = find_blender(real_blender)
+        tool = package.ExtensionTool.from_blender(blender)
+    else:
+        blender = environments.ensure("bpy", line, wheels)
+        trouble = system_libraries.ensure_libraries(line.say)
+        if trouble:
+            fail(trouble)
+        tool = package.ExtensionTool.from_module(blender)
+    line.update("Building the extension")
+    plan = {
+        "zip": str(package.build_zip(tool, SCRATCH)),
+        # .build/environments is where this data folder keeps its backend: the extension finds it by itself
+        "data_folder": str(BUILD),
+        "backend_python": os.environ.get("CSD_BACKEND_PYTHON", ""),
+    }
+    return Stage(backend, blender, real_blender is None, plan)
 
 
 def find_blender(path: Path) -> Path:
@@ -83,25 +100,28 @@ def find_blender(path: Path) -> Path:
     return path.resolve()
 
 
-def bundled_mesh(backend: Path, path: Path) -> Path:
+def bundled_mesh(backend: Path, name: str) -> Path:
+    path = SCRATCH / f"{name}.obj"
     script = ROOT / "tools" / "export_demo_mesh.py"
     environment = child_environment(PYTHONPATH=str(ROOT))
-    done = subprocess.run([str(backend), str(script), MESH, str(path)], env=environment, capture_output=True, text=True)
+    done = subprocess.run([str(backend), str(script), name, str(path)], env=environment, capture_output=True, text=True)
     if done.returncode:
         fail("the bundled mesh could not be made: " + (done.stderr.strip().splitlines() or ["?"])[-1])
     return path
 
 
-def follow(command: list[str], scratch: Path, line: StatusLine) -> dict:
-    """Run Blender in a profile of its own and show what it tells; returns its last message, or {"error": ...}."""
-    log_path = scratch / "blender.log"
-    environment = child_environment(BLENDER_USER_RESOURCES=str(scratch / "profile"))
+def follow(command: list[str], plan: dict, line: StatusLine) -> dict:
+    """Run Blender in a profile of its own and show what it tells; returns its last message, or ends build.py."""
+    plan_path = SCRATCH / "plan.json"
+    plan_path.write_text(json.dumps(plan, indent=1), "utf-8")
+    log_path = SCRATCH / "blender.log"
+    environment = child_environment(BLENDER_USER_RESOURCES=str(SCRATCH / "profile"))
     posix = os.name == "posix"
     films = FILM["frames"] * SECONDS_A_FRAME
     last: dict = {}
     with open(log_path, "wb") as log:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
-        child = subprocess.Popen(command, env=environment, start_new_session=posix, **pipes)
+        child = subprocess.Popen([*command, str(plan_path)], env=environment, start_new_session=posix, **pipes)
         try:
             for raw in child.stdout:
                 if not raw.startswith(b"@"):
@@ -120,11 +140,11 @@ def follow(command: list[str], scratch: Path, line: StatusLine) -> dict:
         finally:
             if child.poll() is None:
                 end(child, posix)
+    line.clear()
     if last.get("kind") == "error":
-        where = f" The log is {shown(log_path)}" if last.get("log") else ""
-        return {"error": last["text"] + where}
+        fail(last["text"] + (f" The log is {shown(log_path)}" if last.get("log") else ""))
     if last.get("kind") != "done":
-        return {"error": f"Blender ended before its time (status {status}). The log is {shown(log_path)}"}
+        fail(f"Blender ended before its time (status {status}). The log is {shown(log_path)}")
     return last
 
 

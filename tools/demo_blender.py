@@ -14,6 +14,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -35,6 +36,7 @@ IMPORTERS = {
     ".usdz": lambda path: bpy.ops.wm.usd_import(filepath=path),
     ".abc": lambda path: bpy.ops.wm.alembic_import(filepath=path),
 }
+MODULE = "bl_ext.user_default.csd_blender"
 SMOOTH_ANGLE = 0.6  # radians; flatter edges of the bundled meshes are shaded smooth
 
 
@@ -46,18 +48,16 @@ def tell(kind: str, **body) -> None:
     print("@" + json.dumps({"kind": kind, **body}), flush=True)
 
 
-def install(zip_path: str, data_folder: str, backend_python: str) -> str:
-    """Install and switch on, by the operator behind *Install from Disk*; returns the add-on's module name."""
+def install(zip_path: str, data_folder: str, backend_python: str) -> None:
+    """Install and switch on, by the operator behind *Install from Disk*."""
     bpy.ops.extensions.package_install_files(
         filepath=zip_path, repo="user_default", enable_on_install=True, overwrite=True
     )
-    module = "bl_ext.user_default.csd_blender"
-    if addon_utils.check(module) != (True, True):
+    if addon_utils.check(MODULE) != (True, True):
         raise DemoError("Blender could not switch the extension on.")
-    bpy.context.preferences.addons[module].preferences.data_folder = data_folder
-    if backend_python:
-        bpy.context.preferences.addons[module].preferences.backend_python = backend_python
-    return module
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.data_folder = data_folder
+    preferences.backend_python = backend_python
 
 
 def bring_in(mesh: Path, smooth: bool) -> list[bpy.types.Object]:
@@ -83,9 +83,9 @@ def select(meshes: list[bpy.types.Object]) -> None:
     bpy.context.view_layer.objects.active = meshes[0]
 
 
-def texture(module: str, plan: dict) -> None:
+def texture(plan: dict) -> None:
     """Press *Generate Texture*, so to speak, and report its progress."""
-    session = importlib.import_module(f"{module}.addon.session").session
+    session = importlib.import_module(f"{MODULE}.addon.session").session
 
     def listen(message) -> None:
         body = message.body
@@ -124,12 +124,12 @@ def run(plan: dict) -> None:
     started = time.monotonic()
     bpy.ops.wm.read_factory_settings(use_empty=True)
     tell("progress", text="Installing the extension into Blender")
-    module = install(plan["zip"], plan["data_folder"], plan["backend_python"])
+    install(plan["zip"], plan["data_folder"], plan["backend_python"])
     meshes = bring_in(Path(plan["mesh"]), smooth=plan["bundled"])
     times["install"] = time.monotonic() - started
 
     started = time.monotonic()
-    texture(module, plan)
+    texture(plan)
     times["texture"] = time.monotonic() - started
     images = textures_of(meshes)
     if not images:
@@ -171,26 +171,26 @@ def run(plan: dict) -> None:
     )
 
 
-def main() -> int:
+def start(work: Callable[[dict], None]) -> None:
+    """Do ``work`` with the plan named on the command line, tell how it ended, and end the process."""
     arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    plan = json.loads(Path(arguments[0]).read_text("utf-8"))
+    status = 1
     try:
-        run(plan)
-        return 0
+        work(json.loads(Path(arguments[0]).read_text("utf-8")))
+        status = 0
     except DemoError as error:
         tell("error", text=str(error))
     except Exception:
         traceback.print_exc()
         tell("error", text="something went wrong inside Blender.", log=True)
-    return 1
-
-
-if __name__ == "__main__":
-    status = main()
     try:
         # switched off, the extension ends its backend and takes its timers and handlers back
-        addon_utils.disable("bl_ext.user_default.csd_blender")
+        addon_utils.disable(MODULE)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # Blender as a module can hang while the interpreter winds down
+
+
+if __name__ == "__main__":
+    start(run)
