@@ -44,6 +44,8 @@ class Guidance:
     Attributes:
         positive_weight: weight of the prompt's classifier score (omega 1 of the CSD paper).
         negative_weight: weight of the negative prompt's classifier score (omega 2).
+        generative_weight: weight of the generative prior in CSD; 0 is the paper's pure classifier score, a little of
+            it keeps long jobs from over-saturating.
         guidance_scale: of SDS, in the convention ``eps_neg + s (eps_pos - eps_neg)``.
         weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
         t_min, t_max: range of the diffusion time, as fractions of all steps.
@@ -54,6 +56,7 @@ class Guidance:
 
     positive_weight: Schedule = _schedule(0, 100, 1.0)
     negative_weight: Schedule = _schedule(0, 100, 0.5)
+    generative_weight: Schedule = _schedule(0, 100, 0.0)
     guidance_scale: float = _number(0, 200, 7.5)
     weighting: str = _choice(WEIGHTINGS, "uniform")
     t_min: Schedule = _schedule(0, 1, 0.02)

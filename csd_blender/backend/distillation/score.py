@@ -28,12 +28,16 @@ class Coefficients:
     noise: float
 
 
-def csd_coefficients(positive_weight: float = 1.0, negative_weight: float = 0.0) -> Coefficients:
-    """Classifier score with a negative classifier: ``w1 (eps_pos - eps_null) - w2 (eps_neg - eps_null)``.
+def csd_coefficients(
+    positive_weight: float = 1.0, negative_weight: float = 0.0, generative_weight: float = 0.0
+) -> Coefficients:
+    """Classifier score with a negative classifier, and a share ``g`` of the generative prior:
+    ``w1 (eps_pos - eps_null) - w2 (eps_neg - eps_null) + g (eps_pos - eps)``.
 
-    The three prediction weights sum to zero: there is no generative prior in this gradient.
+    With ``g = 0`` the three prediction weights sum to zero and the noise has none: that is CSD proper.
     """
-    return Coefficients(positive_weight, -negative_weight, negative_weight - positive_weight, 0.0)
+    g = generative_weight
+    return Coefficients(positive_weight + g, -negative_weight, negative_weight - positive_weight, -g)
 
 
 def sds_coefficients(guidance_scale: float = 7.5, negative_prompt: bool = True) -> Coefficients:

@@ -227,7 +227,8 @@ def job_coefficients(job: TextureJob, step: int) -> Coefficients:
     g = job.guidance
     if job.method == "sds":
         return sds_coefficients(g.guidance_scale, bool(job.negative_prompt))
-    return csd_coefficients(g.positive_weight.at(step), g.negative_weight.at(step) if job.negative_prompt else 0.0)
+    negative_weight = g.negative_weight.at(step) if job.negative_prompt else 0.0
+    return csd_coefficients(g.positive_weight.at(step), negative_weight, g.generative_weight.at(step))
 
 
 def job_score(
