@@ -141,6 +141,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _models(arguments: argparse.Namespace) -> int:
     from ..job.models import CATALOGUE
     from .diffusion.loading import find_model
+    from .mini.vocabulary import COLORS, OWN_MATERIALS, PATTERNS
 
     for entry in CATALOGUE:
         try:
@@ -152,6 +153,9 @@ def _models(arguments: argparse.Namespace) -> int:
         print(
             f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"
         )
+    print("\nThe bundled model's materials: " + ", ".join(OWN_MATERIALS))
+    print("Its patterns, with a color:    " + ", ".join(PATTERNS))
+    print("Its colors:                    " + ", ".join(COLORS))
     return 0
 
 

@@ -284,7 +284,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
 
     def follow_parent() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: a daemon thread that holds its buffer's lock makes Python abort at exit.
+        while os.read(0, 4096):
+            pass
         stop.set()
 
     threading.Thread(target=follow_parent, daemon=True).start()

@@ -165,7 +165,7 @@ def fault(mode: str, job: str) -> None:
     if mode == "crash":
         os._exit(7)
     elif mode == "garbage":
-        sys.stdout.buffer.write(b"\x00\xff not json\n[1,2]\n{\"type\": 3}\n\n")
+        sys.stdout.buffer.write(b'\x00\xff not json\n[1,2]\n{"type": 3}\n\n')
         sys.stdout.buffer.flush()
     elif mode == "grandchild":  # crash, leaving a process that keeps the pipe open
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -16,11 +16,13 @@ class GuidanceWords:
         unlit: asks for bare surface color, so that light is not painted into the albedo.
         close_up: says that the camera is near; empty when the model has no such word.
         unknown: words of a prompt that the model cannot know; None when its vocabulary is open.
+        known: what to try instead of an unknown word.
     """
 
     unlit: str = ""
     close_up: str = ""
     unknown: Callable[[str], list[str]] | None = None
+    known: str = ""
 
     def warnings(self, *prompts: str) -> list[str]:
         """At most one sentence, naming the unknown words of all prompts."""
@@ -30,13 +32,15 @@ class GuidanceWords:
         if not words:
             return []
         listed = ", ".join(f"“{word}”" for word in words)
-        return [f"The mini model does not know {listed} and passes over it; 'csd models' names its vocabulary."]
+        return [f"The model has never seen {listed} and passes over it; try {self.known}."]
 
 
 def guidance_words(model: DiffusionModel) -> GuidanceWords:
     """The additions for ``model``: the mini model's own words, plain English for Stable Diffusion."""
     if model.name == "mini":
-        from ..mini.vocabulary import unknown_words
+        from ..mini.vocabulary import OWN_MATERIALS, unknown_words
 
-        return GuidanceWords(unlit="flat colors", close_up="close-up", unknown=unknown_words)
+        materials = f"{', '.join(OWN_MATERIALS[:-1])} or {OWN_MATERIALS[-1]}"
+        known = f"a color and a pattern such as “blue striped”, or {materials}"
+        return GuidanceWords(unlit="flat colors", close_up="close-up", unknown=unknown_words, known=known)
     return GuidanceWords(unlit="flat even lighting, no shadows", close_up="close-up")

@@ -15,7 +15,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU
+from ..render.warp_setup import start_warp
 
 HASH_Y, HASH_Z = 2654435761, 805459861  # primes of the spatial hash; the first axis keeps 1 for locality
 WARP_HASH_Y, WARP_HASH_Z = wp.constant(wp.uint32(HASH_Y)), wp.constant(wp.uint32(HASH_Z))
@@ -164,7 +164,7 @@ def _run_all(tasks: list[Callable[[], None]]) -> None:
 @cache
 def _loaded(features: int, device: str) -> tuple[wp.Kernel, wp.Kernel]:
     """The kernels, compiled and loaded; to be called before threads launch them (loading is not thread-safe)."""
-    wp.init()
+    start_warp()
     kernels = _kernels(features)
     for kernel in kernels:
         wp.load_module(kernel.module, device=device)

@@ -12,7 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU
+from ..render.warp_setup import start_warp
 
 NOTHING = 0x7FFFFFFFFFFFFFFF  # a key larger than any
 DISTANCE_STEPS = 1 << 20  # resolution of squared distances in the key
@@ -164,7 +164,7 @@ def texel_points(
 
 @cache
 def _loaded(device: str) -> None:
-    wp.init()
+    start_warp()
     wp.load_module(claim_texels.module, device=device)
 
 
