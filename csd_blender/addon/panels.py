@@ -7,7 +7,7 @@ import bpy
 
 from ..job.presets import EXPECTED_SECONDS, texture_job
 from . import backend, icons, state
-from .properties import OVERRIDABLE
+from .properties import OVERRIDABLE, WEIGHTS
 from .session import Job, session, time_text
 
 PREVIEW_SCALE = 7.0
@@ -195,7 +195,7 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
             column.prop(csd, "guidance_scale")
         column = layout.column(align=True)
         for name in OVERRIDABLE:
-            if name != "texture_size":
+            if name != "texture_size" and (name != "generative_weight" or csd.method == "csd"):
                 draw_override(column, csd, name)
 
 
@@ -215,9 +215,9 @@ def draw_override(layout, csd, name: str) -> None:
 def preset_text(quality: str, method: str, name: str) -> str:
     """A preset's value as people read it."""
     job = texture_job("any", quality, method=method)
-    if name != "negative_weight":
+    if name not in WEIGHTS:
         return f"{getattr(job, name):g}{' px' if name == 'texture_size' else ''}"
-    weight = job.guidance.negative_weight
+    weight = getattr(job.guidance, name)
     same = weight.start_value == weight.end_value
     return f"{weight.start_value:g}" if same else f"{weight.start_value:g} to {weight.end_value:g}"
 

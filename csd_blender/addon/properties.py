@@ -103,6 +103,15 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             default=0.5,
             **fixed,
         ),
+        "generative_weight": FloatProperty(
+            name="Generative Prior",
+            description="How strongly CSD keeps to what the model's pictures look like; tames too pure colors",
+            min=0.0,
+            max=10.0,
+            soft_max=2.0,
+            default=0.0,
+            **fixed,
+        ),
         "guidance_scale": FloatProperty(
             name="Guidance Scale",
             description="How strongly SDS follows the prompt",
@@ -129,7 +138,9 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
 
 
 # Settings that the quality preset decides unless the box beside them is ticked.
-OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "texture_size")
+OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "generative_weight", "texture_size")
+# Those of them that are schedules of the job's guidance.
+WEIGHTS = ("negative_weight", "generative_weight")
 
 
 class CSDSceneSettings(bpy.types.PropertyGroup):

@@ -11,7 +11,7 @@ from ..job.presets import texture_job
 from ..job.schedule import constant
 from ..job.spec import TextureJob
 from .preferences import preference
-from .properties import OVERRIDABLE, SIZE_ITEMS, setting_properties
+from .properties import OVERRIDABLE, SIZE_ITEMS, WEIGHTS, setting_properties
 
 NAMES = tuple(setting_properties())
 SIZES = {item[0] for item in SIZE_ITEMS}
@@ -37,9 +37,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     values = dict(values)
-    guidance = {}
-    if "negative_weight" in values:
-        guidance["negative_weight"] = constant(values.pop("negative_weight"))
+    guidance = {name: constant(values.pop(name)) for name in WEIGHTS if name in values}
     scale = values.pop("guidance_scale")
     if values["method"] == "sds":
         guidance["guidance_scale"] = scale
@@ -63,7 +61,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
         csd.quality = plain["quality"]
     preset = texture_job("x", csd.quality, csd.model).to_json()
     for name in OVERRIDABLE:
-        in_guidance = name == "negative_weight"
+        in_guidance = name in WEIGHTS
         source, usual = (plain.get("guidance", {}), preset["guidance"]) if in_guidance else (plain, preset)
         value = source.get(name)
         differs = isinstance(value, int | float) and value != usual.get(name)

@@ -7,10 +7,13 @@ and has never seen a generated picture. It looks at eight turntable views of the
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -55,28 +58,56 @@ class Verdict:
         return self.material_right and self.color_right is not False
 
 
-def run_texture_table(out: Path | None, methods: Sequence[str], meshes: int | None, quality: str = "normal") -> int:
-    """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0."""
+def run_texture_table(
+    out: Path | None, methods: Sequence[str], meshes: int | None = None, quality: str = "normal", processes: int = 1
+) -> int:
+    """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0.
+
+    A repeated run with the same ``out`` keeps the textures that are there.
+
+    Args:
+        quality: the preset of all jobs.
+        processes: textures made side by side, one thread each.
+    """
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_quality_"))
     out.mkdir(parents=True, exist_ok=True)
-    judge, models, prompts = load_judge(), ModelCache(), quality_prompts(meshes)
+    prompts = quality_prompts(meshes)
+    tasks = [
+        (asked, method, quality, out / f"{method}_{i:02d}") for method in methods for i, asked in enumerate(prompts)
+    ]
     verdicts: list[Verdict] = []
-    for method in methods:
-        for i, asked in enumerate(prompts):
-            name = f"{method}_{i:02d}"
-            verdicts.append(make_and_judge(asked, method, quality, out / name, models, judge))
-            v = verdicts[-1]
-            done = f"{i + 1}/{len(prompts)}"
-            mark = "right" if v.right else f"WRONG, looks like {v.said}"
-            print(f"{method} {done:6} {asked.prompt:32} {v.seconds:5.1f} s  {mark}", flush=True)
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, (processes > 1,)) as pool:
+        for verdict in pool.map(_judged_task, tasks):
+            verdicts.append(verdict)
+            done = f"{len(verdicts)}/{len(tasks)}"
+            mark = "right" if verdict.right else f"WRONG, looks like {verdict.said}"
+            print(f"{verdict.method} {done:8}{verdict.prompt:30} {verdict.seconds:5.1f} s  {mark}", flush=True)
             (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    judge = load_judge()
     for asked in prompts:
         verdicts.append(judge_reference(asked, "untextured", judge))
         verdicts.append(judge_reference(asked, "flat-lit reference", judge))
     (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    for method in methods:
+        contact_sheet(sorted(out.glob(f"{method}_*/result/turntable.png")), out / f"{method}.png")
     print(format_table(verdicts))
     print(f"Pictures: {out}")
     return 0
+
+
+def _start_process(alone_on_core: bool) -> None:
+    if alone_on_core:
+        torch.set_num_threads(1)
+
+
+@cache
+def _tools() -> tuple[ModelCache, Judge]:
+    """This process's model and judge."""
+    return ModelCache(), load_judge()
+
+
+def _judged_task(task: tuple[QualityPrompt, str, str, Path]) -> Verdict:
+    return make_and_judge(*task, *_tools())
 
 
 def make_and_judge(
@@ -84,15 +115,16 @@ def make_and_judge(
 ) -> Verdict:
     """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails."""
     job = texture_job(asked.prompt, quality, "mini", method=method, texture_size=512, seed=0)
-    start = time.perf_counter()
-    if not (folder_path / "result" / "result.json").is_file():  # a repeated run goes on where it stopped
+    if not (folder_path / "result" / "result.json").is_file():
+        if (folder_path / "job.json").is_file():  # an interrupted one
+            shutil.rmtree(folder_path)
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
         outcome = run_job(str(folder_path), Reporter(emit=lambda kind, body: None), models)
         if outcome.type != "result":
             raise RuntimeError(f"{asked.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
-    seconds = time.perf_counter() - start
     folder = JobFolder.open(folder_path)
+    seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
     surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
     albedo = load_albedo(folder, surface)
     pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
@@ -173,15 +205,12 @@ def format_table(verdicts: Iterable[Verdict]) -> str:
     return "\n".join(rows)
 
 
-def contact_sheet(out: Path, columns: int = 6) -> Path:
-    """One front view of every texture below ``out`` on one picture."""
-    files = sorted(out.glob("*/result/turntable.png"))
-    tiles = [Image.open(f).convert("RGB") for f in files]
-    side = 128
-    sheet = Image.new("RGB", (columns * side, -(-len(tiles) // columns) * side), "white")
-    for i, tile in enumerate(tiles):
-        view = tile.crop((0, 0, tile.height // 2, tile.height // 2)).resize((side, side), Image.LANCZOS)
+def contact_sheet(turntables: Sequence[Path], path: Path, columns: int = 6, side: int = 128) -> None:
+    """The first view of each turntable sheet on one picture, row by row."""
+    sheet = Image.new("RGB", (columns * side, -(-len(turntables) // columns) * side), "white")
+    for i, file in enumerate(turntables):
+        with Image.open(file) as tile:
+            half = tile.height // 2
+            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.LANCZOS)
         sheet.paste(view, (i % columns * side, i // columns * side))
-    path = out / "sheet.png"
     sheet.save(path)
-    return path

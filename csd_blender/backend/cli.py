@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
     )
+    bench.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
     bench.add_argument("--meshes", type=int, help="only the first N meshes of the quality table")
+    bench.add_argument("--processes", type=int, default=1, help="textures made side by side, one thread each")
     bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
     bench.add_argument("--large", action="store_true", help="also time a random-weight network of SD-1.5 size")
     bench.set_defaults(run=_bench)
@@ -163,7 +165,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.quality:
         from .bench_quality import run_texture_table
 
-        return run_texture_table(arguments.out, arguments.method or ["csd", "sds"], arguments.meshes)
+        methods = arguments.method or ["csd", "sds"]
+        return run_texture_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
     from .bench import run_bench
 
     return run_bench(large=arguments.large)

@@ -102,6 +102,19 @@ def test_csd_prediction_weights_sum_to_zero(steps):
     assert c.noise == 0.0
 
 
+@pytest.mark.parametrize("w2", [0.0, 0.5, 1.0])
+def test_csd_with_a_share_of_the_prior_is_csd_plus_that_share_of_sds_without_guidance(setting, w2):
+    model, x, t, noise = setting
+    share = 0.3
+
+    def grad(coefficients):
+        return score_gradient(model, x, t, noise, embeddings(), coefficients).grad
+
+    expected = grad(csd_coefficients(1.0, w2)) + share * grad(sds_coefficients(1.0))
+    torch.testing.assert_close(grad(csd_coefficients(1.0, w2, share)), expected)
+    assert (expected - grad(csd_coefficients(1.0, w2))).abs().min() > 1e-3
+
+
 def test_the_published_rows_of_coefficients():
     assert csd_coefficients(1.0, 0.5) == Coefficients(1.0, -0.5, -0.5, 0.0)
     assert csd_coefficients(1.0, 1.0) == Coefficients(1.0, -1.0, 0.0, 0.0)
