@@ -208,13 +208,13 @@ def draw_override(layout, csd, name: str) -> None:
         sub.prop(csd, name, text="")
     else:
         sub.active = False
-        sub.label(text=preset_text(csd.quality, csd.method, name))
+        sub.label(text=preset_text(csd.quality, csd.method, csd.model, name))
 
 
 @functools.cache
-def preset_text(quality: str, method: str, name: str) -> str:
+def preset_text(quality: str, method: str, model: str, name: str) -> str:
     """A preset's value as people read it."""
-    job = texture_job("any", quality, method=method)
+    job = texture_job("any", quality, model or "mini", method=method)
     if name not in WEIGHTS:
         return f"{getattr(job, name):g}{' px' if name == 'texture_size' else ''}"
     weight = getattr(job.guidance, name)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from ..job.client import BackendClient, backend_command
 from ..job.folder import JobFolder
+from ..job.messages import TERMINAL, Message
 from ..job.presets import texture_job
 from .diffusion.guidance_words import guidance_words
 from .diffusion.loading import load_model, network_dtypes, select_device
@@ -20,6 +24,7 @@ from .pipelines.surface import prepare_surface
 from .pipelines.texture import encode_prompts, start_state, texture_step
 from .reporting import Reporter
 
+PACKAGE = Path(__file__).resolve().parents[1]
 NETWORK = ("network", "encode")  # the UNet, and the VAE encoder forward and backward
 
 
@@ -29,6 +34,7 @@ def run_bench(large: bool = False) -> int:
     print(f"device {device}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
     mini = load_model("mini", device)
     print_split("mini, 64 px, 4 views", mini, size=0, views=4, steps=20, warm=5)
+    print_waiting()
     if large:
         print_split("SD-1.5 size, 512 px, 1 view", random_stable_diffusion(device), size=512, views=1, steps=1, warm=0)
     return 0
@@ -43,7 +49,7 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
         reporter = Reporter(emit=lambda kind, body: None)
         surface = prepare_surface(job, folder, reporter).to(model.device)
     prompts = encode_prompts(model, job, guidance_words(model))
-    state = start_state(job, model.device)
+    state = start_state(job, model)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for i in range(warm + steps):
@@ -62,6 +68,40 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
     if model.device.type == "cuda":
         print(f"  peak GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
     return shares | {"rest": rest, "seconds": seconds}
+
+
+def print_waiting(mesh: str = "robot") -> None:
+    """What a user waits for, with the mini model and a backend process that stands: the first picture, the texture."""
+    print(f"\nWaiting for a texture of the bundled {mesh}, backend warm")
+    with tempfile.TemporaryDirectory() as scratch:
+        client = BackendClient(backend_command(sys.executable, PACKAGE), Path(scratch) / "backend.log")
+        client.start()
+        try:
+            _wait(client, lambda message: message.type == "hello")
+            for count, quality in enumerate(("draft", "draft", "normal")):
+                folder = JobFolder.create(Path(scratch) / f"job{count}", texture_job("rust", quality))
+                save_npz(folder.mesh_path, demo_mesh(mesh))
+                start = time.perf_counter()
+                client.submit(folder.id, folder.path)
+                first = _wait(client, lambda message: message.type == "preview") - start
+                whole = _wait(client, lambda message: message.type in TERMINAL) - start
+                if count:  # the first one only warms up
+                    print(f"  {quality:8} first picture {first:5.1f} s, texture {whole:6.1f} s")
+        finally:
+            client.shutdown()
+
+
+def _wait(client: BackendClient, sought: Callable[[Message], bool], limit: float = 900.0) -> float:
+    """The time at which the sought message came. Raises ``RuntimeError`` when the job fails or nothing comes."""
+    end = time.perf_counter() + limit
+    while (now := time.perf_counter()) < end:
+        messages = client.poll()
+        if any(sought(message) for message in messages):
+            return now
+        if any(message.type == "error" for message in messages):
+            break
+        time.sleep(0.01)
+    raise RuntimeError("the backend failed, or did not answer")
 
 
 def random_stable_diffusion(device: torch.device) -> DiffusionModel:

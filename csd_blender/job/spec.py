@@ -97,6 +97,8 @@ class TextureJob:
         render_size: side of these pictures in pixels; 0 takes the model's own.
         texture_size: side of the result in pixels.
         uv: ``keep`` the mesh's own map, make a ``new`` one, or ``auto``: its own where usable.
+        learning_rate: of Adam on the colors' logits; falls to a twentieth over the last half.
+        weight_decay: pull of the colors towards gray (AdamW); while it is strong, early decisions stay open.
         view_prompts: add "front view" and the like to the prompt.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
@@ -114,6 +116,7 @@ class TextureJob:
     device: str = "auto"
     uv: str = _choice(UV_MODES, "auto")
     learning_rate: float = _number(1e-6, 1, 0.03)
+    weight_decay: Schedule = _schedule(0, 100, 0.0)
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
     view_prompts: bool = True

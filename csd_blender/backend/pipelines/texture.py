@@ -97,7 +97,7 @@ def texture_mesh(
     surface = surface.to(model.device)
     reporter.check_stop()
 
-    state = start_state(job, model.device)
+    state = start_state(job, model)
     if resume:
         restore_state(state, folder, job)
 
@@ -127,12 +127,26 @@ def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords)
     return prompts
 
 
-def start_state(job: TextureJob, device: torch.device) -> TextureState:
+def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
     """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
-    texture_field = TextureField(seed=job.seed).to(device)
+    device = model.device
+    texture_field = make_field(picture_size(job, model), job.seed).to(device)
     settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
-    optimizer = torch.optim.Adam(texture_field.parameters(), **settings)
+    optimizer = torch.optim.AdamW(texture_field.parameters(), **settings)
     return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
+
+
+def picture_size(job: TextureJob, model: DiffusionModel) -> int:
+    """Side in pixels of the pictures that the model judges."""
+    return job.render_size or model.native_size
+
+
+def make_field(size: int, seed: int) -> TextureField:
+    """A field whose finest cells are about a pixel of a close-up. Finer ones would be hit now and then only, and hold
+    nothing but noise."""
+    finest = min(2 * size, 2048)
+    levels = max(1, round(math.log2(finest / 8)) + 1)
+    return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest, seed=seed)
 
 
 def compile_kernels() -> None:
@@ -200,10 +214,10 @@ def texture_step(
     t_low, t_high = g.t_min.at(state.step), g.t_max.at(state.step)
     t = draw_timesteps(views, t_low, t_high, model.num_train_timesteps, state.generator).to(model.device)
 
-    set_learning_rate(state.optimizer, job, state.step)
+    set_rates(state.optimizer, job, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
-        size = job.render_size or model.native_size
+        size = picture_size(job, model)
         pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
     with clock("encode"):
         leaf = pictures.detach().requires_grad_(True)
@@ -266,12 +280,14 @@ def draw_backgrounds(views: int, generator: torch.Generator) -> Tensor:
     return torch.where(gray, colors[:, :1], colors)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:
-    """Constant for 60 % of the job, then a cosine down to a tenth, which takes the noise of the last steps away."""
-    progress = max(0.0, step / job.steps - 0.6) / 0.4
-    factor = 0.55 + 0.45 * math.cos(math.pi * progress)
+def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:
+    """Learning rate: constant for half of the job, then a cosine down to a twentieth, which takes the noise of the last
+    steps away. Weight decay: as scheduled."""
+    progress = max(0.0, step / job.steps - 0.5) / 0.5
+    factor = 0.525 + 0.475 * math.cos(math.pi * progress)
     for group in optimizer.param_groups:
         group["lr"] = job.learning_rate * factor
+        group["weight_decay"] = job.weight_decay.at(step)
 
 
 def store_state(state: TextureState, folder: JobFolder, job: TextureJob, reporter: Reporter) -> None:
