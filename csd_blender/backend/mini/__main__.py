@@ -42,8 +42,10 @@ def _samples(args: argparse.Namespace) -> None:
 def _judge_train(args: argparse.Namespace) -> None:
     from .judge_train import train_judge
 
-    scores = train_judge(args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps,
-                         device=args.device, processes=args.processes, log=_log)  # fmt: skip
+    scores = train_judge(
+        args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps, rate=args.rate,
+        device=args.device, processes=args.processes, start=args.start, log=_log,
+    )  # fmt: skip
     _log(json.dumps(scores, indent=2))
 
 
@@ -95,8 +97,10 @@ def main(argv: list[str] | None = None) -> int:
     judge_train = commands.add_parser("judge-train", help="train the independent classifier of pictures")
     judge_train.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
     judge_train.add_argument("--weights", type=Path, default=JUDGE_WEIGHTS)
-    judge_train.add_argument("--data-count", type=int, default=19200)
-    judge_train.add_argument("--steps", type=int, default=2500)
+    judge_train.add_argument("--data-count", type=int, default=33600)
+    judge_train.add_argument("--steps", type=int, default=7000)
+    judge_train.add_argument("--rate", type=float, default=4e-3, help="highest learning rate")
+    judge_train.add_argument("--start", type=Path, metavar="FILE", help="a judge's weights to go on from")
     judge_train.add_argument("--processes", type=int, default=2)
     judge_train.set_defaults(run=_judge_train, seed=1001)
 

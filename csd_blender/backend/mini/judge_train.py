@@ -91,21 +91,26 @@ def held_out_accuracy(cache: Path, weights: Path = WEIGHTS_FILE) -> dict[str, fl
 
 
 def train_judge(
-    cache: Path, weights: Path, seed: int = 1001, count: int = 19200, steps: int = 2500, batch: int = 64,
-    rate: float = 4e-3, device: str = "cpu", processes: int = 2, log: Callable[[str], None] = lambda text: None,
+    cache: Path, weights: Path, seed: int = 1001, count: int = 33600, steps: int = 7000, batch: int = 64,
+    rate: float = 4e-3, device: str = "cpu", processes: int = 2, start: Path | None = None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:  # fmt: skip
     """Renders `count` pictures, trains on all but the last parts, writes `weights/judge.safetensors` (half precision)
-    and returns the share of right answers per head on the clean pictures of the parts left out."""
+    and returns the share of right answers per head on the clean pictures of the parts left out.
+
+    `start` is a judge to go on from (a safetensors file), else the weights are random. The learning rate falls from
+    `rate` to nothing in a cosine.
+    """
     data = dataset.load_parts(dataset.render_cache(cache, count, seed, processes, log))
     learn, test = _split(data["labels"])
     images, labels = torch.from_numpy(data["images"][learn]), torch.from_numpy(data["labels"][learn]).long()
     torch.manual_seed(seed)
-    net = JudgeNet().to(device)
+    net = load_judge(device, start).net.requires_grad_(True) if start else JudgeNet().to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
     spoken = time.monotonic()
     net.train()
     for step in range(steps):
-        rng = np.random.default_rng((seed, 3, step))
+        rng = np.random.default_rng((seed, 4 if start else 3, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         chosen = torch.from_numpy(rng.integers(len(images), size=batch))
         pictures = images[chosen].to(device).permute(0, 3, 1, 2).float() / 255
