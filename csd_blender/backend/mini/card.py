@@ -17,7 +17,9 @@ _NAMES = {"vae": "autoencoder", "unet": "noise predictor"}
 
 
 def _rows(progress: Path) -> list[dict]:
-    return [json.loads(line) for line in progress.read_text().splitlines()]
+    """The lines of a training's progress in the order of steps; of steps taken again after a resume, the last."""
+    lines = (json.loads(line) for line in progress.read_text().splitlines())
+    return [row for _, row in sorted({(row["stage"], row["step"]): row for row in lines}.items())]
 
 
 def training_curve(progress: Path, path: Path) -> None:
@@ -120,10 +122,16 @@ understood.
 ## How it was made
 
     python -m csd_blender.backend.mini train --out RUN --cache PICTURES --seed 0 --data-count 52800 \\
-        --unet-steps 12000 --hours 1.5
+        --unet-steps {steps[unet]}
     python -m csd_blender.backend.mini export --checkpoint RUN
-    python -m csd_blender.backend.mini judge-train --cache JUDGE_PICTURES --seed 1001 --steps 2200
+    python -m csd_blender.backend.mini judge-train --cache JUDGE_PICTURES --weights FIRST --seed 1001
+    python -m csd_blender.backend.mini judge-train --cache JUDGE_PICTURES --seed 1001 --data-count 48000 \\
+        --steps 4500 --rate 2e-3 --start FIRST/judge.safetensors
     python -m csd_blender.backend.mini card --checkpoint RUN --judge-pictures JUDGE_PICTURES
+
+The run behind these very weights was resumed twice, and its learning rate followed the clock (`--hours`), which was
+extended once: the rate had fallen to 0.7 of its peak around step 2,100, rose to the peak again, and fell for good from
+step 4,300 on.
 
 52,800 pictures: 4,400 random instances of the shapes, sphere traced from six cameras each and covered with two surfaces
 each. Three in ten show random unions of solids, called "object"; one in ten bears a flaw, which its caption names;
