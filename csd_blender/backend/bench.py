@@ -48,7 +48,7 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
         save_npz(folder.mesh_path, demo_mesh("robot"))
         reporter = Reporter(emit=lambda kind, body: None)
         surface = prepare_surface(job, folder, reporter).to(model.device)
-    prompts = encode_prompts(model, job, guidance_words(model))
+    prompts = encode_prompts(model, job, guidance_words(model), reporter)
     state = start_state(job, model)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -138,6 +138,7 @@ def random_stable_diffusion(device: torch.device) -> DiffusionModel:
         native_size=512,
         device=device,
     )
+    model.fitting_prompt = lambda prompt, ending: prompt
     model.encode_prompts = lambda texts: torch.randn((len(texts), 77, 768), generator=generator).to(device, unet_dtype)
     return model
 

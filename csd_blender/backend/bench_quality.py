@@ -63,7 +63,7 @@ def run_texture_table(
 ) -> int:
     """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0.
 
-    A repeated run with the same ``out`` keeps the textures that are there.
+    A repeated run with the same ``out`` keeps the textures that were made there with the same settings.
 
     Args:
         quality: the preset of all jobs.
@@ -115,8 +115,9 @@ def make_and_judge(
 ) -> Verdict:
     """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails."""
     job = texture_job(asked.prompt, quality, "mini", method=method, texture_size=512, seed=0)
-    if not (folder_path / "result" / "result.json").is_file():
-        if (folder_path / "job.json").is_file():  # an interrupted one
+    finished = (folder_path / "result" / "result.json").is_file()
+    if not finished or JobFolder.open(folder_path).spec.spec_hash() != job.spec_hash():
+        if (folder_path / "job.json").is_file():  # interrupted, or with other settings
             shutil.rmtree(folder_path)
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))

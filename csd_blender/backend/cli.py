@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..job.errors import JobError
@@ -29,6 +28,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"Error: {error.text} {error.fix}".strip(), file=sys.stderr)
         if error.detail:
             print(f"  ({error.detail})", file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as error:
+        print(f"Error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument(
         "--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)"
     )
-    texture.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="further fields of the job")
+    texture.add_argument("--settings", type=_settings, default={}, metavar="JSON", help="further fields of the job")
     texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
     texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
     texture.set_defaults(run=_texture)
@@ -87,6 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _settings(text: str) -> dict:
+    """Further fields of a job, as a JSON object."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"views": 2}')
+    return value
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     from .worker import serve
 
@@ -110,7 +120,6 @@ def _texture(arguments: argparse.Namespace) -> int:
     from .geometry.mesh_io import load_mesh, save_npz
 
     mesh = load_mesh(arguments.mesh)
-    job = replace(job, part_names=tuple(mesh.part_names)) if hasattr(job, "part_names") else job
     folder = JobFolder.create(arguments.out, job)
     save_npz(folder.mesh_path, mesh)
     return run_on_console(folder, resume=False)

@@ -14,6 +14,7 @@ from ..job.errors import JobError
 from ..job.folder import JobFolder
 from .diffusion.loading import load_model, select_device
 from .diffusion.model import DiffusionModel
+from .pipelines.out_of_memory import is_out_of_memory
 from .reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
@@ -69,20 +70,22 @@ def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = Fa
         return _run(path, reporter, models, resume)
     except JobError as error:
         log.warning("job failed: %s", error)
+        if error.code == "oom":
+            models.unload()
         return _error(error)
     except Stopped as stop:
         return _stopped(stop.reason)
     except KeyboardInterrupt:
         return Outcome("cancelled", {"kept": False, "files": {}})
-    except (torch.OutOfMemoryError, MemoryError):
-        models.unload()
-        return _error(JobError("oom"))
     except OSError as error:
         log.exception("job failed")
         code = "no_space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
         return _error(JobError(code, str(error)))
     except Exception as error:
         log.exception("job failed")
+        if is_out_of_memory(error):
+            models.unload()
+            return _error(JobError("oom"))
         return _error(JobError("internal", "".join(traceback.format_exception_only(error)).strip()))
 
 

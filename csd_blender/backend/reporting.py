@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -78,7 +79,7 @@ class Reporter:
                 "seconds_left": None if left is None else round(left, 1),
                 "memory_mb": process_memory_mb(),
                 "device_memory_mb": device_memory_mb(),
-                "metrics": {k: round(float(v), 6) for k, v in (metrics or {}).items()},
+                "metrics": {k: round(float(v), 6) for k, v in (metrics or {}).items() if math.isfinite(v)},
             },
         )
 

@@ -101,6 +101,8 @@ def _read_stdin(worker: Worker) -> None:
         elif message.type == "shutdown":
             break
         else:
+            if message.type == "submit":  # a cancel that came too late was meant for the time before
+                worker.cancel_requested.discard(message.job)
             worker.inbox.put(message)
     worker.leaving.set()
     worker.inbox.put(None)

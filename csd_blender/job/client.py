@@ -26,6 +26,7 @@ from .processes import interrupt, kill_tree, own_group
 PROTOCOL = 1
 LOG_LIMIT = 4 * 2**20
 DOZE = 10.0  # seconds between two polls after which silence is nobody's fault
+FINISHING = 300.0  # seconds that writing the best so far may take once the backend heard the cancel
 LAST_WORDS = 2.0  # seconds from the end of the process until its pipe counts as empty
 
 log = logging.getLogger(__name__)
@@ -245,6 +246,8 @@ class BackendClient:
                 self._pending = None
         elif kind == "heartbeat":
             self.phase = str(message.get("phase", ""))
+        elif kind == "stage" and self._cancelled_at is not None and message.job == self.job and not self._interrupted:
+            self._cancelled_at = time.monotonic() + FINISHING  # it heard us, and is writing the best so far
         elif kind in TERMINAL:
             if message.job != self.job or not self.job:
                 log.warning("a second end of job %r was passed over", message.job)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .schedule import Schedule, constant
-from .spec import QUALITIES, Guidance, TextureJob, _from_json
+from .spec import QUALITIES, Guidance, TextureJob, _from_json, _to_json
 
 __all__ = ["EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
 
@@ -60,7 +60,9 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     }
     values.update(overrides)
     if isinstance(steps, int):
-        values.setdefault("guidance", guidance(steps, overrides.get("method", "csd"), mini))
+        usual = guidance(steps, overrides.get("method", "csd"), mini)
+        chosen = values.get("guidance", {})
+        values["guidance"] = {**_to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
         values.setdefault("weight_decay", Schedule(0, 2.0, 0.0, 0.7 * steps) if mini else constant(0.0))
     return _from_json(TextureJob, values, "")
 

@@ -100,18 +100,27 @@ def _load_components(name: str, folder: Path, index: dict, device: torch.device)
 
     unet_dtype, vae_dtype = network_dtypes(device)
     options = {"use_safetensors": True, "local_files_only": True}
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=unet_dtype, **options)
+    unet = UNet2DConditionModel.from_pretrained(
+        folder / "unet", torch_dtype=unet_dtype, variant=_variant(folder / "unet"), **options
+    )
     vae = None
     if "vae" in index:
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=vae_dtype, **options)
+        vae = AutoencoderKL.from_pretrained(
+            folder / "vae", torch_dtype=vae_dtype, variant=_variant(folder / "vae"), **options
+        )
     encoder_class = T5EncoderModel if index["text_encoder"][1] == "T5EncoderModel" else CLIPTextModel
 
     def load_text_encoder() -> torch.nn.Module:
-        encoder = encoder_class.from_pretrained(folder / "text_encoder", dtype=unet_dtype, **options)
+        place = folder / "text_encoder"
+        encoder = encoder_class.from_pretrained(place, dtype=unet_dtype, variant=_variant(place), **options)
         return encoder.requires_grad_(False).eval().to(device)
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    channels = 3 if vae is None else vae.config.latent_channels
+    plain = unet.config.in_channels == channels and not unet.config.class_embed_type
+    if not plain or scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        raise JobError("model_unreadable", f"{folder} is for inpainting, depth or the like, not plain text to image")
     for network in (unet, vae):
         if network is not None:
             network.requires_grad_(False).eval().to(device)
@@ -130,3 +139,9 @@ def _load_components(name: str, folder: Path, index: dict, device: torch.device)
         device=device,
         load_text_encoder=load_text_encoder,
     )
+
+
+def _variant(folder: Path) -> str | None:
+    """``fp16`` where the weights come in that variant only (``model.fp16.safetensors``), None for the usual names."""
+    names = [path.name for path in folder.glob("*.safetensors*")]
+    return "fp16" if names and all(".fp16" in name for name in names) else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass
@@ -83,6 +84,14 @@ class DiffusionModel:
             self._embeddings.update(zip(missing, embeddings.to(self.unet.dtype), strict=True))
         return torch.stack([self._embeddings[p] for p in prompts])
 
+    def fitting_prompt(self, prompt: str, ending: str) -> str:
+        """As many of the prompt's words as the text encoder reads with ``ending`` after them; all of them, mostly."""
+        words = prompt.split(" ")
+        limit = min(int(self.tokenizer.model_max_length), 512)
+        while len(words) > 1 and len(self.tokenizer(" ".join(words) + ending, truncation=False).input_ids) > limit:
+            words.pop()
+        return " ".join(words)
+
     def free_text_encoder(self) -> None:
         """Give the text encoder's memory back; encoded prompts stay."""
         self.text_encoder = None
@@ -108,8 +117,11 @@ class DiffusionModel:
         if pixels.shape[-1] % factor or pixels.shape[-2] % factor:
             pixels = F.interpolate(pixels, (self.native_size, self.native_size), mode="bilinear", align_corners=False)
         pixels = pixels.to(self.vae.dtype)
-        chunks = pixels.split(1) if self.vae_slicing else (pixels,)
-        moments = torch.cat([self._moments(chunk) for chunk in chunks]).float()
+        if self.vae_slicing:  # one picture's activations at a time, made again on the way back
+            rows = [checkpoint(self._moments, row, use_reentrant=False) for row in pixels.split(1)]
+            moments = torch.cat(rows).float()
+        else:
+            moments = self._moments(pixels).float()
         mean, log_variance = moments.chunk(2, dim=1)
         if generator is not None:
             noise = torch.randn(mean.shape, generator=generator).to(mean)

@@ -132,7 +132,7 @@ def score_gradient(
         if perp is not None:
             direction = direction + perp_neg * _perp_neg_term(eps, perp, prompts.perp_weights)
         alpha_bar = model.alpha_sigma(t)[0] ** 2
-        grad = torch.nan_to_num(weight(weighting, alpha_bar) * direction)
+        grad = torch.nan_to_num(weight(weighting, alpha_bar) * direction, nan=0.0, posinf=0.0, neginf=0.0)
         metrics = _metrics(eps, noise, t, model.num_train_timesteps, grad)
         if grad_clip is not None:
             grad = grad.clamp(-grad_clip, grad_clip)

@@ -25,6 +25,11 @@ def view_prompt(prompt: str, view: str | None, extra: str = "") -> str:
     return ", ".join(parts)
 
 
+def longest_ending(extra: str = "", close_up: str = "") -> str:
+    """The most that is ever put behind a prompt."""
+    return view_prompt("", "overhead", ", ".join(part for part in (extra, close_up) if part))
+
+
 @dataclass(frozen=True)
 class EncodedPrompts:
     """Embeddings ``[L, D]`` of one job's prompts, one for each view word, encoded once.

@@ -22,7 +22,7 @@ def _train(args: argparse.Namespace) -> None:
     train(Config(
         out=args.out, cache=args.cache, seed=args.seed, data_count=args.data_count, vae_data=args.vae_data,
         vae_steps=args.vae_steps, unet_steps=args.unet_steps, hours=args.hours, device=args.device,
-        resume=args.resume, processes=args.processes,
+        resume=args.resume, processes=args.processes, front_share=args.front_share,
     ), _log)  # fmt: skip
 
 
@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("--vae-data", type=int, default=12000, help="pictures the autoencoder is trained on")
     train.add_argument("--vae-steps", type=int, default=3000)
     train.add_argument("--unet-steps", type=int, default=8000)
+    train.add_argument("--front-share", type=float, default=0.0, help="share of batches from shapes with a front only")
     train.add_argument("--processes", type=int, default=2, help="processes that render")
     train.set_defaults(run=_train, seed=0)
 

@@ -23,6 +23,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     steps.append(normalizers.Replace(Regex(rf"\b(?:{'|'.join(voc.FILLERS)})\b"), " "))
     for word, others in voc.SYNONYMS.items():
         steps.append(normalizers.Replace(Regex(rf"\b(?:{'|'.join(others)})\b"), word))
+    # A word that no caption ever had would only be noise to the text encoder.
+    steps.append(normalizers.Replace(Regex(rf"\b(?!(?:{'|'.join(voc.WORDS)})\b)[a-z]+\b"), " "))
     inner = Tokenizer(models.WordLevel(TOKEN_IDS, unk_token="<unk>"))
     inner.normalizer = normalizers.Sequence(steps)
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -21,13 +21,17 @@ import torch
 
 from . import dataset, models
 from .tokenizer import encode_words
+from .vocabulary import FRONT_SHAPES
 
 Log = Callable[[str], None]
 
 
 @dataclass
 class Config:
-    """What to train. `hours` limits the noise predictor's training time (its learning rate then falls with time)."""
+    """What to train. `hours` limits the noise predictor's training time (its learning rate then falls with time).
+
+    `front_share` of each of its batches is drawn from whole shapes with a front alone, which learn their views last.
+    """
 
     out: Path
     cache: Path
@@ -41,6 +45,7 @@ class Config:
     unet_batch: int = 64
     vae_rate: float = 1.5e-3
     unet_rate: float = 1e-3
+    front_share: float = 0.0
     ema: float = 0.9985
     device: str = "cpu"
     processes: int = 2
@@ -228,6 +233,7 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
                      "elapsed": before + time.monotonic() - start})  # fmt: skip
 
     done = first
+    fronts = np.flatnonzero((labels[:, 0] < len(FRONT_SHAPES)) & (labels[:, 4] == 0))
     for step in range(first, config.unet_steps):
         elapsed = before + time.monotonic() - start
         progress = step / config.unet_steps
@@ -237,6 +243,9 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
                 break
         rng, generator = _generators(config.seed, 2, step)
         chosen = rng.integers(len(latents), size=config.unet_batch)
+        if config.front_share:
+            favored = rng.random(config.unet_batch) < config.front_share
+            chosen[favored] = fronts[rng.integers(len(fronts), size=int(favored.sum()))]
         stored = torch.from_numpy(latents[chosen]).float()
         draw = torch.randn(2, *stored[:, :4].shape, generator=generator)
         batch = scale * (stored[:, :4] + stored[:, 4:] * draw[0])

@@ -227,8 +227,8 @@ def _split(prompt: str) -> list[str]:
 
 
 def canonical(prompt: str) -> list[str]:
-    """The prompt as canonical words, in order; unknown words become "<unk>", fillers vanish."""
-    return [_CANONICAL.get(word, "<unk>") for word in _split(prompt) if word not in FILLERS]
+    """The prompt as canonical words, in order; fillers and unknown words vanish."""
+    return [_CANONICAL[word] for word in _split(prompt) if word in _CANONICAL and word not in FILLERS]
 
 
 def unknown_words(prompt: str) -> list[str]:

@@ -13,6 +13,8 @@ from ..render.cameras import Cameras
 
 NEAREST = 1.55  # camera distance in radii of the mesh; the near surface must stay well before the lens
 
+NEAREST_TO_CENTER = 1.1
+
 
 @dataclass(frozen=True)
 class Shots:
@@ -48,9 +50,14 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
     half = (fov_y * (math.pi / 360.0)).tan()
     distance = (1 / torch.sin(torch.atan(zoom * half))).clamp_min(NEAREST)
     reach = torch.where(close, 0.45, 0.06)
+    target = offsets * reach[:, None]
+    # A target off the center may bring the camera too near to the other side of the mesh.
+    position = Cameras(azimuth, elevation, distance, fov_y).positions() + target
+    inside = position.norm(dim=1) < NEAREST_TO_CENTER
+    distance = torch.where(inside, NEAREST_TO_CENTER + target.norm(dim=1), distance)
     return Shots(
         cameras=Cameras(azimuth, elevation, distance, fov_y),
-        target=offsets * reach[:, None],
+        target=target,
         close=close.tolist(),
         below=below.tolist(),
     )

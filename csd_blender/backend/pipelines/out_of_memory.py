@@ -13,6 +13,9 @@ from ...job.errors import JobError
 from ..diffusion.model import DiffusionModel
 from ..reporting import Reporter
 
+# How CUDA, its libraries, Warp, MPS and the CPU allocator say it.
+SAID = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory", "not enough memory")
+
 
 @dataclass
 class Attempt:
@@ -45,7 +48,7 @@ class StepDown:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if model.vae is not None and not model.vae_slicing and self.views > 1:
+        if model.vae is not None and not model.vae_slicing:
             model.vae_slicing = True
             reporter.warn("oom_step_down", "Memory ran out: pictures are now encoded one at a time.")
         elif self.views > 1:
@@ -56,8 +59,7 @@ class StepDown:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for CUDA's, Python's and the CPU allocator's ways of saying so."""
+    """True for all ways of saying so."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SAID)

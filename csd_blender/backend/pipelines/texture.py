@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
 from ..diffusion.guidance_words import GuidanceWords, guidance_words
@@ -28,7 +29,7 @@ from ..distillation.score import (
     score_gradient,
     sds_coefficients,
 )
-from ..distillation.view_prompts import EncodedPrompts, encode_job_prompts
+from ..distillation.view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
 from ..render.cameras import orbit, view_names
 from ..render.rasterizer import get_rasterizer
 from ..render.warp_setup import start_warp
@@ -90,10 +91,12 @@ def texture_mesh(
 
     reporter.stage("load", "Loading the model", 1, STAGES)
     model = load_model(job.model, job.device)
+    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
+        raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
     words = guidance_words(model)
     for warning in words.warnings(job.prompt, job.negative_prompt):
         reporter.warn("unknown_words", warning)
-    prompts = encode_prompts(model, job, words)
+    prompts = encode_prompts(model, job, words, reporter)
     surface = surface.to(model.device)
     reporter.check_stop()
 
@@ -112,11 +115,14 @@ def texture_mesh(
     return TextureResult(files, stats, cancelled)
 
 
-def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords) -> EncodedPrompts:
+def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
     """All prompts of the job, encoded once; on a GPU the text encoder then makes room."""
+    prompt = model.fitting_prompt(job.prompt, longest_ending(words.unlit, words.close_up))
+    if prompt != job.prompt:
+        reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{prompt}”.")
     prompts = encode_job_prompts(
         model,
-        job.prompt,
+        prompt,
         job.negative_prompt,
         view_dependent=job.view_prompts,
         extra=words.unlit,
@@ -174,6 +180,7 @@ def optimize(
     """The distillation loop. Returns True when the user stopped it with something worth keeping."""
     last_checkpoint = time.monotonic()
     step_down = StepDown(views=job.views)
+    model.vae_slicing = False  # a job before this one may have run out of memory
     while state.step < job.steps:
         reason = reporter.stop_reason()
         if reason is not None:
@@ -181,9 +188,11 @@ def optimize(
             if reason == "leave" or state.step == 0:
                 raise Stopped(reason)
             return True
+        before = state.generator.get_state()
         with step_down.guard(model, reporter) as attempt:
             metrics = texture_step(state, job, surface, model, prompts, attempt.views)
         if attempt.failed:
+            state.generator.set_state(before)  # the same step again, also for a job that resumes here
             continue
         state.step += 1
         reporter.progress(state.step, job.steps, metrics)
@@ -228,7 +237,7 @@ def texture_step(
     with clock("encode"):
         distillation_loss(latents, score.grad).backward()
     with clock("render"):
-        pictures.backward(leaf.grad)
+        pictures.backward(torch.nan_to_num(leaf.grad, nan=0.0, posinf=0.0, neginf=0.0))
     with clock("optimizer"):
         state.optimizer.step()
     coefficients = job_coefficients(job, state.step)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
 from ..diffusion.model import DiffusionModel
@@ -74,6 +75,8 @@ def write_results(
 ) -> dict[str, str]:
     """Bake and write ``result/``; returns the files by role, as paths within the job folder."""
     textures = bake_parts(field, surface, job.texture_size)
+    if not all(torch.isfinite(texture).all() for texture in textures):
+        raise JobError("diverged")
     names = albedo_names(len(textures))
     for name, texture in zip(names, textures, strict=True):
         folder.write_bytes(name, png_bytes(to_bytes(texture)))

@@ -151,9 +151,12 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=4, thread_name_prefix="texture-field")
 
 
-def _run_all(tasks: list[Callable[[], None]]) -> None:
-    """Run independent launches side by side (Warp's CPU kernels take one thread each and release the GIL)."""
-    if len(tasks) == 1 or torch.get_num_threads() == 1:
+def _run_all(tasks: list[Callable[[], None]], is_cuda: bool) -> None:
+    """Run independent launches side by side (Warp's CPU kernels take one thread each and release the GIL).
+
+    CUDA launches return at once, and belong on the calling thread's stream.
+    """
+    if is_cuda or len(tasks) == 1 or torch.get_num_threads() == 1:
         for task in tasks:
             task()
     else:
@@ -197,7 +200,7 @@ class _Encode(torch.autograd.Function):
         workers = 1 if points.is_cuda else max(1, min(torch.get_num_threads(), n // POINTS_A_THREAD))
         share = -(-n // workers)
         slices = [slice(i * share, min((i + 1) * share, n)) for i in range(workers)]
-        _run_all([lambda s=s: part(s) for s in slices if s.stop > s.start])
+        _run_all([lambda s=s: part(s) for s in slices if s.stop > s.start], points.is_cuda)
         ctx.save_for_backward(points)
         ctx.levels, ctx.shape, ctx.summed = levels, table.shape, summed
         return out.flatten(1)
@@ -219,7 +222,8 @@ class _Encode(torch.autograd.Function):
                 [
                     lambda i=i, level=level: _launch(kernel, p, g, level, 0 if summed else i, out)
                     for i, level in enumerate(levels)
-                ]
+                ],
+                points.is_cuda,
             )
         return None, grad_table, None, None
 

@@ -177,7 +177,10 @@ def unwrap(
     if len(triangles) <= XATLAS_FACES:
         corners = run_xatlas(positions, triangles, timeout, cancelled, texture_size)
         if corners is None:
-            warn("unwrap_simple", f"{mesh.part_names[part]}: unwrapping took too long; a simpler UV map was made.")
+            warn(
+                "unwrap_simple",
+                f"{mesh.part_names[part]}: no good UV map was found in time; a simpler one was made.",
+            )
     if corners is None:
         corners = project_unwrap(positions, triangles, padding=PADDING / texture_size)
     result[solid] = corners
