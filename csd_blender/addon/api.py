@@ -9,7 +9,7 @@ import bpy
 
 from ..job.errors import JobError
 from ..job.messages import Message
-from . import jobs, pump
+from . import backend, jobs, pump
 from .scene_export import SceneError
 from .scene_import import Applied
 from .session import Job, session
@@ -60,7 +60,11 @@ def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = N
 
 
 def wait_and_accept(job: Job) -> list[Applied]:
-    pump.run_to_end(job)
+    try:
+        pump.run_to_end(job)
+    except BaseException:  # Ctrl+C, or the caller's own function: the job must not go on unseen
+        abandon(job)
+        raise
     if job.phase == "failed":
         problem = job.problem
         raise JobFailed(problem.text, problem.fix)
@@ -70,6 +74,16 @@ def wait_and_accept(job: Job) -> list[Applied]:
     if bpy.ops.ed.undo_push.poll():
         bpy.ops.ed.undo_push(message="Generate Texture")
     return applied
+
+
+def abandon(job: Job) -> None:
+    """Leave a job that nobody waits for any more: the panel takes over, or, without one, it ends."""
+    jobs.cancel()
+    if bpy.app.background:
+        backend.stop()
+        jobs.end_without_result(job, "cancelled")
+    else:
+        pump.start()
 
 
 class JobFailed(SceneError):

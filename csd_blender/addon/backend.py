@@ -6,6 +6,8 @@ import functools
 import os
 from pathlib import Path
 
+import bpy
+
 from ..job import client as job_client
 from ..job.environment import LOCKS, Lock, installed_python
 from ..job.errors import JobError
@@ -23,6 +25,7 @@ def look_for_python() -> Path | None:
     global _python
     chosen = preference("backend_python")
     if chosen:
+        chosen = bpy.path.abspath(chosen)
         _python = Path(chosen) if os.path.isfile(chosen) else None
     else:
         _python = installed_python(environments_folder(), "backend")
@@ -57,9 +60,7 @@ def client() -> job_client.BackendClient:
     if session.client is not None and session.client.state in ("stopped", "lost"):
         stop()
     if session.client is None:
-        path = log_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        started = job_client.BackendClient(command(), path, env=job_client.backend_environment())
+        started = job_client.BackendClient(command(), log_path(), env=job_client.backend_environment())
         started.start()
         session.client = started
     return session.client

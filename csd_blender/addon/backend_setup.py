@@ -81,6 +81,10 @@ class Setup:
         backend.look_for_python()
         if self.cancelled:
             session.notice = "Set Up was cancelled."
+        elif (self.done or status == 0) and preference("backend_python") and not backend.ready():
+            session.problem = Problem(
+                "The Backend Python in the preferences is not there.", "Correct the path or clear it.", True
+            )
         elif not (self.done or status == 0) or not backend.ready():
             entry = ERRORS["setup_failed"]
             session.problem = self.problem or Problem(entry.text, entry.fix, True, "setup_failed")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,7 +31,7 @@ shown: dict[int, Picture] = {}  # the newest texture of each part, to be shown a
 
 
 def selected_meshes(context) -> list[bpy.types.Object]:
-    """The selected mesh objects, the active one first; the active mesh object when none is selected."""
+    """The selected mesh objects, the active one first."""
     active = context.view_layer.objects.active
     chosen = [o for o in context.view_layer.objects.selected if o.type == "MESH"]
     if active in chosen:
@@ -49,8 +51,20 @@ def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
     """
     if session.active_job() is not None:
         raise JobError("busy")
+    preview.uncover_all()  # the export must not see a preview's UV map
+    try:
+        job = write_job(context, objects, settings.gather(context.scene, overrides))
+        client = backend.client()
+    except BaseException:
+        refresh_preview()  # the texture before this one is not lost
+        raise
     discard()
-    chosen = settings.gather(context.scene, overrides)
+    begin(job, client, resume=False)
+    return job
+
+
+def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job:
+    """Export ``objects`` and write the job folder. Raises as :func:`start` does."""
     if not chosen["prompt"].strip():
         raise SceneError("The prompt is empty.", "Write what the surface should look like.")
     export = scene_export.export_objects(
@@ -58,15 +72,14 @@ def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
     )
     chosen["uv"] = export.uv
     spec = settings.make_spec(chosen)
-    client = backend.client()
+    backend.command()  # without a backend nothing is written
     job_id = new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
+    folder.write_bytes("mesh.npz", export.mesh_bytes())
+    # Last, since a folder that has it is offered to be resumed.
     for name, data in scene_export.targets_bytes(export.targets, bpy.data.filepath).items():
         folder.write_bytes(name, data)
-    folder.write_bytes("mesh.npz", export.mesh_bytes())
-    job = Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath)
-    begin(job, client, resume=False)
-    return job
+    return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath)
 
 
 def new_job_id(prompt: str) -> str:
@@ -77,10 +90,10 @@ def new_job_id(prompt: str) -> str:
 
 
 def begin(job: Job, client, resume: bool) -> None:
+    client.submit(job.id, str(job.folder), resume=resume)
     session.job = job
     session.notice, session.problem = "", None
     forget_pictures()
-    client.submit(job.id, str(job.folder), resume=resume)
 
 
 def resume(folder: Path) -> Job:
@@ -91,19 +104,20 @@ def resume(folder: Path) -> Job:
     """
     if session.active_job() is not None:
         raise JobError("busy")
-    discard()
     opened = JobFolder.open(folder)
     targets, blend_file = scene_export.read_targets(Path(folder))
     job = Job(Path(folder).name, Path(folder), opened.spec, targets, blend_file)
+    finished = is_finished(job.folder)
+    client = None if finished else backend.client()
+    discard()
     bind(job)
-    if is_finished(job.folder):
-        scene_import.read_result(job.folder)
+    if finished:
         job.phase = "finished"
         session.job = job
         session.notice, session.problem = "", None
         refresh_preview()
     else:
-        begin(job, backend.client(), resume=True)
+        begin(job, client, resume=True)
     return job
 
 
@@ -123,7 +137,13 @@ def bind(job: Job) -> None:
 def suits(obj: bpy.types.Object | None, target: Target) -> bool:
     if obj is None or obj.type != "MESH":
         return False
-    return not target.maps_back or scene_export.fingerprint(obj.data) == target.topology
+    if target.maps_back:
+        return scene_export.fingerprint(obj.data) == target.topology
+    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    try:
+        return scene_export.fingerprint(evaluated.to_mesh()) == target.topology
+    finally:
+        evaluated.to_mesh_clear()
 
 
 def find_object(target: Target) -> bpy.types.Object | None:
@@ -162,8 +182,6 @@ def handle(message: Message) -> None:
     elif message.type == "preview":
         part = body.get("part", 0)
         pictures.put(body, job.folder, job.targets[part] if part < len(job.targets) else None)
-    elif message.type == "checkpoint":
-        job.resumable = True
     elif message.type == "warning":
         text = body.get("text", "")
         if text and text not in job.warnings:
@@ -307,7 +325,7 @@ def accept() -> list[scene_import.Applied]:
     preview.uncover_all()
     applied = scene_import.apply_result(result, job.targets, objects)
     session.notice = " ".join(a.message for a in applied if a.message)
-    session.job = None
+    session.job = session.problem = None
     close_folder(job)
     return applied
 
@@ -319,9 +337,11 @@ def discard() -> None:
         return
     forget_pictures()
     preview.uncover_all()
-    if job.phase == "finished":
+    session.job = session.problem = None
+    if job.phase == "finished" or (job.problem is not None and not job.problem.retryable):
         close_folder(job)
-    session.job = None
+    else:
+        look_for_unfinished()
 
 
 def has_checkpoint(job: Job) -> bool:
@@ -339,7 +359,14 @@ def close_folder(job: Job) -> None:
         (job.folder / CLOSED).touch()
     except OSError:
         pass  # it will only be offered once more
+    threading.Thread(target=remove_working_files, args=(job.folder,), daemon=True).start()
     session.unfinished = [entry for entry in session.unfinished if entry[0] != str(job.folder)]
+
+
+def remove_working_files(folder: Path) -> None:
+    """What only a resume or a preview needs, most of a job folder's size; the result stays."""
+    for name in ("checkpoint", "preview"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def look_for_unfinished() -> None:

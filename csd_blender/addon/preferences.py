@@ -9,10 +9,16 @@ from .. import __package__ as base_package
 
 
 def forget_backend(_self, _context) -> None:
-    from . import backend
+    from . import backend, jobs
+    from .session import Problem, session
 
+    job = session.active_job()
     backend.stop()
+    if job is not None:
+        problem = Problem("The backend was stopped because a preference changed.", "Resume the job.", True)
+        jobs.end_without_result(job, "failed", problem)
     backend.look_for_python()
+    jobs.look_for_unfinished()
 
 
 class CSDPreferences(bpy.types.AddonPreferences):

@@ -147,7 +147,7 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray) -> str:
 
 def remove_uv(obj: bpy.types.Object) -> None:
     record, mesh = obj.csd, obj.data
-    if record.added_uv and record.added_uv in mesh.uv_layers and obj.mode != "EDIT":
+    if record.added_uv and record.added_uv in mesh.uv_layers:
         mesh.uv_layers.remove(mesh.uv_layers[record.added_uv])
         select_uv(mesh, record.active_uv, record.render_uv)
     record.added_uv = record.active_uv = record.render_uv = ""

@@ -116,7 +116,7 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             name="Guidance Scale",
             description="How strongly SDS follows the prompt",
             min=0.0,
-            max=1000.0,
+            max=200.0,
             soft_max=100.0,
             default=7.5,
             **fixed,

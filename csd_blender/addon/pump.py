@@ -27,7 +27,8 @@ def tick() -> float | None:
         landed = work(began + BUDGET)
     except Exception:
         log.exception("an event of the backend could not be shown")
-        session.problem = Problem("Something went wrong while showing the texture.", "See the log for details.")
+        text = "Something went wrong while showing the texture."
+        session.problem = Problem(text, "Blender's system console tells more.")
     durations.append((time.perf_counter() - began, landed))
     if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
         return BUSY_INTERVAL

@@ -147,7 +147,8 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
         raise SceneError(f"The faces of “{obj.name}” changed since the job began.")
     mesh.name = obj.data.name
     obj.data.use_fake_user = True
-    obj.modifiers.clear()
+    for modifier in [m for m in obj.modifiers if m.show_viewport]:  # those for renders only were not applied
+        obj.modifiers.remove(modifier)
     obj.data = mesh
 
 
@@ -166,7 +167,10 @@ def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
     """The texture as an image packed into the file, with what made it as custom properties."""
     image = bpy.data.images.load(str(path))
     image.name = name
-    image.colorspace_settings.name = "sRGB"
+    try:
+        image.colorspace_settings.name = "sRGB"
+    except TypeError:
+        pass  # a color configuration of one's own; Blender has chosen its space for pictures
     image.pack()
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where unpacking would put it
     settings = record.get("settings", {})

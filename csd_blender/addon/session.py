@@ -50,7 +50,6 @@ class Job:
     device_memory_mb: int = 0
     warnings: list[str] = field(default_factory=list)
     problem: Problem | None = None
-    resumable: bool = False
     stopped_early: bool = False
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0

@@ -7,6 +7,7 @@ message, whatever the child does; when it cannot say so itself, the client makes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -92,6 +93,7 @@ class BackendClient:
         self._seq = 0
         self._pending: Message | None = None  # a submission that waits for hello
         self._cancelled_at: float | None = None
+        self._step_seconds = 0.0
         self._interrupted = False
         self._started_at = 0.0
         self._failure = ""  # code of the error to report once the process is gone
@@ -119,7 +121,8 @@ class BackendClient:
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT:
-                os.replace(self.log_path, self.log_path.with_suffix(".old.log"))
+                with contextlib.suppress(OSError):  # another Blender may be writing to it
+                    os.replace(self.log_path, self.log_path.with_suffix(".old.log"))
             with open(self.log_path, "ab") as log_file:
                 self._process = subprocess.Popen(
                     self.command,
@@ -244,6 +247,8 @@ class BackendClient:
             if self._pending is not None:
                 self._send(self._pending)
                 self._pending = None
+        elif kind == "progress" and message.job == self.job and message.get("steps_per_second"):
+            self._step_seconds = 1.0 / float(message.get("steps_per_second"))
         elif kind == "heartbeat":
             self.phase = str(message.get("phase", ""))
         elif kind == "stage" and self._cancelled_at is not None and message.job == self.job and not self._interrupted:
@@ -259,6 +264,7 @@ class BackendClient:
 
     def _end_job(self) -> None:
         self.job, self._pending, self._cancelled_at, self._interrupted = "", None, None, False
+        self._step_seconds = 0.0
 
     def _watch(self) -> None:
         """Watchdog and cancel ladder."""
@@ -267,7 +273,8 @@ class BackendClient:
             self._started_at = now  # we slept, and perhaps the whole computer did: the child gets its time anew
         self._watched_at = now
         if self._cancelled_at is not None and self.job:
-            waited = now - self._cancelled_at
+            # It looks up between two steps only, which may be long ones.
+            waited = now - self._cancelled_at - (0.0 if self._interrupted else 2 * self._step_seconds)
             if waited > self.patience.kill:
                 self._give_up()
             elif waited > self.patience.interrupt and not self._interrupted:

@@ -23,31 +23,24 @@ class ErrorCode:
 ERRORS = {
     "bad_setting": ErrorCode("A setting has a value that is not allowed.", "Change it and start again."),
     "bad_job_folder": ErrorCode("The job folder is incomplete or belongs to another job.", "Start the job anew."),
-    "bad_message": ErrorCode("The backend sent something that is no message.", "Start the job again.", True),
+    "folder_not_empty": ErrorCode("The folder already holds something.", "Choose another, or resume the job in it."),
     "mesh_unreadable": ErrorCode("The mesh file cannot be read.", "Export it again as .glb, .obj, .ply or .stl."),
     "mesh_no_faces": ErrorCode("The mesh has no faces with an area.", "Select an object that has faces."),
     "mesh_too_large": ErrorCode("The mesh has more than 500,000 triangles.", "Reduce it with a Decimate modifier."),
     "mesh_not_finite": ErrorCode(
         "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."
     ),
-    "mesh_changed": ErrorCode("The object was changed while its texture was made.", "Apply the image by hand."),
     "uv_missing": ErrorCode("The mesh has no UV map.", "Unwrap it, or let the job make a new UV map."),
     "uv_overlap": ErrorCode(
         "The UV map cannot carry a texture.", "Unwrap it without overlaps, or let the job make a new UV map."
     ),
-    "unwrap_timeout": ErrorCode(
-        "Making a UV map took too long.", "Unwrap the mesh in Blender (Smart UV Project) or reduce its faces."
-    ),
-    "unwrap_failed": ErrorCode("No UV map could be made for this mesh.", "Unwrap it in Blender (Smart UV Project)."),
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
         "The diffusion model's files cannot be used.", "Choose a Stable Diffusion 1 or 2 folder with safetensors."
     ),
-    "model_hash": ErrorCode("A file of the diffusion model has changed.", "Download the model again."),
     "licence_not_accepted": ErrorCode(
         "This part may not be used commercially.", "Allow non-commercial parts, or choose another one."
     ),
-    "offline": ErrorCode("Blender is not allowed to go online.", "Allow online access, or choose a folder of wheels."),
     "no_gpu": ErrorCode("The chosen device is not in this computer.", "Set the device to Automatic."),
     "oom": ErrorCode(
         "The device ran out of memory, even at the smallest setting.", "Close other programs, or use a smaller model."

@@ -76,11 +76,11 @@ class JobFolder:
         """Make the folder and its ``job.json``.
 
         Raises:
-            JobError: ``bad_job_folder`` when ``path`` already holds something; nothing is ever overwritten.
+            JobError: ``folder_not_empty`` when ``path`` already holds something; nothing is ever overwritten.
         """
         path = Path(path).absolute()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise JobError("bad_job_folder", f"{path} is not empty")
+            raise JobError("folder_not_empty", str(path))
         with _friendly(path):
             for name in SUBFOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)

@@ -230,7 +230,7 @@ def test_nothing_that_exists_is_overwritten(tmp_path):
     for path in (tmp_path / "full", tmp_path / "full" / "holiday.jpg"):
         with pytest.raises(JobError) as caught:
             JobFolder.create(path, texture_job("a mug"))
-        assert caught.value.code == "bad_job_folder"
+        assert caught.value.code == "folder_not_empty"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"kind":"texture"}', '{"kind":"texture","prompt":"x","stepz":1}'])
