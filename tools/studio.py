@@ -38,7 +38,8 @@ def bounds(objects: list[bpy.types.Object]) -> tuple[Vector, float, float]:
     low, high = corners.min(0), corners.max(0)
     middle = Vector(((low + high) / 2).tolist())
     flat = np.linalg.norm(corners[:, :2] - np.array(middle)[:2], axis=1).max()
-    radius = max(float(np.hypot(flat, (high[2] - low[2]) / 2)) * 0.85, 1e-4)
+    half = (high[2] - low[2]) / 2
+    radius = max(float(np.hypot(flat, half)) * 0.85, half * 1.08, 1e-4)  # tall things need all of their height
     return middle, radius, float(low[2])
 
 

@@ -28,7 +28,7 @@ from .geometry.mesh_io import save_npz
 from .jobs import ModelCache, run_job
 from .mini.judge import Judge, load_judge
 from .mini.materials import make_material
-from .pipelines.surface import prepare_surface
+from .pipelines.surface import Surface, prepare_surface
 from .pipelines.texture_output import load_albedo, turntable_cameras, turntable_pictures
 from .quality_prompts import QualityPrompt, quality_prompts
 from .reporting import Reporter
@@ -134,13 +134,17 @@ def make_and_judge(
     return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
 
 
+@cache
+def _bare_surface(mesh: str) -> Surface:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = JobFolder.create(Path(scratch) / "job", texture_job(mesh))
+        save_npz(folder.mesh_path, demo_mesh(mesh))
+        return prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+
+
 def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
     """The same views of the mesh in plain gray, or painted with the procedural material itself, without any light."""
-    job = texture_job(asked.prompt, "draft", "mini")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = JobFolder.create(Path(scratch) / "job", job)
-        save_npz(folder.mesh_path, demo_mesh(asked.mesh))
-        surface = prepare_surface(job, folder, Reporter(emit=lambda kind, body: None))
+    surface = _bare_surface(asked.mesh)
     if kind == "untextured":
 
         def paint(points: Tensor, normals: Tensor) -> Tensor:

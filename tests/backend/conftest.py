@@ -40,7 +40,7 @@ def tiny_folder(tmp_path_factory):
             intermediate_size=16,
             num_hidden_layers=1,
             num_attention_heads=2,
-            max_position_embeddings=8,
+            max_position_embeddings=24,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,
@@ -50,7 +50,7 @@ def tiny_folder(tmp_path_factory):
     raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="</s>", unk_token="<unk>", eos_token="</s>", model_max_length=8
+        tokenizer_object=raw, pad_token="</s>", unk_token="<unk>", eos_token="</s>", model_max_length=24
     )
     vae.save_pretrained(folder / "vae")
     unet.save_pretrained(folder / "unet")
