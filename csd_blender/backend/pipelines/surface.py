@@ -15,6 +15,7 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
+from ..geometry.gather import gather_parts
 from ..geometry.mesh import Mesh, clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
 from ..render.cameras import Cameras
@@ -195,7 +196,7 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
     mesh, notes = clean_mesh(load_npz(folder.mesh_path))
     for note in notes:
         reporter.warn("mesh", note)
-    points, _, _ = normalize(mesh.positions)
+    points, _, _ = normalize(gather_parts(mesh))
     uv, sources = _stored_uv(folder, mesh) or _find_uv(job, folder, mesh, reporter)
     return Surface(
         mesh=mesh,
