@@ -13,7 +13,7 @@ __all__ = ["EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
 NEGATIVE_PROMPT = "oversaturated, blurry, noisy, low quality, tiling"
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 25, "normal": 90, "best": 300}
+EXPECTED_SECONDS = {"draft": 20, "normal": 45, "best": 150}
 
 
 @dataclass(frozen=True)
