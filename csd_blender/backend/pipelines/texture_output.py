@@ -46,9 +46,7 @@ class TexturePreview:
             self.reporter.preview(self.folder, "texture", to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
-        view = self.surface.render(
-            field, camera, PREVIEW_VIEW, torch.full((1, 3), 0.25, device=self.surface.points.device)
-        )
+        view = self.surface.paint_views(camera, PREVIEW_VIEW, 0.25, True, lambda hit: field(hit.points))
         self.reporter.preview(self.folder, "view", to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
