@@ -12,6 +12,7 @@ import torch
 
 from ..job.errors import JobError
 from ..job.folder import JobFolder
+from ..job.processes import HeldFile
 from .diffusion.loading import load_model, select_device
 from .diffusion.model import DiffusionModel
 from .pipelines.out_of_memory import is_out_of_memory
@@ -91,6 +92,11 @@ def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = Fa
 
 def _run(path: str, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
     folder = JobFolder.open(path)
+    with HeldFile(folder.path / "running.lock", "this job runs in another process already"):
+        return _run_in(folder, reporter, models, resume)
+
+
+def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
     emit = reporter.emit
 
     def emit_and_record(kind: str, body: dict) -> None:

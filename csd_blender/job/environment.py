@@ -93,6 +93,16 @@ def _stands(folder: Path) -> bool:
     return (folder / MARKER).is_file() and environment_python(folder).exists()
 
 
+def _damaged(folder: Path, pins: Lock) -> bool:
+    """Whether the packages cannot be imported, after a virus scanner or a cleaner took files away, say."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [str(environment_python(folder)), "-I", "-c", pins.check or "pass"]
+    try:
+        return subprocess.run(command, timeout=300, **pipes).returncode != 0
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+
+
 def _folder(root: Path, name: str, lock: Lock) -> Path:
     return root / f"{name}-{lock.digest}"
 
@@ -105,6 +115,7 @@ def ensure_environment(
     wheel_dir: str | Path | None = None,
     report: Callable[[Progress], object] = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
+    verify: bool = False,
 ) -> Path:
     """Path of the environment's Python; builds the environment first where it does not stand yet.
 
@@ -115,19 +126,21 @@ def ensure_environment(
         wheel_dir: folder of wheels to install from without any network.
         report: called about twice a second while it works.
         cancelled: asked as often; True stops and leaves no half-made environment.
+        verify: try an environment that stands, and build it anew when parts of it are gone; takes some seconds.
 
     Raises:
         JobError: ``setup_failed`` with the reason, ``no_space``, ``no_permission``, ``busy`` or ``cancelled``.
     """
     root, pins = Path(root).absolute(), Lock.read(Path(lock))
     folder = _folder(root, name, pins)
-    if _stands(folder):
+    if _stands(folder) and not (verify and _damaged(folder, pins)):
         return environment_python(folder)
     if wheel_dir is not None and not Path(wheel_dir).is_dir():
         raise JobError("setup_failed", f"the folder of wheels {wheel_dir} does not exist")
     _make_root(root, pins)
     with HeldFile(root / f"{name}.lock", "another Set Up is running"):
-        if _stands(folder):  # made by another process a moment ago
+        # made by another process a moment ago
+        if _stands(folder) and not (verify and _damaged(folder, pins)):
             return environment_python(folder)
         for rest in root.glob(f"{name}-*.old*"):
             shutil.rmtree(rest, ignore_errors=True)
@@ -300,7 +313,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         python = ensure_environment(
-            options.root, LOCKS / "backend.txt", wheel_dir=options.wheels, report=report, cancelled=stop.is_set
+            options.root,
+            LOCKS / "backend.txt",
+            wheel_dir=options.wheels,
+            report=report,
+            cancelled=stop.is_set,
+            verify=True,
         )
     except JobError as error:
         _show_log(options.root / "setup-backend.log")

@@ -160,6 +160,8 @@ def _candidates() -> list[Path]:
     """Pythons on this computer, the ones most likely to fit first."""
     names = [f"python3.{minor}" for minor in (11, 12, 13)] + ["python3", "python"]
     paths = [shutil.which(name) for name in names]
+    if sys.platform == "darwin" and not Path("/Library/Developer/CommandLineTools/usr/bin/python3").exists():
+        paths = [p for p in paths if p != "/usr/bin/python3"]  # there, it only offers to install Apple's tools
     ordered = [*(p for p in paths if p), sys.executable]
     return [Path(p) for p in dict.fromkeys(ordered) if p]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,15 @@ def test_an_environment_that_stands_is_used_at_once(tmp_path, quick, monkeypatch
     python = ensure_environment(root, lock, "tiny")
     monkeypatch.setattr(environment, "find_installer", lambda *_: pytest.fail("it was built again"))
     assert ensure_environment(root, lock, "tiny") == python
+
+
+def test_a_damaged_environment_is_made_anew_when_set_up_again(tmp_path, quick):
+    root, lock = tmp_path / "root", make_lock(tmp_path, "# check: import tinyone", "tinyone==1.0")
+    python = ensure_environment(root, lock, "tiny", verify=True)
+    for place in list(python.parent.parent.rglob("tinyone*")):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert not imports(python, "tinyone") and ensure_environment(root, lock, "tiny") == python
+    assert ensure_environment(root, lock, "tiny", verify=True) == python and imports(python, "tinyone")
 
 
 def test_a_half_made_environment_is_not_found_and_made_anew(tmp_path, quick):

@@ -24,6 +24,7 @@ from csd_blender.backend.jobs import ModelCache, run_job
 from csd_blender.backend.reporting import Reporter
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets import texture_job
+from csd_blender.job.processes import HeldFile
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -236,6 +237,14 @@ def test_a_long_prompt_is_cut_so_that_the_view_words_stay(make_job, models):
     _, events = run(folder, models)
     warning = next(b for k, b in events if k == "warning" and b["code"] == "prompt_cut")
     assert 5 < warning["text"].count("red") < 24
+
+
+def test_two_processes_never_work_in_one_folder(make_job, models):
+    folder = make_job()
+    with HeldFile(folder.path / "running.lock", "the test works on it"):
+        outcome, _ = run(folder, models)
+    assert (outcome.type, outcome.body["code"]) == ("error", "busy")
+    assert run(folder, models)[0].type == "result"
 
 
 def test_a_full_disk_ends_in_one_sentence(make_job, models, monkeypatch):
