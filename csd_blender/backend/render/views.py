@@ -1,7 +1,7 @@
-"""The fast path of texture jobs: which surface points a few cameras see, and pictures made of their colors.
+"""Which surface points a few cameras see, and pictures made of their colors, when only the colors need a gradient.
 
-The geometry stands still there, so nothing but the colors needs a gradient: rasterize, take the points under the
-pixels, ask the field for their colors, lay them over a background, and average the samples of each pixel.
+Rasterize, take the points under the pixels, ask a field for their colors, lay them over a background, and average the
+samples of each pixel.
 """
 
 from __future__ import annotations
