@@ -2,7 +2,7 @@
 """Training pictures: what is drawn, the flaws added to some of them, their captions, and the cache on disk.
 
 A cache is a folder of `part_00000.npz` files with `images` uint8 [K, 64, 64, 3], `masks` uint8 [K, 64, 64] (coverage of
-the object) and `labels` int16 [K, 7] (columns: `COLUMNS`). Part i depends only on the seed and i, so that parts can be
+the object) and `labels` int16 [K, 8] (columns: `COLUMNS`). Part i depends only on the seed and i, so that parts can be
 rendered in any order, by any number of processes.
 """
 
@@ -22,7 +22,7 @@ from .palette import sample_color
 from .render import Camera, paint, random_light, trace
 from .shapes import make_shape
 
-COLUMNS = ("shape", "material", "color", "view", "close", "light", "flaws")
+COLUMNS = ("shape", "material", "color", "view", "close", "light", "flaws", "clear")
 SIZE = 64
 #: Pictures of one part: shapes x cameras x surfaces.
 SHAPES_PER_PART, CAMERAS, SURFACES = 40, 6, 2
@@ -168,6 +168,7 @@ def render_part(
                     voc.SHAPES.index(shape.name), voc.MATERIALS.index(material),
                     -1 if color is None else voc.COLORS.index(color),
                     voc.VIEWS.index(voc.view_word(camera.azimuth, camera.elevation)), close[view], not flat, flaws,
+                    voc.clear_view(camera.azimuth, camera.elevation),
                 ))  # fmt: skip
     return {"images": np.stack(images), "masks": np.stack(masks), "labels": np.array(labels, dtype=np.int16)}
 
@@ -201,7 +202,7 @@ def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=la
 
 
 def load_parts(paths: list[Path]) -> dict[str, np.ndarray]:
-    """All parts joined: `images` [N, 64, 64, 3], `masks` [N, 64, 64], `labels` [N, 7]."""
+    """All parts joined: `images` [N, 64, 64, 3], `masks` [N, 64, 64], `labels` [N, 8]."""
     parts = [dict(np.load(path)) for path in paths]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -213,11 +214,12 @@ def caption_words(label: np.ndarray, rng: np.random.Generator, empty: float = 0.
     """Canonical words for a picture's labels, some of them left out at random; with probability `empty` none at all.
 
     "flat" is only ever said of unshaded pictures, so that it reliably asks for the bare surface color. Flaws are
-    nearly always named, so that prompts without such a word stay clean.
+    nearly always named, so that prompts without such a word stay clean. A view is named only where it is a clear one:
+    what lies between two views would teach neither word.
     """
     if rng.random() < empty:
         return []
-    shape, material, color, view, close, lit, flaws = (int(v) for v in label)
+    shape, material, color, view, close, lit, flaws, clear = (int(v) for v in label)
     keep = rng.random(7)
     surface = []
     if color >= 0 and keep[0] < 0.94:
@@ -230,7 +232,7 @@ def caption_words(label: np.ndarray, rng: np.random.Generator, empty: float = 0.
     if keep[2] > 0.95:
         words.remove(thing)
     rest = []
-    if keep[4] < 0.8:
+    if clear and keep[4] < 0.85:
         rest.append(voc.VIEWS[view])
     if keep[5] < 0.65:
         rest.append(voc.LIT if lit else voc.FLAT)

@@ -30,7 +30,8 @@ Log = Callable[[str], None]
 class Config:
     """What to train. `hours` limits the noise predictor's training time (its learning rate then falls with time).
 
-    `front_share` of each of its batches is drawn from whole shapes with a front alone, which learn their views last.
+    `front_share` of each of its batches is drawn from clear views of whole shapes with a front alone, at the noise levels
+    where a picture's layout is decided: the model learns view words last, for they explain little of its loss.
     """
 
     out: Path
@@ -233,7 +234,7 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
                      "elapsed": before + time.monotonic() - start})  # fmt: skip
 
     done = first
-    fronts = np.flatnonzero((labels[:, 0] < len(FRONT_SHAPES)) & (labels[:, 4] == 0))
+    fronts = np.flatnonzero((labels[:, 0] < len(FRONT_SHAPES)) & (labels[:, 4] == 0) & (labels[:, 7] == 1))
     for step in range(first, config.unet_steps):
         elapsed = before + time.monotonic() - start
         progress = step / config.unet_steps
@@ -243,13 +244,13 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
                 break
         rng, generator = _generators(config.seed, 2, step)
         chosen = rng.integers(len(latents), size=config.unet_batch)
-        if config.front_share:
-            favored = rng.random(config.unet_batch) < config.front_share
-            chosen[favored] = fronts[rng.integers(len(fronts), size=int(favored.sum()))]
+        favored = rng.random(config.unet_batch) < config.front_share
+        chosen[favored] = fronts[rng.integers(len(fronts), size=int(favored.sum()))]
         stored = torch.from_numpy(latents[chosen]).float()
         draw = torch.randn(2, *stored[:, :4].shape, generator=generator)
         batch = scale * (stored[:, :4] + stored[:, 4:] * draw[0])
         timesteps = torch.randint(1000, (len(chosen),), generator=generator)
+        timesteps = torch.where(torch.from_numpy(favored), 200 + timesteps * 7 // 10, timesteps)
         tokens = torch.tensor([encode_words(dataset.caption_words(labels[k], rng)) for k in chosen])
         batch, noise, timesteps, tokens = (x.to(config.device) for x in (batch, draw[1], timesteps, tokens))
         rate = config.unet_rate * learning_factor(step, progress)

@@ -243,3 +243,9 @@ def view_word(azimuth: float, elevation: float) -> str:
         return "overhead"
     turned = abs((azimuth + 180.0) % 360.0 - 180.0)
     return "front" if turned < 45.0 else "back" if turned > 135.0 else "side"
+
+
+def clear_view(azimuth: float, elevation: float, reach: float = 30.0) -> bool:
+    """Whether a camera is within `reach` degrees of the middle of its view, or overhead."""
+    turned = abs((azimuth + 180.0) % 360.0 - 180.0)
+    return elevation > 60.0 or min(abs(turned - middle) for middle in (0.0, 90.0, 180.0)) < reach

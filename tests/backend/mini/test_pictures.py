@@ -139,7 +139,8 @@ def test_flaws_change_pictures(flaw):
 
 def test_captions():
     rng = np.random.default_rng(0)
-    label = np.array([voc.SHAPES.index("mug"), voc.MATERIALS.index("striped"), voc.COLORS.index("blue"), 0, 1, 0, 1])
+    mug, striped, blue = voc.SHAPES.index("mug"), voc.MATERIALS.index("striped"), voc.COLORS.index("blue")
+    label = np.array([mug, striped, blue, 0, 1, 0, 1, 1])
     captions = [dataset.caption_words(label, rng) for _ in range(2000)]
     assert np.mean([not c for c in captions]) == pytest.approx(0.1, abs=0.025)
     words = [set(c) for c in captions if c]
@@ -149,3 +150,6 @@ def test_captions():
     lit = label.copy()
     lit[5] = 1
     assert not any("flat" in dataset.caption_words(lit, rng) for _ in range(300))
+    between = label.copy()
+    between[7] = 0
+    assert not any("front" in dataset.caption_words(between, rng) for _ in range(300))

@@ -68,3 +68,9 @@ def test_unknown_words():
 )  # fmt: skip
 def test_view_word(azimuth, elevation, word):
     assert voc.view_word(azimuth, elevation) == word
+
+
+def test_a_view_is_clear_near_its_middle_only():
+    assert all(voc.clear_view(azimuth, 10) for azimuth in (0, -29, 61, 119, -90, 151, 180, 209, 331))
+    assert not any(voc.clear_view(azimuth, 10) for azimuth in (31, -45, 121, 149, 225, 300))
+    assert voc.clear_view(45, 61)
