@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 from .errors import JobError
 from .spec import TextureJob
+from .spec_3d import TextTo3DJob
+
+JobSpec = Union[TextureJob, TextTo3DJob]
 
 SUBFOLDERS = ("preview", "checkpoint", "result")
 
@@ -69,10 +73,10 @@ class JobFolder:
     """An existing job folder; see the module's text for its files."""
 
     path: Path
-    spec: TextureJob
+    spec: JobSpec
 
     @classmethod
-    def create(cls, path: str | Path, spec: TextureJob) -> JobFolder:
+    def create(cls, path: str | Path, spec: JobSpec) -> JobFolder:
         """Make the folder and its ``job.json``.
 
         Raises:
@@ -95,7 +99,8 @@ class JobFolder:
             data = json.loads((path / "job.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise JobError("bad_job_folder", f"{path} has no readable job.json") from error
-        spec = TextureJob.from_json(data)
+        made_of_text = isinstance(data, dict) and data.get("kind") == "text-to-3d"
+        spec = TextTo3DJob.from_json(data) if made_of_text else TextureJob.from_json(data)
         with _friendly(path):
             for name in SUBFOLDERS:
                 (path / name).mkdir(exist_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .fields import from_json, to_json
 from .schedule import Schedule, constant
-from .spec import QUALITIES, Guidance, TextureJob, _from_json, _to_json
+from .spec import QUALITIES, Guidance, TextureJob
 
 __all__ = ["EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
 
@@ -62,9 +63,9 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     if isinstance(steps, int):
         usual = guidance(steps, overrides.get("method", "csd"), mini)
         chosen = values.get("guidance", {})
-        values["guidance"] = {**_to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
+        values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
         values.setdefault("weight_decay", Schedule(0, 2.0, 0.0, 0.7 * steps) if mini else constant(0.0))
-    return _from_json(TextureJob, values, "")
+    return from_json(TextureJob, values)
 
 
 def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:

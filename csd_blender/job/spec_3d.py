@@ -1,0 +1,173 @@
+"""The specification of a text-to-3D job: two stages, the cameras of each, and what is made of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import JobError
+from .fields import check, choice, from_json, interval, number, schedule, to_json
+from .schedule import Schedule
+from .spec import METHODS, QUALITIES, RASTERIZERS, Guidance, check_job, fingerprint
+
+RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
+SUBJECTS = ("character", "object", "sparse")
+STARTS = ("blob", "ellipsoid", "mesh")
+KEEPS = ("largest", "all")
+
+
+@dataclass(frozen=True)
+class SceneCameras:
+    """From where the scene is looked at; it is centered at the origin.
+
+    Attributes:
+        elevation: degrees above the horizon. distance: from the origin, in scene units.
+        fov_y: vertical field of view in degrees.
+        front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
+    """
+
+    elevation: tuple = interval(-90, 90, (-10.0, 45.0))
+    distance: tuple = interval(0.5, 20, (1.5, 2.0))
+    fov_y: tuple = interval(5, 120, (40.0, 70.0))
+    front_back_steps: int = number(0, 100000, 0)
+
+
+@dataclass(frozen=True)
+class CoarseStage:
+    """A radiance field, rendered as a volume.
+
+    Attributes:
+        steps: 0 leaves the stage out. views: pictures in each step, ``render_size`` pixels wide; 0 is the model's own.
+        learning_rate: of Adam.
+        radius: half the side of the scene's box.
+        levels, finest_resolution: of the hash grid, which begins at 16 cells per axis.
+        ray_samples: samples along the box's diagonal.
+        blob_scale, blob_std: of the density that the field starts from, and keeps as its bias.
+        ambient_only_steps: until then all pictures show the bare color.
+        shaded_share: of the pictures after that, those that are not the bare color.
+        textureless_share: of these, the ones that show the shape alone; the rest show lit color.
+        textureless_normals: shape alone means normals as colors; else it is lit white.
+        random_background: share of steps with random background colors; the others have black or white ones.
+        orientation, sparsity, opaque: weights of the regularizers.
+    """
+
+    steps: int = number(0, 100000, 10000)
+    views: int = number(1, 16, 1)
+    render_size: int = number(0, 512, 64)
+    learning_rate: float = number(1e-6, 1, 1e-3)
+    radius: float = number(0.1, 10, 1.0)
+    levels: int = number(1, 16, 12)
+    finest_resolution: int = number(16, 4096, 512)
+    ray_samples: int = number(16, 2048, 512)
+    blob_scale: float = number(-100, 100, 10.0)
+    blob_std: float = number(0.01, 10, 0.5)
+    ambient_only_steps: int = number(0, 100000, 5001)
+    shaded_share: float = number(0, 1, 0.5)
+    textureless_share: float = number(0, 1, 1.0)
+    textureless_normals: bool = True
+    random_background: float = number(0, 1, 0.5)
+    orientation: Schedule = schedule(0, 1e5, 0.0)
+    sparsity: Schedule = schedule(0, 1e5, 0.0)
+    opaque: Schedule = schedule(0, 1e5, 0.0)
+    cameras: SceneCameras = field(default_factory=SceneCameras)
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+@dataclass(frozen=True)
+class RefineStage:
+    """A tetrahedral mesh, rasterized.
+
+    Attributes:
+        steps: 0 leaves the optimization out; the field is still turned into a mesh.
+        tet_resolution: cells per axis of the tetrahedral grid.
+        threshold: density at which the coarse field's surface lies.
+        learning_rate: of Adam, for the shape. color_rate: the same for the colors.
+        normals_share: of the pictures, those that show normals as colors.
+        normals_only_steps: until then all do (the geometry stage of Fantasia3D).
+        fixed_shape_after: from this step on the shape stays as it is.
+        normal_consistency, laplacian: weights of the regularizers.
+    """
+
+    steps: int = number(0, 100000, 10000)
+    views: int = number(1, 16, 1)
+    render_size: int = number(0, 1024, 512)
+    tet_resolution: int = number(8, 256, 256)
+    threshold: float = number(0.01, 1000, 10.0)
+    learning_rate: float = number(1e-6, 1, 1e-3)
+    color_rate: float = number(1e-6, 1, 1e-3)
+    normals_share: float = number(0, 1, 0.5)
+    normals_only_steps: int = number(0, 100000, 0)
+    fixed_shape_after: int = number(0, 1000000, 1000000)
+    random_background: float = number(0, 1, 0.5)
+    normal_consistency: float = number(0, 1e6, 1000.0)
+    laplacian: float = number(0, 1e6, 0.0)
+    cameras: SceneCameras = field(default_factory=SceneCameras)
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+@dataclass(frozen=True)
+class TextTo3DJob:
+    """Make an object from a prompt.
+
+    Attributes:
+        recipe: which published system the values come from; it stands for the values in the stages and changes none.
+        subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
+        model: ``mini``, a catalogue id, or a folder in the diffusers layout. coarse_model: another one for the coarse
+            stage; empty for the same.
+        start: from a ``blob``, an ``ellipsoid``, or the user's ``mesh`` (``mesh.npz`` of the job folder). The latter
+            two begin with the refine stage.
+        texture_size: side of the baked textures in pixels.
+        max_faces: the finished mesh is simplified to so many.
+        height: of the finished object in meters.
+        keep: the ``largest`` connected part, or ``all`` of them.
+        view_prompts: add "front view" and the like to the prompt.
+        preview_interval, checkpoint_interval: seconds; 0 switches previews off.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    method: str = choice(METHODS, "csd")
+    recipe: str = choice((*RECIPES, "custom"), "csd")
+    subject: str = choice(SUBJECTS, "object")
+    model: str = "mini"
+    coarse_model: str = ""
+    quality: str = choice((*QUALITIES, "custom"), "normal")
+    seed: int = number(0, 2**31 - 1, 0)
+    device: str = "auto"
+    start: str = choice(STARTS, "blob")
+    coarse: CoarseStage = field(default_factory=CoarseStage)
+    refine: RefineStage = field(default_factory=RefineStage)
+    texture_size: int = number(64, 4096, 1024)
+    max_faces: int = number(100, 2_000_000, 100_000)
+    height: float = number(0.001, 1000, 1.0)
+    keep: str = choice(KEEPS, "largest")
+    view_prompts: bool = True
+    rasterizer: str = choice(RASTERIZERS, "auto")
+    allow_noncommercial: bool = False
+    preview_interval: float = number(0, 600, 1.5)
+    checkpoint_interval: float = number(1, 3600, 60.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_job(self)
+        if self.start == "blob" and self.coarse.steps == 0:
+            raise JobError("bad_setting", "a blob needs coarse.steps; start from an ellipsoid or a mesh to do without")
+
+    @property
+    def steps(self) -> int:
+        """Of both stages together."""
+        return (self.coarse.steps if self.start == "blob" else 0) + self.refine.steps
+
+    def to_json(self) -> dict:
+        """Plain JSON values; ``kind`` names the sort of job."""
+        return {"kind": "text-to-3d", **to_json(self)}
+
+    @staticmethod
+    def from_json(data: object) -> TextTo3DJob:
+        """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
+        if not isinstance(data, dict) or data.get("kind") != "text-to-3d":
+            raise JobError("bad_setting", "this is not a text-to-3D job")
+        return from_json(TextTo3DJob, {k: v for k, v in data.items() if k != "kind"})
+
+    def spec_hash(self) -> str:
+        """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
+        return fingerprint(self.to_json())
