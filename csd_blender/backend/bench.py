@@ -17,11 +17,12 @@ from ..job.presets import texture_job
 from .diffusion.guidance_words import guidance_words
 from .diffusion.loading import load_model, network_dtypes, select_device
 from .diffusion.model import DiffusionModel
+from .distillation.guided import job_prompts
 from .geometry.demo_meshes import demo_mesh
 from .geometry.mesh_io import save_npz
 from .pipelines.step_clock import StepClock
 from .pipelines.surface import prepare_surface
-from .pipelines.texture import encode_prompts, start_state, texture_step
+from .pipelines.texture import start_state, texture_step
 from .reporting import Reporter
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
         save_npz(folder.mesh_path, demo_mesh("robot"))
         reporter = Reporter(emit=lambda kind, body: None)
         surface = prepare_surface(job, folder, reporter).to(model.device)
-    prompts = encode_prompts(model, job, guidance_words(model), reporter)
+    prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, guidance_words(model), reporter)
     state = start_state(job, model)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

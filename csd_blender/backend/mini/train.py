@@ -30,8 +30,8 @@ Log = Callable[[str], None]
 class Config:
     """What to train. `hours` limits the noise predictor's training time (its learning rate then falls with time).
 
-    `front_share` of each of its batches is drawn from clear views of whole shapes with a front alone, at the noise levels
-    where a picture's layout is decided: the model learns view words last, for they explain little of its loss.
+    `front_share` of each of its batches is drawn from clear views of whole shapes with a front alone, at the noise
+    levels where a picture's layout is decided: the model learns view words last, for they explain little of its loss.
     """
 
     out: Path

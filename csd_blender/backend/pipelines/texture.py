@@ -18,18 +18,11 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
-from ..diffusion.guidance_words import GuidanceWords, guidance_words
+from ..diffusion.guidance_words import guidance_words
 from ..diffusion.model import DiffusionModel
-from ..distillation.score import (
-    Coefficients,
-    ScoreGradient,
-    csd_coefficients,
-    distillation_loss,
-    draw_timesteps,
-    score_gradient,
-    sds_coefficients,
-)
-from ..distillation.view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
+from ..distillation.guided import distill, guidance_coefficients, job_prompts
+from ..distillation.score import draw_timesteps
+from ..distillation.view_prompts import EncodedPrompts
 from ..render.cameras import orbit, view_names
 from ..render.rasterizer import get_rasterizer
 from ..render.warp_setup import start_warp
@@ -37,7 +30,7 @@ from ..reporting import Reporter, Stopped
 from ..texture.bake import bake
 from ..texture.field import TextureField
 from ..texture.uv_kernels import coverage_counts
-from .camera_draws import Shots, draw_shots
+from .camera_draws import draw_shots
 from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from .out_of_memory import StepDown
 from .step_clock import StepClock
@@ -96,7 +89,7 @@ def texture_mesh(
     words = guidance_words(model)
     for warning in words.warnings(job.prompt, job.negative_prompt):
         reporter.warn("unknown_words", warning)
-    prompts = encode_prompts(model, job, words, reporter)
+    prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter)
     surface = surface.to(model.device)
     reporter.check_stop()
 
@@ -113,24 +106,6 @@ def texture_mesh(
     shares = {k: round(v, 4) for k, v in state.clock.shares().items()}
     files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
     return TextureResult(files, stats, cancelled)
-
-
-def encode_prompts(model: DiffusionModel, job: TextureJob, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
-    """All prompts of the job, encoded once; on a GPU the text encoder then makes room."""
-    prompt = model.fitting_prompt(job.prompt, longest_ending(words.unlit, words.close_up))
-    if prompt != job.prompt:
-        reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{prompt}”.")
-    prompts = encode_job_prompts(
-        model,
-        prompt,
-        job.negative_prompt,
-        view_dependent=job.view_prompts,
-        extra=words.unlit,
-        close_up=words.close_up,
-    )
-    if model.device.type == "cuda":
-        model.free_text_encoder()
-    return prompts
 
 
 def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
@@ -228,58 +203,22 @@ def texture_step(
     with clock("render"):
         size = picture_size(job, model)
         pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
-    with clock("encode"):
-        leaf = pictures.detach().requires_grad_(True)
-        latents = model.encode_images(leaf, state.generator)
-    noise = torch.randn(latents.shape, generator=state.generator).to(model.device)
-    with clock("network"):
-        score = job_score(job, state.step, model, latents, t, noise, shots, prompts)
-    with clock("encode"):
-        distillation_loss(latents, score.grad).backward()
-    with clock("render"):
-        pictures.backward(torch.nan_to_num(leaf.grad, nan=0.0, posinf=0.0, neginf=0.0))
+    names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
+    names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
+    metrics = distill(
+        model,
+        pictures,
+        t,
+        prompts.batch(names, shots.cameras.azimuth, shots.close, perp_neg=g.perp_neg != 0.0),
+        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
+        g,
+        state.step,
+        state.generator,
+        clock,
+    )
     with clock("optimizer"):
         state.optimizer.step()
-    coefficients = job_coefficients(job, state.step)
-    logged = {"positive": coefficients.positive, "negative": coefficients.negative, "null": coefficients.null}
-    return score.metrics | {f"weight_{k}": v for k, v in logged.items()}
-
-
-def job_coefficients(job: TextureJob, step: int) -> Coefficients:
-    """The job's row of the score equation at ``step``."""
-    g = job.guidance
-    if job.method == "sds":
-        return sds_coefficients(g.guidance_scale, bool(job.negative_prompt))
-    negative_weight = g.negative_weight.at(step) if job.negative_prompt else 0.0
-    return csd_coefficients(g.positive_weight.at(step), negative_weight, g.generative_weight.at(step))
-
-
-def job_score(
-    job: TextureJob,
-    step: int,
-    model: DiffusionModel,
-    latents: Tensor,
-    t: Tensor,
-    noise: Tensor,
-    shots: Shots,
-    prompts: EncodedPrompts,
-) -> ScoreGradient:
-    """The distillation gradient of one batch of views."""
-    g, cameras = job.guidance, shots.cameras
-    names = view_names(cameras.azimuth, cameras.elevation)
-    names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
-    return score_gradient(
-        model,
-        latents.detach(),
-        t,
-        noise,
-        prompts.batch(names, cameras.azimuth, shots.close, perp_neg=g.perp_neg != 0.0),
-        job_coefficients(job, step),
-        weighting=g.weighting,
-        perp_neg=g.perp_neg,
-        grad_clip=None if g.grad_clip is None else g.grad_clip.at(step),
-        grad_normalize=g.grad_normalize,
-    )
+    return metrics
 
 
 def draw_backgrounds(views: int, generator: torch.Generator) -> Tensor:
