@@ -1,0 +1,108 @@
+"""One distillation step on a batch of pictures, the same for every pipeline: encode, score, and pull the gradient back
+into whatever made the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from ...job.spec import Guidance
+from ..diffusion.guidance_words import GuidanceWords
+from ..diffusion.model import DiffusionModel
+from ..reporting import Reporter
+from .score import (
+    Coefficients,
+    PromptEmbeddings,
+    csd_coefficients,
+    distillation_loss,
+    score_gradient,
+    sds_coefficients,
+)
+from .view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
+
+Clock = Callable[[str], AbstractContextManager]
+
+
+def job_prompts(
+    model: DiffusionModel,
+    prompt: str,
+    negative_prompt: str,
+    view_prompts: bool,
+    words: GuidanceWords,
+    reporter: Reporter,
+    lit: bool = False,
+) -> EncodedPrompts:
+    """All prompts of a job, encoded once; on a GPU the text encoder then makes room. ``lit``: of a shaded object."""
+    fitting = model.fitting_prompt(prompt, longest_ending(words.unlit, words.close_up))
+    if fitting != prompt:
+        reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
+    prompts = encode_job_prompts(
+        model,
+        fitting,
+        negative_prompt,
+        view_dependent=view_prompts,
+        extra=words.lit if lit else words.unlit,
+        close_up=words.close_up,
+    )
+    if model.device.type == "cuda":
+        model.free_text_encoder()
+    return prompts
+
+
+def guidance_coefficients(method: str, guidance: Guidance, step: int, negative: bool) -> Coefficients:
+    """The row of the score equation for ``method`` at ``step``; ``negative``: there is a negative prompt."""
+    if method == "sds":
+        return sds_coefficients(guidance.guidance_scale, negative)
+    negative_weight = guidance.negative_weight.at(step) if negative else 0.0
+    return csd_coefficients(guidance.positive_weight.at(step), negative_weight, guidance.generative_weight.at(step))
+
+
+def distill(
+    model: DiffusionModel,
+    pictures: Tensor,
+    t: Tensor,
+    prompts: PromptEmbeddings,
+    coefficients: Coefficients,
+    guidance: Guidance,
+    step: int,
+    generator: torch.Generator,
+    clock: Clock,
+    retain_graph: bool = False,
+) -> dict[str, float]:
+    """Move the gradient of the score into the graph behind ``pictures`` (added to what is there).
+
+    Args:
+        pictures: ``[B, 3, H, W]`` in [0, 1] with a graph.
+        t: ``[B]`` integer diffusion times.
+        generator: of the encoder's sample and of the noise, in this order, on the CPU.
+        retain_graph: keep the graph for another backward pass.
+
+    Returns:
+        What is logged about the step.
+    """
+    with clock("encode"):
+        leaf = pictures.detach().requires_grad_(True)
+        latents = model.encode_images(leaf, generator)
+    noise = torch.randn(latents.shape, generator=generator).to(model.device)
+    with clock("network"):
+        score = score_gradient(
+            model,
+            latents.detach(),
+            t,
+            noise,
+            prompts,
+            coefficients,
+            weighting=guidance.weighting,
+            perp_neg=guidance.perp_neg,
+            grad_clip=None if guidance.grad_clip is None else guidance.grad_clip.at(step),
+            grad_normalize=guidance.grad_normalize,
+        )
+    with clock("encode"):
+        distillation_loss(latents, score.grad).backward()
+    with clock("render"):
+        pictures.backward(torch.nan_to_num(leaf.grad, nan=0.0, posinf=0.0, neginf=0.0), retain_graph=retain_graph)
+    logged = {"positive": coefficients.positive, "negative": coefficients.negative, "null": coefficients.null}
+    return score.metrics | {f"weight_{k}": v for k, v in logged.items()}
