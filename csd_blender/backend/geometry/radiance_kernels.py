@@ -1,8 +1,8 @@
 """Warp kernels of `radiance_field.RadianceField`, for CPU and CUDA, with hand-written adjoints.
 
 All levels of the hash grid (Mueller et al. 2022, arXiv 2201.05989) are summed in one kernel, and density and color
-come out finished, so a point is visited once each way. A level is a row ``(resolution, offset, stride, mask)`` of
-unsigned numbers; stride 0 marks a hashed one.
+come out finished, so a point is visited once each way. A level is a row ``(resolution, offset, stride, mask)``;
+stride 0 marks a hashed one.
 """
 
 # No postponed annotations here: Warp reads those of the kernels itself.
@@ -13,47 +13,45 @@ from ..texture.field_kernels import WARP_HASH_Y, WARP_HASH_Z
 
 wp.set_module_options({"enable_backward": False})
 
-Level = wp.types.vector(4, wp.uint32)
 Rows = wp.types.vector(8, wp.int32)
 Weights = wp.types.vector(8, wp.float32)
 
 
 @wp.func
-def axis_cell(p: float, resolution: float):
+def axis_cell(p: float, resolution: int):
     """First corner of the cell and the position within it, along one axis; outside, the border."""
-    scaled = wp.clamp((p * 0.5 + 0.5) * resolution, 0.0, resolution)
-    low = float(int(wp.min(scaled, resolution - 1.0)))  # the cast is floor, and faster
-    return low, scaled - low
+    half = 0.5 * float(resolution)
+    scaled = wp.clamp(p * half + half, 0.0, float(resolution))
+    low = wp.min(int(scaled), resolution - 1)  # the cast is floor, and faster
+    return low, scaled - float(low)
 
 
 @wp.func
-def corner_rows(level: Level, x: wp.uint32, y: wp.uint32, z: wp.uint32):
+def corner_rows(level: wp.vec4i, x: int, y: int, z: int):
     """Rows of the cell's corners, x fastest."""
-    one = wp.uint32(1)
+    first = level[1]
     stride = level[2]
-    if stride == wp.uint32(0):
-        y0 = y * WARP_HASH_Y
-        y1 = (y + one) * WARP_HASH_Y
-        z0 = z * WARP_HASH_Z
-        z1 = (z + one) * WARP_HASH_Z
-        x1 = x + one
-        mask = level[3]
-        o = wp.int32(level[1])
+    if stride == 0:
+        x0 = wp.uint32(x)
+        x1 = wp.uint32(x + 1)
+        y0 = wp.uint32(y) * WARP_HASH_Y
+        y1 = wp.uint32(y + 1) * WARP_HASH_Y
+        z0 = wp.uint32(z) * WARP_HASH_Z
+        z1 = wp.uint32(z + 1) * WARP_HASH_Z
+        mask = wp.uint32(level[3])
         return Rows(
-            o + wp.int32((x ^ y0 ^ z0) & mask),
-            o + wp.int32((x1 ^ y0 ^ z0) & mask),
-            o + wp.int32((x ^ y1 ^ z0) & mask),
-            o + wp.int32((x1 ^ y1 ^ z0) & mask),
-            o + wp.int32((x ^ y0 ^ z1) & mask),
-            o + wp.int32((x1 ^ y0 ^ z1) & mask),
-            o + wp.int32((x ^ y1 ^ z1) & mask),
-            o + wp.int32((x1 ^ y1 ^ z1) & mask),
+            first + int((x0 ^ y0 ^ z0) & mask),
+            first + int((x1 ^ y0 ^ z0) & mask),
+            first + int((x0 ^ y1 ^ z0) & mask),
+            first + int((x1 ^ y1 ^ z0) & mask),
+            first + int((x0 ^ y0 ^ z1) & mask),
+            first + int((x1 ^ y0 ^ z1) & mask),
+            first + int((x0 ^ y1 ^ z1) & mask),
+            first + int((x1 ^ y1 ^ z1) & mask),
         )
-    i = wp.int32((z * stride + y) * stride + x + level[1])
-    up = wp.int32(stride)
-    far = wp.int32(stride * stride)
-    j = i + far
-    return Rows(i, i + 1, i + up, i + up + 1, j, j + 1, j + up, j + up + 1)
+    i = first + (z * stride + y) * stride + x
+    j = i + stride * stride
+    return Rows(i, i + 1, i + stride, i + stride + 1, j, j + 1, j + stride, j + stride + 1)
 
 
 @wp.func
@@ -68,13 +66,31 @@ def corner_weights(fx: float, fy: float, fz: float):
 
 
 @wp.func
-def place(level: Level, p: wp.vec3):
+def place(level: wp.vec4i, p: wp.vec3):
     """Rows and weights of the corners around ``p`` in [-1, 1]^3."""
-    resolution = float(level[0])
-    x, fx = axis_cell(p[0], resolution)
-    y, fy = axis_cell(p[1], resolution)
-    z, fz = axis_cell(p[2], resolution)
-    return corner_rows(level, wp.uint32(x), wp.uint32(y), wp.uint32(z)), corner_weights(fx, fy, fz)
+    x, fx = axis_cell(p[0], level[0])
+    y, fy = axis_cell(p[1], level[0])
+    z, fz = axis_cell(p[2], level[0])
+    return corner_rows(level, x, y, z), corner_weights(fx, fy, fz)
+
+
+@wp.func
+def weight_slopes(level: wp.vec4i, p: wp.vec3):
+    """Derivatives of the corners' weights along x, y and z; ``p`` in [-1, 1]^3."""
+    x, fx = axis_cell(p[0], level[0])
+    y, fy = axis_cell(p[1], level[0])
+    z, fz = axis_cell(p[2], level[0])
+    s = 0.5 * float(level[0])
+    ex = (1.0 - fx) * s
+    ey = (1.0 - fy) * s
+    gx = fx * s
+    gy = fy * s
+    hy = 1.0 - fy
+    hz = 1.0 - fz
+    ax = Weights(-ey * hz, ey * hz, -gy * hz, gy * hz, -ey * fz, ey * fz, -gy * fz, gy * fz)
+    ay = Weights(-ex * hz, -gx * hz, ex * hz, gx * hz, -ex * fz, -gx * fz, ex * fz, gx * fz)
+    az = Weights(-ex * hy, -gx * hy, -ex * fy, -gx * fy, ex * hy, gx * hy, ex * fy, gx * fy)
+    return ax, ay, az
 
 
 @wp.func
@@ -83,7 +99,7 @@ def blob(p: wp.vec3, scale: float, std: float):
 
 
 @wp.func
-def density_logit(table: wp.array(dtype=wp.vec4), levels: wp.array(dtype=Level), p: wp.vec3):
+def density_logit(table: wp.array(dtype=wp.vec4), levels: wp.array(dtype=wp.vec4i), p: wp.vec3):
     """The first feature at ``p`` in [-1, 1]^3, all levels summed."""
     total = float(0.0)
     for i in range(levels.shape[0]):
@@ -124,7 +140,7 @@ def is_inside(p: wp.vec3, radius: float):
 @wp.func
 def density_at(
     table: wp.array(dtype=wp.vec4),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     blob_scale: float,
     blob_std: float,
@@ -136,12 +152,33 @@ def density_at(
     return softplus(density_logit(table, levels, p / radius) + blob(p, blob_scale, blob_std))
 
 
+@wp.func
+def value_at(
+    table: wp.array(dtype=wp.vec4),
+    levels: wp.array(dtype=wp.vec4i),
+    radius: float,
+    blob_scale: float,
+    blob_std: float,
+    p: wp.vec3,
+):
+    """Density and color at a point of the world."""
+    total = wp.vec4(0.0)
+    for i in range(levels.shape[0]):
+        rows, weights = place(levels[i], p / radius)
+        for k in range(8):
+            total += weights[k] * table[rows[k]]
+    density = float(0.0)
+    if is_inside(p, radius):
+        density = softplus(total[0] + blob(p, blob_scale, blob_std))
+    return wp.vec4(density, sigmoid(total[1]), sigmoid(total[2]), sigmoid(total[3]))
+
+
 @wp.kernel
 def forward(
     first: int,
     points: wp.array(dtype=wp.vec3),
     table: wp.array(dtype=wp.vec4),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     blob_scale: float,
     blob_std: float,
@@ -154,23 +191,16 @@ def forward(
     if want_color == 0:
         density[n] = density_at(table, levels, radius, blob_scale, blob_std, p)
         return
-    total = wp.vec4(0.0)
-    for i in range(levels.shape[0]):
-        rows, weights = place(levels[i], p / radius)
-        for k in range(8):
-            total += weights[k] * table[rows[k]]
-    value = float(0.0)
-    if is_inside(p, radius):
-        value = softplus(total[0] + blob(p, blob_scale, blob_std))
-    density[n] = value
-    color[n] = wp.vec3(sigmoid(total[1]), sigmoid(total[2]), sigmoid(total[3]))
+    value = value_at(table, levels, radius, blob_scale, blob_std, p)
+    density[n] = value[0]
+    color[n] = wp.vec3(value[1], value[2], value[3])
 
 
 @wp.kernel
 def backward(
     level: int,
     points: wp.array(dtype=wp.vec3),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     last_level: int,
     density: wp.array(dtype=float),
@@ -199,7 +229,7 @@ def backward(
 def backward_density(
     level: int,
     points: wp.array(dtype=wp.vec3),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     last_level: int,
     density: wp.array(dtype=float),
@@ -231,17 +261,25 @@ def slopes(
     first: int,
     points: wp.array(dtype=wp.vec3),
     table: wp.array(dtype=wp.vec4),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     blob_scale: float,
     blob_std: float,
     eps: float,
     out: wp.array(dtype=wp.vec3),
 ):
-    """Gradient of the density's logit by four taps."""
+    """Gradient of the density's logit by four taps; with ``eps`` 0 the exact one, within the cells."""
     n = first + wp.tid()
     p = points[n]
     total = wp.vec3(0.0)
+    if eps == 0.0:
+        for i in range(levels.shape[0]):
+            rows, weights = place(levels[i], p / radius)
+            ax, ay, az = weight_slopes(levels[i], p / radius)
+            for k in range(8):
+                total += wp.vec3(ax[k], ay[k], az[k]) * table[rows[k]][0]
+        out[n] = total / radius - p * (blob_scale / (blob_std * wp.max(wp.length(p), 1.0e-9)))
+        return
     for k in range(4):
         q = p + tap(k) * eps
         total += tap(k) * (density_logit(table, levels, q / radius) + blob(q, blob_scale, blob_std))
@@ -252,7 +290,7 @@ def slopes(
 def slopes_backward(
     level: int,
     points: wp.array(dtype=wp.vec3),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     last_level: int,
     eps: float,
@@ -261,6 +299,14 @@ def slopes_backward(
 ):
     n = wp.tid()
     p = points[n]
+    if eps == 0.0:
+        g = grad[n] / radius
+        for i in range(level, last_level):
+            rows, weights = place(levels[i], p / radius)
+            ax, ay, az = weight_slopes(levels[i], p / radius)
+            for k in range(8):
+                wp.atomic_add(grad_table, rows[k], 0, wp.dot(g, wp.vec3(ax[k], ay[k], az[k])))
+        return
     g = grad[n] / (4.0 * eps)
     for i in range(level, last_level):
         for t in range(4):

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..geometry.radiance_field import RadianceField
-from ..geometry.radiance_kernels import Level
 from . import volume_kernels as kernels
 from .cameras import Cameras
 from .occupancy import OccupancyGrid
@@ -21,6 +20,7 @@ from .warp_parts import is_warp_device, launch_parts, load_module, wrap
 
 MIN_TRANSMITTANCE = 1e-3  # samples behind less light than this are left out, as nerfacc (arXiv 2305.04966) does
 MIN_ALPHA = 1e-4  # and so are those that would take less of it
+MOST_VALUES = 1 << 24  # places for a density and a color (16 bytes) that a march may take
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class RaySamples:
         step: length of ray that each sample stands for, in world units.
         views: B.
         size: S.
+        density, color: ``[N]`` and ``[N, 3]`` of the field at the points, without gradient, where `march` had to know
+            them and there was room to keep them; else None.
     """
 
     offsets: Tensor
@@ -46,6 +48,8 @@ class RaySamples:
     step: float
     views: int
     size: int
+    density: Tensor | None = None
+    color: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.t)
@@ -53,7 +57,9 @@ class RaySamples:
     def keep(self, mask: Tensor) -> RaySamples:
         """Only the samples where ``mask`` ``[N]`` is true."""
         offsets = pad(mask.cumsum(0, dtype=torch.int32), (1, 0))[self.offsets.long()]
-        return replace(self, offsets=offsets, t=self.t[mask], ray=self.ray[mask], points=self.points[mask])
+        density, color = (None if x is None else x[mask] for x in (self.density, self.color))
+        parts = {"t": self.t[mask], "ray": self.ray[mask], "points": self.points[mask]}
+        return replace(self, offsets=offsets, density=density, color=color, **parts)
 
 
 def march(
@@ -84,7 +90,8 @@ def march(
     rays = len(directions)
     jitter = torch.full((rays,), 0.5) if generator is None else torch.rand(rays, generator=generator)
     jitter = jitter.to(device)
-    limit = math.ceil(2 * math.sqrt(3) * occupancy.radius / step) + 1
+    low, high = occupancy.bounds()
+    limit = max(math.ceil(math.dist(low, high) / step), 0) + 2
     if max_samples is not None:
         limit = max(1, min(max_samples, limit))
     if not is_warp_device(device):
@@ -97,25 +104,30 @@ def march(
 
     load_module(kernels, device)
     lines = [wrap(positions, wp.vec3), wrap(directions, wp.vec3)]
-    low, high = occupancy.bounds()
     box = [wrap(occupancy.occupied, wp.bool), occupancy.radius, wp.vec3(*low), wp.vec3(*high), step, limit]
+    keeps_values = visible_in is not None and rays * limit <= MOST_VALUES
     if visible_in is None:
-        table, levels = (wp.empty(0, dtype=kind, device=lines[0].device) for kind in (wp.vec4, Level))
+        table, levels = (wp.empty(0, dtype=kind, device=lines[0].device) for kind in (wp.vec4, wp.vec4i))
         pruning = [0, 0.0, 0.0, table, levels, 1.0, 0.0, 1.0]
     else:
-        pruning = [1, MIN_TRANSMITTANCE, MIN_ALPHA, *visible_in.kernel_arguments()]
+        pruning = [1 + keeps_values, MIN_TRANSMITTANCE, MIN_ALPHA, *visible_in.kernel_arguments()]
     counts = torch.empty(rays, dtype=torch.int32, device=device)
-    rows = wrap(torch.empty((rays, limit), device=device), wp.float32)
-    inputs = [*lines, wrap(jitter, wp.float32), *box, *pruning, wrap(counts, wp.int32), rows]
+    rows = [wrap(torch.empty((rays, limit), device=device), wp.float32)]
+    rows += [wrap(torch.empty((rays if keeps_values else 0, limit, 4), device=device), wp.vec4)]
+    inputs = [*lines, wrap(jitter, wp.float32), *box, *pruning, wrap(counts, wp.int32), *rows]
     launch_parts(kernels.march, rays, inputs, device)
 
     offsets = _offsets(counts)
     total = int(offsets[-1])
     t, points = torch.empty(total, device=device), torch.empty((total, 3), device=device)
     ray = torch.empty(total, dtype=torch.int32, device=device)
+    kept = total if keeps_values else 0
+    density, color = torch.empty(kept, device=device), torch.empty((kept, 3), device=device)
     outputs = [wrap(t, wp.float32), wrap(ray, wp.int32), wrap(points, wp.vec3)]
-    launch_parts(kernels.pack, rays, [*lines, wrap(offsets, wp.int32), rows, *outputs], device)
-    return RaySamples(offsets, t, ray, points, directions, step, views, size)
+    outputs += [wrap(density, wp.float32), wrap(color, wp.vec3)]
+    launch_parts(kernels.pack, rays, [*lines, wrap(offsets, wp.int32), *rows, *outputs], device)
+    values = (density, color) if keeps_values else (None, None)
+    return RaySamples(offsets, t, ray, points, directions, step, views, size, *values)
 
 
 @torch.no_grad()

@@ -138,7 +138,10 @@ def render_volume(
             samples = march(cameras, size, occupancy, step, generator, visible_in=field)
         else:
             samples = prune(march(cameras, size, occupancy, step, generator), field.density)
-    density, values = field(samples.points)
+    if isinstance(field, RadianceField) and samples.density is not None and samples.color is not None:
+        density, values = field.known(samples.points, samples.density, samples.color)
+    else:
+        density, values = field(samples.points)
     unit = field.normals(samples.points, normal_eps) if normals else None
     sums = composite(density, values if unit is None else torch.cat([values, unit], 1), samples)
     pictures, opacity = sums.values.permute(0, 3, 1, 2), sums.opacity.permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ One thread walks one ray from front to back, so nothing is added up in an order 
 # ruff: noqa: UP018 - float(0.0) makes a variable in Warp, 0.0 a constant that a loop cannot change.
 import warp as wp
 
-from ..geometry.radiance_kernels import Level, density_at
+from ..geometry.radiance_kernels import density_at, value_at
 
 wp.set_module_options({"enable_backward": False})
 
@@ -54,14 +54,18 @@ def march(
     min_transmittance: float,
     min_alpha: float,
     table: wp.array(dtype=wp.vec4),
-    levels: wp.array(dtype=Level),
+    levels: wp.array(dtype=wp.vec4i),
     radius: float,
     blob_scale: float,
     blob_std: float,
     counts: wp.array(dtype=int),
     distances: wp.array2d(dtype=float),
+    values: wp.array2d(dtype=wp.vec4),
 ):
-    """Up to ``limit`` distances a ray, in occupied cells; with ``prune`` only those that can be seen in the field."""
+    """Up to ``limit`` distances a ray, in occupied cells.
+
+    With ``prune`` 1 or 2 only those that can be seen in the field; with 2 also density and color there.
+    """
     r = first + wp.tid()
     counts[r] = 0
     o = origins[r // (directions.shape[0] // origins.shape[0])]
@@ -82,10 +86,17 @@ def march(
         p = o + d * t
         if occupied[cell(p[0], scale, resolution), cell(p[1], scale, resolution), cell(p[2], scale, resolution)]:
             keep = True
-            if prune == 1:
+            if prune > 0:
                 if transmittance < min_transmittance:
                     break
-                rest = wp.exp(-density_at(table, levels, radius, blob_scale, blob_std, p) * step)
+                density = float(0.0)
+                if prune == 2:
+                    value = value_at(table, levels, radius, blob_scale, blob_std, p)
+                    density = value[0]
+                    values[r, count] = value  # the next one takes its place when it is not kept
+                else:
+                    density = density_at(table, levels, radius, blob_scale, blob_std, p)
+                rest = wp.exp(-density * step)
                 keep = 1.0 - rest >= min_alpha
                 transmittance *= rest
             if keep:
@@ -103,9 +114,12 @@ def pack(
     directions: wp.array(dtype=wp.vec3),
     offsets: wp.array(dtype=int),
     distances: wp.array2d(dtype=float),
+    values: wp.array2d(dtype=wp.vec4),
     t: wp.array(dtype=float),
     ray: wp.array(dtype=int),
     points: wp.array(dtype=wp.vec3),
+    density: wp.array(dtype=float),
+    color: wp.array(dtype=wp.vec3),
 ):
     """From a row of distances for each ray to one list of samples."""
     r = first + wp.tid()
@@ -116,6 +130,10 @@ def pack(
         t[k] = s
         ray[k] = r
         points[k] = o + directions[r] * s
+        if values.shape[0] > 0:
+            v = values[r, k - begin]
+            density[k] = v[0]
+            color[k] = wp.vec3(v[1], v[2], v[3])
 
 
 @wp.kernel

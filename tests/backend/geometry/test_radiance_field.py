@@ -55,11 +55,13 @@ def test_kernels_and_twin_give_the_same_gradients(arguments):
     assert (alone[:, 0] - found[:, 0]).abs().max() <= 3e-5 * found.abs().max() and not alone[:, 1:].any()
 
 
-@pytest.mark.parametrize("eps", [None, 0.07])
+@pytest.mark.parametrize("eps", [None, 0.07, 0.0])
 @pytest.mark.parametrize("arguments", SHAPES)
 def test_normals_and_their_gradients_agree_with_the_twin(arguments, eps):
     field = random_field(**arguments)
     points = random_points(field.radius)
+    if eps == 0:  # the exact slope jumps at the faces of the cube and of its cells, and the ball has none in the middle
+        points = points[:-4][(points[:-4].abs() < field.radius).all(1)]
     weight = torch.randn((len(points), 3), generator=torch.Generator().manual_seed(3))
     found, expected = field.normals(points, eps), field.normals_reference(points, eps)
     assert torch.allclose(found, expected, atol=2e-4)

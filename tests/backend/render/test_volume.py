@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from csd_blender.backend.geometry.radiance_field import RadianceField
+from csd_blender.backend.render import ray_samples
 from csd_blender.backend.render.cameras import Cameras, orbit, sample_cameras
 from csd_blender.backend.render.volume import (
     OccupancyGrid,
@@ -103,6 +104,23 @@ def test_pruning_in_the_march_agrees_with_pruning_after_it_and_with_the_twin():
     assert torch.equal(at_once.points, later.points) and 0 < len(later) < len(samples)
     mask = see_reference(samples.offsets, field.density(samples.points), 1 / 32, 1e-3, 1e-4)
     assert abs(int(mask.sum()) - len(later)) <= 1e-3 * len(later)
+
+
+@pytest.mark.parametrize("room", [0, 1 << 24])
+def test_values_kept_from_the_march_give_the_pictures_and_gradients_of_the_plain_way(room, monkeypatch):
+    monkeypatch.setattr(ray_samples, "MOST_VALUES", room)
+    field = small_field()
+    occupancy = looked_at(field.density)
+    pictures = render_volume(field, CAMERAS, 24, occupancy, 1 / 32, torch.zeros(3), seeded())
+    samples = prune(march(CAMERAS, 24, occupancy, 1 / 32, seeded()), field.density)
+    assert (pictures.samples.density is None) == (room == 0)
+    density, color = field.forward_reference(samples.points)
+    sums = composite_reference(samples.offsets, samples.t, samples.step, density, color)[0]
+    assert torch.allclose(pictures.color.permute(0, 2, 3, 1).flatten(0, 2), sums, atol=1e-4)
+    pull = torch.randn(sums.shape, generator=seeded())
+    (expected,) = torch.autograd.grad((sums * pull).sum(), field.table)
+    (found,) = torch.autograd.grad((pictures.color.permute(0, 2, 3, 1).flatten(0, 2) * pull).sum(), field.table)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_pruning_changes_pictures_by_less_than_a_thousandth():
