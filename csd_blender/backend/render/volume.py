@@ -16,7 +16,7 @@ from ..geometry.radiance_field import RadianceField
 from . import volume_kernels as kernels
 from .cameras import Cameras
 from .occupancy import OccupancyGrid
-from .ray_samples import RaySamples, march, prune
+from .ray_samples import MIN_ALPHA, RaySamples, march, prune
 from .volume_reference import composite_reference
 from .warp_parts import is_warp_device, launch_parts, load_module, wrap
 
@@ -119,6 +119,7 @@ def render_volume(
     generator: torch.Generator | None = None,
     normals: bool = False,
     normal_eps: float | None = None,
+    min_alpha: float = MIN_ALPHA,
 ) -> VolumePictures:
     """Pictures of the field, differentiable with respect to its parameters and the background.
 
@@ -131,13 +132,14 @@ def render_volume(
         background: ``[B, 3]`` or ``[3]`` colors.
         generator: shifts the samples of each ray; None for always the same place.
         normals: also the picture of normals.
-        normal_eps: `RadianceField.normals`'s.
+        normal_eps: `RadianceField.normals`'s; 0 is the fastest.
+        min_alpha: samples of less opacity are left out, see `march`.
     """
     with torch.no_grad():
         if isinstance(field, RadianceField):
-            samples = march(cameras, size, occupancy, step, generator, visible_in=field)
+            samples = march(cameras, size, occupancy, step, generator, visible_in=field, min_alpha=min_alpha)
         else:
-            samples = prune(march(cameras, size, occupancy, step, generator), field.density)
+            samples = prune(march(cameras, size, occupancy, step, generator), field.density, min_alpha)
     if isinstance(field, RadianceField) and samples.density is not None and samples.color is not None:
         density, values = field.known(samples.points, samples.density, samples.color)
     else:

@@ -265,6 +265,29 @@ def test_the_same_call_gives_the_same_bits_on_any_number_of_threads():
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("min_alpha", [1e-4, 1e-2])
+def test_thin_samples_are_left_out(min_alpha):
+    field = RadianceField(levels=2, finest_resolution=16)
+    samples = march(CAMERAS, 16, OccupancyGrid(), 1 / 32, None, None, field, min_alpha)
+    alpha = 1 - torch.exp(-field.density(samples.points) / 32)
+    assert min_alpha * 0.99 < alpha.min() < min_alpha * 1.1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_gives_the_pictures_and_gradients_of_the_cpu():
+    results = []
+    for device in ("cpu", "cuda"):
+        field, occupancy = small_field().to(device), OccupancyGrid().to(device)
+        occupancy.update(field.density, 1 / 32, seeded())
+        background = torch.ones(3, device=device)
+        pictures = render_volume(field, CAMERAS, 32, occupancy, 1 / 32, background, seeded(), normals=True)
+        loss = pictures.color.square().sum() + pictures.normal.sum() + orientation_loss(pictures)
+        (grad,) = torch.autograd.grad(loss, field.table)
+        results.append([x.cpu() for x in (pictures.color, pictures.normal, pictures.depth, grad)])
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().mean() < 1e-3 * a.abs().mean()
+
+
 def test_regularizers_have_their_known_values():
     opacity = torch.tensor([0.0, 1.0, 0.5])
     assert sparsity_loss(opacity).item() == pytest.approx((0.1 + 1.01**0.5 + 0.26**0.5) / 3)
