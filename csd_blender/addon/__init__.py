@@ -2,10 +2,22 @@
 
 import atexit
 
-from . import backend, backend_setup, handlers, icons, jobs, operators, panels, preferences, properties, pump
+from . import (
+    backend,
+    backend_setup,
+    handlers,
+    icons,
+    jobs,
+    object_operators,
+    operators,
+    panels,
+    preferences,
+    properties,
+    pump,
+)
 from .session import session
 
-MODULES = (properties, preferences, operators, panels, icons, handlers)
+MODULES = (properties, preferences, operators, object_operators, panels, icons, handlers)
 
 
 def register() -> None:

@@ -51,6 +51,34 @@ def texture(
         return wait_and_accept(jobs.start(bpy.context, chosen, settings))
 
 
+def text_to_3d(
+    prompt: str | None = None,
+    *,
+    progress: Callable[[Message], None] | None = None,
+    **settings,
+) -> bpy.types.Object:
+    """Make an object from a prompt, wait, add it to the scene at the 3D cursor, and make it one undo step.
+
+    Args:
+        prompt: what the object should be; the scene's when None.
+        progress: called with every message of the backend.
+        settings: those of ``bpy.ops.csd.text_to_3d``: subject, quality, recipe, height, ..., the scene's when left
+            out; and fields of the job, such as ``coarse_steps`` or ``refine={"views": 2}``. ``start_from_mesh=True``
+            begins with the selected meshes.
+
+    Returns:
+        The new object, selected and active.
+
+    Raises:
+        As :func:`texture` does.
+    """
+    if prompt is not None:
+        settings["prompt"] = prompt
+    with listening(progress):
+        [applied] = wait_and_accept(jobs.start_object(bpy.context, settings))
+    return applied.object
+
+
 def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = None) -> list[Applied]:
     """Go on with the job in ``folder``, wait, and apply the result. Raises as :func:`texture` does."""
     if session.active_job() is not None:
@@ -72,7 +100,7 @@ def wait_and_accept(job: Job) -> list[Applied]:
         raise JobFailed("The job was cancelled.")
     applied = jobs.accept()
     if bpy.ops.ed.undo_push.poll():
-        bpy.ops.ed.undo_push(message="Generate Texture")
+        bpy.ops.ed.undo_push(message="Generate Object" if job.makes_object else "Generate Texture")
     return applied
 
 

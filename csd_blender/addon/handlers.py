@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import jobs, preview
+from . import jobs, preview, targets
 from .session import session
 
 
@@ -34,7 +34,7 @@ def after_load(*_args) -> None:
     job = session.job
     if job is not None:
         if job.blend_file and job.blend_file == bpy.data.filepath:
-            jobs.bind(job)
+            targets.bind(job)
         else:
             for target in job.targets:
                 target.uid = 0
@@ -43,7 +43,7 @@ def after_load(*_args) -> None:
 
 def restore() -> None:
     job = session.job
-    live = job.id if job is not None and job.on_mesh else ""
+    live = job.id if job is not None and job.in_scene else ""
     preview.uncover_all(keep_job=live)
     if live:
         jobs.refresh_preview()

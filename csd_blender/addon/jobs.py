@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import re
-import shutil
-import threading
 import time
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import bpy
@@ -16,28 +11,33 @@ import bpy
 from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.messages import Message
-from . import backend, preview, scene_export, scene_import, settings
+from . import (
+    backend,
+    job_folders,
+    object_import,
+    object_jobs,
+    object_preview,
+    preview,
+    scene_export,
+    scene_import,
+    settings,
+    texture_preview,
+)
+from .job_folders import new_job_id
+from .mesh_pictures import RESULT_PREVIEW, MeshPicture
 from .pictures import Picture, PictureMaker
 from .preferences import jobs_folder
-from .scene_export import SceneError, Target
+from .scene_export import SceneError
 from .session import Job, Problem, session
+from .targets import bind, find_object, selected_meshes
+
+__all__ = ["selected_meshes"]
 
 # Errors whose detail an artist can use; that of the others is for the log.
 TELLING = ("bad_setting", "model_missing", "model_unreadable", "uv_overlap", "uv_missing", "no_space", "no_permission")
-CLOSED = "closed"  # a file in the job folder: the artist accepted or discarded the result
 
 pictures = PictureMaker()
-shown: dict[int, Picture] = {}  # the newest texture of each part, to be shown again after an undo or a save
-
-
-def selected_meshes(context) -> list[bpy.types.Object]:
-    """The selected mesh objects, the active one first."""
-    active = context.view_layer.objects.active
-    chosen = [o for o in context.view_layer.objects.selected if o.type == "MESH"]
-    if active in chosen:
-        chosen.remove(active)
-        chosen.insert(0, active)
-    return chosen
+shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
 
 
 def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
@@ -49,14 +49,24 @@ def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was started then.
     """
+    return start_written(lambda: write_job(context, objects, settings.gather(context.scene, overrides)))
+
+
+def start_object(context, overrides: dict) -> Job:
+    """As :func:`start`, for a job that makes a new object; ``overrides`` see :mod:`object_settings`."""
+    return start_written(lambda: object_jobs.write_job(context, overrides))
+
+
+def start_written(write: Callable[[], Job]) -> Job:
+    """Hand the job whose folder ``write`` makes to the backend."""
     if session.active_job() is not None:
         raise JobError("busy")
     preview.uncover_all()  # the export must not see a preview's UV map
     try:
-        job = write_job(context, objects, settings.gather(context.scene, overrides))
+        job = write()
         client = backend.client()
     except BaseException:
-        refresh_preview()  # the texture before this one is not lost
+        refresh_preview()  # the result before this one is not lost
         raise
     discard()
     begin(job, client, resume=False)
@@ -82,13 +92,6 @@ def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job
     return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath)
 
 
-def new_job_id(prompt: str) -> str:
-    """A folder name that sorts by time and can be read: ``20260131-201502-red-brick``."""
-    words = "-".join(re.findall(r"[a-z0-9]+", prompt.lower())[:4])
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"{stamp}-{words[:32] or 'texture'}-{random.randrange(16**4):04x}"
-
-
 def begin(job: Job, client, resume: bool) -> None:
     client.submit(job.id, str(job.folder), resume=resume)
     session.job = job
@@ -107,7 +110,9 @@ def resume(folder: Path) -> Job:
     opened = JobFolder.open(folder)
     targets, blend_file = scene_export.read_targets(Path(folder))
     job = Job(Path(folder).name, Path(folder), opened.spec, targets, blend_file)
-    finished = is_finished(job.folder)
+    if job.makes_object:
+        job.place = object_jobs.read_place(job.folder)
+    finished = job_folders.is_finished(job.folder)
     client = None if finished else backend.client()
     discard()
     bind(job)
@@ -119,42 +124,6 @@ def resume(folder: Path) -> Job:
     else:
         begin(job, client, resume=True)
     return job
-
-
-def bind(job: Job) -> None:
-    """Find the job's objects by name after a file was loaded; only meshes with the same faces count.
-
-    A job of one object that was renamed since also takes the active object.
-    """
-    for target in job.targets:
-        candidates = [bpy.data.objects.get(target.name)]
-        if len(job.targets) == 1:
-            candidates.append(bpy.context.view_layer.objects.active)
-        found = next((o for o in candidates if suits(o, target)), None)
-        target.uid = found.session_uid if found is not None else 0
-
-
-def suits(obj: bpy.types.Object | None, target: Target) -> bool:
-    if obj is None or obj.type != "MESH":
-        return False
-    if target.maps_back:
-        return scene_export.fingerprint(obj.data) == target.topology
-    evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    try:
-        return scene_export.fingerprint(evaluated.to_mesh()) == target.topology
-    finally:
-        evaluated.to_mesh_clear()
-
-
-def find_object(target: Target) -> bpy.types.Object | None:
-    """The target's object; None when it was deleted."""
-    obj = bpy.data.objects.get(target.name)
-    if obj is not None and obj.session_uid == target.uid:
-        return obj
-    obj = next((o for o in bpy.data.objects if o.session_uid == target.uid), None) if target.uid else None
-    if obj is not None:
-        target.name = obj.name
-    return obj
 
 
 def cancel() -> None:
@@ -201,7 +170,7 @@ def end(job: Job, message: Message) -> None:
             finish(job)
         else:
             end_without_result(job, "cancelled")
-            if not has_checkpoint(job):
+            if not job_folders.has_checkpoint(job.folder):
                 close_folder(job)
     else:
         text, fix = body.get("text", "The backend failed."), body.get("fix", "")
@@ -214,7 +183,10 @@ def end(job: Job, message: Message) -> None:
 def finish(job: Job) -> None:
     job.seconds = time.monotonic() - job.started
     try:
-        scene_import.read_result(job.folder)
+        if job.makes_object:
+            object_import.check_result(job.folder)
+        else:
+            scene_import.read_result(job.folder)
     except SceneError as error:
         end_without_result(job, "failed", Problem(error.text, error.fix, retryable=True))
         return
@@ -233,101 +205,66 @@ def forget_pictures() -> None:
     shown.clear()
 
 
-def prepare_for(picture: Picture) -> bool:
-    """Do one of the things that only a part's first picture needs; False when nothing is left to do.
-
-    Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
-    """
+def prepare_for(picture: Picture | MeshPicture) -> bool:
+    """Do one of the things that only a part's first picture needs; False when nothing is left to do."""
     job = session.job
-    if job is None or not job.active or picture.part >= len(job.targets):
-        return False
-    obj = find_object(job.targets[picture.part])
-    if obj is not None and picture.uv is not None and not obj.csd.added_uv:
-        preview.mark(obj, preview.preview_key(job.id, picture.part))
-        return bool(preview.add_uv(obj, picture.uv))
-    return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
+    return job is not None and job.active and not job.makes_object and texture_preview.prepare(job, picture)
 
 
-def show_picture(picture: Picture) -> None:
-    """Put a texture preview on the mesh."""
+def show_picture(picture: Picture | MeshPicture) -> None:
+    """Put a preview into the scene: a texture on its mesh, or the object that is being made."""
     job = session.job
-    if job is None or not job.active or picture.part >= len(job.targets):
+    made_for_it = isinstance(picture, MeshPicture) == (job is not None and job.makes_object)
+    if job is None or not made_for_it or not (job.active or (job.makes_object and job.in_scene)):
         return
-    shown[picture.part] = picture
-    key = preview.preview_key(job.id, picture.part)
-    image = preview.set_pixels(key, picture.width, picture.height, picture.pixels)
-    show_on_mesh(job, picture.part, image, picture)
-
-
-def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
-    obj = find_object(job.targets[part])
-    if obj is None:
-        return
-    key = preview.preview_key(job.id, part)
-    preview.mark(obj, key)
-    layer = preview_layer(job, part, obj, picture)
-    if layer is None:
-        return
-    material = preview.preview_material(key, layer)
-    preview.set_image(material, image)
-    preview.cover(obj, key, material)
-
-
-def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture | None) -> str | None:
-    """Name of the UV map for the preview; None when it needs a new one that cannot be added now."""
-    if obj.csd.added_uv in obj.data.uv_layers:
-        return obj.csd.added_uv
-    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else uv_of(job, part)
-    if not uv_is_new:
-        return job.targets[part].uv_layer
-    return preview.add_uv(obj, uv) or None if uv is not None else None
-
-
-def uv_of(job: Job, part: int):
-    sources = scene_import.uv_sources(job.folder)
-    new = part < len(sources) and sources[part] == "new"
-    target = job.targets[part]
-    return (scene_import.corner_uv(job.folder, part, target) if new and target.maps_back else None), new
+    if job.makes_object:
+        shown[picture.part] = picture
+        object_preview.show(job, picture)
+    elif picture.part < len(job.targets):
+        shown[picture.part] = picture
+        texture_preview.show(job, picture)
 
 
 def refresh_preview() -> None:
-    """Cover the mesh again after an undo, a save or a load, and show the finished texture once there is one."""
+    """Show the preview again after an undo, a save or a load, and the finished result once there is one."""
     job = session.job
-    if job is None or not job.on_mesh:
+    if job is None or not job.in_scene:
         return
-    result = scene_import.read_result(job.folder) if job.phase == "finished" else None
-    for part in range(len(job.targets)):
-        if result is None:
-            if part in shown:
-                show_picture(shown[part])
-            continue
-        key = preview.preview_key(job.id, part)
-        image = preview.find_marked(bpy.data.images, key)
-        if image is None or image.source != "FILE":
-            image = preview.load_final(key, str(result.albedo[part]))
-        show_on_mesh(job, part, image)
+    if not job.makes_object:
+        texture_preview.refresh(job, shown)
+        return
+    picture = shown.get(0)
+    if picture is not None:
+        object_preview.show(job, picture)
+    if job.phase == "finished" and (picture is None or not picture.final):
+        pictures.put(dict(RESULT_PREVIEW), job.folder, None)
 
 
 def accept() -> list[scene_import.Applied]:
-    """Make the finished texture an ordinary part of the file.
+    """Make the finished result an ordinary part of the file.
 
     Raises:
         SceneError: when there is nothing to accept, or an object is in Edit Mode; the job stays as it is then.
     """
     job = session.job
     if job is None or job.phase != "finished":
-        raise SceneError("There is no finished texture.", "Generate one first.")
+        raise SceneError("There is no finished texture or object.", "Generate one first.")
+    applied = object_jobs.accept(job) if job.makes_object else accept_texture(job)
+    forget_pictures()
+    session.notice = " ".join(a.message for a in applied if a.message)
+    session.job = session.problem = None
+    close_folder(job)
+    return applied
+
+
+def accept_texture(job: Job) -> list[scene_import.Applied]:
     objects = [find_object(t) for t in job.targets]
     for obj in objects:
         if obj is not None and obj.mode == "EDIT":
             raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
     result = scene_import.read_result(job.folder)
     preview.uncover_all()
-    applied = scene_import.apply_result(result, job.targets, objects)
-    session.notice = " ".join(a.message for a in applied if a.message)
-    session.job = session.problem = None
-    close_folder(job)
-    return applied
+    return scene_import.apply_result(result, job.targets, objects)
 
 
 def discard() -> None:
@@ -344,10 +281,6 @@ def discard() -> None:
         look_for_unfinished()
 
 
-def has_checkpoint(job: Job) -> bool:
-    return any((job.folder / "checkpoint").glob("*"))
-
-
 def leave_objects_clean() -> None:
     """Before the extension goes: no preview may stay behind. In a restricted context there is no data to clean."""
     if hasattr(bpy.data, "objects"):
@@ -355,46 +288,10 @@ def leave_objects_clean() -> None:
 
 
 def close_folder(job: Job) -> None:
-    try:
-        (job.folder / CLOSED).touch()
-    except OSError:
-        pass  # it will only be offered once more
-    threading.Thread(target=remove_working_files, args=(job.folder,), daemon=True).start()
-    session.unfinished = [entry for entry in session.unfinished if entry[0] != str(job.folder)]
-
-
-def remove_working_files(folder: Path) -> None:
-    """What only a resume or a preview needs, most of a job folder's size; the result stays."""
-    for name in ("checkpoint", "preview"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    job_folders.close(job.folder)
+    session.unfinished = [entry for entry in session.unfinished if entry.folder != str(job.folder)]
 
 
 def look_for_unfinished() -> None:
-    """Fill ``session.unfinished`` with (folder, label), the newest first."""
-    found = []
-    current = session.job.folder if session.job is not None else None
-    folders = sorted(jobs_folder().glob("*/job.json"), reverse=True) if jobs_folder().is_dir() else []
-    for file in folders[:200]:
-        folder = file.parent
-        if folder == current or (folder / CLOSED).exists() or not (folder / "target.json").exists():
-            continue
-        finished = is_finished(folder)
-        found.append((str(folder), f"{label_of(folder)}{' (finished)' if finished else ''}"))
-    session.unfinished = found
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the result is there and whole; a job that was stopped early can still go on."""
-    try:
-        return bool(scene_import.read_result(folder).record.get("complete", True))
-    except SceneError:
-        return False
-
-
-def label_of(folder: Path) -> str:
-    stamp = re.match(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)", folder.name)
-    try:
-        prompt = JobFolder.open(folder).spec.prompt
-    except (JobError, OSError):
-        prompt = folder.name
-    return f"{prompt[:40]}, {stamp[1]}-{stamp[2]}-{stamp[3]} {stamp[4]}:{stamp[5]}" if stamp else prompt[:40]
+    """Fill ``session.unfinished``, the newest first."""
+    session.unfinished = job_folders.unfinished(session.job.folder if session.job is not None else None)

@@ -5,23 +5,22 @@ import bpy
 ROUGHNESS = 0.6
 
 
-def build_material(material: bpy.types.Material, image: bpy.types.Image, uv_layer: str) -> None:
+def build_material(
+    material: bpy.types.Material,
+    image: bpy.types.Image,
+    uv_layer: str,
+    roughness: float = ROUGHNESS,
+    metallic: float = 0.0,
+) -> None:
     """Make ``material`` show ``image`` through the UV map ``uv_layer`` (the active one when empty).
 
     The texture node is the active one, so that Solid shading with *Texture* color shows it too.
     """
-    if bpy.app.version < (5, 0, 0):  # always on from 5.0
-        material.use_nodes = True
-    tree = material.node_tree
-    tree.nodes.clear()
-    output = tree.nodes.new("ShaderNodeOutputMaterial")
-    shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
+    tree = principled(material, roughness, metallic)
     texture = tree.nodes.new("ShaderNodeTexImage")
-    shader.inputs["Roughness"].default_value = ROUGHNESS
     texture.image = image
-    shader.location, texture.location, output.location = (0, 0), (-300, 0), (300, 0)
-    tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
-    tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
+    texture.location = (-300, 0)
+    tree.links.new(texture.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
     if uv_layer:
         coordinates = tree.nodes.new("ShaderNodeUVMap")
         coordinates.uv_map = uv_layer
@@ -30,6 +29,31 @@ def build_material(material: bpy.types.Material, image: bpy.types.Image, uv_laye
     for node in tree.nodes:
         node.select = node == texture
     tree.nodes.active = texture
+
+
+def build_color_material(material: bpy.types.Material, attribute: str) -> None:
+    """Make ``material`` show the mesh's color attribute ``attribute``."""
+    tree = principled(material, ROUGHNESS, 0.0)
+    color = tree.nodes.new("ShaderNodeVertexColor")
+    color.layer_name = attribute
+    color.location = (-300, 0)
+    tree.links.new(color.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
+
+
+def principled(material: bpy.types.Material, roughness: float, metallic: float) -> bpy.types.NodeTree:
+    """The node tree of ``material`` with nothing but a Principled shader, named ``Principled BSDF``."""
+    if bpy.app.version < (5, 0, 0):  # always on from 5.0
+        material.use_nodes = True
+    tree = material.node_tree
+    tree.nodes.clear()
+    output = tree.nodes.new("ShaderNodeOutputMaterial")
+    shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
+    shader.name = "Principled BSDF"  # a new node's name may be translated
+    shader.inputs["Roughness"].default_value = roughness
+    shader.inputs["Metallic"].default_value = metallic
+    shader.location, output.location = (0, 0), (300, 0)
+    tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
+    return tree
 
 
 def texture_image(material: bpy.types.Material) -> bpy.types.Image | None:

@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty
 
 from ..job.errors import JobError
-from . import api, backend, backend_setup, jobs, pump, settings, state
+from . import api, backend, backend_setup, jobs, object_settings, pump, settings, state
 from .preferences import log_path
 from .properties import setting_properties
 from .scene_export import SceneError
@@ -69,7 +69,7 @@ class CSD_OT_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return state.allow(cls, "" if session.active_job() else "No texture is being generated")
+        return state.allow(cls, "" if session.active_job() else "No texture is being generated, and no object")
 
     def execute(self, context):
         jobs.cancel()
@@ -78,10 +78,10 @@ class CSD_OT_cancel(bpy.types.Operator):
 
 
 class CSD_OT_accept(bpy.types.Operator):
-    """Keep the texture: an image packed into the file and an ordinary material"""
+    """Keep the texture or the object: an ordinary part of the file, its image packed into it"""
 
     bl_idname = "csd.accept"
-    bl_label = "Accept Texture"
+    bl_label = "Accept Result"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
@@ -100,15 +100,15 @@ class CSD_OT_accept(bpy.types.Operator):
 
 
 class CSD_OT_discard(bpy.types.Operator):
-    """Throw the texture away and show the object as it was before"""
+    """Throw the result away and show the scene as it was before"""
 
     bl_idname = "csd.discard"
-    bl_label = "Discard Texture"
+    bl_label = "Discard Result"
     bl_options = {"REGISTER"}
 
     @classmethod
     def poll(cls, context):
-        return state.allow(cls, "" if state.has_ended() else "There is no finished texture")
+        return state.allow(cls, "" if state.has_ended() else "There is no finished texture or object")
 
     def execute(self, context):
         jobs.discard()
@@ -120,7 +120,7 @@ unfinished_items: list[tuple[str, str, str]] = []  # Blender needs the strings o
 
 
 def list_unfinished(_self, _context):
-    unfinished_items[:] = [(folder, label, "Go on with this job") for folder, label in session.unfinished]
+    unfinished_items[:] = [(entry.folder, entry.label, "Go on with this job") for entry in session.unfinished]
     return unfinished_items
 
 
@@ -157,7 +157,7 @@ class CSD_OT_resume(bpy.types.Operator):
                 jobs.look_for_unfinished()
                 given = session.unfinished[0][0] if session.unfinished else ""
         if not given:
-            return refuse(self, SceneError("There is no unfinished job.", "Generate a texture first."))
+            return refuse(self, SceneError("There is no unfinished job.", "Generate something first."))
         return self.go_on(given)
 
     def go_on(self, folder):
@@ -174,7 +174,7 @@ class CSD_OT_resume(bpy.types.Operator):
 
 
 class CSD_OT_reuse_settings(bpy.types.Operator):
-    """Take over prompt, seed and all other settings of the finished texture or of the active object's texture"""
+    """Take over prompt, seed and all other settings of the finished result or of what made the active object"""
 
     bl_idname = "csd.reuse_settings"
     bl_label = "Reuse Settings"
@@ -182,12 +182,14 @@ class CSD_OT_reuse_settings(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return state.allow(cls, "" if state.settings_of(context) else "The active object has no generated texture")
+        return state.allow(cls, "" if state.settings_of(context) else "The active object was not generated")
 
     def execute(self, context):
         try:
-            settings.reuse(context.scene, state.read_settings(context))
-        except (ValueError, TypeError, JobError):
+            plain = state.read_settings(context)
+            reuse = object_settings.reuse if plain.get("kind") == "text-to-3d" else settings.reuse
+            reuse(context.scene, plain)
+        except (ValueError, TypeError, AttributeError, JobError):
             return refuse(self, SceneError("The settings on this object cannot be read.", "Enter them by hand."))
         return {"FINISHED"}
 
@@ -235,7 +237,7 @@ class CSD_OT_setup_cancel(bpy.types.Operator):
 
 
 class CSD_OT_free_memory(bpy.types.Operator):
-    """End the backend process, so that rendering gets all memory; it starts again with the next texture"""
+    """End the backend process, so that rendering gets all memory; it starts again with the next job"""
 
     bl_idname = "csd.free_memory"
     bl_label = "Free Memory"

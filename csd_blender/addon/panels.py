@@ -6,9 +6,10 @@ import textwrap
 import bpy
 
 from ..job.presets import EXPECTED_SECONDS, texture_job
+from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job
 from . import backend, icons, state
 from .properties import OVERRIDABLE, WEIGHTS
-from .session import Job, session, time_text
+from .session import LONG_STAGES, Job, session, time_text
 
 PREVIEW_SCALE = 7.0
 
@@ -31,7 +32,7 @@ def write(layout, context, text: str, icon: str = "NONE") -> None:
 
 
 class CSD_PT_main(CSDPanel, bpy.types.Panel):
-    bl_label = "Texture"
+    bl_label = "Generate"
 
     def draw(self, context):
         layout = self.layout
@@ -51,11 +52,16 @@ class CSD_PT_main(CSDPanel, bpy.types.Panel):
 
 def draw_settings(layout, context) -> None:
     csd = context.scene.csd
+    new_object = state.offers_object(context)
     column = layout.column()
     column.label(text="Prompt")
-    column.prop(csd, "prompt", text="", placeholder="red brick, mossy stone …")
+    example = "a wooden chair, a small robot …" if new_object else "red brick, mossy stone …"
+    column.prop(csd, "prompt", text="", placeholder=example)
     column.label(text="Negative Prompt")
     column.prop(csd, "negative_prompt", text="", placeholder="blurry, low quality …")
+    if new_object:
+        row = layout.row(align=True)
+        row.prop(csd, "subject", expand=True)
     row = layout.row(align=True)
     row.prop(csd, "quality", expand=True)
     reason = state.why_not_press(context)
@@ -63,23 +69,31 @@ def draw_settings(layout, context) -> None:
     column.scale_y = 1.5
     button = column.row()
     button.enabled = not reason
-    button.operator("csd.texture", icon="SHADERFX")
-    text = reason or hint_for_generate(csd)
+    button.operator_context = "EXEC_DEFAULT"  # the dialog of Generate Object is for those who come from a menu
+    button.operator("csd.text_to_3d" if new_object else "csd.texture", icon="SHADERFX")
+    text = reason or hint_for_generate(csd, new_object)
     if text:
         hint = layout.row()
         hint.alignment = "CENTER"
         hint.active = False
         hint.label(text=text)
     if session.unfinished and session.job is None:
-        count = len(session.unfinished)
-        text = "Resume Texture Job" if count == 1 else f"Resume Texture Job … ({count})"
-        layout.operator("csd.resume", text=text, icon="RECOVER_LAST")
+        layout.operator("csd.resume", text=text_for_resume(), icon="RECOVER_LAST")
 
 
-def hint_for_generate(csd) -> str:
+def text_for_resume() -> str:
+    kinds = {entry.makes_object for entry in session.unfinished}
+    name = "Resume Job" if len(kinds) > 1 else "Resume Object Job" if True in kinds else "Resume Texture Job"
+    count = len(session.unfinished)
+    return name if count == 1 else f"{name} … ({count})"
+
+
+def hint_for_generate(csd, new_object: bool) -> str:
     """What pressing the button means now."""
     if session.job is not None and session.job.phase == "finished":
-        return "Discards the texture above"
+        return f"Discards the {'object' if session.job.makes_object else 'texture'} above"
+    if new_object:
+        return f"Takes about {time_text(EXPECTED_SECONDS_3D[csd.quality])}" if csd.model == "mini" else ""
     if csd.use_steps or csd.use_views or csd.model != "mini":
         return ""
     return f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}"
@@ -90,7 +104,7 @@ def draw_running(layout, context, job: Job) -> None:
     draw_picture(layout, job)
     column = layout.column()
     fraction = job.fraction()
-    left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.stage == "paint" else ""
+    left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.stage in LONG_STAGES else ""
     label = "Stopping …" if job.phase == "cancelling" else job.stage_label
     row = column.row()
     row.label(text=label)
@@ -151,7 +165,7 @@ def draw_setup(layout, setup) -> None:
 
 def draw_not_ready(layout, context) -> None:
     box = layout.box()
-    write(box, context, "One step first: the backend, which computes the textures, is not installed yet.", "INFO")
+    write(box, context, "One step first: the backend, which does the computing, is not installed yet.", "INFO")
     row = box.row()
     row.scale_y = 1.3
     row.operator("csd.setup", icon="IMPORT")
@@ -182,15 +196,21 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
         layout.use_property_decorate = False
         layout.active = session.active_job() is None
         csd = context.scene.csd
+        new_object = state.offers_object(context)
         column = layout.column()
         column.prop(csd, "model")
-        column.prop(csd, "method")
+        if new_object:
+            column.prop(csd, "recipe")
+        if not new_object or csd.recipe == "csd":  # the other recipes have a method of their own
+            column.prop(csd, "method")
         row = column.row(align=True)
         sub = row.row(align=True)
         sub.active = not csd.use_new_seed
         sub.prop(csd, "seed")
         row.prop(csd, "use_new_seed", text="", icon="FILE_REFRESH")
         column.prop(csd, "view_prompts")
+        if new_object:
+            return
         if csd.method == "sds":
             column.prop(csd, "guidance_scale")
         column = layout.column(align=True)
@@ -199,8 +219,8 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
                 draw_override(column, csd, name)
 
 
-def draw_override(layout, csd, name: str) -> None:
-    """A value of the quality preset, and the box that lets the artist change it."""
+def draw_override(layout, csd, name: str, usual: str = "") -> None:
+    """A value of the quality preset (``usual``, or a texture's), and the box that lets the artist change it."""
     row = layout.row(heading=csd.bl_rna.properties[name].name)
     row.prop(csd, f"use_{name}", text="")
     sub = row.row()
@@ -208,7 +228,7 @@ def draw_override(layout, csd, name: str) -> None:
         sub.prop(csd, name, text="")
     else:
         sub.active = False
-        sub.label(text=preset_text(csd.quality, csd.method, csd.model, name))
+        sub.label(text=usual or preset_text(csd.quality, csd.method, csd.model, name))
 
 
 @functools.cache
@@ -220,6 +240,11 @@ def preset_text(quality: str, method: str, model: str, name: str) -> str:
     weight = getattr(job.guidance, name)
     same = weight.start_value == weight.end_value
     return f"{weight.start_value:g}" if same else f"{weight.start_value:g} to {weight.end_value:g}"
+
+
+@functools.cache
+def object_texture_size(quality: str, model: str) -> str:
+    return f"{text_to_3d_job('any', quality, model or 'mini').texture_size} px"
 
 
 class CSD_PT_output(CSDPanel, bpy.types.Panel):
@@ -234,9 +259,14 @@ class CSD_PT_output(CSDPanel, bpy.types.Panel):
         layout.active = session.active_job() is None
         csd = context.scene.csd
         column = layout.column()
-        draw_override(column, csd, "texture_size")
-        column.prop(csd, "uv")
-        column.prop(csd, "modifiers")
+        if state.offers_object(context):
+            draw_override(column, csd, "texture_size", object_texture_size(csd.quality, csd.model))
+            column.prop(csd, "max_faces")
+            column.prop(csd, "height")
+        else:
+            draw_override(column, csd, "texture_size")
+            column.prop(csd, "uv")
+            column.prop(csd, "modifiers")
 
 
 class CSD_PT_backend(CSDPanel, bpy.types.Panel):

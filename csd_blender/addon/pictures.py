@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .mesh_pictures import UNREADABLE, MeshPicture, read_mesh
 from .scene_export import Target
 from .scene_import import corner_uv, uv_sources
 
@@ -60,13 +61,14 @@ class PictureMaker:
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._waiting: dict[tuple[str, int], tuple[dict, Path, Target | None]] = {}
-        self._ready: dict[tuple[str, int], Picture] = {}
+        self._ready: dict[tuple[str, int], Picture | MeshPicture] = {}
+        self._making = False
         self._uv: dict[tuple[Path, int], tuple[bool, np.ndarray | None]] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def put(self, body: dict, folder: Path, target: Target | None) -> None:
-        """Hand in the body of a ``preview`` message; returns at once."""
+        """Hand in the body of a ``preview`` message; returns at once. A mesh is read from the file it names."""
         if self._thread is None:
             self._closed = False
             self._thread = threading.Thread(target=self._run, name="csd-pictures", daemon=True)
@@ -75,12 +77,12 @@ class PictureMaker:
             self._waiting[body.get("kind", ""), body.get("part", 0)] = (body, folder, target)
             self._wake.notify()
 
-    def take(self) -> Picture | None:
+    def take(self) -> Picture | MeshPicture | None:
         """One finished picture, or None."""
         with self._wake:
             return self._ready.pop(next(iter(self._ready))) if self._ready else None
 
-    def put_back(self, picture: Picture) -> None:
+    def put_back(self, picture: Picture | MeshPicture) -> None:
         """Have ``picture`` returned by the next :meth:`take`, unless there is a newer one."""
         with self._wake:
             self._ready.setdefault((picture.kind, picture.part), picture)
@@ -88,7 +90,7 @@ class PictureMaker:
     def busy(self) -> bool:
         """Whether a picture is ready or will be."""
         with self._wake:
-            return bool(self._waiting or self._ready)
+            return bool(self._waiting or self._making or self._ready)
 
     def clear(self) -> None:
         """Forget everything, as when a job ended."""
@@ -96,6 +98,7 @@ class PictureMaker:
             self._waiting.clear()
             self._ready.clear()
             self._uv.clear()
+            self._making = False
 
     def close(self) -> None:
         thread, self._thread = self._thread, None
@@ -114,12 +117,17 @@ class PictureMaker:
                     return
                 key = next(iter(self._waiting))
                 body, folder, target = self._waiting.pop(key)
+                self._making = True
             picture = self._make(body, folder, target)
-            if picture is not None:
-                with self._wake:
+            with self._wake:
+                # What was forgotten meanwhile belongs to a job that ended.
+                if picture is not None and self._making:
                     self._ready[key] = picture
+                self._making = False
 
-    def _make(self, body: dict, folder: Path, target: Target | None) -> Picture | None:
+    def _make(self, body: dict, folder: Path, target: Target | None) -> Picture | MeshPicture | None:
+        if body.get("kind") == "mesh":
+            return self._make_mesh(body, folder)
         data, width, height = body.get("pixels"), body.get("width", 0), body.get("height", 0)
         if not data or len(data) != width * height * 4:
             return None
@@ -129,6 +137,14 @@ class PictureMaker:
         pixels, width, height = to_linear(data, width, height)
         new, uv = self._part_uv(folder, part, target)
         return Picture(kind, part, width, height, pixels, uv, new)
+
+    def _make_mesh(self, body: dict, folder: Path) -> MeshPicture | None:
+        try:
+            picture = read_mesh(folder, str(body.get("path", "")), LINEAR, body.get("part", 0))
+        except UNREADABLE:
+            return None  # the next one replaces it
+        picture.final = bool(body.get("final"))
+        return picture
 
     def _part_uv(self, folder: Path, part: int, target: Target | None) -> tuple[bool, np.ndarray | None]:
         key = (folder, part)

@@ -184,7 +184,8 @@ def uncover_all(keep_job: str = "") -> None:
         key = obj.csd.preview_job
         if key and not (keep_job and key.startswith(prefix)):
             uncover(obj)
-    for collection in (bpy.data.materials, bpy.data.images):
+    # Objects first: what they use has no users then, and goes without being taken out of them one by one.
+    for collection in (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images):
         for block in [b for b in collection if KEY in b]:
             if not (keep_job and str(block[KEY]).startswith(prefix)):
                 collection.remove(block)

@@ -33,6 +33,17 @@ MODIFIER_ITEMS = [
     ("apply", "Apply", "Texture the shape as it is seen; accepting the texture applies the modifiers"),
     ("ignore", "Ignore", "Texture the mesh as it is without its modifiers"),
 ]
+SUBJECT_ITEMS = [
+    ("character", "Character", "A figure with a clear front and back, such as a person, an animal or a robot"),
+    ("object", "Object", "A thing of its own, such as a chair, a shoe or a house"),
+    ("sparse", "Sparse Object", "A thing with holes or thin parts, whose space would else fill up"),
+]
+RECIPE_ITEMS = [
+    ("csd", "CSD", "Classifier score distillation: a coarse shape, then a detailed mesh in natural colors"),
+    ("dreamfusion", "DreamFusion", "The first of these methods, for comparison: the coarse shape alone"),
+    ("magic3d", "Magic3D", "A coarse shape, then a lit mesh, for comparison"),
+    ("fantasia3d", "Fantasia3D", "Shape by its normals first, then its colors, for comparison"),
+]
 SIZE_ITEMS = [(str(s), f"{s} px", f"{s} × {s} pixels") for s in (256, 512, 1024, 2048, 4096)]
 
 
@@ -62,13 +73,13 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
         ),
         "quality": EnumProperty(
             name="Quality",
-            description="How long to work on the texture",
+            description="How long to work on it",
             items=QUALITY_ITEMS,
             default="normal",
             **fixed,
         ),
         "method": EnumProperty(
-            name="Method", description="How the diffusion model guides the texture", items=METHOD_ITEMS, **fixed
+            name="Method", description="How the diffusion model guides the work", items=METHOD_ITEMS, **fixed
         ),
         "model": StringProperty(
             name="Model",
@@ -79,7 +90,7 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             **fixed,
         ),
         "seed": IntProperty(
-            name="Seed", description="The same seed and settings give the same texture", min=0, default=0, **fixed
+            name="Seed", description="The same seed and settings give the same result", min=0, default=0, **fixed
         ),
         "steps": IntProperty(name="Steps", description="Number of steps", min=1, max=20000, default=400, **fixed),
         "views": IntProperty(
@@ -137,6 +148,54 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
     }
 
 
+def object_properties(options: frozenset[str] = frozenset()) -> dict:
+    """The settings of a new object, in the same way; many are those of a texture, and one with them in the scene."""
+    fixed = {"options": set(options)}
+    texture = setting_properties(options)
+    shared = ("negative_prompt", "quality", "method", "model", "seed", "view_prompts", "texture_size", "modifiers")
+    return {
+        "prompt": StringProperty(name="Prompt", description="What the object should be", **fixed),
+        **{name: texture[name] for name in shared},
+        **own_object_properties(options),
+        "start_from_mesh": BoolProperty(
+            name="Start From Selected Mesh",
+            description="Begin with the shape of the selected meshes in place of an empty scene",
+            **fixed,
+        ),
+    }
+
+
+def own_object_properties(options: frozenset[str] = frozenset()) -> dict:
+    """Those that a texture does not have."""
+    fixed = {"options": set(options)}
+    return {
+        "subject": EnumProperty(
+            name="Subject", description="What sort of thing it is", items=SUBJECT_ITEMS, default="object", **fixed
+        ),
+        "recipe": EnumProperty(
+            name="Recipe", description="Which published system the object is made after", items=RECIPE_ITEMS, **fixed
+        ),
+        "max_faces": IntProperty(
+            name="Max Faces",
+            description="The finished mesh has at most so many triangles",
+            min=100,
+            max=2_000_000,
+            soft_max=200_000,
+            default=100_000,
+            **fixed,
+        ),
+        "height": FloatProperty(
+            name="Height",
+            description="How tall the finished object is",
+            subtype="DISTANCE",
+            min=0.001,
+            max=1000.0,
+            default=1.0,
+            **fixed,
+        ),
+    }
+
+
 # Settings that the quality preset decides unless the box beside them is ticked.
 OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "generative_weight", "texture_size")
 # Those of them that are schedules of the job's guidance.
@@ -148,6 +207,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
 
     __annotations__ = (
         setting_properties()
+        | own_object_properties()
         | {
             f"use_{name}": BoolProperty(
                 name="Override", description="Use this value in place of the quality preset's", options=set()
@@ -157,13 +217,13 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
         | {
             "prompt": StringProperty(
                 name="Prompt",
-                description="What the surface should look like",
+                description="What the surface should look like, or what the object should be",
                 options=set(),
                 update=prompt_written,
             ),
             "use_new_seed": BoolProperty(
                 name="New Seed Each Time",
-                description="Draw a new seed whenever Generate Texture is pressed",
+                description="Draw a new seed whenever Generate is pressed",
                 options=set(),
             ),
         }

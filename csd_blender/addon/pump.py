@@ -27,7 +27,7 @@ def tick() -> float | None:
         landed = work(began + BUDGET)
     except Exception:
         log.exception("an event of the backend could not be shown")
-        text = "Something went wrong while showing the texture."
+        text = "Something went wrong while showing the preview."
         session.problem = Problem(text, "Blender's system console tells more.")
     durations.append((time.perf_counter() - began, landed))
     if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
@@ -50,7 +50,7 @@ def work(deadline: float) -> bool:
     if job is not None and job.phase == "finished" and not job.final_shown:
         job.final_shown = True
         jobs.refresh_preview()
-        landed = changed = True
+        changed, landed = True, not job.makes_object  # a finished object is still to be read
     elif time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
         if picture.kind == "view":
             icons.show(picture)

@@ -196,12 +196,16 @@ def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str
     return joined
 
 
-def targets_bytes(targets: list[Target], blend_file: str) -> dict[str, bytes]:
-    """What a later Blender session needs to find the targets: the contents of ``target.json`` and ``target.npz``."""
+def targets_bytes(targets: list[Target], blend_file: str, place: Sequence[float] = ()) -> dict[str, bytes]:
+    """What a later Blender session needs to find the targets: the contents of ``target.json`` and ``target.npz``.
+
+    ``place``, for a job that makes an object, is where that shall stand; there are no targets then.
+    """
     plain = [{k: v for k, v in asdict(t).items() if k not in ("corners", "uid")} for t in targets]
     corners = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
+    record = {"blend_file": blend_file, "targets": plain} | ({"place": list(place)} if place else {})
     return {
-        "target.json": json.dumps({"blend_file": blend_file, "targets": plain}, indent=1).encode(),
+        "target.json": json.dumps(record, indent=1).encode(),
         "target.npz": npz_bytes(corners),
     }
 
@@ -219,4 +223,4 @@ def read_targets(folder) -> tuple[list[Target], str]:
         targets = [Target(uid=0, corners=c, **t) for t, c in zip(record["targets"], corners, strict=True)]
         return targets, record["blend_file"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SceneError(f"The job folder {folder.name} cannot be read.", "Start a new texture.") from error
+        raise SceneError(f"The job folder {folder.name} cannot be read.", "Start a new job.") from error

@@ -46,9 +46,11 @@ def read_result(folder: Path) -> Result:
         record = json.loads((folder / "result" / "result.json").read_text("utf-8"))
         parts = record["parts"]
         albedo = [result_file(folder, p["albedo"]) for p in parts]
+        if record.get("kind") == "text-to-3d":
+            result_file(folder, "result/mesh.npz")
         return Result(folder, albedo, [p.get("uv_source", "user") for p in parts], record)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SceneError("The finished texture cannot be read.", "Resume the job to make it again.") from error
+        raise SceneError("The finished result cannot be read.", "Resume the job to make it again.") from error
 
 
 def result_file(folder: Path, name: str) -> Path:

@@ -6,18 +6,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..job.spec_3d import TextTo3DJob
 
 if TYPE_CHECKING:
     from ..job.client import BackendClient
-    from ..job.spec import TextureJob
+    from ..job.folder import JobSpec
     from .backend_setup import Setup
     from .scene_export import Target
 
 Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
 
-# How much of a job's time each stage takes, about; only to let the bar move evenly.
-STAGE_SHARES = {"prepare": 0.02, "load": 0.04, "paint": 0.9, "finish": 0.04}
+# The stages that take nearly all of a job's time; the time left that they tell is worth showing.
+LONG_STAGES = ("paint", "coarse", "refine")
+
+
+def stage_shares(spec: JobSpec) -> dict[str, float]:
+    """How much of a job's time each stage takes, about, in their order; only to let the bar move evenly."""
+    if not isinstance(spec, TextTo3DJob):
+        return {"prepare": 0.02, "load": 0.04, "paint": 0.9, "finish": 0.04}
+    coarse = 0.86 * (spec.steps - spec.refine.steps) / max(1, spec.steps)
+    return {"prepare": 0.01, "load": 0.03, "coarse": coarse, "refine": 0.86 - coarse, "finish": 0.1}
 
 
 @dataclass
@@ -36,9 +46,10 @@ class Job:
 
     id: str
     folder: Path
-    spec: TextureJob
+    spec: JobSpec
     targets: list[Target]
     blend_file: str = ""
+    place: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where a new object will stand
     phase: Phase = "running"
     stage: str = ""
     stage_label: str = "Starting the backend"
@@ -57,27 +68,40 @@ class Job:
     final_shown: bool = False
 
     @property
+    def makes_object(self) -> bool:
+        """Whether a new object comes out of it, not a texture."""
+        return isinstance(self.spec, TextTo3DJob)
+
+    @property
     def active(self) -> bool:
         """Whether the backend works on it."""
         return self.phase in ("running", "cancelling")
 
     @property
-    def on_mesh(self) -> bool:
-        """Whether its preview belongs on the mesh."""
+    def in_scene(self) -> bool:
+        """Whether its preview belongs into the scene."""
         return self.phase in ("running", "cancelling", "finished")
 
     def fraction(self) -> float:
         """How much is done, in [0, 1]."""
         within = self.step / self.total if self.total else 0.0
-        return min(1.0, self.done_before_stage + within * STAGE_SHARES.get(self.stage, 0.0))
+        return min(1.0, self.done_before_stage + within * stage_shares(self.spec).get(self.stage, 0.0))
 
     def enter_stage(self, name: str, label: str) -> None:
-        names = list(STAGE_SHARES)
-        if name in names:
-            self.done_before_stage = sum(STAGE_SHARES[n] for n in names[: names.index(name)])
+        shares = stage_shares(self.spec)
+        if name in shares:
+            self.done_before_stage = sum(list(shares.values())[: list(shares).index(name)])
         self.stage, self.stage_label = name, label
         self.step = self.total = 0
         self.seconds_left = None
+
+
+class Unfinished(NamedTuple):
+    """A job of an earlier session that can be gone on with."""
+
+    folder: str
+    label: str
+    makes_object: bool = False
 
 
 @dataclass
@@ -89,7 +113,7 @@ class Session:
     setup: Setup | None = None
     notice: str = ""
     problem: Problem | None = None
-    unfinished: list[tuple[str, str]] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
     listeners: list[Callable] = field(default_factory=list)
 
     def active_job(self) -> Job | None:

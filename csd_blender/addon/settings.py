@@ -17,13 +17,17 @@ NAMES = tuple(setting_properties())
 SIZES = {item[0] for item in SIZE_ITEMS}
 
 
-def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
-    """Every setting by name: ``overrides`` first, then the scene; what the quality preset decides is left out."""
-    unknown = set(overrides) - set(NAMES) - {"device"}
+def gather(scene: bpy.types.Scene, overrides: dict, names=NAMES, advanced=()) -> dict:
+    """Every setting by name: ``overrides`` first, then the scene; what the quality preset decides is left out.
+
+    Raises ``TypeError`` for an override that is neither in ``names`` nor in ``advanced``, which the scene has not.
+    """
+    known = (*names, *advanced, "device")
+    unknown = set(overrides) - set(known)
     if unknown:
-        raise TypeError(f"unknown setting {sorted(unknown)[0]!r}; known are {', '.join((*NAMES, 'device'))}")
-    values = {}
-    for name in NAMES:
+        raise TypeError(f"unknown setting {sorted(unknown)[0]!r}; known are {', '.join(known)}")
+    values = {name: overrides[name] for name in advanced if name in overrides}
+    for name in names:
         if name in overrides:
             values[name] = overrides[name]
         elif name not in OVERRIDABLE or getattr(scene.csd, f"use_{name}"):

@@ -18,26 +18,45 @@ def allow(operator, reason: str) -> bool:
     return not reason
 
 
-def why_not_generate(context) -> str:
+def why_busy() -> str:
+    """What the backend makes now; empty when nothing."""
+    job = session.active_job()
+    return "" if job is None else f"{'An object' if job.makes_object else 'A texture'} is being generated"
+
+
+def mesh_is_selected(context) -> bool:
+    return any(o.type == "MESH" for o in context.selected_objects or ())
+
+
+def offers_object(context) -> bool:
+    """Whether the panel is about a new object now; else about a texture for what is selected."""
+    job = session.active_job()
+    return job.makes_object if job is not None else not mesh_is_selected(context)
+
+
+def why_not_generate_object() -> str:
     if session.setup is not None:
         return "Set Up is running"
     if not backend.ready():
         return "The backend is not set up"
-    if session.active_job() is not None:
-        return "A texture is being generated"
-    if not any(o.type == "MESH" for o in context.selected_objects or ()):
-        return "Select a mesh object"
-    return ""
+    return why_busy()
+
+
+def why_not_generate(context) -> str:
+    return why_not_generate_object() or ("" if mesh_is_selected(context) else "Select a mesh object")
 
 
 def why_not_press(context) -> str:
-    """As :func:`why_not_generate`, for the panel's button, which takes the panel's prompt."""
-    return why_not_generate(context) or ("" if context.scene.csd.prompt.strip() else "Write a prompt")
+    """The same for the panel's button, which takes the panel's prompt."""
+    reason = why_not_generate_object() if offers_object(context) else why_not_generate(context)
+    return reason or ("" if context.scene.csd.prompt.strip() else "Write a prompt")
 
 
 def why_not_accept(context) -> str:
     if session.job is None or session.job.phase != "finished":
-        return "There is no finished texture"
+        return "There is no finished texture or object"
+    if session.job.makes_object and context.mode != "OBJECT":
+        return "Go to Object Mode first"
     if context.mode == "EDIT_MESH":
         return "Leave Edit Mode first"
     return ""
@@ -48,18 +67,14 @@ def has_ended() -> bool:
 
 
 def why_not_resume() -> str:
-    if session.active_job() is not None:
-        return "A texture is being generated"
-    if not backend.ready():
-        return "The backend is not set up"
-    return ""
+    return why_busy() or ("" if backend.ready() else "The backend is not set up")
 
 
 def why_not_setup() -> str:
     if session.setup is not None:
         return "Set Up is running"
-    if session.active_job() is not None:
-        return "A texture is being generated"
+    if why_busy():
+        return why_busy()
     if preference("wheel_folder") or bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:
@@ -68,8 +83,8 @@ def why_not_setup() -> str:
 
 
 def why_not_free() -> str:
-    if session.active_job() is not None:
-        return "A texture is being generated"
+    if why_busy():
+        return why_busy()
     return "" if session.client is not None else "The backend is not running"
 
 

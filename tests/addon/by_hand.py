@@ -38,8 +38,11 @@ class HandJob:
         monkeypatch.setattr(module("addon.backend"), "client", lambda: client)
         module("addon.session").session.client = client
         self.client = client
+        self.job = self.start(settings)
+
+    def start(self, settings):
         settings = {"prompt": "red brick"} | settings
-        self.job = self.jobs.start(bpy.context, self.jobs.selected_meshes(bpy.context), settings)
+        return self.jobs.start(bpy.context, self.jobs.selected_meshes(bpy.context), settings)
 
     def say(self, kind, /, **body):
         self.jobs.handle(module("job.messages").Message(kind, self.job.id, 1, body))
@@ -53,6 +56,9 @@ class HandJob:
     def preview(self, part=0, size=64, color=(200, 30, 10)):
         pixels = bytes([*color, 255]) * size * size
         self.say("preview", kind="texture", part=part, width=size, height=size, step=1, pixels=pixels)
+        self.work_until_it_lands()
+
+    def work_until_it_lands(self):
         end = time.monotonic() + 5
         while not self.pump.work(time.perf_counter() + 1):
             assert time.monotonic() < end
@@ -68,6 +74,58 @@ class HandJob:
         (self.job.folder / "result" / "result.json").write_text(json.dumps(record))
         self.say("result", files={}, stats={})
         self.pump.work(time.perf_counter() + 1)
+
+
+class ObjectHandJob(HandJob):
+    """The same for a job that makes an object."""
+
+    def start(self, settings):
+        return self.jobs.start_object(bpy.context, {"prompt": "small robot"} | settings)
+
+    def preview(self, segments=8, color=(200, 30, 10)):
+        positions, triangles, _uv = cone(segments)
+        colors = np.tile(np.uint8(color), (len(positions), 1))
+        np.savez(self.job.folder / "preview" / "mesh.npz", positions=positions, triangles=triangles, colors=colors)
+        self.say("preview", path="preview/mesh.npz", kind="mesh", part=0, step=segments, pixels=None)
+        self.work_until_it_lands()
+
+    def write_result(self, segments=12, complete=True, height=1.0):
+        write_object_result(self.job.folder, self.job.spec.to_json(), segments, complete, height)
+
+    def finish(self, **result):
+        self.write_result(**result)
+        self.say("result", files={}, stats={})
+        self.work_until_it_lands()
+
+
+def write_object_result(folder, settings, segments=12, complete=True, height=1.0):
+    """What the backend leaves in ``result/``."""
+    positions, triangles, uv = cone(segments, height)
+    np.savez(folder / "result" / "mesh.npz", positions=positions, triangles=triangles, uv=uv)
+    (folder / "result" / "albedo.png").write_bytes(png(16, 16, (200, 30, 10)))
+    record = {
+        "settings": settings,
+        "complete": complete,
+        "kind": "text-to-3d",
+        "parts": [{"name": "object", "albedo": "result/albedo.png", "uv_source": "new"}],
+        "roughness": 0.7,
+        "metallic": 0.0,
+        "licences": {},
+    }
+    (folder / "result" / "result.json").write_text(json.dumps(record))
+
+
+def cone(segments, height=1.0):
+    """A closed cone with its foot at zero: positions, triangles, and UVs of the corners."""
+    angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
+    ring = np.stack([np.cos(angle) / 3, np.sin(angle) / 3, 0 * angle], 1)
+    positions = np.concatenate([ring, [[0, 0, 0], [0, 0, height]]]).astype(np.float32)
+    i = np.arange(segments)
+    j = (i + 1) % segments
+    foot, tip = np.full(segments, segments), np.full(segments, segments + 1)
+    triangles = np.concatenate([np.stack([j, i, foot], 1), np.stack([i, j, tip], 1)]).astype(np.int32)
+    uv = np.random.default_rng(segments).random((len(triangles), 3, 2), np.float32)
+    return positions, triangles, uv
 
 
 def png(width, height, color):
@@ -94,4 +152,5 @@ def look(obj):
 def temporary():
     """Names of the data-blocks that a preview made."""
     key = module("addon.preview").KEY
-    return [b.name for c in (bpy.data.materials, bpy.data.images) for b in c if key in b]
+    collections = (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images)
+    return [b.name for c in collections for b in c if key in b]

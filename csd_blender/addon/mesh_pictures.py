@@ -1,0 +1,78 @@
+"""The arrays of an object that is being made or is finished, read outside the main thread; touches no Blender data."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# What reading an .npz that is damaged, or not of this world, may raise.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+RESULT = "result/mesh.npz"
+# What asks for the finished object as messages of the backend do for its previews.
+RESULT_PREVIEW = {"kind": "mesh", "part": 0, "path": RESULT, "final": True}
+
+
+@dataclass
+class MeshPicture:
+    """A mesh ready for Blender.
+
+    Attributes:
+        positions: float32 ``[V, 3]``, meters, Z up, foot at zero. triangles: int32 ``[F, 3]``.
+        colors: scene-linear float32 RGBA ``[V, 4]``. uv: float32 ``[F * 3, 2]``. A preview has colors, the result UVs.
+        final: whether it is the result.
+    """
+
+    part: int
+    positions: np.ndarray
+    triangles: np.ndarray
+    colors: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    final: bool = False
+    kind: str = "mesh"
+
+
+def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: int = 0) -> MeshPicture:
+    """The mesh in the file ``name`` of a job folder, checked, without degenerate triangles.
+
+    Args:
+        linear: 256 scene-linear values of the sRGB bytes; needed when the file holds colors.
+
+    Raises:
+        UNREADABLE: it is not there, or not what it should be.
+    """
+    path = (folder / name).resolve()
+    if folder.resolve() not in path.parents:
+        raise ValueError(f"{name} is outside the job folder")
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        arrays = {n: file[n] for n in ("positions", "triangles", "colors", "uv") if n in file.files}
+    positions = np.ascontiguousarray(arrays["positions"], np.float32)
+    triangles = np.ascontiguousarray(arrays["triangles"], np.int32)
+    if positions.ndim != 2 or positions.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise ValueError("positions and triangles must be rows of three")
+    if not len(triangles) or triangles.min() < 0 or triangles.max() >= len(positions):
+        raise ValueError("there are no triangles, or they name vertices that do not exist")
+    if not np.isfinite(positions).all():
+        raise ValueError("positions must be numbers")
+    a, b, c = triangles.T
+    whole = (a != b) & (b != c) & (c != a)
+    colors, uv = arrays.get("colors"), arrays.get("uv")
+    if colors is not None and linear is not None:
+        colors = linear_colors(colors, len(positions), linear)
+    if uv is not None:
+        if uv.shape != (len(triangles), 3, 2) or not np.isfinite(uv).all():
+            raise ValueError("uv must be two numbers for each corner of each triangle")
+        uv = np.ascontiguousarray(uv[whole].reshape(-1, 2), np.float32)
+    return MeshPicture(part, positions, np.ascontiguousarray(triangles[whole]), colors, uv)
+
+
+def linear_colors(colors: np.ndarray, count: int, linear: np.ndarray) -> np.ndarray:
+    if colors.shape != (count, 3) or colors.dtype != np.uint8:
+        raise ValueError("colors must be three bytes for each vertex")
+    rgba = np.ones((count, 4), np.float32)
+    rgba[:, :3] = linear[colors]
+    return rgba

@@ -1,0 +1,71 @@
+"""What is different when a job makes a new object: what is written into its folder, and what accepting it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import bpy
+
+from ..job.folder import JobFolder
+from . import backend, job_folders, object_import, object_settings, preview, scene_export, targets
+from .preferences import jobs_folder
+from .scene_export import SceneError
+from .scene_import import Applied
+from .session import Job
+
+
+def write_job(context, overrides: dict) -> Job:
+    """Write the folder of a job that makes an object at the 3D cursor.
+
+    Raises:
+        SceneError, JobError: with a sentence for the artist; nothing was written then.
+    """
+    chosen = object_settings.gather(context.scene, overrides)
+    if not chosen["prompt"].strip():
+        raise SceneError("The prompt is empty.", "Write what the object should be.")
+    modifiers = chosen.pop("modifiers")
+    spec = object_settings.make_spec(chosen)
+    mesh = None
+    if spec.start == "mesh":
+        selected = targets.selected_meshes(context)
+        if not selected:
+            raise SceneError("No mesh object is selected.", "Select the mesh to start from.")
+        mesh = export_shape(selected, context.evaluated_depsgraph_get(), modifiers)
+    backend.command()  # without a backend nothing is written
+    job_id = job_folders.new_job_id(spec.prompt)
+    folder = JobFolder.create(jobs_folder() / job_id, spec)
+    if mesh is not None:
+        folder.write_bytes("mesh.npz", mesh)
+    place = tuple(context.scene.cursor.location)
+    # Last, since a folder that has it is offered to be resumed.
+    for name, data in scene_export.targets_bytes([], bpy.data.filepath, place).items():
+        folder.write_bytes(name, data)
+    return Job(job_id, Path(folder.path), spec, [], bpy.data.filepath, place)
+
+
+def export_shape(objects: list[bpy.types.Object], depsgraph, modifiers: str) -> bytes:
+    """``mesh.npz`` as a texture job has it; there need be no way back to these objects, so any mesh will do."""
+    modifiers = "ignore" if modifiers == "ignore" else "apply"
+    parts = [scene_export.export_object(obj, depsgraph, modifiers, "auto")[0] for obj in objects]
+    return scene_export.npz_bytes(scene_export.join_parts(parts, [obj.name for obj in objects]))
+
+
+def read_place(folder: Path) -> tuple[float, float, float]:
+    """Where the job's object shall stand; the origin when that was lost."""
+    try:
+        x, y, z = json.loads((folder / "target.json").read_text("utf-8"))["place"]
+        return float(x), float(y), float(z)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0, 0.0, 0.0
+
+
+def accept(job: Job) -> list[Applied]:
+    """Add the finished object to the scene. Raises ``SceneError``; the preview is untouched then."""
+    context = bpy.context
+    active = context.view_layer.objects.active
+    if active is not None and active.mode != "OBJECT":
+        raise SceneError(f"“{active.name}” is not in Object Mode.", "Go to Object Mode first.")
+    result, mesh = object_import.read_result(job.folder)
+    preview.uncover_all()
+    return [object_import.add_object(context, result, mesh, job.place)]

@@ -1,0 +1,83 @@
+"""*Generate Object*: the operator, its dialog, and its place in the *Add* menu."""
+
+import bpy
+from bpy.props import BoolProperty
+
+from ..job.errors import JobError
+from . import api, jobs, object_settings, pump, state
+from .operators import refuse
+from .properties import object_properties
+from .scene_export import SceneError
+
+IN_DIALOG = ("prompt", "negative_prompt", "subject", "quality")
+
+
+class CSD_OT_text_to_3d(bpy.types.Operator):
+    """Make a new textured object from the prompt, at the 3D cursor"""
+
+    bl_idname = "csd.text_to_3d"
+    bl_label = "Generate Object"
+    bl_options = {"REGISTER"}
+
+    # SKIP_SAVE: what is not given comes from the panel, never from the last call.
+    __annotations__ = object_properties(frozenset({"SKIP_SAVE"})) | {
+        "wait": BoolProperty(
+            name="Wait",
+            description="Return only when the object is finished and accepted, as is always done without a window",
+            options={"SKIP_SAVE"},
+        ),
+    }
+
+    @classmethod
+    def poll(cls, context):
+        return state.allow(cls, state.why_not_generate_object())
+
+    def invoke(self, context, event):
+        """From the menu or the search: ask for the prompt. The panel's button does not come here."""
+        for name in IN_DIALOG:
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(context.scene.csd, name))
+        return context.window_manager.invoke_props_dialog(self, width=400)
+
+    def draw(self, context):
+        layout = self.layout
+        column = layout.column()
+        column.prop(self, "prompt", placeholder="a wooden chair, a small robot …")
+        column.prop(self, "negative_prompt")
+        row = layout.row(align=True)
+        row.prop(self, "subject", expand=True)
+        row = layout.row(align=True)
+        row.prop(self, "quality", expand=True)
+        if state.mesh_is_selected(context):
+            layout.prop(self, "start_from_mesh")
+
+    def execute(self, context):
+        given = [name for name in object_settings.NAMES if self.properties.is_property_set(name)]
+        overrides = {name: getattr(self, name) for name in given}
+        try:
+            if self.wait or bpy.app.background:
+                api.text_to_3d(**overrides)
+            else:
+                jobs.start_object(context, overrides)
+                pump.start()
+        except (SceneError, JobError) as error:
+            return refuse(self, error)
+        return {"FINISHED"}
+
+
+def draw_in_menu(self, context):
+    """At the end of *Add > Mesh*, which Edit Mode has as well, where no object can be added."""
+    if context.mode == "OBJECT":
+        self.layout.separator()
+        self.layout.operator_context = "INVOKE_DEFAULT"
+        self.layout.operator(CSD_OT_text_to_3d.bl_idname, text="Generate Object …", icon="SHADERFX")
+
+
+def register() -> None:
+    bpy.utils.register_class(CSD_OT_text_to_3d)
+    bpy.types.VIEW3D_MT_mesh_add.append(draw_in_menu)
+
+
+def unregister() -> None:
+    bpy.types.VIEW3D_MT_mesh_add.remove(draw_in_menu)
+    bpy.utils.unregister_class(CSD_OT_text_to_3d)

@@ -1,0 +1,77 @@
+"""A texture job's previews and its finished texture on the meshes that it is made for."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import preview, scene_import
+from .pictures import Picture
+from .session import Job
+from .targets import find_object
+
+
+def prepare(job: Job, picture: Picture) -> bool:
+    """Do one of the things that only a part's first picture needs; False when nothing is left to do.
+
+    Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
+    """
+    if picture.part >= len(job.targets):
+        return False
+    obj = find_object(job.targets[picture.part])
+    if obj is not None and picture.uv is not None and not obj.csd.added_uv:
+        preview.mark(obj, preview.preview_key(job.id, picture.part))
+        return bool(preview.add_uv(obj, picture.uv))
+    return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
+
+
+def show(job: Job, picture: Picture) -> None:
+    """Put a texture preview on the mesh."""
+    key = preview.preview_key(job.id, picture.part)
+    image = preview.set_pixels(key, picture.width, picture.height, picture.pixels)
+    show_on_mesh(job, picture.part, image, picture)
+
+
+def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
+    obj = find_object(job.targets[part])
+    if obj is None:
+        return
+    key = preview.preview_key(job.id, part)
+    preview.mark(obj, key)
+    layer = preview_layer(job, part, obj, picture)
+    if layer is None:
+        return
+    material = preview.preview_material(key, layer)
+    preview.set_image(material, image)
+    preview.cover(obj, key, material)
+
+
+def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture | None) -> str | None:
+    """Name of the UV map for the preview; None when it needs a new one that cannot be added now."""
+    if obj.csd.added_uv in obj.data.uv_layers:
+        return obj.csd.added_uv
+    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else uv_of(job, part)
+    if not uv_is_new:
+        return job.targets[part].uv_layer
+    return preview.add_uv(obj, uv) or None if uv is not None else None
+
+
+def uv_of(job: Job, part: int):
+    sources = scene_import.uv_sources(job.folder)
+    new = part < len(sources) and sources[part] == "new"
+    target = job.targets[part]
+    return (scene_import.corner_uv(job.folder, part, target) if new and target.maps_back else None), new
+
+
+def refresh(job: Job, shown: dict[int, Picture]) -> None:
+    """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there."""
+    result = scene_import.read_result(job.folder) if job.phase == "finished" else None
+    for part in range(len(job.targets)):
+        if result is None:
+            if part in shown:
+                show(job, shown[part])
+            continue
+        key = preview.preview_key(job.id, part)
+        image = preview.find_marked(bpy.data.images, key)
+        if image is None or image.source != "FILE":
+            image = preview.load_final(key, str(result.albedo[part]))
+        show_on_mesh(job, part, image)

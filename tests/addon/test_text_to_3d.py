@@ -1,0 +1,509 @@
+"""An object from a prompt: it grows in the scene without a trace, and is accepted in one undo step."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.addon.blender import bpy, cube, module, select, turn_pump
+from tests.addon.by_hand import ObjectHandJob, cone, png, temporary
+from tests.addon.fake_layout import FakeLayout, panel_text
+
+session = module("addon.session").session
+WORKER = Path(__file__).with_name("fake_object_worker.py")
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    def make(**settings):
+        return ObjectHandJob(monkeypatch, **settings)
+
+    return make
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Let the next backend process be the fake one for objects."""
+
+    def use(mode):
+        backend = module("addon.backend")
+        backend.stop()
+        monkeypatch.setattr(backend, "command", lambda: [sys.executable, str(WORKER), mode])
+
+    use("happy")
+    return use
+
+
+def census():
+    """How many data-blocks of every sort are used; the factory file has a material that the first save drops."""
+    sorts = ("objects", "meshes", "materials", "images", "collections", "node_groups")
+    return {name: sum(block.users > 0 for block in getattr(bpy.data, name)) for name in sorts}
+
+
+def growing():
+    return bpy.data.objects.get("CSD Preview")
+
+
+def test_the_growing_object_stands_at_the_cursor_unseen_by_renders_and_clicks(by_hand):
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    job = by_hand()
+    bpy.context.scene.cursor.location = (0, 0, 0)
+    job.preview(segments=9, color=(188, 0, 255))
+    obj = growing()
+    assert tuple(obj.location) == (1, 2, 3) and obj.hide_render and obj.hide_select
+    assert len(obj.data.polygons) == 18 and len(obj.data.edges) == 27 and not obj.data.validate()
+    color = obj.data.color_attributes.active_color
+    assert np.allclose(color.data[0].color, [0.5029, 0.0, 1.0, 1.0], atol=1e-3)
+    assert "VERTEX_COLOR" in {n.type for n in obj.data.materials[0].node_tree.nodes}
+    assert obj not in bpy.context.view_layer.objects.selected[:]
+
+
+def test_previews_replace_each_other_without_leaving_anything_behind(by_hand):
+    before = census()
+    job = by_hand()
+    job.preview()
+    first = census(), len(temporary())
+    for segments in range(5, 15):
+        job.preview(segments=segments)
+        assert len(growing().data.polygons) == 2 * segments
+    assert (census(), len(temporary())) == first
+    job.finish()
+    bpy.ops.csd.discard()
+    assert census() == before and temporary() == []
+
+
+def test_the_finished_object_is_shown_with_its_texture_until_the_answer(by_hand):
+    job = by_hand()
+    job.preview()
+    job.finish(segments=20)
+    obj = growing()
+    assert len(obj.data.polygons) == 40 and obj.data.uv_layers.active.name == "UVMap"
+    assert obj.data.materials[0].node_tree.nodes.active.image.filepath.endswith("albedo.png")
+
+
+@pytest.mark.parametrize("name", ["nothing", "garbage", "outside", "bad index", "not finite"])
+def test_a_preview_that_cannot_be_read_is_passed_over(by_hand, name, tmp_path):
+    job = by_hand()
+    positions, triangles, _uv = cone(5)
+    path = job.job.folder / "preview" / "mesh.npz"
+    said = "preview/mesh.npz"
+    if name == "garbage":
+        path.write_bytes(b"PK\x03\x04 not a zip")
+    elif name == "outside":
+        said = str(tmp_path / "mesh.npz")
+        np.savez(said, positions=positions, triangles=triangles)
+    elif name == "bad index":
+        np.savez(path, positions=positions, triangles=triangles + 5)
+    elif name == "not finite":
+        np.savez(path, positions=positions * np.nan, triangles=triangles)
+    job.say("preview", path=said, kind="mesh", part=0, step=1)
+    turn_pump(lambda: not job.jobs.pictures.busy())
+    assert growing() is None
+    job.preview()
+    assert growing() is not None and session.problem is None
+
+
+def test_accept_leaves_one_ordinary_object_named_after_the_prompt(by_hand):
+    bpy.context.scene.cursor.location = (1, 2, 0)
+    collection = bpy.data.collections.new("Things")
+    bpy.context.scene.collection.children.link(collection)
+    layer = bpy.context.view_layer
+    layer.active_layer_collection = layer.layer_collection.children["Things"]
+    before = set(bpy.data.objects)
+    job = by_hand(seed=7)
+    job.preview()
+    job.finish(segments=12)
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    [obj] = set(bpy.data.objects) - before
+    assert obj.name == obj.data.name == "Small robot" and obj.users_collection == (collection,)
+    assert obj.select_get() and layer.objects.active == obj and not cube().select_get()
+    assert tuple(obj.location) == (1, 2, 0) and tuple(obj.scale) == (1, 1, 1)
+    heights = [v.co.z for v in obj.data.vertices]
+    assert min(heights) == 0 and max(heights) == 1
+    _positions, _triangles, uv = cone(12)
+    written = np.array([u.vector[:] for u in obj.data.uv_layers.active.uv])
+    assert np.allclose(written, uv.reshape(-1, 2))
+    [material] = obj.data.materials
+    nodes = material.node_tree.nodes
+    image = nodes.active.image
+    assert {n.type for n in nodes} == {"OUTPUT_MATERIAL", "BSDF_PRINCIPLED", "TEX_IMAGE", "UVMAP"}
+    assert np.isclose(nodes["Principled BSDF"].inputs["Roughness"].default_value, 0.7)
+    assert image.packed_file is not None and image.colorspace_settings.name == "sRGB"
+    assert json.loads(obj["csd_settings"])["seed"] == 7 and json.loads(obj["csd_settings"])["kind"] == "text-to-3d"
+    assert temporary() == [] and session.job is None
+    assert not obj.hide_render and not obj.hide_select
+
+
+def test_edges_are_smooth_up_to_thirty_degrees(by_hand):
+    job = by_hand()
+    job.finish(segments=24)
+    bpy.ops.csd.accept()
+    mesh = bpy.context.view_layer.objects.active.data
+    assert all(p.use_smooth for p in mesh.polygons)
+    sharp = [e for e in mesh.edges if e.use_edge_sharp]
+    assert len(sharp) == 24 and all(24 not in e.vertices and 25 not in e.vertices for e in sharp)
+
+
+def test_degenerate_triangles_of_the_backend_do_no_harm(by_hand):
+    job = by_hand()
+    job.write_result(segments=6)
+    path = job.job.folder / "result" / "mesh.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["triangles"][0] = 0
+    np.savez(path, **arrays)
+    job.say("result", files={}, stats={})
+    job.work_until_it_lands()
+    bpy.ops.csd.accept()
+    mesh = bpy.context.view_layer.objects.active.data
+    assert len(mesh.polygons) == 11 and np.allclose(mesh.uv_layers[0].uv[0].vector, arrays["uv"][1, 0])
+
+
+@pytest.mark.parametrize("step_between", [False, True])
+def test_one_undo_after_accept_removes_the_object_and_redo_brings_it_back(by_hand, step_between):
+    before = census()
+    job = by_hand()
+    job.preview()
+    if step_between:  # the undo history then holds a state with the preview in it
+        cube().location.x = 3
+        bpy.ops.ed.undo_push(message="Move")
+        job.preview(segments=11)
+    job.finish()
+    bpy.ops.csd.accept("EXEC_DEFAULT", True)
+    assert "Small robot" in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert "Small robot" not in bpy.data.objects and temporary() == []
+    assert census()["objects"] == before["objects"] and cube().location.x == (3 if step_between else 0)
+    bpy.ops.ed.redo()
+    assert len(bpy.data.objects["Small robot"].data.polygons) == 24 and temporary() == []
+
+
+def test_undo_and_redo_during_a_job_keep_one_preview(by_hand):
+    job = by_hand()
+    job.preview(segments=7)
+    bpy.ops.ed.undo_push(message="With a preview in it")
+    cube().location.x = 3
+    bpy.ops.ed.undo_push(message="Move")
+    job.preview(segments=9)
+    present = census()
+    for step in (bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.redo, bpy.ops.ed.redo):
+        step()
+        assert len(growing().data.polygons) == 18 and census() == present
+    job.finish()
+    bpy.ops.csd.discard()
+    bpy.ops.ed.undo()
+    assert growing() is None and temporary() == []
+
+
+def test_a_saved_file_holds_no_preview_and_the_screen_still_does(by_hand, tmp_path):
+    before = census()
+    job = by_hand()
+    job.preview()
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    assert growing() is not None
+    copy = shutil.copy(path, tmp_path / "copy.blend")
+    with bpy.data.libraries.load(str(copy)) as (source, _target):
+        assert "CSD Preview" not in source.objects and not [n for n in source.meshes if n.startswith(".CSD")]
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert growing() is not None, "the job goes on in the file that was loaded"
+    job.finish()
+    bpy.ops.csd.discard()
+    assert census() == before
+
+
+def test_a_file_that_was_saved_in_a_crash_is_cleaned_when_it_is_opened(by_hand, tmp_path):
+    before = census()
+    job = by_hand()
+    job.preview()
+    saving = module("addon.handlers").before_save
+    bpy.app.handlers.save_pre.remove(saving)  # autosave and the recovery file do not call it
+    try:
+        path = str(tmp_path / "recovery.blend")
+        bpy.ops.wm.save_as_mainfile(filepath=path, copy=True)
+    finally:
+        bpy.app.handlers.save_pre.append(saving)
+    session.job = None
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert growing() is None and temporary() == [] and census() == before
+
+
+def test_a_preview_that_the_artist_renamed_or_deleted_comes_back_once(by_hand):
+    job = by_hand()
+    job.preview()
+    growing().name = "Mine"
+    job.preview(segments=9)
+    assert growing() is None and len(bpy.data.objects["Mine"].data.polygons) == 18
+    bpy.data.objects.remove(bpy.data.objects["Mine"])
+    job.preview()
+    assert growing() is not None
+    bpy.ops.csd.cancel()
+    job.say("cancelled", kept=False, files={})
+    assert temporary() == []
+
+
+def test_cancel_offers_the_best_so_far(by_hand):
+    job = by_hand()
+    job.preview()
+    bpy.ops.csd.cancel()
+    job.write_result(segments=5, complete=False)
+    job.say("cancelled", kept=True, files={"mesh": "result/mesh.npz"})
+    job.work_until_it_lands()
+    assert any("Stopped early" in t for t in panel_text())
+    bpy.ops.csd.accept()
+    assert len(bpy.context.view_layer.objects.active.data.polygons) == 10
+
+
+@pytest.mark.parametrize("missing", ["mesh.npz", "albedo.png"])
+def test_an_incomplete_result_is_one_sentence_and_leaves_no_preview(by_hand, missing):
+    job = by_hand()
+    job.preview()
+    job.write_result()
+    (job.job.folder / "result" / missing).unlink()
+    job.say("result", files={}, stats={})
+    assert job.job.phase == "failed" and "cannot be read" in job.job.problem.text
+    assert growing() is None and temporary() == []
+
+
+def test_a_result_that_was_damaged_since_is_refused_at_accept_and_the_scene_stays(by_hand):
+    job = by_hand()
+    job.finish()
+    (job.job.folder / "result" / "mesh.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        bpy.ops.csd.accept()
+    assert growing() is not None and session.job is job.job
+
+
+def test_accept_waits_for_object_mode(by_hand):
+    job = by_hand()
+    job.finish()
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(RuntimeError, match="Object Mode"):
+        bpy.ops.csd.accept()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+
+
+def test_the_job_folder_is_complete_without_a_mesh(by_hand):
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    job = by_hand(subject="character", recipe="magic3d", max_faces=5000, height=1.8, texture_size="512")
+    plain = json.loads((job.job.folder / "job.json").read_text())
+    assert plain["kind"] == "text-to-3d" and plain["start"] == "blob" and plain["method"] == "sds"
+    assert (plain["subject"], plain["recipe"], plain["max_faces"], plain["height"]) == (
+        "character",
+        "magic3d",
+        5000,
+        1.8,
+    )
+    assert plain["texture_size"] == 512 and not (job.job.folder / "mesh.npz").exists()
+    assert json.loads((job.job.folder / "target.json").read_text())["place"] == [1, 2, 3]
+    assert job.client.sent == [("submit", job.job.id, False)]
+
+
+def test_start_from_mesh_writes_the_selected_shape_as_it_is_seen(by_hand):
+    select(cube())
+    cube().location.x = 5
+    cube().modifiers.new("Subdivision", "SUBSURF").levels = 1
+    cube().data.uv_layers.remove(cube().data.uv_layers[0])
+    job = by_hand(start_from_mesh=True)
+    with np.load(job.job.folder / "mesh.npz", allow_pickle=False) as file:
+        assert len(file["triangles"]) == 48 and list(file["part_names"]) == ["Cube"]
+        assert 4 < file["positions"][:, 0].mean() < 6
+    assert job.job.spec.start == "mesh" and "Subdivision" in cube().modifiers
+
+
+def test_start_from_mesh_without_a_mesh_is_refused_with_a_sentence():
+    cube().select_set(False)
+    with pytest.raises(RuntimeError, match="No mesh object is selected"):
+        bpy.ops.csd.text_to_3d(prompt="small robot", start_from_mesh=True)
+
+
+def test_the_panel_offers_what_suits_the_selection():
+    bpy.context.scene.csd.prompt = "small robot"
+    select(cube())
+    assert "Generate Texture" in panel_text() and "Generate Object" not in panel_text()
+    cube().select_set(False)
+    text = panel_text()
+    assert {"Generate Object", "Subject", "Recipe", "Method", "Max Faces", "Height", "Takes about 7 min"} <= set(text)
+    assert not {"Generate Texture", "Steps", "Modifiers", "UV Map"} & set(text)
+    bpy.context.scene.csd.recipe = "dreamfusion"
+    assert "Method" not in panel_text()
+    bpy.context.scene.csd.prompt = ""
+    assert "Write a prompt" in panel_text()
+    bpy.context.scene.csd.property_unset("recipe")
+
+
+def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected(by_hand):
+    select(cube())
+    bpy.context.scene.csd.prompt = "red brick"
+    job = by_hand()
+    shares = list(module("addon.session").stage_shares(job.job.spec).values())
+    assert np.isclose(sum(shares), 1)
+    job.say("stage", name="load", label="Loading the model", index=0, count=4)
+    job.say("stage", name="coarse", label="Shaping", index=1, count=4)
+    job.say("progress", stage="coarse", step=300, total=600, seconds_left=80.0)
+    text = panel_text()
+    assert {"Shaping", "1 min 20 s left", "Cancel", "Recipe"} <= set(text)
+    assert not {"Generate Object", "Generate Texture"} & set(text)
+    before = job.job.fraction()
+    job.say("stage", name="refine", label="Refining", index=2, count=4)
+    assert before < job.job.fraction() < 1
+    assert not bpy.ops.csd.text_to_3d.poll()
+    with pytest.raises(RuntimeError, match="An object is being generated"):
+        bpy.ops.csd.texture(prompt="x")
+    job.finish()
+    assert {"Accept", "Discard", "Reuse Settings", "Discards the object above"} <= set(panel_text())
+
+
+def test_every_setting_has_a_tooltip_and_the_operator_a_sentence():
+    cls = bpy.types.CSD_OT_text_to_3d
+    assert cls.bl_label == "Generate Object" and len(cls.__doc__.split()) > 5
+    for item in cls.bl_rna.properties:
+        if item.identifier in module("addon.object_settings").NAMES:
+            assert item.description and not item.description.endswith("."), item.identifier
+    for items in ("SUBJECT_ITEMS", "RECIPE_ITEMS"):
+        assert all(len(text.split()) > 4 for _id, _name, text in getattr(module("addon.properties"), items))
+
+
+def test_the_add_menu_and_its_dialog_lead_to_the_same_operator():
+    operators = module("addon.object_operators")
+    assert operators.draw_in_menu in bpy.types.VIEW3D_MT_mesh_add._dyn_ui_initialize()
+    texts = []
+    layout = FakeLayout(texts)
+    object.__setattr__(layout, "separator", lambda: None)
+    operators.draw_in_menu(SimpleNamespace(layout=layout), SimpleNamespace(mode="EDIT_MESH"))
+    assert texts == []
+    operators.draw_in_menu(SimpleNamespace(layout=layout), SimpleNamespace(mode="OBJECT"))
+    assert texts == ["Generate Object …"]
+
+
+def test_reuse_settings_fills_the_settings_of_the_right_kind(by_hand):
+    csd = bpy.context.scene.csd
+    values = {"prompt": "red chair", "seed": 99, "subject": "sparse", "recipe": "csd", "method": "sds"}
+    values |= {"quality": "best", "max_faces": 777, "height": 2.5, "texture_size": "512"}
+    job = by_hand(**values)
+    job.finish()
+    bpy.ops.csd.accept()
+    for name in (*values, "use_texture_size"):
+        csd.property_unset(name)
+    csd.use_steps, csd.steps = True, 33  # of textures
+    bpy.ops.csd.reuse_settings()
+    assert {name: getattr(csd, name) for name in values} == values and csd.use_texture_size
+    assert csd.use_steps and csd.steps == 33
+    settings = module("addon.object_settings")
+    assert settings.make_spec(
+        {k: v for k, v in settings.gather(bpy.context.scene, {}).items() if k != "modifiers"}
+    ) == (job.job.spec)
+
+
+def test_the_object_grows_with_a_worker_and_is_offered(worker):
+    job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
+    turn_pump(lambda: growing() is not None)
+    turn_pump(lambda: job.phase == "finished" and growing().data.uv_layers)
+    assert job.has_view and job.stage == "finish"
+    bpy.ops.csd.accept()
+    assert bpy.context.view_layer.objects.active.name == "Small robot" and temporary() == []
+
+
+def test_the_operator_runs_to_the_end_and_the_function_gives_the_same(worker):
+    assert bpy.ops.csd.text_to_3d(prompt="small robot", seed=3, subject="character") == {"FINISHED"}
+    first = bpy.context.view_layer.objects.active
+    image = first.data.materials[0].node_tree.nodes.active.image
+    seen = first["csd_settings"], image.packed_file.data, len(first.data.polygons)
+    bpy.ops.ed.undo()
+    assert "Small robot" not in bpy.data.objects
+    second = module("addon.api").text_to_3d("small robot", seed=3, subject="character")
+    image = second.data.materials[0].node_tree.nodes.active.image
+    assert second.name == "Small robot" and second == bpy.context.view_layer.objects.active
+    assert (second["csd_settings"], image.packed_file.data, len(second.data.polygons)) == seen
+    bpy.ops.ed.undo()
+    assert "Small robot" not in bpy.data.objects, "the function makes one undo step as well"
+
+
+def test_a_script_may_set_fields_of_the_job_that_the_panel_does_not_show(worker):
+    obj = module("addon.api").text_to_3d("small robot", coarse_steps=12, refine={"views": 2}, keep="all")
+    plain = json.loads(obj["csd_settings"])
+    assert plain["coarse"]["steps"] == 12 and plain["refine"]["views"] == 2 and plain["keep"] == "all"
+    with pytest.raises(TypeError, match="colour"):
+        module("addon.api").text_to_3d("small robot", colour="red")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [({"prompt": " "}, "prompt is empty"), ({"recipe": "alchemy"}, "recipe"), ({"height": -1.0}, "height")],
+)
+def test_bad_settings_are_refused_with_a_sentence_before_anything_starts(settings, sentence):
+    errors = (module("addon.scene_export").SceneError, module("job.errors").JobError)
+    with pytest.raises(errors, match=sentence):
+        module("addon.api").text_to_3d(**({"prompt": "small robot"} | settings))
+    assert session.client is None or not session.client.job
+
+
+@pytest.mark.parametrize("mode", ["crash", "oom", "exit-before-hello"])
+def test_a_failure_reaches_a_script_as_one_sentence_and_leaves_the_file_as_it_was(mode, worker):
+    worker(mode)
+    before = census()
+    with pytest.raises(RuntimeError) as caught:
+        bpy.ops.csd.text_to_3d(prompt="small robot")
+    assert "Traceback" not in str(caught.value) and census() == before
+
+
+def test_cancelling_a_worker_keeps_what_there_is(worker):
+    worker("slow")
+    job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
+    turn_pump(lambda: job.step > 4)
+    bpy.ops.csd.cancel()
+    turn_pump(lambda: not job.active)
+    assert job.phase == "finished" and job.stopped_early
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+
+
+def test_a_crashed_job_is_resumed_in_a_later_session_at_the_same_place(worker):
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    jobs = module("addon.jobs")
+    worker("crash")
+    job = jobs.start_object(bpy.context, {"prompt": "small robot"})
+    turn_pump(lambda: not job.active)
+    assert job.phase == "failed" and "Resume" in panel_text()
+    session.job = None  # Blender was closed
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
+    jobs.look_for_unfinished()
+    assert session.unfinished[0].label.startswith("small robot") and "Resume Object Job" in panel_text()
+    worker("happy")
+    resumed = jobs.resume(job.folder)
+    turn_pump(lambda: resumed.phase == "finished")
+    bpy.ops.csd.accept()
+    assert tuple(bpy.context.view_layer.objects.active.location) == (1, 2, 3)
+    jobs.look_for_unfinished()
+    assert session.unfinished == []
+
+
+def test_a_finished_job_of_an_earlier_session_is_shown_again(by_hand):
+    job = by_hand()
+    job.finish()
+    session.job = None
+    job.jobs.forget_pictures()
+    module("addon.preview").uncover_all()
+    assert job.jobs.resume(job.job.folder).phase == "finished"
+    turn_pump(lambda: growing() is not None)
+    bpy.ops.csd.discard()
+    assert growing() is None
+
+
+def test_a_texture_job_follows_on_the_new_object(by_hand, monkeypatch):
+    from tests.addon.by_hand import HandJob
+
+    job = by_hand()
+    job.finish()
+    bpy.ops.csd.accept()
+    assert "Generate Texture" in panel_text()
+    texture = HandJob(monkeypatch, prompt="blue steel")
+    texture.preview()
+    (texture.job.folder / "result" / "albedo_0.png").write_bytes(png(4, 4, (0, 0, 255)))
+    texture.finish()
+    bpy.ops.csd.accept()
+    assert bpy.data.objects["Small robot"].data.materials[0].name == "Blue steel"
