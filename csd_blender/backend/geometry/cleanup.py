@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .edge_collapse import collapse_edges
+from .manifold import connected, is_watertight, split_touching
 from .mesh import face_cross
 
-# How fast the decimation's error limit grows: higher is quicker and rougher. The later ones are for meshes on which
-# the first leaves a hole or two faces on one another.
-AGGRESSIONS = (5.0, 3.0, 7.0)
+AGGRESSION = 5.0  # how fast the library's error limit grows: with less it may stop early, with more it is rougher
+CAREFUL = 1000  # faces; for fewer the library's error limit grows until anything goes
 
 
 def components(triangles: np.ndarray) -> np.ndarray:
@@ -19,20 +20,7 @@ def components(triangles: np.ndarray) -> np.ndarray:
     faces = np.asarray(triangles, np.int64).reshape(-1, 3)
     if not len(faces):
         return np.zeros(0, np.int64)
-    root = np.arange(faces.max() + 1)
-    while True:
-        lowest = root[faces].min(axis=1)
-        before = root.copy()
-        for corner in range(3):
-            np.minimum.at(root, root[faces[:, corner]], lowest)  # the tree's root, not only the vertex, moves
-            np.minimum.at(root, faces[:, corner], lowest)
-        while True:  # every vertex points straight to the root of its tree
-            further = root[root]
-            if np.array_equal(further, root):
-                break
-            root = further
-        if np.array_equal(root, before):
-            break
+    root = connected(faces, faces.max() + 1)
     return np.unique(root[faces[:, 0]], return_inverse=True)[1]
 
 
@@ -59,21 +47,11 @@ def largest_component(
     return _used(np.asarray(vertices), triangles[stays[piece]])
 
 
-def is_watertight(triangles: np.ndarray) -> bool:
-    """Whether every edge is shared by exactly two faces that run along it in opposite directions."""
-    faces = np.asarray(triangles, np.int64).reshape(-1, 3)
-    if not len(faces):
-        return False
-    a, b = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    count = faces.max() + 1
-    forth, back = np.sort(a * count + b), np.sort(b * count + a)
-    return bool((a != b).all() and (np.diff(forth) > 0).all() and np.array_equal(forth, back))
-
-
 def decimate(vertices: np.ndarray, triangles: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
     """Reduce a mesh to at most ``budget`` faces by quadric edge collapses (Garland and Heckbert 1997).
 
-    A closed mesh stays closed if one of several attempts manages that. By fast-simplification (MIT).
+    A closed mesh stays closed. By fast-simplification (MIT) down to some thousand faces, then, for it bends shapes out
+    of recognition at low counts, by `collapse_edges`. Where the library makes surfaces touch they are taken apart.
 
     Args:
         vertices: ``[V, 3]``. triangles: ``[F, 3]``.
@@ -91,30 +69,33 @@ def decimate(vertices: np.ndarray, triangles: np.ndarray, budget: int) -> tuple[
     if len(triangles) <= budget:
         return vertices, triangles
     closed = is_watertight(triangles)
-    best = None
-    for share in (1.0, 0.97, 0.9):
-        for aggression in AGGRESSIONS:
-            result = _collapse(vertices, triangles, max(4, int(budget * share)), aggression)
-            if not 0 < len(result[1]) <= budget:
-                continue
-            if not closed or is_watertight(result[1]):
-                return result
-            best = best or result
-    if best is None:
+    points, faces = vertices, triangles
+    for aim in (budget if budget >= CAREFUL or not closed else max(2 * budget, CAREFUL), 2 * budget + CAREFUL):
+        points, faces = _simplify(vertices, triangles, aim)
+        if closed and not is_watertight(faces):
+            points, faces = split_touching(points, faces)
+        if not closed or is_watertight(faces):
+            break
+    if len(faces) > budget and is_watertight(faces):
+        wide, faces = collapse_edges(points, faces, budget)
+        points, faces = _used(np.float32(wide), faces.astype(np.int32))
+    if len(faces) > budget or not len(faces):  # open, or closed in too many pieces: then rather less than too much
+        points, faces = _simplify(vertices, triangles, budget)
+    if not 0 < len(faces) <= budget:
         raise ValueError(f"The mesh of {len(triangles)} faces cannot be reduced to {budget}.")
-    return best
+    return points, faces
 
 
-def _collapse(
-    vertices: np.ndarray, triangles: np.ndarray, budget: int, aggression: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _simplify(vertices: np.ndarray, triangles: np.ndarray, aim: int) -> tuple[np.ndarray, np.ndarray]:
     import fast_simplification  # here, for reading and texturing meshes need no such library
 
     points, faces = vertices, triangles
     for _ in range(5):  # one call ends after a number of rounds, on the way to very few faces before the aim
         before = len(faces)
-        points, faces = fast_simplification.simplify(points, faces, target_count=budget, agg=aggression)
-        if len(faces) <= budget or len(faces) == before:
+        if before <= aim:
+            break
+        points, faces = fast_simplification.simplify(points, faces, target_count=aim, agg=AGGRESSION)
+        if len(faces) == before:
             break
     return _used(np.float32(points), np.ascontiguousarray(faces, np.int32))
 

@@ -72,25 +72,26 @@ def crossings(inside: Tensor, tets: Tensor) -> tuple[Tensor, Tensor]:
         edges ``[P, 2]`` int64, the crossed ones, each once, lower vertex first, sorted; triangles ``[F, 3]`` int32,
         whose corners are numbers of crossed edges.
     """
-    tets = tets.long()
-    code = torch.zeros(len(tets), dtype=torch.int64, device=tets.device)
-    for corner in range(4):
-        code += inside[tets[:, corner]].long() << corner
-    keys = []
+    columns = [column.long().contiguous() for column in tets.unbind(1)]
+    flags = inside.to(torch.uint8)
+    code = sum(flags.index_select(0, column) << bit for bit, column in enumerate(columns))
+    corners = []  # for each number of cut edges, the edges around the cut: a number that names both ends
     for length in (3, 4):
-        table = torch.tensor([c if len(c) == length else (-1,) * length for c in CASES], device=tets.device)
-        ends = torch.tensor(EDGES, device=tets.device)
-        which = (table[code, 0] >= 0).nonzero()[:, 0]
-        cut, chosen = ends[table[code[which]]], tets[which]
-        a, b = chosen.gather(1, cut[..., 0]), chosen.gather(1, cut[..., 1])
-        keys.append(torch.minimum(a, b) * len(inside) + torch.maximum(a, b))
-    flat = torch.cat([key.flatten() for key in keys])
-    unique, number = torch.unique(flat, return_inverse=True)
-    first = torch.div(unique, max(len(inside), 1), rounding_mode="floor")
-    edges = torch.stack([first, unique - first * len(inside)], 1)
+        which = torch.tensor([len(case) == length for case in CASES], device=code.device)[code.long()].nonzero()[:, 0]
+        ends = [column.index_select(0, which) for column in columns]
+        names = torch.stack([_name(ends[a], ends[b]) for a, b in EDGES], 1)
+        table = torch.tensor([case if len(case) == length else (0,) * length for case in CASES], device=code.device)
+        corners.append(names.gather(1, table[code.index_select(0, which).long()]).flatten())
+    names, number = torch.unique(torch.cat(corners), return_inverse=True)
+    edges = torch.stack([names >> 32, names & 0xFFFFFFFF], 1)
     number = number.int()
-    single, quads = number[: keys[0].numel()].view(-1, 3), number[keys[0].numel() :].view(-1, 4)
+    single, quads = number[: len(corners[0])].view(-1, 3), number[len(corners[0]) :].view(-1, 4)
     return edges, torch.cat([single, quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _name(a: Tensor, b: Tensor) -> Tensor:
+    """One number ``[N]`` for the edge between vertices ``[N]``, whichever comes first."""
+    return torch.minimum(a, b) << 32 | torch.maximum(a, b)
 
 
 def interpolate(ends: Tensor, sdf: Tensor) -> Tensor:

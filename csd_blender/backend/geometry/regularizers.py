@@ -10,12 +10,10 @@ from ..render.shading import vertex_normals
 
 def mesh_edges(triangles: Tensor) -> Tensor:
     """Each edge of a mesh once, ``[E, 2]`` int64, lower vertex first, sorted. Triangles are ``[F, 3]`` integer."""
-    faces = triangles.long()
-    ends = torch.stack([faces, faces.roll(-1, 1)], -1).view(-1, 2)
-    count = int(faces.max()) + 1 if len(faces) else 1
-    keys = (ends.amin(1) * count + ends.amax(1)).unique()
-    low = torch.div(keys, count, rounding_mode="floor")
-    edges = torch.stack([low, keys - low * count], 1)
+    a, b, c = triangles.long().t().contiguous()
+    start, end = torch.cat([a, b, c]), torch.cat([b, c, a])
+    names = (torch.minimum(start, end) << 32 | torch.maximum(start, end)).unique()  # rows are slow to compare
+    edges = torch.stack([names >> 32, names & 0xFFFFFFFF], 1)
     return edges[edges[:, 0] != edges[:, 1]]
 
 

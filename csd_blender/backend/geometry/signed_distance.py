@@ -12,9 +12,9 @@ FAR = 1e6  # farther than anything in a scene
 
 
 @wp.kernel(enable_backward=False)
-def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), out: wp.array(dtype=wp.float32)):
+def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), reach: wp.float32, out: wp.array(dtype=wp.float32)):
     i = wp.tid()
-    query = wp.mesh_query_point_sign_winding_number(mesh, points[i], FAR)
+    query = wp.mesh_query_point_sign_winding_number(mesh, points[i], reach)
     nearest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
     out[i] = query.sign * wp.length(points[i] - nearest)
 
@@ -42,34 +42,34 @@ def signed_distance(points: Tensor, vertices: Tensor, triangles: Tensor) -> Tens
     """
     if not len(triangles):
         raise ValueError("A mesh without faces has no inside.")
-    corners = vertices.double()[triangles.long()]
+    corners = vertices.detach().double()[triangles.long()]
     if torch.linalg.det(corners - corners.mean((0, 1))).sum() < 0:
         triangles = triangles.flip(1)
-    return _query(points, vertices, triangles, None)
+    return _query(_signed, points, vertices, triangles, FAR)
 
 
 def distance_within(points: Tensor, vertices: Tensor, triangles: Tensor, reach: float) -> Tensor:
     """Distances to a mesh without a sign, at most ``reach``: ``[N]`` float32; quick, and without gradients."""
-    return _query(points, vertices, triangles, reach)
+    return _query(_unsigned, points, vertices, triangles, reach)
 
 
-def _query(points: Tensor, vertices: Tensor, triangles: Tensor, reach: float | None) -> Tensor:
+def _query(kernel: wp.Kernel, points: Tensor, vertices: Tensor, triangles: Tensor, reach: float) -> Tensor:
     start_warp()
     points = points.detach().float().contiguous()
+    vertices, triangles = vertices.detach().float().contiguous(), triangles.int().contiguous()
     out = torch.empty(len(points), device=points.device)
     if not len(points):
         return out
-    device = points.device
-    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
-    with wp.ScopedStream(stream) if stream is not None else wp.ScopedDevice(wp.device_from_torch(device)):
+    device = wp.device_from_torch(points.device)
+    if device.is_cuda:
+        torch.cuda.synchronize(points.device)  # Warp builds the tree on a stream of its own
+    with wp.ScopedDevice(device):
         mesh = wp.Mesh(
-            wp.from_torch(vertices.detach().float().contiguous(), dtype=wp.vec3),
-            wp.from_torch(triangles.int().contiguous().flatten()),
-            support_winding_number=reach is None,
+            wp.from_torch(vertices, dtype=wp.vec3),
+            wp.from_torch(triangles.flatten()),
+            support_winding_number=kernel is _signed,
         )
-        arrays = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(out)]
-        if reach is None:
-            wp.launch(_signed, dim=len(points), inputs=[mesh.id, *arrays])
-        else:
-            wp.launch(_unsigned, dim=len(points), inputs=[mesh.id, arrays[0], reach, arrays[1]])
+        arrays = [wp.from_torch(points, dtype=wp.vec3), reach, wp.from_torch(out)]
+        wp.launch(kernel, dim=len(points), inputs=[mesh.id, *arrays])
+        wp.synchronize_device(device)  # before the tree is freed
     return out

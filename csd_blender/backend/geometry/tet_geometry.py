@@ -13,6 +13,7 @@ from .signed_distance import distance_within, signed_distance
 from .tet_grid import TetGrid, tet_grid
 
 Density = Callable[[Tensor], Tensor]
+COARSE = 3  # cubes along a cube of the grid on which from_mesh looks for the surface first
 CHUNK = 1 << 18  # points given to a density function at once
 MARGIN = 0.1  # space around a shape, in sizes of the shape
 
@@ -105,7 +106,7 @@ class TetGeometry(nn.Module):
             raise ValueError("A mesh without faces has no inside.")
         low, high = _enlarged(used, resolution)
         grid = tet_grid(resolution, low.tolist(), high.tolist())
-        distance = _chunked(lambda some: signed_distance(some, points, triangles), grid, points.device)
+        distance = _grid_distance(grid, points, triangles)
         if not (distance < 0).any():
             raise ValueError("The mesh encloses no space, or none that is wide enough for the grid.")
         return cls(grid, (distance / max(grid.cube_size)).clamp(-1, 1))
@@ -185,6 +186,25 @@ def _chunked(function: Density, grid: TetGrid, device: torch.device | str) -> Te
     """A function's values at all vertices, ``[V]``."""
     index = torch.arange(grid.vertex_count, device=device)
     return torch.cat([function(grid.points(part)) for part in index.split(CHUNK)])
+
+
+def _grid_distance(grid: TetGrid, points: Tensor, triangles: Tensor) -> Tensor:
+    """Signed distances ``[V]`` to a mesh, true within a cube of the surface; farther away the sign alone is."""
+    device, reach = points.device, max(grid.cube_size)
+    x, y, z = (max(1, n // COARSE) for n in grid.cubes)
+    coarse = TetGrid(grid.low, grid.high, (x, y, z))
+    corners = torch.arange(coarse.corner_count, device=device)
+    rough = signed_distance(coarse.points(corners), points, triangles)
+    low, size = torch.tensor(grid.low, device=device), torch.tensor(coarse.cube_size, device=device)
+    clear = float(size.norm()) / 2 + reach  # no surface near any point of which such a corner is the nearest one
+
+    def distance(where: Tensor) -> Tensor:
+        i, j, k = ((where - low) / size).round().long().unbind(1)
+        result = rough[(i * (y + 1) + j) * (z + 1) + k]
+        near = (result.abs() <= clear).nonzero()[:, 0]
+        return result.index_copy(0, near, signed_distance(where[near], points, triangles))
+
+    return _chunked(distance, grid, device)
 
 
 def _enlarged(points: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
