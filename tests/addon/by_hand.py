@@ -154,3 +154,14 @@ def temporary():
     key = module("addon.preview").KEY
     collections = (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images)
     return [b.name for c in collections for b in c if key in b]
+
+
+def census():
+    """How many data-blocks of every sort are used; the factory file has a material that the first save drops."""
+    sorts = ("objects", "meshes", "materials", "images", "collections", "node_groups")
+    return {name: sum(block.users > 0 for block in getattr(bpy.data, name)) for name in sorts}
+
+
+def growing():
+    """The preview of the object that is being made."""
+    return bpy.data.objects.get("CSD Preview")
