@@ -205,24 +205,28 @@ def forget_pictures() -> None:
     shown.clear()
 
 
+def job_for(picture: Picture | MeshPicture) -> Job | None:
+    """The job that ``picture`` is of; None when it came too late or is of no use."""
+    job = session.job
+    if job is None or isinstance(picture, MeshPicture) != job.makes_object:
+        return None
+    if job.makes_object:
+        return job if job.in_scene else None  # the finished object comes as a picture, too
+    return job if job.active and picture.part < len(job.targets) else None
+
+
 def prepare_for(picture: Picture | MeshPicture) -> bool:
     """Do one of the things that only a part's first picture needs; False when nothing is left to do."""
-    job = session.job
-    return job is not None and job.active and not job.makes_object and texture_preview.prepare(job, picture)
+    job = job_for(picture)
+    return job is not None and (object_preview if job.makes_object else texture_preview).prepare(job, picture)
 
 
 def show_picture(picture: Picture | MeshPicture) -> None:
     """Put a preview into the scene: a texture on its mesh, or the object that is being made."""
-    job = session.job
-    made_for_it = isinstance(picture, MeshPicture) == (job is not None and job.makes_object)
-    if job is None or not made_for_it or not (job.active or (job.makes_object and job.in_scene)):
-        return
-    if job.makes_object:
+    job = job_for(picture)
+    if job is not None:
         shown[picture.part] = picture
-        object_preview.show(job, picture)
-    elif picture.part < len(job.targets):
-        shown[picture.part] = picture
-        texture_preview.show(job, picture)
+        (object_preview if job.makes_object else texture_preview).show(job, picture)
 
 
 def refresh_preview() -> None:

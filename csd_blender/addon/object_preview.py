@@ -16,6 +16,14 @@ NAME = "CSD Preview"
 COLORS = "Color"
 
 
+def prepare(job: Job, picture: MeshPicture) -> bool:
+    """Make the material when it is not there; returns whether it had to, which takes some milliseconds."""
+    key = preview.preview_key(job.id, 0)
+    before = len(bpy.data.materials)
+    material_for(job, picture, key)
+    return len(bpy.data.materials) != before
+
+
 def show(job: Job, picture: MeshPicture) -> None:
     """Let the job's preview object have the mesh of ``picture``; the mesh before it is removed."""
     key = preview.preview_key(job.id, 0)
@@ -24,7 +32,7 @@ def show(job: Job, picture: MeshPicture) -> None:
         return  # its mesh cannot be exchanged now; the next picture comes soon
     mesh = build_mesh(MATERIAL_NAME, picture)
     mesh[KEY] = key
-    material = final_material(job, key) if picture.uv is not None else color_material(key)
+    material = material_for(job, picture, key)
     if material is not None:
         mesh.materials.append(material)
     if picture.colors is not None:
@@ -57,6 +65,10 @@ def add_colors(mesh: bpy.types.Mesh, picture: MeshPicture) -> None:
     layer.data.foreach_set("color", picture.colors.ravel())
     mesh.color_attributes.active_color = mesh.color_attributes[0]
     mesh.color_attributes.render_color_index = 0
+
+
+def material_for(job: Job, picture: MeshPicture, key: str) -> bpy.types.Material | None:
+    return final_material(job, key) if picture.uv is not None else color_material(key)
 
 
 def color_material(key: str) -> bpy.types.Material:

@@ -15,8 +15,6 @@ def prepare(job: Job, picture: Picture) -> bool:
 
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
-    if picture.part >= len(job.targets):
-        return False
     obj = find_object(job.targets[picture.part])
     if obj is not None and picture.uv is not None and not obj.csd.added_uv:
         preview.mark(obj, preview.preview_key(job.id, picture.part))
