@@ -13,6 +13,7 @@ from pathlib import Path
 from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.presets import QUALITIES, texture_job
+from .cli_3d import add_text_to_3d
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 1, 2, 130
 
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
     texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
     texture.set_defaults(run=_texture)
+
+    add_text_to_3d(commands)
 
     doctor = commands.add_parser("doctor", help="check the installation")
     doctor.add_argument("--json", action="store_true")

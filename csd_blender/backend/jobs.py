@@ -13,6 +13,7 @@ import torch
 from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.processes import HeldFile
+from ..job.spec_3d import TextTo3DJob
 from .diffusion.loading import load_model, select_device
 from .diffusion.model import DiffusionModel
 from .pipelines.out_of_memory import is_out_of_memory
@@ -105,9 +106,11 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
 
     reporter.emit = emit_and_record
     reporter.preview_interval = folder.spec.preview_interval
-    from .pipelines.texture import texture_mesh
-
-    result = texture_mesh(folder.spec, folder, reporter, models.get, resume=resume)
+    if isinstance(folder.spec, TextTo3DJob):
+        from .pipelines.text_to_3d import make_object as run
+    else:
+        from .pipelines.texture import texture_mesh as run
+    result = run(folder.spec, folder, reporter, models.get, resume=resume)
     if result.cancelled:
         return Outcome("cancelled", {"kept": True, "files": result.files})
     return Outcome("result", {"files": result.files, "stats": result.stats})

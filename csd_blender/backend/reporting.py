@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -107,6 +108,16 @@ class Reporter:
         self._last_preview = time.monotonic()
         body = {"path": f"preview/{name}", "width": width, "height": height, "kind": kind, "part": part, "step": step}
         self.emit("preview", body)
+
+    def preview_mesh(
+        self, folder: JobFolder, positions: np.ndarray, triangles: np.ndarray, colors: np.ndarray, *, step: int
+    ) -> None:
+        """Write a mesh as it is now and announce it: ``[V, 3]`` meters, ``[F, 3]``, ``[V, 3]`` uint8 sRGB."""
+        buffer = io.BytesIO()
+        arrays = {"positions": np.float32(positions), "triangles": np.int32(triangles), "colors": np.uint8(colors)}
+        np.savez(buffer, **arrays)
+        folder.write_bytes("preview/mesh.npz", buffer.getvalue(), sync=False)
+        self.emit("preview", {"path": "preview/mesh.npz", "kind": "mesh", "part": 0, "step": step})
 
     def checkpoint(self, path: str, step: int) -> None:
         self.emit("checkpoint", {"path": path, "step": step})

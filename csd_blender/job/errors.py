@@ -30,6 +30,12 @@ ERRORS = {
     "mesh_not_finite": ErrorCode(
         "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."
     ),
+    "mesh_unusable": ErrorCode(
+        "The mesh cannot be a start for an object.", "Select one that is closed, or start anew."
+    ),
+    "empty_scene": ErrorCode(
+        "Nothing took shape from the prompt.", "Try another seed, more steps or a simpler prompt."
+    ),
     "uv_missing": ErrorCode("The mesh has no UV map.", "Unwrap it, or let the job make a new UV map."),
     "uv_overlap": ErrorCode(
         "The UV map cannot carry a texture.", "Unwrap it without overlaps, or let the job make a new UV map."
@@ -55,7 +61,7 @@ ERRORS = {
     "busy": ErrorCode("Another job is still running.", "Wait for it or cancel it.", True),
     "cancelled": ErrorCode("The job was cancelled.", "Start it again or resume it.", True),
     "interrupted": ErrorCode("The job was interrupted.", "Resume it.", True),
-    "diverged": ErrorCode("The texture dissolved into invalid numbers.", "Lower the learning rate."),
+    "diverged": ErrorCode("The result dissolved into invalid numbers.", "Lower the learning rate."),
     "internal": ErrorCode("Something went wrong inside the backend.", "Try again; the log tells more.", True),
 }
 

@@ -170,7 +170,7 @@ def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int) -> dict:
 
 def _for_mini(values: dict, method: str) -> None:
     """What the bundled model needs: its picture size, its distances, and larger steps, since there are few of them."""
-    cameras = {"distance": (2.5, 3.2), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
+    cameras = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
     coarse, refine = values["coarse"], values["refine"]
     weighting = "uniform" if method == "csd" else "sds"
     coarse |= {
@@ -179,12 +179,20 @@ def _for_mini(values: dict, method: str) -> None:
         "learning_rate": 0.03,
         "radius": 1.0,
         "levels": 4,
+        "base_resolution": 8,
         "finest_resolution": 64,
         "ray_samples": 110,
+        "blob_std": 0.75,
+        "random_background": 1.0,
+        # It has seen lit objects in plenty, but no picture of normals.
+        "textureless_share": 0.0,
+        "textureless_normals": False,
+        "orientation": constant(0.0),
     }
     coarse["cameras"] = coarse["cameras"] | cameras
     coarse["guidance"] = coarse["guidance"] | {"weighting": weighting, "grad_normalize": False}
     refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.005, "color_rate": 0.02}
+    refine["random_background"] = 1.0
     refine["cameras"] = cameras
     refine["guidance"] = refine["guidance"] | {"weighting": weighting}
     if method == "sds":

@@ -11,7 +11,7 @@ from .spec import METHODS, QUALITIES, RASTERIZERS, Guidance, check_job, fingerpr
 
 RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
 SUBJECTS = ("character", "object", "sparse")
-STARTS = ("blob", "ellipsoid", "mesh")
+STARTS = ("blob", "ellipsoid", "mesh", "coarse")
 KEEPS = ("largest", "all")
 
 
@@ -39,7 +39,7 @@ class CoarseStage:
         steps: 0 leaves the stage out. views: pictures in each step, ``render_size`` pixels wide; 0 is the model's own.
         learning_rate: of Adam.
         radius: half the side of the scene's box.
-        levels, finest_resolution: of the hash grid, which begins at 16 cells per axis.
+        levels, base_resolution, finest_resolution: of the hash grid; cells per axis of the box.
         ray_samples: samples along the box's diagonal.
         blob_scale, blob_std: of the density that the field starts from, and keeps as its bias.
         ambient_only_steps: until then all pictures show the bare color.
@@ -56,6 +56,7 @@ class CoarseStage:
     learning_rate: float = number(1e-6, 1, 1e-3)
     radius: float = number(0.1, 10, 1.0)
     levels: int = number(1, 16, 12)
+    base_resolution: int = number(4, 128, 16)
     finest_resolution: int = number(16, 4096, 512)
     ray_samples: int = number(16, 2048, 512)
     blob_scale: float = number(-100, 100, 10.0)
@@ -113,8 +114,9 @@ class TextTo3DJob:
         subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
         model: ``mini``, a catalogue id, or a folder in the diffusers layout. coarse_model: another one for the coarse
             stage; empty for the same.
-        start: from a ``blob``, an ``ellipsoid``, or the user's ``mesh`` (``mesh.npz`` of the job folder). The latter
-            two begin with the refine stage.
+        start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
+            ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
+            stage.
         texture_size: side of the baked textures in pixels.
         max_faces: the finished mesh is simplified to so many.
         height: of the finished object in meters.
@@ -151,6 +153,8 @@ class TextTo3DJob:
         check_job(self)
         if self.start == "blob" and self.coarse.steps == 0:
             raise JobError("bad_setting", "a blob needs coarse.steps; start from an ellipsoid or a mesh to do without")
+        if self.coarse.base_resolution > self.coarse.finest_resolution:
+            raise JobError("bad_setting", "coarse.base_resolution is above coarse.finest_resolution")
 
     @property
     def steps(self) -> int:

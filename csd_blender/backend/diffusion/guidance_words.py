@@ -14,12 +14,14 @@ class GuidanceWords:
 
     Attributes:
         unlit: asks for bare surface color, so that light is not painted into the albedo.
+        lit: asks for a lit object; empty when the model draws one anyway.
         close_up: says that the camera is near; empty when the model has no such word.
         unknown: words of a prompt that the model cannot know; None when its vocabulary is open.
         known: what to try instead of an unknown word.
     """
 
     unlit: str = ""
+    lit: str = ""
     close_up: str = ""
     unknown: Callable[[str], list[str]] | None = None
     known: str = ""
@@ -42,5 +44,5 @@ def guidance_words(model: DiffusionModel) -> GuidanceWords:
 
         materials = f"{', '.join(OWN_MATERIALS[:-1])} or {OWN_MATERIALS[-1]}"
         known = f"a color and a pattern such as “blue striped”, or {materials}"
-        return GuidanceWords(unlit="flat colors", close_up="close-up", unknown=unknown_words, known=known)
+        return GuidanceWords("flat colors", "studio light", "close-up", unknown_words, known)
     return GuidanceWords(unlit="flat even lighting, no shadows", close_up="close-up")

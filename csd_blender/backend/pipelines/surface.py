@@ -15,6 +15,7 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
+from ...job.spec_3d import TextTo3DJob
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import Mesh, clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
@@ -197,7 +198,7 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
     for note in notes:
         reporter.warn("mesh", note)
     points, _, _ = normalize(gather_parts(mesh))
-    uv, sources = _stored_uv(folder, mesh) or _find_uv(job, folder, mesh, reporter)
+    uv, sources = _stored_uv(folder, mesh) or find_uv(job.uv, job.texture_size, folder, mesh, reporter)
     return Surface(
         mesh=mesh,
         points=torch.as_tensor(points, dtype=torch.float32),
@@ -205,11 +206,12 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
         uv=torch.as_tensor(uv, dtype=torch.float32),
         part=torch.as_tensor(mesh.part, dtype=torch.int64),
         uv_source=tuple(sources),
-        rasterizer=_choose_rasterizer(job),
+        rasterizer=choose_rasterizer(job),
     )
 
 
-def _choose_rasterizer(job: TextureJob) -> Rasterizer:
+def choose_rasterizer(job: TextureJob | TextTo3DJob) -> Rasterizer:
+    """The rasterizer that the job asks for. Raises ``JobError`` ``licence_not_accepted`` or ``bad_setting``."""
     try:
         return get_rasterizer(job.rasterizer, allow_noncommercial=job.allow_noncommercial)
     except ValueError as error:
@@ -217,12 +219,20 @@ def _choose_rasterizer(job: TextureJob) -> Rasterizer:
         raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
 
 
-def _find_uv(job: TextureJob, folder: JobFolder, mesh: Mesh, reporter: Reporter) -> tuple[np.ndarray, list[str]]:
+def find_uv(
+    mode: str, texture_size: int, folder: JobFolder, mesh: Mesh, reporter: Reporter
+) -> tuple[np.ndarray, list[str]]:
+    """A usable UV map ``[F, 3, 2]`` and each part's source, written to ``result/uv.npz`` too.
+
+    Raises:
+        JobError: when the mesh cannot be unwrapped. Stopped: when the user stopped meanwhile.
+    """
+
     def stopped() -> bool:
         return reporter.stop_reason() is not None
 
     try:
-        uv, sources = choose_uv(mesh, job.uv, job.texture_size, cancelled=stopped, warn=reporter.warn)
+        uv, sources = choose_uv(mesh, mode, texture_size, cancelled=stopped, warn=reporter.warn)
     except JobError as error:
         if error.code == "cancelled":
             raise Stopped(reporter.stop_reason() or "cancel") from None

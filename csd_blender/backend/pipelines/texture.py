@@ -26,23 +26,22 @@ from ..distillation.view_prompts import EncodedPrompts
 from ..render.cameras import orbit, view_names
 from ..render.rasterizer import get_rasterizer
 from ..render.warp_setup import start_warp
-from ..reporting import Reporter, Stopped
+from ..reporting import Reporter
 from ..texture.bake import bake
 from ..texture.field import TextureField
 from ..texture.uv_kernels import coverage_counts
 from .camera_draws import draw_shots
 from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from .out_of_memory import StepDown
 from .step_clock import StepClock
+from .stepping import run_steps
 from .surface import Surface, prepare_surface
 from .texture_output import TexturePreview, write_results
 
 STAGES = 4
-FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
 
 
 @dataclass
-class TextureResult:
+class JobResult:
     """Files by role (paths within the job folder), figures, and whether the user stopped it early."""
 
     files: dict[str, str]
@@ -67,7 +66,7 @@ def texture_mesh(
     reporter: Reporter,
     load_model: Callable[[str, str], DiffusionModel],
     resume: bool = False,
-) -> TextureResult:
+) -> JobResult:
     """Texture the mesh in ``folder`` and write ``result/``.
 
     Args:
@@ -105,7 +104,7 @@ def texture_mesh(
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
     shares = {k: round(v, 4) for k, v in state.clock.shares().items()}
     files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
-    return TextureResult(files, stats, cancelled)
+    return JobResult(files, stats, cancelled)
 
 
 def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
@@ -153,30 +152,17 @@ def optimize(
     reporter: Reporter,
 ) -> bool:
     """The distillation loop. Returns True when the user stopped it with something worth keeping."""
-    last_checkpoint = time.monotonic()
-    step_down = StepDown(views=job.views)
-    model.vae_slicing = False  # a job before this one may have run out of memory
-    while state.step < job.steps:
-        reason = reporter.stop_reason()
-        if reason is not None:
-            store_state(state, folder, job, reporter)
-            if reason == "leave" or state.step == 0:
-                raise Stopped(reason)
-            return True
-        before = state.generator.get_state()
-        with step_down.guard(model, reporter) as attempt:
-            metrics = texture_step(state, job, surface, model, prompts, attempt.views)
-        if attempt.failed:
-            state.generator.set_state(before)  # the same step again, also for a job that resumes here
-            continue
-        state.step += 1
-        reporter.progress(state.step, job.steps, metrics)
-        if reporter.preview_due() and state.step >= FIRST_PREVIEW:
-            preview.show(state.field, state.step)
-        if time.monotonic() - last_checkpoint >= job.checkpoint_interval and state.step < job.steps:
-            store_state(state, folder, job, reporter)
-            last_checkpoint = time.monotonic()
-    return False
+    return run_steps(
+        state,
+        job.steps,
+        job.views,
+        job.checkpoint_interval,
+        model,
+        reporter,
+        take=lambda views: texture_step(state, job, surface, model, prompts, views),
+        show=lambda: preview.show(state.field, state.step),
+        store=lambda: store_state(state, folder, job, reporter),
+    )
 
 
 def texture_step(

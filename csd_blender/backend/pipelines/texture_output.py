@@ -16,6 +16,7 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
+from ...job.spec_3d import TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.mesh_io import save_glb
 from ..png import png_bytes
@@ -65,13 +66,17 @@ def bake_parts(field: Field, surface: Surface, size: int, supersample: int | Non
 def write_results(
     field: Field,
     surface: Surface,
-    job: TextureJob,
+    job: TextureJob | TextTo3DJob,
     folder: JobFolder,
     reporter: Reporter,
     stats: dict,
     model: DiffusionModel,
+    extra: dict | None = None,
 ) -> dict[str, str]:
-    """Bake and write ``result/``; returns the files by role, as paths within the job folder."""
+    """Bake and write ``result/``; returns the files by role, as paths within the job folder.
+
+    ``extra`` goes into ``result.json`` as it is.
+    """
     textures = bake_parts(field, surface, job.texture_size)
     if not all(torch.isfinite(texture).all() for texture in textures):
         raise JobError("diverged")
@@ -103,6 +108,7 @@ def write_results(
         "licences": licences(model),
         "timings": stats,
         "warnings": reporter.warnings,
+        **(extra or {}),
     }
     folder.write_bytes("result/result.json", json.dumps(record, indent=1).encode())
     files["result"] = "result/result.json"

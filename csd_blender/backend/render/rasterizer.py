@@ -126,12 +126,14 @@ def topology(triangles: Tensor, positions: Tensor | None = None) -> Topology:
     ends = torch.cat([torch.stack([a, b], 1), torch.stack([b, c], 1), torch.stack([c, a], 1)])
     third = torch.cat([c, a, b])
     real = ends[:, 0] != ends[:, 1]  # faces that weld to a line have none
-    ends, third = ends[real].sort(dim=1).values, third[real]
+    ends, third = ends[real], third[real]
     if not len(ends):
         empty = torch.zeros((0, 2), dtype=torch.int32, device=faces.device)
         return Topology(empty, empty, faces.int())
-    edges, inverse, counts = torch.unique(ends, dim=0, return_inverse=True, return_counts=True)
-    order = torch.argsort(inverse, stable=True)
+    # one number an edge: comparing rows would take forty times as long
+    names, order = torch.sort(ends.amin(1) << 32 | ends.amax(1), stable=True)
+    unique, counts = torch.unique_consecutive(names, return_counts=True)
+    edges = torch.stack([unique >> 32, unique & 0xFFFFFFFF], 1)
     start = torch.cumsum(counts, 0) - counts
     one = third[order[start]]
     two = third[order[(start + 1).clamp(max=len(order) - 1)]]

@@ -1,0 +1,104 @@
+"""``csd text-to-3d``: an object from a prompt, in a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from ..job.errors import JobError
+from ..job.folder import JobFolder
+from ..job.presets import QUALITIES
+from ..job.presets_3d import text_to_3d_job
+from ..job.spec_3d import RECIPES, SUBJECTS
+
+EXIT_USAGE = 2
+
+
+def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser("text-to-3d", help="make a textured object from a prompt")
+    parser.add_argument("--prompt", help="what the object is")
+    parser.add_argument("--negative", metavar="PROMPT", help="what it should not look like")
+    parser.add_argument("--recipe", choices=RECIPES, default="csd", help="the published system to follow")
+    parser.add_argument("--subject", choices=SUBJECTS, default="object", help="character: with a clear front")
+    parser.add_argument("--method", choices=("csd", "sds"), help="the recipe's own when left out")
+    parser.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
+    parser.add_argument("--coarse-model", metavar="PATH|NAME", help="another model for the coarse stage")
+    parser.add_argument("--quality", choices=QUALITIES, default="normal")
+    parser.add_argument("--coarse-steps", type=int, help="overrides the quality preset")
+    parser.add_argument("--refine-steps", type=int, help="overrides the quality preset")
+    parser.add_argument("--resolution", type=int, default=1024, help="side of the texture in pixels, up to 4096")
+    parser.add_argument("--max-faces", type=int, help="of the finished mesh")
+    parser.add_argument("--height", type=float, help="of the finished object in meters, 1 when left out")
+    parser.add_argument("--keep", choices=("largest", "all"), help="which connected parts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
+    parser.add_argument("--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)")
+    parser.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="further fields of the job")
+    parser.add_argument("--start", type=Path, metavar="MESH", help="begin with this mesh's shape")
+    parser.add_argument("--refine-from", type=Path, metavar="DIR", help="refine the coarse stage of another job anew")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job, its stages/ and its result/")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
+    parser.set_defaults(run=_text_to_3d)
+
+
+def _text_to_3d(arguments: argparse.Namespace) -> int:
+    from .console import run_on_console
+
+    if arguments.resume is not None:
+        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+    missing = [f"--{name}" for name in ("prompt", "out") if not getattr(arguments, name)]
+    if missing:
+        print(f"Error: csd text-to-3d needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
+        return EXIT_USAGE
+    overrides = _overrides(arguments)
+    mesh, source = None, None
+    if arguments.start is not None:
+        from .geometry.mesh_io import load_mesh
+
+        mesh, overrides["start"] = load_mesh(arguments.start), "mesh"
+    if arguments.refine_from is not None:
+        source = JobFolder.open(arguments.refine_from)
+        overrides |= _coarse_of(source)
+    job = text_to_3d_job(
+        arguments.prompt, arguments.quality, arguments.model, arguments.recipe, arguments.subject, **overrides
+    )
+    folder = JobFolder.create(arguments.out, job)
+    if mesh is not None:
+        from .geometry.mesh_io import save_npz
+
+        save_npz(folder.mesh_path, mesh)
+    if source is not None:
+        (folder.path / "stages").mkdir(exist_ok=True)
+        shutil.copyfile(source.path / "stages/coarse.safetensors", folder.path / "stages/coarse.safetensors")
+    return run_on_console(folder, resume=False)
+
+
+def _coarse_of(source: JobFolder) -> dict:
+    """Settings of a job that refines the coarse stage of another one: that stage's own, and where to start."""
+    if not (source.path / "stages/coarse.safetensors").is_file():
+        raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
+    return {"start": "coarse", "coarse": source.spec.to_json()["coarse"]}
+
+
+def _overrides(arguments: argparse.Namespace) -> dict:
+    chosen = {
+        "negative_prompt": arguments.negative,
+        "method": arguments.method,
+        "coarse_model": arguments.coarse_model,
+        "coarse_steps": arguments.coarse_steps,
+        "refine_steps": arguments.refine_steps,
+        "texture_size": arguments.resolution,
+        "max_faces": arguments.max_faces,
+        "height": arguments.height,
+        "keep": arguments.keep,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "rasterizer": arguments.rasterizer,
+        "allow_noncommercial": arguments.allow_noncommercial,
+    }
+    return {key: value for key, value in chosen.items() if value is not None} | dict(arguments.settings)

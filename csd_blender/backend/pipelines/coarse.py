@@ -1,0 +1,253 @@
+"""The coarse stage of text to 3D: a radiance field, seen as a volume, under score distillation.
+
+After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023, arXiv 2310.19415).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...job.spec_3d import CoarseStage, SceneCameras, TextTo3DJob
+from ..diffusion.model import DiffusionModel
+from ..distillation.guided import distill, guidance_coefficients
+from ..distillation.score import draw_timesteps
+from ..distillation.view_prompts import EncodedPrompts
+from ..geometry.radiance_field import RadianceField
+from ..render.cameras import Cameras, sample_cameras, view_names
+from ..render.volume import (
+    OccupancyGrid,
+    VolumePictures,
+    opaque_loss,
+    orientation_loss,
+    render_volume,
+    sparsity_loss,
+)
+from .checkpoint import optimizer_tensors, restore_optimizer
+from .step_clock import StepClock
+
+OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
+MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
+FRONT_BACK_REACH = 30.0  # degrees to either side
+
+
+@dataclass(frozen=True)
+class ScenePrompts:
+    """The job's prompts for pictures of the bare color, and for lit ones."""
+
+    unlit: EncodedPrompts
+    lit: EncodedPrompts
+
+
+@dataclass
+class CoarseState:
+    """Everything a step changes; a checkpoint holds exactly this."""
+
+    field: RadianceField
+    occupancy: OccupancyGrid
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+    clock: StepClock = field(default_factory=StepClock)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, for a checkpoint."""
+        named = {f"coarse.{name}": value for name, value in self.field.state_dict().items()}
+        named |= {f"occupancy.{name}": value for name, value in self.occupancy.state_dict().items()}
+        return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Inverse of :meth:`tensors`."""
+        self.field.load_state_dict(chosen(tensors, "coarse."))
+        self.occupancy.load_state_dict(chosen(tensors, "occupancy."))
+        restore_optimizer(self.optimizer, tensors)
+        self.generator.set_state(tensors["generator"])
+        self.step = step
+
+
+def chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
+    """A gray ball of fog, and random numbers from the job's seed."""
+    radiance = make_radiance_field(job.coarse).to(device)
+    occupancy = OccupancyGrid(job.coarse.radius).to(device)
+    optimizer = torch.optim.Adam(
+        radiance.parameters(), lr=job.coarse.learning_rate, betas=(0.9, 0.99), eps=1e-15, fused=device.type != "mps"
+    )
+    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed))
+
+
+def make_radiance_field(stage: CoarseStage) -> RadianceField:
+    """The stage's field, fresh."""
+    return RadianceField(
+        levels=stage.levels,
+        base_resolution=stage.base_resolution,
+        finest_resolution=stage.finest_resolution,
+        log2_table_size=17 if stage.finest_resolution <= 256 else 19,  # the smaller one fits into a CPU's cache
+        radius=stage.radius,
+        blob_scale=stage.blob_scale,
+        blob_std=stage.blob_std,
+    )
+
+
+def ray_step(stage: CoarseStage) -> float:
+    """Distance of samples along a ray, in scene units."""
+    return 2 * 3**0.5 * stage.radius / stage.ray_samples
+
+
+def coarse_step(
+    state: CoarseState, job: TextTo3DJob, model: DiffusionModel, prompts: ScenePrompts, views: int
+) -> dict[str, float]:
+    """One optimization step; returns what is logged about it.
+
+    Random numbers are drawn on the CPU in a fixed order, whatever the device.
+    """
+    stage, g, clock, generator = job.coarse, job.coarse.guidance, state.clock, state.generator
+    cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
+    look = draw_look(stage, views, state.step, generator)
+    low, high = g.t_min.at(state.step), g.t_max.at(state.step)
+    t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
+    orientation = stage.orientation.at(state.step)
+
+    state.optimizer.zero_grad(set_to_none=True)
+    with clock("render"):
+        if state.step % OCCUPANCY_INTERVAL == 0:
+            state.occupancy.update(state.field.density, ray_step(stage), generator)
+        volume = render_volume(
+            state.field,
+            cameras,
+            stage.render_size or model.native_size,
+            state.occupancy,
+            ray_step(stage),
+            look.background.to(model.device),
+            generator,
+            normals=look.kind != "color" or orientation > 0,
+            min_alpha=MIN_ALPHA,
+        )
+        pictures = show(volume, look, cameras)
+    names = view_names(cameras.azimuth, cameras.elevation)
+    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    metrics = distill(
+        model,
+        pictures,
+        t,
+        encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
+        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
+        g,
+        state.step,
+        generator,
+        clock,
+        retain_graph=True,
+    )
+    with clock("render"):
+        loss = regularizer(volume, stage, state.step)
+        if loss.requires_grad:
+            loss.backward()
+    with clock("optimizer"):
+        guard_gradients(state.field)
+        state.optimizer.step()
+    return metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
+
+
+def regularizer(volume: VolumePictures, stage: CoarseStage, step: int) -> Tensor:
+    """The weighted sum of the stage's regularizers."""
+    loss = stage.sparsity.at(step) * sparsity_loss(volume.opacity)
+    if stage.opaque.at(step) > 0:
+        loss = loss + stage.opaque.at(step) * opaque_loss(volume.opacity)
+    if stage.orientation.at(step) > 0:
+        loss = loss + stage.orientation.at(step) * orientation_loss(volume)
+    return loss
+
+
+def guard_gradients(module: torch.nn.Module) -> None:
+    """A value that is no number must not spread from one picture into everything."""
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+# ---- what a step looks at ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the pictures of one step are shaded.
+
+    Attributes:
+        kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
+        background: ``[B, 3]``.
+        light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
+        ambient, diffuse: ``[B]`` strengths of the light.
+    """
+
+    kind: str
+    background: Tensor
+    light: Tensor
+    ambient: Tensor
+    diffuse: Tensor
+
+
+def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
+    """Random cameras, in the first steps those at the front and the back only."""
+    cameras = sample_cameras(generator, views, ranges.elevation, ranges.distance, ranges.fov_y)
+    coin, offset = torch.rand((2, views), generator=generator)
+    if step >= ranges.front_back_steps:
+        return cameras
+    azimuth = torch.where(coin < 0.5, 0.0, 180.0) + (offset * 2 - 1) * FRONT_BACK_REACH
+    return Cameras((azimuth + 180) % 360 - 180, cameras.elevation, cameras.distance, cameras.fov_y)
+
+
+def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
+    """Shading and backgrounds of a step; the whole batch is shaded alike."""
+    shaded, textureless, random_background = torch.rand(3, generator=generator).tolist()
+    kind = "color"
+    if step >= stage.ambient_only_steps and shaded < stage.shaded_share:
+        kind = "lit"
+        if textureless < stage.textureless_share:
+            kind = "normal" if stage.textureless_normals else "white"
+    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
+                *draw_lights(views, generator))  # fmt: skip
+
+
+def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Lamps beside and mostly above the camera: direction ``[B, 3]``, ambient and diffuse strength ``[B]``."""
+    u = torch.rand((views, 4), generator=generator)
+    sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
+    light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
+    return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
+
+
+def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) -> Tensor:
+    """One color ``[views, 3]`` for each picture: any one, every second one gray; else white or black."""
+    colors = torch.rand((views, 3), generator=generator)
+    coin = torch.rand((views, 1), generator=generator) < 0.5
+    if any_color:
+        return torch.where(coin, colors[:, :1], colors)
+    return coin.float().expand(views, 3)
+
+
+def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
+    """The pictures ``[B, 3, S, S]`` that the model judges, shaded as ``look`` says."""
+    if look.kind == "color":
+        return volume.color
+    rest = 1 - volume.opacity
+    behind = look.background.to(rest)[:, :, None, None] * rest
+    if look.kind == "normal":
+        return volume.normal - 0.5 * rest + behind
+    normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)
+    body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
+    return body * shade(normal, look, cameras) + behind
+
+
+def shade(normal: Tensor, look: Look, cameras: Cameras) -> Tensor:
+    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps."""
+    light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)
+    facing = (normal * light[:, :, None, None]).sum(1, keepdim=True).clamp_min(0)
+    ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
+    return (ambient + diffuse * facing).clamp(max=1.2)

@@ -1,0 +1,276 @@
+"""The refine stage of text to 3D: a tetrahedral mesh with a color field, rasterized, under score distillation.
+
+After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211.10440), Fantasia3D (Chen et al. 2023,
+2303.13873) and CSD (Yu et al. 2023, 2310.19415).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...job.errors import JobError
+from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
+from ..diffusion.model import DiffusionModel
+from ..distillation.guided import distill, guidance_coefficients
+from ..distillation.score import draw_timesteps
+from ..geometry.radiance_field import RadianceField
+from ..geometry.regularizers import laplacian, normal_consistency
+from ..geometry.tet_geometry import TetGeometry, workable_threshold
+from ..geometry.tet_grid import TetGrid
+from ..render.cameras import Cameras, view_names
+from ..render.rasterizer import Rasterizer, cover, topology
+from ..render.shading import vertex_normals
+from ..texture.field import TextureField
+from .checkpoint import optimizer_tensors, restore_optimizer
+from .coarse import Look, ScenePrompts, chosen, draw_backgrounds, draw_cameras, draw_lights, guard_gradients, shade
+from .step_clock import StepClock
+from .surface import SMALL_PICTURE
+
+ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
+SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
+
+
+@dataclass
+class RefineState:
+    """Everything a step changes; a checkpoint holds exactly this.
+
+    Attributes:
+        radius: of the scene, which the color field spans.
+    """
+
+    geometry: TetGeometry
+    colors: TextureField
+    radius: float
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+    clock: StepClock = field(default_factory=StepClock)
+
+    def color(self, points: Tensor) -> Tensor:
+        """Colors ``[N, 3]`` at scene points ``[N, 3]``."""
+        return self.colors(points / self.radius)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, for a checkpoint."""
+        grid = self.geometry.grid
+        named = {f"geometry.{name}": value for name, value in self.geometry.state_dict().items()}
+        named |= {f"colors.{name}": value for name, value in self.colors.state_dict().items()}
+        named["grid"] = torch.tensor([*grid.low, *grid.high, *grid.cubes], dtype=torch.float64)
+        return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
+
+
+def start_refine(
+    job: TextTo3DJob, model: DiffusionModel, geometry: TetGeometry, coarse: RadianceField | None
+) -> RefineState:
+    """The state before the first step; colors are taken over from the coarse field where there is one."""
+    colors = make_color_field(job, model)
+    if coarse is not None:
+        inherit_colors(colors, coarse)
+    geometry, colors = geometry.to(model.device), colors.to(model.device)
+    optimizer = make_optimizer(geometry, colors, job.refine, model.device)
+    # Numbers of its own: the stage must not depend on how long the one before it was.
+    generator = torch.Generator().manual_seed(job.seed + 1)
+    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator)
+
+
+def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
+    """The state that a checkpoint holds."""
+    numbers = tensors["grid"].tolist()
+    cubes = tuple(int(n) for n in numbers[6:])
+    geometry = TetGeometry(TetGrid(tuple(numbers[:3]), tuple(numbers[3:6]), cubes))
+    state = start_refine(job, model, geometry, None)
+    state.geometry.load_state_dict(chosen(tensors, "geometry."))
+    state.colors.load_state_dict(chosen(tensors, "colors."))
+    restore_optimizer(state.optimizer, tensors)
+    state.generator.set_state(tensors["generator"])
+    state.step = step
+    return state
+
+
+def make_optimizer(
+    geometry: TetGeometry, colors: TextureField, stage: RefineStage, device: torch.device
+) -> torch.optim.Optimizer:
+    """Adam, with a rate for the shape and one for the colors."""
+    groups = [
+        {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
+        {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
+    ]
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=device.type != "mps")
+
+
+def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
+    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures."""
+    stage = job.coarse
+    wanted = 2 * (job.refine.render_size or model.native_size) * stage.radius
+    growth = (stage.finest_resolution / stage.base_resolution) ** (1 / max(stage.levels - 1, 1))
+    levels, finest = stage.levels, float(stage.finest_resolution)
+    while growth > 1.05 and finest * growth <= 1.01 * min(wanted, 4096):
+        levels, finest = levels + 1, finest * growth
+    return TextureField(
+        levels=levels,
+        log2_table_size=19,
+        base_resolution=stage.base_resolution,
+        finest_resolution=round(finest),
+    )
+
+
+@torch.no_grad()
+def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
+    """Take the colors over from levels that lie alike in both fields."""
+    for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
+        if (mine.resolution, mine.rows, mine.dense) != (theirs.resolution, theirs.rows, theirs.dense):
+            break
+        found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4]
+        colors.table[mine.offset : mine.offset + mine.rows] = found.to(colors.table)
+
+
+def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeometry, float]:
+    """The coarse field's surface, and the density at which it was found.
+
+    Raises:
+        JobError: ``empty_scene`` when nothing in the field is dense enough to be a thing.
+    """
+    device, radius = coarse.table.device, job.coarse.radius
+    try:
+        threshold = workable_threshold(coarse.density, job.refine.threshold, radius, device)
+        geometry = TetGeometry.from_density(
+            coarse.density, job.refine.tet_resolution, radius, threshold, device, outliers=SMALLEST_PIECE
+        )
+    except ValueError as error:
+        raise JobError("empty_scene", str(error)) from None
+    return geometry, threshold
+
+
+def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
+    """Where Fantasia3D begins without a mesh."""
+    radii = [r * job.coarse.radius for r in ELLIPSOID]
+    return TetGeometry.from_ellipsoid(radii, job.refine.tet_resolution, job.coarse.radius)
+
+
+def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeometry:
+    """The user's mesh, ``[V, 3]`` in the unit ball.
+
+    Raises:
+        JobError: ``mesh_unusable`` when it encloses no space.
+    """
+    try:
+        return TetGeometry.from_mesh(points * 0.8 * job.coarse.radius, triangles, job.refine.tet_resolution)
+    except ValueError as error:
+        raise JobError("mesh_unusable", str(error)) from None
+
+
+def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
+    """Learning rates: constant for half of the stage, then a cosine down to a twentieth."""
+    progress = max(0.0, step / max(stage.steps, 1) - 0.5) / 0.5
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * (0.525 + 0.475 * math.cos(math.pi * progress))
+
+
+def refine_step(
+    state: RefineState,
+    job: TextTo3DJob,
+    model: DiffusionModel,
+    prompts: ScenePrompts,
+    rasterizer: Rasterizer,
+    views: int,
+) -> dict[str, float]:
+    """One optimization step; returns what is logged about it. Random numbers are drawn on the CPU in a fixed order."""
+    stage, g, clock, generator = job.refine, job.refine.guidance, state.clock, state.generator
+    cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
+    look = draw_look(stage, job.coarse, views, state.step, generator)
+    low, high = g.t_min.at(state.step), g.t_max.at(state.step)
+    t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
+
+    set_rates(state.optimizer, stage, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.geometry.requires_grad_(state.step < stage.fixed_shape_after)
+    with clock("render"):
+        vertices, triangles = state.geometry()
+        if not len(triangles):
+            raise JobError("diverged", "nothing is left of the shape")
+        size = stage.render_size or model.native_size
+        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer)
+    names = view_names(cameras.azimuth, cameras.elevation)
+    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    metrics = distill(
+        model,
+        pictures,
+        t,
+        encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
+        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
+        g,
+        state.step,
+        generator,
+        clock,
+        retain_graph=True,
+    )
+    with clock("render"):
+        loss = regularizer(vertices, triangles, stage)
+        if loss.requires_grad:
+            loss.backward()
+    with clock("optimizer"):
+        for module in (state.geometry, state.colors):
+            guard_gradients(module)
+        state.optimizer.step()
+    return metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
+
+
+def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
+    """Shading and backgrounds of a step: bare colors, or the shape alone as the job shows it."""
+    shaped, random_background = torch.rand(2, generator=generator).tolist()
+    only_shape = step < stage.normals_only_steps
+    kind = "color"
+    if only_shape or shaped < stage.normals_share:
+        kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
+    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
+                *draw_lights(views, generator))  # fmt: skip
+
+
+def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage) -> Tensor:
+    """The weighted sum of the stage's regularizers."""
+    loss = vertices.new_zeros(())
+    if vertices.requires_grad and stage.normal_consistency > 0:
+        loss = loss + stage.normal_consistency * normal_consistency(vertices, triangles)
+    if vertices.requires_grad and stage.laplacian > 0:
+        loss = loss + stage.laplacian * laplacian(vertices, triangles)
+    return loss
+
+
+def render_mesh(
+    state: RefineState,
+    vertices: Tensor,
+    triangles: Tensor,
+    cameras: Cameras,
+    size: int,
+    look: Look,
+    rasterizer: Rasterizer,
+) -> Tensor:
+    """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors."""
+    samples = 2 if size <= SMALL_PICTURE else 1
+    clip = cameras.clip(vertices).contiguous()
+    raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
+    covered = cover(raster)[..., 0] > 0
+    background = look.background.to(vertices)
+    body = background[:, None, None, :].expand(*covered.shape, 3).clone()
+    if look.kind in ("color", "lit"):
+        with torch.no_grad():
+            points = rasterizer.interpolate(vertices, raster, triangles)[covered]
+        painted = state.color(points)
+    if look.kind == "color":
+        body[covered] = painted
+    else:
+        smooth = rasterizer.interpolate(vertex_normals(vertices, triangles), raster, triangles)
+        normal = F.normalize(smooth, dim=-1, eps=1e-6)
+        if look.kind == "normal":
+            body[covered] = (normal * 0.5 + 0.5)[covered]
+        else:
+            bright = shade(normal.permute(0, 3, 1, 2), look, cameras).permute(0, 2, 3, 1)[covered]
+            body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
+    if vertices.requires_grad:
+        body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles))
+    return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)

@@ -1,0 +1,72 @@
+"""The loop around a step, the same for every stage: stop, step down when memory runs out, report, preview, store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from ..diffusion.model import DiffusionModel
+from ..reporting import Reporter, Stopped
+from .out_of_memory import StepDown
+
+FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
+
+
+class Stepping(Protocol):
+    """What a stage's state must have."""
+
+    step: int
+    generator: torch.Generator
+
+
+def run_steps(
+    state: Stepping,
+    steps: int,
+    views: int,
+    checkpoint_interval: float,
+    model: DiffusionModel,
+    reporter: Reporter,
+    take: Callable[[int], dict[str, float]],
+    show: Callable[[], None],
+    store: Callable[[], None],
+    nothing_yet: bool = True,
+) -> bool:
+    """Take steps until ``steps`` are done. Returns True when the user stopped them with something worth keeping.
+
+    Args:
+        checkpoint_interval: seconds.
+        take: does one step with so many views, and returns what is logged about it.
+        show: makes previews. store: writes a checkpoint.
+        nothing_yet: at step 0 there is nothing worth keeping.
+
+    Raises:
+        Stopped: the user cancelled before the first step, or the other side went away.
+        JobError: ``oom`` when there is not even memory for a single view.
+    """
+    last_checkpoint = time.monotonic()
+    step_down = StepDown(views=views)
+    model.vae_slicing = False  # a job before this one may have run out of memory
+    while state.step < steps:
+        reason = reporter.stop_reason()
+        if reason is not None:
+            store()
+            if reason == "leave" or (state.step == 0 and nothing_yet):
+                raise Stopped(reason)
+            return True
+        before = state.generator.get_state()
+        with step_down.guard(model, reporter) as attempt:
+            metrics = take(attempt.views)
+        if attempt.failed:
+            state.generator.set_state(before)  # the same step again, also for a job that resumes here
+            continue
+        state.step += 1
+        reporter.progress(state.step, steps, metrics)
+        if reporter.preview_due() and state.step >= FIRST_PREVIEW:
+            show()
+        if time.monotonic() - last_checkpoint >= checkpoint_interval and state.step < steps:
+            store()
+            last_checkpoint = time.monotonic()
+    return False
