@@ -174,7 +174,7 @@ def describe() -> dict:
         "torch": torch.__version__,
         "devices": devices,
         "default_device": str(select_device("auto")),
-        "features": ["texture"],
+        "features": ["texture", "text-to-3d"],
         "pid": os.getpid(),
     }
 

@@ -191,8 +191,8 @@ def _for_mini(values: dict, method: str) -> None:
     }
     coarse["cameras"] = coarse["cameras"] | cameras
     coarse["guidance"] = coarse["guidance"] | {"weighting": weighting, "grad_normalize": False}
-    refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.005, "color_rate": 0.02}
-    refine["random_background"] = 1.0
+    refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.02}
+    refine |= {"random_background": 1.0, "threshold": 0.0, "normal_consistency": 150.0}
     refine["cameras"] = cameras
     refine["guidance"] = refine["guidance"] | {"weighting": weighting}
     if method == "sds":

@@ -80,7 +80,7 @@ class RefineStage:
     Attributes:
         steps: 0 leaves the optimization out; the field is still turned into a mesh.
         tet_resolution: cells per axis of the tetrahedral grid.
-        threshold: density at which the coarse field's surface lies.
+        threshold: density at which the coarse field's surface lies; 0 takes the density where pictures see it.
         learning_rate: of Adam, for the shape. color_rate: the same for the colors.
         normals_share: of the pictures, those that show normals as colors.
         normals_only_steps: until then all do (the geometry stage of Fantasia3D).
@@ -92,7 +92,7 @@ class RefineStage:
     views: int = number(1, 16, 1)
     render_size: int = number(0, 1024, 512)
     tet_resolution: int = number(8, 256, 256)
-    threshold: float = number(0.01, 1000, 10.0)
+    threshold: float = number(0, 1000, 10.0)
     learning_rate: float = number(1e-6, 1, 1e-3)
     color_rate: float = number(1e-6, 1, 1e-3)
     normals_share: float = number(0, 1, 0.5)

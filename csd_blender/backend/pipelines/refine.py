@@ -22,16 +22,28 @@ from ..geometry.radiance_field import RadianceField
 from ..geometry.regularizers import laplacian, normal_consistency
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import TetGrid
-from ..render.cameras import Cameras, view_names
+from ..render.cameras import Cameras, orbit, view_names
 from ..render.rasterizer import Rasterizer, cover, topology
 from ..render.shading import vertex_normals
+from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from .checkpoint import optimizer_tensors, restore_optimizer
-from .coarse import Look, ScenePrompts, chosen, draw_backgrounds, draw_cameras, draw_lights, guard_gradients, shade
+from .coarse import (
+    Look,
+    ScenePrompts,
+    chosen,
+    draw_backgrounds,
+    draw_cameras,
+    draw_lights,
+    guard_gradients,
+    ray_step,
+    shade,
+)
 from .step_clock import StepClock
 from .surface import SMALL_PICTURE
 
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
+SEEN_SHARE = 0.4  # of the density where half of the light is gone: gaps between lumps close
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
 
 
@@ -137,13 +149,37 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
     """
     device, radius = coarse.table.device, job.coarse.radius
     try:
-        threshold = workable_threshold(coarse.density, job.refine.threshold, radius, device)
+        wanted = job.refine.threshold or seen_density(job, coarse)
+        threshold = workable_threshold(coarse.density, wanted, radius, device)
         geometry = TetGeometry.from_density(
             coarse.density, job.refine.tet_resolution, radius, threshold, device, outliers=SMALLEST_PIECE
         )
     except ValueError as error:
         raise JobError("empty_scene", str(error)) from None
     return geometry, threshold
+
+
+@torch.no_grad()
+def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+    """Density where rays meet the field, the median over opaque rays from all sides. 0.01 when there are none.
+
+    Half of the light is gone there, so a surface of this density looks as large as the field did.
+    """
+    stage, device = job.coarse, coarse.table.device
+    occupancy = OccupancyGrid(stage.radius).to(device)
+    occupancy.update(coarse.density, ray_step(stage))
+    near = orbit(8, elevation=10.0, distance=2.9 * stage.radius, fov_y=45.0)
+    high = orbit(4, elevation=60.0, distance=2.9 * stage.radius, fov_y=45.0)
+    found = []
+    for cameras in (near.to(device), high.to(device)):
+        black = torch.zeros(3, device=device)
+        volume = render_volume(coarse, cameras, 64, occupancy, ray_step(stage), black)
+        opaque = volume.opacity[:, 0] > 0.9
+        depth = (volume.depth / volume.opacity.clamp_min(1e-6))[:, 0][opaque]
+        points = cameras.positions()[opaque.nonzero()[:, 0]] + cameras.directions(64)[opaque] * depth[:, None]
+        found.append(coarse.density(points))
+    densities = torch.cat(found)
+    return max(0.01, SEEN_SHARE * float(densities.median())) if len(densities) else 0.01
 
 
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
