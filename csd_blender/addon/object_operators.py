@@ -37,7 +37,7 @@ class CSD_OT_text_to_3d(bpy.types.Operator):
         for name in IN_DIALOG:
             if not self.properties.is_property_set(name):
                 setattr(self, name, getattr(context.scene.csd, name))
-        return context.window_manager.invoke_props_dialog(self, width=400)
+        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Generate")
 
     def draw(self, context):
         layout = self.layout
