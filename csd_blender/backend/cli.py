@@ -78,14 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure speed, memory and quality on this machine")
     bench.add_argument(
-        "--quality", nargs="?", const="texture", choices=("texture",), help="the table of judged textures"
+        "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
     bench.add_argument(
         "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
     )
     bench.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
-    bench.add_argument("--meshes", type=int, help="only the first N meshes of the quality table")
-    bench.add_argument("--processes", type=int, default=1, help="textures made side by side, one thread each")
+    bench.add_argument("--meshes", type=int, help="only the first N meshes (or objects) of the quality table")
+    bench.add_argument("--processes", type=int, default=1, help="results made side by side, one thread each")
     bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
     bench.add_argument("--large", action="store_true", help="also time a random-weight network of SD-1.5 size")
     bench.set_defaults(run=_bench)
@@ -175,9 +175,13 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     if arguments.quality:
+        methods = arguments.method or ["csd", "sds"]
+        if arguments.quality == "text-to-3d":
+            from .bench_quality_3d import run_object_table
+
+            return run_object_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
         from .bench_quality import run_texture_table
 
-        methods = arguments.method or ["csd", "sds"]
         return run_texture_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
     from .bench import run_bench
 
