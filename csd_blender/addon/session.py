@@ -90,7 +90,9 @@ class Job:
     def enter_stage(self, name: str, label: str) -> None:
         shares = stage_shares(self.spec)
         if name in shares:
-            self.done_before_stage = sum(list(shares.values())[: list(shares).index(name)])
+            before = sum(list(shares.values())[: list(shares).index(name)])
+            # A second model may be loaded between two stages; the bar must not go back for that.
+            self.done_before_stage = before if name == self.stage else max(before, self.fraction())
         self.stage, self.stage_label = name, label
         self.step = self.total = 0
         self.seconds_left = None

@@ -99,6 +99,8 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
     assert {"Shaping", "1 min 20 s left", "Cancel", "Recipe"} <= set(text)
     assert not {"Generate Object", "Generate Texture"} & set(text)
     before = job.job.fraction()
+    job.say("stage", name="load", label="Loading the model", index=0, count=4)  # the refine stage's own
+    assert before <= job.job.fraction() < 1
     job.say("stage", name="refine", label="Refining", index=2, count=4)
     assert before < job.job.fraction() < 1
     assert not bpy.ops.csd.text_to_3d.poll()
