@@ -41,17 +41,17 @@ def text_to_3d_job(
     """
     mini = model == "mini"
     table = _MINI_STEPS if mini else _LARGE_STEPS
-    usual = table.get(quality, table["normal"])
-    steps = tuple(
-        given if isinstance(given := overrides.pop(name, usual[i]), int) else usual[i]
-        for i, name in enumerate(("coarse_steps", "refine_steps"))
-    )
+    usual = table.get(str(quality), table["normal"])
+    wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
+    steps = [n if isinstance(n, int) and n >= 0 else usual[i] for i, n in enumerate(wanted)]
     method = overrides.get("method", "csd" if recipe == "csd" else "sds")
-    make = {"csd": _csd, "dreamfusion": _dreamfusion, "magic3d": _magic3d, "fantasia3d": _fantasia3d}.get(recipe, _csd)
-    values = make(subject, *steps)
+    make = {"csd": _csd, "dreamfusion": _dreamfusion, "magic3d": _magic3d, "fantasia3d": _fantasia3d}
+    values = make.get(str(recipe), _csd)(subject, *steps)
     if mini:
         _for_mini(values, method)
-    for stage in ("coarse", "refine"):
+    for i, stage in enumerate(("coarse", "refine")):
+        if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
+            values[stage]["steps"] = wanted[i]
         given = overrides.pop(stage, {})
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
@@ -64,12 +64,15 @@ def _merge(table: dict, given: dict) -> dict:
     """``table`` with the values of ``given``, tables within tables included."""
     merged = dict(table)
     for name, value in given.items():
-        merged[name] = _merge(merged[name], value) if isinstance(merged.get(name), dict) else value
+        tables = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if tables else value
     return merged
 
 
 def _stretched(factor: float, start: float, first: float, last: float, end: float) -> Schedule:
-    """A published schedule over a job that is ``factor`` times as long."""
+    """A published schedule over a job that is ``factor`` times as long; a hard switch stays one."""
+    if end - start == 1:
+        return Schedule(start * factor, first, last, start * factor + min(factor, 1.0))
     return Schedule(start, first, last, end).scaled(factor)
 
 

@@ -1,0 +1,305 @@
+"""The specification of a text-to-3D job and the published values behind its recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from csd_blender.backend.distillation.guided import guidance_coefficients
+from csd_blender.job.errors import JobError
+from csd_blender.job.presets_3d import text_to_3d_job
+from csd_blender.job.schedule import constant
+from csd_blender.job.spec_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
+
+LARGE = "some/folder"  # any model but the bundled one gets the published values
+QUALITIES = ("draft", "normal", "best")
+
+
+def refused(*arguments, **settings) -> str:
+    """What is said about settings that are refused."""
+    with pytest.raises(JobError) as caught:
+        text_to_3d_job(*arguments, **settings)
+    assert caught.value.code == "bad_setting"
+    return caught.value.detail
+
+
+def weights(job, stage, step):
+    """Of the prompt's, the negative prompt's and the empty prompt's prediction; CSD has none for the noise."""
+    found = guidance_coefficients(job.method, stage.guidance, step, bool(job.negative_prompt))
+    assert found.noise == 0
+    assert found.positive + found.negative + found.null == pytest.approx(0, abs=1e-12)
+    return (found.positive, found.negative, found.null)
+
+
+# ---- the specification ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["mini", LARGE])
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_a_job_for_every_subject_and_survives_json(recipe, subject, quality, model):
+    job = text_to_3d_job("a mug", quality, model, recipe, subject)
+    assert (job.recipe, job.subject, job.quality, job.model) == (recipe, subject, quality, model)
+    assert job.method == ("csd" if recipe == "csd" else "sds") and job.negative_prompt
+    assert job.steps > 0
+    again = TextTo3DJob.from_json(json.loads(json.dumps(job.to_json())))
+    assert again == job and again.spec_hash() == job.spec_hash()
+
+
+def test_fields_that_were_set_by_hand_survive_json():
+    job = text_to_3d_job(
+        "a mug",
+        coarse={"guidance": {"t_max": [5, 0.9, 0.5, 6], "grad_clip": 2}, "cameras": {"elevation": [0, 10]}},
+        refine={"laplacian": 3},
+        keep="all",
+        height=2,
+    )
+    again = TextTo3DJob.from_json(json.loads(json.dumps(job.to_json())))
+    assert again == job
+    assert again.coarse.guidance.grad_clip == constant(2) and again.coarse.cameras.elevation == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"coarse": {"guidance": {"t_max": 1.5}}}, "coarse.guidance.t_max"),
+        ({"coarse": {"guidance": {"t_max": [0, 0.5]}}}, "coarse.guidance.t_max"),
+        ({"coarse": {"guidance": {"weighting": "none"}}}, "coarse.guidance.weighting"),
+        ({"refine": {"cameras": {"distance": [3, 2]}}}, "refine.cameras.distance"),
+        ({"refine": {"cameras": {"distance": 3}}}, "refine.cameras.distance"),
+        ({"refine": {"tet_resolution": 4}}, "refine.tet_resolution"),
+        ({"refine": {"views": 1.5}}, "refine.views"),
+        ({"refine": {"views": True}}, "refine.views"),
+        ({"coarse": {"textureless_normals": 1}}, "coarse.textureless_normals"),
+        ({"coarse": {"sparsity": float("nan")}}, "coarse.sparsity"),
+        ({"coarse": {"levels": 0}}, "coarse.levels"),
+        ({"refine": {"colour_rate": 1}}, "refine.colour_rate"),
+        ({"coarse": {"cameras": {"azimuth": 1}}}, "coarse.cameras.azimuth"),
+        ({"coarse": 5}, "coarse"),
+        ({"coarse": {"guidance": 5}}, "coarse.guidance"),
+        ({"start": "sphere"}, "start"),
+        ({"max_faces": 3}, "max_faces"),
+        ({"device": "gpu"}, "device"),
+        ({"subject": "landscape"}, "subject"),
+        ({"recipe": "vsd"}, "recipe"),
+        ({"coarse_steps": -5}, "coarse.steps"),
+        ({"refine_steps": -5}, "refine.steps"),
+        ({"coarse_steps": "many"}, "coarse.steps"),
+        ({"coarse_steps": 2.5}, "coarse.steps"),
+        ({"refine_steps": True}, "refine.steps"),
+    ],
+)
+@pytest.mark.parametrize("model", ["mini", LARGE])
+def test_a_bad_value_is_named_with_its_place(settings, name, model):
+    assert name in refused("a mug", model=model, **settings).replace("'", "")
+
+
+@pytest.mark.parametrize("steps", [{"coarse_steps": 0}, {"coarse": {"steps": 0}}])
+def test_a_blob_without_coarse_steps_is_refused(steps):
+    assert "coarse.steps" in refused("a mug", **steps)
+    assert text_to_3d_job("a mug", start="ellipsoid", **steps).steps == text_to_3d_job("a mug").refine.steps
+
+
+def test_grids_that_end_before_they_begin_are_refused():
+    assert "base_resolution" in refused("a mug", coarse={"base_resolution": 64, "finest_resolution": 32})
+
+
+def test_an_empty_prompt_is_refused():
+    assert "prompt" in refused("  ")
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"kind": "texture"}, {"prompt": "a mug"}, {"kind": "text-to-3d", "x": 1}]
+)
+def test_what_is_no_text_to_3d_job_is_refused(data):
+    with pytest.raises(JobError) as caught:
+        TextTo3DJob.from_json(data)
+    assert caught.value.code == "bad_setting"
+
+
+def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
+    job = text_to_3d_job("a mug")
+    same = {"preview_interval": 9.0, "checkpoint_interval": 9.0, "device": "cpu"}
+    assert dataclasses.replace(job, **same).spec_hash() == job.spec_hash()
+    other = {
+        "prompt": "a cup",
+        "negative_prompt": "x",
+        "method": "sds",
+        "recipe": "magic3d",
+        "subject": "sparse",
+        "model": LARGE,
+        "coarse_model": LARGE,
+        "quality": "draft",
+        "seed": 1,
+        "start": "ellipsoid",
+        "coarse": dataclasses.replace(job.coarse, views=1),
+        "refine": dataclasses.replace(job.refine, cameras=dataclasses.replace(job.refine.cameras, fov_y=(9.0, 10.0))),
+        "texture_size": 64,
+        "max_faces": 100,
+        "height": 2.0,
+        "keep": "all",
+        "view_prompts": False,
+        "rasterizer": "torch",
+        "allow_noncommercial": True,
+    }
+    assert set(same) | set(other) == {f.name for f in dataclasses.fields(TextTo3DJob)}
+    prints = [dataclasses.replace(job, **{name: value}).spec_hash() for name, value in other.items()]
+    assert len({*prints, job.spec_hash()}) == len(other) + 1
+
+
+def test_a_part_of_a_stage_leaves_the_rest_as_the_recipe_has_it():
+    usual = text_to_3d_job("a mug", model=LARGE)
+    job = text_to_3d_job(
+        "a mug", model=LARGE, coarse={"guidance": {"grad_normalize": False}, "views": 2}, refine={"cameras": {}}
+    )
+    guidance = dataclasses.replace(usual.coarse.guidance, grad_normalize=False)
+    assert job.coarse == dataclasses.replace(usual.coarse, views=2, guidance=guidance)
+    assert job.refine == usual.refine
+
+
+def test_a_whole_stage_replaces_the_recipe_s():
+    stage = CoarseStage(steps=7)
+    assert text_to_3d_job("a mug", coarse=stage).coarse == stage
+
+
+# ---- published values, at the published length and at others -------------------------------------------------------
+
+
+def stretched(steps, **settings):
+    """A job of the published recipe, and how much shorter than the published one it is."""
+    return text_to_3d_job("a mug", model=LARGE, coarse_steps=steps, refine_steps=steps, **settings), steps / 10000
+
+
+@pytest.mark.parametrize("steps", [10000, 2000, 15000])
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_classifier_scores_are_weighted_as_published(subject, steps):
+    job, factor = stretched(steps, subject=subject)
+    for step, expected in {0: (1, 0, -1), 2500: (1, -0.5, -0.5), 5000: (1, -1, 0), 9999: (1, -1, 0)}.items():
+        assert weights(job, job.coarse, step * factor) == pytest.approx(expected, abs=1e-9)
+    for step, expected in {0: (1, -1, 0), 5000: (1, -0.75, -0.25), 10000: (1, -0.5, -0.5)}.items():
+        assert weights(job, job.refine, step * factor) == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_a_negative_prompt_the_pure_classifier_score_is_left():
+    job = text_to_3d_job("a mug", model=LARGE, negative_prompt="")
+    assert weights(job, job.coarse, 5000) == weights(job, job.refine, 0) == (1, 0, -1)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_diffusion_times_are_drawn_as_published(subject):
+    job, _ = stretched(10000, subject=subject)
+    g = job.coarse.guidance
+    assert (g.t_max.at(0), g.t_max.at(5000), g.t_max.at(5001), g.t_max.at(9999)) == (0.98, 0.98, 0.5, 0.5)
+    assert g.t_min == job.refine.guidance.t_min == constant(0.02)
+    assert job.refine.guidance.t_max == constant(0.5)
+    assert (g.weighting, job.refine.guidance.weighting) == ("uniform", "sds")
+    assert (g.grad_normalize, job.refine.guidance.grad_normalize) == (True, False)
+    assert g.grad_clip is None and job.refine.guidance.grad_clip is None
+    assert g.generative_weight == constant(0)
+
+
+@pytest.mark.parametrize("steps", [100, 600, 2000, 15000])
+def test_a_hard_switch_stays_one_at_any_length(steps):
+    job, factor = stretched(steps)
+    values = [job.coarse.guidance.t_max.at(step) for step in range(steps)]
+    assert set(values) == {0.98, 0.5}
+    assert values.index(0.5) == 5000 * factor + 1
+
+
+def at(schedule, factor, *steps):
+    return tuple(schedule.at(step * factor) for step in steps)
+
+
+@pytest.mark.parametrize("steps", [10000, 2000])
+def test_regularizers_are_weighted_as_published(steps):
+    (character, factor), (thing, _), (sparse, _) = (stretched(steps, subject=s) for s in SUBJECTS)
+    assert at(character.coarse.orientation, factor, 0, 2500, 5000, 9999) == pytest.approx((1, 50.5, 100, 100))
+    for job in (thing, sparse):
+        assert at(job.coarse.orientation, factor, 0, 5000, 5001, 9999) == (1, 1, 20, 20)
+    for job in (character, sparse):
+        assert at(job.coarse.sparsity, factor, 0, 2500, 5000, 9999) == pytest.approx((10, 5.5, 1, 1))
+    assert thing.coarse.sparsity == constant(1)
+    for job in (character, thing, sparse):
+        assert job.coarse.opaque == constant(0)
+        assert (job.refine.normal_consistency, job.refine.laplacian) == (1000, 0)
+
+
+def test_subjects_differ_as_published():
+    character, thing, sparse = (stretched(10000, subject=s)[0] for s in SUBJECTS)
+    c = character.coarse
+    assert (c.ambient_only_steps, c.views, c.radius, c.levels, c.finest_resolution) == (5001, 1, 1.0, 12, 512)
+    assert (c.cameras.front_back_steps, c.cameras.elevation, c.guidance.perp_neg) == (1000, (-10, 45), 3)
+    for job in (thing, sparse):
+        c = job.coarse
+        assert (c.ambient_only_steps, c.views, c.radius, c.levels, c.finest_resolution) == (2001, 4, 2.0, 16, 2048)
+        assert (c.cameras.front_back_steps, c.cameras.elevation, c.guidance.perp_neg) == (0, (-10, 90), 0)
+
+
+def test_what_all_subjects_share_is_as_published():
+    for subject in SUBJECTS:
+        job, _ = stretched(10000, subject=subject)
+        c, r = job.coarse, job.refine
+        assert job.negative_prompt == "oversaturated color, ugly, tiling, low quality, noisy"
+        assert (c.steps, c.render_size, c.learning_rate, c.base_resolution, c.ray_samples) == (10000, 64, 1e-3, 16, 512)
+        assert (c.blob_scale, c.blob_std, c.random_background) == (10, 0.5, 0.5)
+        assert (c.shaded_share, c.textureless_share, c.textureless_normals) == (0.5, 1.0, True)
+        assert c.cameras.distance == r.cameras.distance == (1.5, 2.0)
+        assert c.cameras.fov_y == r.cameras.fov_y == (40, 70)
+        assert (r.steps, r.views, r.render_size, r.tet_resolution, r.threshold) == (10000, 1, 512, 256, 10)
+        assert (r.learning_rate, r.color_rate, r.normals_share, r.random_background) == (1e-3, 1e-3, 0.5, 0.5)
+        assert r.cameras.elevation == (-10, 45) and r.cameras.front_back_steps == 0
+
+
+def test_counts_of_steps_are_stretched_too():
+    character, thing = (stretched(2000, subject=s)[0] for s in ("character", "object"))
+    assert (character.coarse.ambient_only_steps, character.coarse.cameras.front_back_steps) == (1000, 200)
+    assert thing.coarse.ambient_only_steps == 400
+
+
+@pytest.mark.parametrize("steps", [10000, 4000])
+def test_dreamfusion_is_as_published(steps):
+    job, factor = stretched(steps, recipe="dreamfusion")
+    c = job.coarse
+    assert job.method == "sds" and job.refine.steps == 0 and job.steps == steps
+    assert (c.guidance.guidance_scale, c.guidance.weighting, c.guidance.perp_neg) == (20, "sds", 0)
+    assert (c.guidance.t_min, c.guidance.t_max) == (constant(0.02), constant(0.98))
+    assert (c.views, c.render_size, c.learning_rate, c.radius) == (1, 64, 0.01, 2.0)
+    assert c.ambient_only_steps == round(2001 * factor)
+    assert (c.shaded_share, c.textureless_share, c.textureless_normals) == (0.75, 0.5, False)
+    assert at(c.orientation, factor, 0, 2500, 5000) == pytest.approx((10, 505, 1000))
+    assert c.sparsity == constant(1) and c.cameras.elevation == (-10, 90)
+    coefficients = guidance_coefficients(job.method, c.guidance, 0, True)
+    assert dataclasses.astuple(coefficients) == (20, -19, 0, -1)
+
+
+def test_magic3d_is_as_published():
+    job, _ = stretched(5000, recipe="magic3d")
+    c, r = job.coarse, job.refine
+    assert (c.guidance.guidance_scale, c.guidance.weighting) == (20, "uniform")
+    assert (r.guidance.guidance_scale, r.guidance.weighting) == (100, "sds")
+    assert (r.guidance.t_min, r.guidance.t_max) == (constant(0.02), constant(0.5))
+    assert (r.learning_rate, r.tet_resolution, r.normal_consistency) == (0.01, 128, 10000)
+    assert (r.cameras.fov_y, r.cameras.elevation, r.render_size) == ((30, 45), (-10, 45), 512)
+
+
+def test_fantasia3d_is_as_published():
+    job = text_to_3d_job("a mug", model=LARGE, recipe="fantasia3d", coarse_steps=10000, refine_steps=5000)
+    r = job.refine
+    assert (job.start, job.coarse.steps, job.steps) == ("ellipsoid", 0, 15000)
+    assert (r.normals_only_steps, r.fixed_shape_after) == (10000, 10000)
+    assert (r.guidance.guidance_scale, r.guidance.weighting) == (100, "fantasia3d")
+    assert (r.guidance.t_min, r.guidance.t_max) == (constant(0.02), constant(0.5))
+    assert (r.learning_rate, r.color_rate, r.tet_resolution) == (1e-3, 0.01, 128)
+    assert (r.cameras.distance, r.cameras.fov_y, r.cameras.elevation) == ((3, 3), (25, 45), (-10, 45))
+
+
+def test_the_bundled_model_keeps_the_weights_of_the_classifier_scores():
+    """It gets other sizes and rates, but the method is the published one."""
+    job = text_to_3d_job("a mug", coarse_steps=1000, refine_steps=1000)
+    for step, expected in {0: (1, 0, -1), 250: (1, -0.5, -0.5), 500: (1, -1, 0)}.items():
+        assert weights(job, job.coarse, step) == pytest.approx(expected, abs=1e-9)
+    for step, expected in {0: (1, -1, 0), 500: (1, -0.75, -0.25), 1000: (1, -0.5, -0.5)}.items():
+        assert weights(job, job.refine, step) == pytest.approx(expected, abs=1e-9)
