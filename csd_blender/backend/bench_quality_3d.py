@@ -200,11 +200,11 @@ def format_table(verdicts: Iterable[ObjectVerdict]) -> str:
         fronts = [v.two_faced for v in group if v.two_faced is not None]
         two_faced = f"{np.mean(fronts):.0%}" if fronts else "-"
         shape, surface = (np.mean([getattr(v, name) for v in group]) for name in ("shape_right", "surface_right"))
-        rows.append(
-            f"{method:20}{shape:11.0%}{surface:11.0%}{two_faced:>11}{np.mean([v.watertight for v in group]):11.0%}{max(v.floaters for v in group):11.1%}"
-            f"{max(v.uv_overlap for v in group):11.1%}{max(v.faces for v in group):11}"
-            f"{np.median([v.seconds for v in group]):11.1f}"
-        )
+        closed, floaters = np.mean([v.watertight for v in group]), max(v.floaters for v in group)
+        overlap, faces = max(v.uv_overlap for v in group), max(v.faces for v in group)
+        seconds = np.median([v.seconds for v in group])
+        row = f"{method:20}{shape:11.0%}{surface:11.0%}{two_faced:>11}{closed:11.0%}{floaters:11.1%}"
+        rows.append(row + f"{overlap:11.1%}{faces:11}{seconds:11.1f}")
     rows.append(
         "surface: material or color as asked; two-faced: of shapes with a front, those whose back looks like one;"
     )
