@@ -17,6 +17,14 @@ from ..job.spec_3d import RECIPES, SUBJECTS
 EXIT_USAGE = 2
 
 
+def json_object(text: str) -> dict:
+    """Further fields of a job, as a JSON object."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"keep": "all"}')
+    return value
+
+
 def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("text-to-3d", help="make a textured object from a prompt")
@@ -38,7 +46,7 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
     parser.add_argument("--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)")
-    parser.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="further fields of the job")
+    parser.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job")
     parser.add_argument("--start", type=Path, metavar="MESH", help="begin with this mesh's shape")
     parser.add_argument("--refine-from", type=Path, metavar="DIR", help="refine the coarse stage of another job anew")
     parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job, its stages/ and its result/")
@@ -55,6 +63,9 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
     if missing:
         print(f"Error: csd text-to-3d needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
         return EXIT_USAGE
+    if arguments.start is not None and arguments.refine_from is not None:
+        print("Error: csd text-to-3d begins with either --start or --refine-from.", file=sys.stderr)
+        return EXIT_USAGE
     overrides = _overrides(arguments)
     mesh, source = None, None
     if arguments.start is not None:
@@ -64,9 +75,7 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
     if arguments.refine_from is not None:
         source = JobFolder.open(arguments.refine_from)
         overrides |= _coarse_of(source)
-    job = text_to_3d_job(
-        arguments.prompt, arguments.quality, arguments.model, arguments.recipe, arguments.subject, **overrides
-    )
+    job = text_to_3d_job(**overrides)
     folder = JobFolder.create(arguments.out, job)
     if mesh is not None:
         from .geometry.mesh_io import save_npz
@@ -87,6 +96,11 @@ def _coarse_of(source: JobFolder) -> dict:
 
 def _overrides(arguments: argparse.Namespace) -> dict:
     chosen = {
+        "prompt": arguments.prompt,
+        "quality": arguments.quality,
+        "model": arguments.model,
+        "recipe": arguments.recipe,
+        "subject": arguments.subject,
         "negative_prompt": arguments.negative,
         "method": arguments.method,
         "coarse_model": arguments.coarse_model,
@@ -101,4 +115,4 @@ def _overrides(arguments: argparse.Namespace) -> dict:
         "rasterizer": arguments.rasterizer,
         "allow_noncommercial": arguments.allow_noncommercial,
     }
-    return {key: value for key, value in chosen.items() if value is not None} | dict(arguments.settings)
+    return {key: value for key, value in chosen.items() if value is not None} | arguments.settings

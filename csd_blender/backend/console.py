@@ -30,7 +30,7 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
             bar.write(f"Note: {body['text']}", file=sys.stderr)
 
     def on_interrupt() -> None:
-        bar.write("Stopping; the texture so far will be kept. Press Ctrl+C again to stop at once.", file=sys.stderr)
+        bar.write("Stopping; the best so far will be kept. Press Ctrl+C again to stop at once.", file=sys.stderr)
         stop.append("cancel")
 
     interrupt_once(on_interrupt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -137,7 +137,9 @@ def write_object(
     if len(triangles) > job.max_faces:
         vertices, triangles = decimate(vertices, triangles, job.max_faces)
     mesh = Mesh(place_on_floor(vertices, job.height), triangles, part_names=("object",))
-    uv, sources = find_uv("new", job.texture_size, folder, mesh, reporter)
+    # Who cancelled wants what there is so far, and that needs its UV map: only the other side's leaving ends this.
+    stays = replace(reporter, stop_reason=lambda: "leave" if reporter.stop_reason() == "leave" else None)
+    uv, sources = find_uv("new", job.texture_size, folder, mesh, stays)
     surface = bare_surface(vertices, triangles, choose_rasterizer(job))
     surface.mesh, surface.uv, surface.uv_source = mesh, torch.from_numpy(np.float32(uv)), tuple(sources)
     surface = surface.to(model.device)

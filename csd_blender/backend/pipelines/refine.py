@@ -27,6 +27,7 @@ from ..render.rasterizer import Rasterizer, cover, topology
 from ..render.shading import vertex_normals
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
+from ..texture.field_kernels import HASH_Y, HASH_Z
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .coarse import (
     Look,
@@ -127,7 +128,7 @@ def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
         levels=levels,
         log2_table_size=19,
         base_resolution=stage.base_resolution,
-        finest_resolution=round(finest),
+        finest_resolution=finest,  # unrounded: a hair's breadth moves the levels between away from the coarse field's
     )
 
 
@@ -135,10 +136,21 @@ def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
 def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
     """Take the colors over from levels that lie alike in both fields."""
     for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
-        if (mine.resolution, mine.rows, mine.dense) != (theirs.resolution, theirs.rows, theirs.dense):
+        if mine.resolution != theirs.resolution or (theirs.dense and not mine.dense):
             break
-        found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4]
-        colors.table[mine.offset : mine.offset + mine.rows] = found.to(colors.table)
+        found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4].to(colors.table)
+        if mine.dense and not theirs.dense:
+            found = found[hashed_corners(theirs.resolution, theirs.rows, found.device)]
+        elif mine.rows != theirs.rows:
+            break
+        colors.table[mine.offset : mine.offset + mine.rows] = found
+
+
+def hashed_corners(resolution: int, rows: int, device: torch.device) -> Tensor:
+    """Where a hashed level keeps its corners ``[(resolution + 1)^3]``, in the order of a dense one."""
+    n = torch.arange(resolution + 1, device=device)
+    z, y, x = torch.meshgrid(n, n, n, indexing="ij")
+    return ((x ^ (y * HASH_Y) ^ (z * HASH_Z)) & (rows - 1)).flatten()
 
 
 def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeometry, float]:
@@ -261,7 +273,8 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
     shaped, random_background = torch.rand(2, generator=generator).tolist()
     only_shape = step < stage.normals_only_steps
     kind = "color"
-    if only_shape or shaped < stage.normals_share:
+    # A shape that stays as it is learns nothing from pictures of itself.
+    if step < stage.fixed_shape_after and (only_shape or shaped < stage.normals_share):
         kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
     return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
                 *draw_lights(views, generator))  # fmt: skip

@@ -63,20 +63,11 @@ def make_object(
 
     cancelled, coarse = False, None
     if job.start == "blob" and not in_refine_stage(checkpoint):
-        reporter.stage("load", "Loading the model", 0, STAGES)
-        model = load_model(job.coarse_model or job.model, job.device)
-        prompts = scene_prompts(model, job, reporter)
-        reporter.check_stop()
-        reporter.stage("coarse", "Finding the shape", 1, STAGES)
-        coarse = start_coarse(job, model.device)
-        if checkpoint is not None:
-            coarse.restore(checkpoint.tensors, checkpoint.step)
-        cancelled = run_coarse(coarse, job, folder, model, prompts, preview, reporter)
-        write_coarse_picture(coarse, job, folder)
-        folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in coarse.field.state_dict().items()}))
+        coarse, cancelled = find_shape(job, folder, load_model, checkpoint, preview, reporter)
 
-    reporter.stage("load", "Loading the model", 0, STAGES)
-    model = load_model(job.model, job.device)
+    # A second loading belongs to the stage that it is for: the count of stages must not go back.
+    reporter.stage("load", "Loading the model", 0 if coarse is None else 2, STAGES)
+    model = load_for(job, job.model, load_model)
     if in_refine_stage(checkpoint):
         refined = restore_refine(job, model, checkpoint.tensors, checkpoint.step - steps_before(job))
     else:
@@ -95,6 +86,40 @@ def make_object(
     }
     files = write_object(refined, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)
+
+
+def load_for(job: TextTo3DJob, name: str, load_model: LoadModel) -> DiffusionModel:
+    """A model on the job's device. Raises ``JobError('bad_setting')`` when the rasterizer does not work there."""
+    model = load_model(name, job.device)
+    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
+        raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
+    return model
+
+
+def find_shape(
+    job: TextTo3DJob,
+    folder: JobFolder,
+    load_model: LoadModel,
+    checkpoint: Checkpoint | None,
+    preview: ObjectPreview,
+    reporter: Reporter,
+) -> tuple[CoarseState, bool]:
+    """The coarse stage from its model to its files; True when the user stopped it.
+
+    A function of its own, so that its model is gone before the next one is loaded.
+    """
+    reporter.stage("load", "Loading the model", 0, STAGES)
+    model = load_for(job, job.coarse_model or job.model, load_model)
+    prompts = scene_prompts(model, job, reporter)
+    reporter.check_stop()
+    reporter.stage("coarse", "Finding the shape", 1, STAGES)
+    state = start_coarse(job, model.device)
+    if checkpoint is not None:
+        state.restore(checkpoint.tensors, checkpoint.step)
+    cancelled = run_coarse(state, job, folder, model, prompts, preview, reporter)
+    write_coarse_picture(state, job, folder)
+    folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
+    return state, cancelled
 
 
 def steps_before(job: TextTo3DJob) -> int:
