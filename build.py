@@ -43,10 +43,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         made.set_defaults(run=run, passes_on=passes_on)
         return made
 
-    demo = command("demo", run_demo, "texture a mesh in headless Blender and film it")
+    demo = command("demo", run_demo, "texture a mesh, or make an object, in headless Blender and film it")
+    demo.add_argument("--text", metavar="TEXT", help="make an object from this prompt, without a mesh")
+    demo.add_argument("--subject", choices=("character", "object", "sparse"), default="object",
+                      help="of --text; character: with a clear front")  # fmt: skip
     demo.add_argument("--mesh", type=Path, metavar="FILE", help="anything Blender imports; default: a bundled mesh")
     demo.add_argument("--prompt", metavar="TEXT", help="what the surface should look like")
-    demo.add_argument("--quality", choices=("draft", "normal", "best"), default="normal")
+    demo.add_argument("--quality", choices=("draft", "normal", "best"), help="default: normal, or draft with --text")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--out", type=Path, metavar="DIR", default=paths.ROOT / "demo", help="default: demo/")
     demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later")

@@ -1,4 +1,5 @@
-"""`build.py demo`: a bundled mesh, textured through the extension in headless Blender, and filmed."""
+"""`build.py demo`: a bundled mesh, textured through the extension in headless Blender, and filmed; or with `--text` an
+object made from a prompt alone."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ SECONDS_A_FRAME = 1.5  # a first guess, until the first frame is there
 
 def run(options: argparse.Namespace) -> int:
     line = StatusLine()
+    if options.text and (options.mesh or options.prompt):
+        fail("--text makes an object of its own; leave --mesh and --prompt out")
     if options.mesh and not options.mesh.is_file():
         fail(f"there is no file {options.mesh}")
     stage = prepare(options.blender, options.wheels, line)
@@ -39,17 +42,20 @@ def run(options: argparse.Namespace) -> int:
         **stage.plan,
         "mesh": str(mesh),
         "bundled": options.mesh is None,
-        "prompt": options.prompt or PROMPT,
-        "quality": options.quality,
+        "make_object": bool(options.text),
+        "subject": options.subject,
+        "prompt": options.text or options.prompt or PROMPT,
+        "quality": options.quality or ("draft" if options.text else "normal"),
         "seed": options.seed,
         "out": str(out),
         "frame_folder": str(frame_folder),
         "seconds_a_frame": SECONDS_A_FRAME,
         **FILM,
     }
-    line.say(f"“{plan['prompt']}” on {mesh.name if options.mesh else 'the bundled ' + MESH}, seed {options.seed}")
+    place = "in an empty scene" if options.text else f"on {mesh.name if options.mesh else 'the bundled ' + MESH}"
+    line.say(f"“{plan['prompt']}” {place}, seed {options.seed}")
     done = follow(stage.command("demo_blender.py"), plan, line)
-    tell_result(done, out, time.monotonic() - started)
+    tell_result(done, out, time.monotonic() - started, "object" if options.text else "texture")
     return 0
 
 
@@ -161,9 +167,9 @@ def end(child: subprocess.Popen, posix: bool) -> None:
         child.wait()
 
 
-def tell_result(done: dict, out: Path, seconds: float) -> None:
+def tell_result(done: dict, out: Path, seconds: float, made: str) -> None:
     times = done["times"]
-    print(f"Done in {clock(seconds)}: texture {clock(times['texture'])}, films {clock(times['film'])}.")
+    print(f"Done in {clock(seconds)}: {made} {clock(times['texture'])}, films {clock(times['film'])}.")
     print(f"Everything lies in {shown(out)}{os.sep}")
     rows = [(done["blend"], f"open it in Blender {done['blender']} or later; the texture is packed in")]
     rows += [(path, "the texture") for path in done["textures"]]

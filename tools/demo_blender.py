@@ -3,6 +3,8 @@
     python demo_blender.py PLAN.json                (Blender as a module)
     blender -b -P demo_blender.py -- PLAN.json      (a real Blender)
 
+With `make_object` in the plan there is no mesh: the extension makes one from the prompt.
+
 Lines that begin with ``@`` are messages to build.py; everything else Blender says goes to the log.
 """
 
@@ -84,7 +86,7 @@ def select(meshes: list[bpy.types.Object]) -> None:
 
 
 def texture(plan: dict) -> None:
-    """Press *Generate Texture*, so to speak, and report its progress."""
+    """Press *Generate Texture* (or *Generate Object*), so to speak, and report its progress."""
     session = importlib.import_module(f"{MODULE}.addon.session").session
 
     def listen(message) -> None:
@@ -101,7 +103,11 @@ def texture(plan: dict) -> None:
 
     session.listeners.append(listen)
     try:
-        bpy.ops.csd.texture(prompt=plan["prompt"], seed=plan["seed"], quality=plan["quality"])
+        settings = {name: plan[name] for name in ("prompt", "seed", "quality")}
+        if plan.get("make_object"):
+            bpy.ops.csd.text_to_3d(subject=plan["subject"], **settings)
+        else:
+            bpy.ops.csd.texture(**settings)
     except RuntimeError as error:  # how Blender hands over an operator's error report
         raise DemoError(str(error).replace("Error: ", "", 1).strip()) from error
     finally:
@@ -125,12 +131,13 @@ def run(plan: dict) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     tell("progress", text="Installing the extension into Blender")
     install(plan["zip"], plan["data_folder"], plan["backend_python"])
-    meshes = bring_in(Path(plan["mesh"]), smooth=plan["bundled"])
+    meshes = [] if plan.get("make_object") else bring_in(Path(plan["mesh"]), smooth=plan["bundled"])
     times["install"] = time.monotonic() - started
 
     started = time.monotonic()
     texture(plan)
     times["texture"] = time.monotonic() - started
+    meshes = meshes or [o for o in bpy.context.selected_objects if o.type == "MESH"]
     images = textures_of(meshes)
     if not images:
         raise DemoError("the job ended, but no object has a texture.")
