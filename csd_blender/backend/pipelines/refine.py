@@ -136,13 +136,13 @@ def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
 def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
     """Take the colors over from levels that lie alike in both fields."""
     for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
-        if mine.resolution != theirs.resolution or (theirs.dense and not mine.dense):
+        if mine.resolution != theirs.resolution or mine.rows < theirs.rows:
             break
         found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4].to(colors.table)
         if mine.dense and not theirs.dense:
             found = found[hashed_corners(theirs.resolution, theirs.rows, found.device)]
-        elif mine.rows != theirs.rows:
-            break
+        elif mine.rows > theirs.rows:  # both hashed, by more and by fewer bits of one number
+            found = found.repeat(mine.rows // theirs.rows, 1)
         colors.table[mine.offset : mine.offset + mine.rows] = found
 
 
