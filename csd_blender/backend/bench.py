@@ -38,6 +38,9 @@ def run_bench(large: bool = False) -> int:
     print_waiting()
     if large:
         print_split("SD-1.5 size, 512 px, 1 view", random_stable_diffusion(device), size=512, views=1, steps=1, warm=0)
+    from .bench_3d import print_object_bench
+
+    print_object_bench(mini, large)
     return 0
 
 
@@ -105,42 +108,55 @@ def _wait(client: BackendClient, sought: Callable[[Message], bool], limit: float
     raise RuntimeError("the backend failed, or did not answer")
 
 
-def random_stable_diffusion(device: torch.device) -> DiffusionModel:
-    """Networks with Stable Diffusion 1.5's sizes (860 M and 84 M weights) and random values, for time and memory."""
+def random_stable_diffusion(device: torch.device, version: int = 1, latent: bool = True) -> DiffusionModel:
+    """Networks of Stable Diffusion's sizes with random values, for time and memory.
+
+    Args:
+        version: 1 is 1.5 (860 M weights, and 84 M of the VAE), 2 is 2.1 (866 M).
+        latent: False makes a pixel model of the same size, for pictures of 64 x 64.
+    """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
+    context, heads = (768, 8) if version == 1 else (1024, (5, 10, 20, 20))
     unet_dtype, vae_dtype = network_dtypes(device)
+    vae = None
     with torch.device("meta"):
         unet = UNet2DConditionModel(
             sample_size=64,
-            cross_attention_dim=768,
-            attention_head_dim=8,
+            in_channels=4 if latent else 3,
+            out_channels=4 if latent else 3,
+            cross_attention_dim=context,
+            attention_head_dim=heads,
+            use_linear_projection=version == 2,
             down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
             up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         )
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-        )
+        if latent:
+            vae = AutoencoderKL(
+                block_out_channels=(128, 256, 512, 512),
+                layers_per_block=2,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+            )
     unet = _randomize(unet.to(unet_dtype).to_empty(device=device))
-    vae = _randomize(vae.to(vae_dtype).to_empty(device=device))
+    vae = None if vae is None else _randomize(vae.to(vae_dtype).to_empty(device=device))
     generator = torch.Generator().manual_seed(0)
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     model = DiffusionModel(
-        name="random SD 1.5",
+        name="random",
         vae=vae,
         unet=unet,
         text_encoder=None,
         tokenizer=None,
         alphas_cumprod=scheduler.alphas_cumprod,
         prediction_type="epsilon",
-        native_size=512,
+        native_size=512 if latent else 64,
         device=device,
     )
     model.fitting_prompt = lambda prompt, ending: prompt
-    model.encode_prompts = lambda texts: torch.randn((len(texts), 77, 768), generator=generator).to(device, unet_dtype)
+    model.encode_prompts = lambda texts: torch.randn((len(texts), 77, context), generator=generator).to(
+        device, unet_dtype
+    )
     return model
 
 
