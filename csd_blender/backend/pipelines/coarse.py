@@ -133,9 +133,10 @@ def coarse_step(
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    seen = pictures.detach().requires_grad_(True)
     metrics = distill(
         model,
-        pictures,
+        seen,
         t,
         encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
         guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
@@ -143,12 +144,11 @@ def coarse_step(
         state.step,
         generator,
         clock,
-        retain_graph=True,
     )
     with clock("render"):
         loss = regularizer(volume, stage, state.step)
-        if loss.requires_grad:
-            loss.backward()
+        # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
+        torch.autograd.backward([pictures, loss], [seen.grad, None])
     with clock("optimizer"):
         guard_gradients(state.field)
         state.optimizer.step()

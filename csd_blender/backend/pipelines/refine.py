@@ -23,7 +23,7 @@ from ..geometry.regularizers import laplacian, normal_consistency
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import TetGrid
 from ..render.cameras import Cameras, orbit, view_names
-from ..render.rasterizer import Rasterizer, cover, topology
+from ..render.rasterizer import Rasterizer, Topology, cover, topology
 from ..render.shading import vertex_normals
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
@@ -242,7 +242,8 @@ def refine_step(
         if not len(triangles):
             raise JobError("diverged", "nothing is left of the shape")
         size = stage.render_size or model.native_size
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer)
+        edges = topology(triangles) if vertices.requires_grad else None
+        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
     names = view_names(cameras.azimuth, cameras.elevation)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
     metrics = distill(
@@ -258,7 +259,7 @@ def refine_step(
         retain_graph=True,
     )
     with clock("render"):
-        loss = regularizer(vertices, triangles, stage)
+        loss = regularizer(vertices, triangles, stage, edges)
         if loss.requires_grad:
             loss.backward()
     with clock("optimizer"):
@@ -280,13 +281,14 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
                 *draw_lights(views, generator))  # fmt: skip
 
 
-def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage) -> Tensor:
-    """The weighted sum of the stage's regularizers."""
+def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:
+    """The weighted sum of the stage's regularizers; ``shared`` is the mesh's topology where known already."""
     loss = vertices.new_zeros(())
+    edges = None if shared is None else shared.edges
     if vertices.requires_grad and stage.normal_consistency > 0:
-        loss = loss + stage.normal_consistency * normal_consistency(vertices, triangles)
+        loss = loss + stage.normal_consistency * normal_consistency(vertices, triangles, edges)
     if vertices.requires_grad and stage.laplacian > 0:
-        loss = loss + stage.laplacian * laplacian(vertices, triangles)
+        loss = loss + stage.laplacian * laplacian(vertices, triangles, edges)
     return loss
 
 
@@ -298,8 +300,12 @@ def render_mesh(
     size: int,
     look: Look,
     rasterizer: Rasterizer,
+    edges: Topology | None = None,
 ) -> Tensor:
-    """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors."""
+    """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors.
+
+    ``edges`` of the mesh, where they are known already.
+    """
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
@@ -321,5 +327,5 @@ def render_mesh(
             bright = shade(normal.permute(0, 3, 1, 2), look, cameras).permute(0, 2, 3, 1)[covered]
             body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
     if vertices.requires_grad:
-        body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles))
+        body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
     return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)
