@@ -119,7 +119,7 @@ def print_large(device: torch.device) -> list[Split]:
         measure_refine(job, random_stable_diffusion(device, version=2), warm, steps),
     ]
     sizes = f"{job.coarse.render_size} px of a pixel model, {job.refine.render_size} px of a latent one"
-    print_splits(f"Text to 3D, SD-2.1 size, {sizes}, 1 view, {job.refine.tet_resolution} tets", splits)
+    print_splits(f"Text to 3D, SD-2.1 size, {sizes}, 1 view, grid {job.refine.tet_resolution}", splits)
     memory = "GPU memory" if device.type == "cuda" else "memory of the process so far"
     for split in splits:
         known = "" if split.peak is None else f"; peak {memory}: {split.peak:.2f} GiB"

@@ -91,7 +91,7 @@ def print_refine_cost(
 ) -> list[dict[str, float]]:
     """The parts of a mesh's rendering by the resolution of the tetrahedral grid; ``size`` of pictures in pixels."""
     print(f"\nThe mesh and its pictures forward and backward, ms, {size} px, {job.refine.views} views")
-    print(f"  {'tets':>6}{'faces':>9}{'march':>9}{'topology':>10}{'rasterize + antialias':>23}{'regularizer':>13}")
+    print(f"  {'grid':>6}{'faces':>9}{'march':>9}{'topology':>10}{'rasterize + antialias':>23}{'regularizer':>13}")
     rows = []
     for resolution in resolutions:
         resized = replace(job, refine=replace(job.refine, tet_resolution=resolution))
