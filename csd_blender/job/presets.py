@@ -9,9 +9,12 @@ from .fields import from_json, to_json
 from .schedule import Schedule, constant
 from .spec import QUALITIES, Guidance, TextureJob
 
-__all__ = ["EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
+__all__ = ["CSD_NEGATIVE_PROMPT", "EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
 
-NEGATIVE_PROMPT = "oversaturated, blurry, noisy, low quality, tiling"
+#: For the mini model. Longer ones cost it patterns: to "tiling", a checkered surface is guilty.
+NEGATIVE_PROMPT = "blurry"
+#: Of CSD's published configurations, for Stable Diffusion and its like.
+CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS = {"draft": 20, "normal": 45, "best": 150}
@@ -51,7 +54,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     steps = overrides.get("steps", preset.steps)
     values: dict = {
         "prompt": prompt,
-        "negative_prompt": NEGATIVE_PROMPT,
+        "negative_prompt": NEGATIVE_PROMPT if mini else CSD_NEGATIVE_PROMPT,
         "model": model,
         "quality": quality,
         "steps": preset.steps,

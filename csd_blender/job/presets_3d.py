@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .fields import from_json
-from .presets import NEGATIVE_PROMPT
+from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT
 from .schedule import Schedule, constant
 from .spec_3d import TextTo3DJob
 
@@ -19,7 +19,6 @@ __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job"]
 EXPECTED_SECONDS_3D = {"draft": 180, "normal": 420, "best": 1500}
 
 PUBLISHED_STEPS = 10000  # of either stage, in CSD's configurations
-CSD_NEGATIVE = "oversaturated color, ugly, tiling, low quality, noisy"
 
 #: Steps of the coarse and of the refine stage.
 _MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
@@ -56,7 +55,7 @@ def text_to_3d_job(
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
     values |= {"method": method}
-    values.setdefault("negative_prompt", NEGATIVE_PROMPT if mini else CSD_NEGATIVE)
+    values.setdefault("negative_prompt", NEGATIVE_PROMPT if mini else CSD_NEGATIVE_PROMPT)
     return from_json(TextTo3DJob, values | overrides)
 
 
