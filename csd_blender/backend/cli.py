@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--meshes", type=int, help="only the first N meshes (or objects) of the quality table")
     bench.add_argument("--processes", type=int, default=1, help="results made side by side, one thread each")
     bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
-    bench.add_argument("--large", action="store_true", help="also time a random-weight network of SD-1.5 size")
+    bench.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
     bench.set_defaults(run=_bench)
     return parser
 
@@ -119,7 +119,7 @@ def _texture(arguments: argparse.Namespace) -> int:
     if missing:
         print(f"Error: csd texture needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
         return EXIT_USAGE
-    job = texture_job(arguments.prompt, arguments.quality, arguments.model, **_overrides(arguments))
+    job = texture_job(**_overrides(arguments))
     from .geometry.mesh_io import load_mesh, save_npz
 
     mesh = load_mesh(arguments.mesh)
@@ -130,6 +130,9 @@ def _texture(arguments: argparse.Namespace) -> int:
 
 def _overrides(arguments: argparse.Namespace) -> dict:
     chosen = {
+        "prompt": arguments.prompt,
+        "quality": arguments.quality,
+        "model": arguments.model,
         "negative_prompt": arguments.negative,
         "method": arguments.method,
         "steps": arguments.steps,

@@ -155,21 +155,3 @@ class JobFolder:
     def finished(self) -> bool:
         """Whether the job came to its end; a cancelled one, whose best so far was kept, can still be resumed."""
         return bool((self.read_result() or {}).get("complete"))
-
-
-def unfinished_jobs(parent: str | Path) -> list[JobFolder]:
-    """Jobs below ``parent`` that can be resumed, the newest first; anything else there is passed over."""
-    parent = Path(parent)
-    if not parent.is_dir():
-        return []
-    found = []
-    for path in parent.iterdir():
-        if not (path / "mesh.npz").is_file():
-            continue
-        try:
-            folder = JobFolder.open(path)
-        except JobError:
-            continue
-        if not folder.finished:
-            found.append(folder)
-    return sorted(found, key=lambda f: (f.path / "job.json").stat().st_mtime, reverse=True)

@@ -12,12 +12,12 @@ from .spec import QUALITIES, Guidance, TextureJob
 __all__ = ["CSD_NEGATIVE_PROMPT", "EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
 
 #: For the mini model. Longer ones cost it patterns: to "tiling", a checkered surface is guilty.
-NEGATIVE_PROMPT = "blurry"
+NEGATIVE_PROMPT = "blurry, noisy, low quality"
 #: Of CSD's published configurations, for Stable Diffusion and its like.
 CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 20, "normal": 45, "best": 150}
+EXPECTED_SECONDS = {"draft": 25, "normal": 45, "best": 150}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _Preset:
 
 
 _MINI = {
-    "draft": _Preset(steps=80, views=4, texture_size=1024, learning_rate=0.04),
+    "draft": _Preset(steps=120, views=4, texture_size=1024, learning_rate=0.04),
     "normal": _Preset(steps=240, views=4, texture_size=1024, learning_rate=0.03),
     "best": _Preset(steps=800, views=4, texture_size=2048, learning_rate=0.02),
 }
@@ -63,11 +63,11 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "learning_rate": preset.learning_rate,
     }
     values.update(overrides)
-    if isinstance(steps, int):
+    if isinstance(steps, int) and steps > 0:  # else the job's own check says what is wrong
         usual = guidance(steps, overrides.get("method", "csd"), mini)
         chosen = values.get("guidance", {})
         values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
-        values.setdefault("weight_decay", Schedule(0, 2.0, 0.0, 0.7 * steps) if mini else constant(0.0))
+        values.setdefault("weight_decay", Schedule(0, 0.5, 0.0, 0.7 * steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
 
 

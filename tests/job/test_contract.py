@@ -12,7 +12,7 @@ import pytest
 
 from csd_blender.job import folder as folder_module
 from csd_blender.job.errors import ERRORS, JobError
-from csd_blender.job.folder import JobFolder, unfinished_jobs, write_atomic
+from csd_blender.job.folder import JobFolder, write_atomic
 from csd_blender.job.messages import LIMIT, Message, decode, encode
 from csd_blender.job.models import CATALOGUE
 from csd_blender.job.presets import EXPECTED_SECONDS, QUALITIES, texture_job
@@ -283,22 +283,6 @@ def test_events_survive_a_line_cut_off_by_a_crash(tmp_path):
     assert [e["type"] for e in folder.events()] == ["accepted"]
 
 
-def test_unfinished_jobs_are_found_the_newest_first(tmp_path):
-    for age, (name, result) in enumerate([("new", None), ("kept", {"complete": False}), ("done", {"complete": True})]):
-        folder = JobFolder.create(tmp_path / name, texture_job("a mug"))
-        folder.write_bytes("mesh.npz", b"mesh")
-        os.utime(folder.path / "job.json", (1e9 - age, 1e9 - age))
-        if result:
-            folder.write_bytes("result/result.json", json.dumps(result).encode())
-    (tmp_path / "something else").mkdir()
-    (tmp_path / "a file").touch()
-    assert [f.id for f in unfinished_jobs(tmp_path)] == ["new", "kept"]
-    assert unfinished_jobs(tmp_path / "nowhere") == []
-
-
-# Errors and models
-
-
 def test_an_error_is_one_sentence_of_what_and_one_of_what_to_do():
     error = JobError("no_space", "/data", needed=3)
     assert error.message == "The disk is full: /data. Free some space, then resume the job."
@@ -316,3 +300,9 @@ def test_the_first_model_is_free_needs_no_download_and_no_model_is_of_unknown_li
     for model in CATALOGUE:
         assert model.licence and model.commercial in ("yes", "rules", "no")
         assert model.sources or model.id == "mini"
+
+
+@pytest.mark.parametrize("steps", [-5, 0, "many", 2.5])
+def test_a_wrong_number_of_steps_is_named(steps):
+    with pytest.raises(JobError, match="steps"):
+        texture_job("a red mug", steps=steps)

@@ -131,9 +131,9 @@ understood.
 
 The run behind these very weights was resumed several times, and its learning rate followed the clock (`--hours`),
 which was extended twice: it rose to its peak again after step 2,100 and after step 6,337, and fell for good from step
-7,000 on. From step 6,337 on half of each batch was drawn from whole shapes with a front (`--front-share 0.5`), and from
-step 7,800 on captions named clear views only and those pictures met the middle noise levels only: within 2,700 steps the
-view words went from 51 % right to the figure below.
+7,000 on. From step 6,337 on half of each batch was drawn from whole shapes with a front (`--front-share 0.5`), and
+from step 7,800 on captions named clear views only and those pictures met the middle noise levels only: within 2,700
+steps the view words went from 51 % right to the figure below.
 
 52,800 pictures: 4,400 random instances of the shapes, sphere traced from six cameras each and covered with two surfaces
 each. Three in ten show random unions of solids, called "object"; one in ten bears a flaw, which its caption names;

@@ -131,7 +131,7 @@ def topology(triangles: Tensor, positions: Tensor | None = None) -> Topology:
         empty = torch.zeros((0, 2), dtype=torch.int32, device=faces.device)
         return Topology(empty, empty, faces.int())
     # one number an edge: comparing rows would take forty times as long
-    names, order = torch.sort(ends.amin(1) << 32 | ends.amax(1), stable=True)
+    names, order = torch.sort(torch.minimum(*ends.unbind(1)) << 32 | torch.maximum(*ends.unbind(1)), stable=True)
     unique, counts = torch.unique_consecutive(names, return_counts=True)
     edges = torch.stack([unique >> 32, unique & 0xFFFFFFFF], 1)
     start = torch.cumsum(counts, 0) - counts
