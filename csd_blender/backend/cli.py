@@ -13,9 +13,9 @@ from pathlib import Path
 from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.presets import QUALITIES, texture_job
-from .cli_3d import add_text_to_3d
+from .cli_3d import EXIT_USAGE, add_text_to_3d, json_object
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 1, 2, 130
+EXIT_FAILED, EXIT_CANCELLED = 1, 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument(
         "--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)"
     )
-    texture.add_argument("--settings", type=_settings, default={}, metavar="JSON", help="further fields of the job")
+    texture.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job")
     texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
     texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
     texture.set_defaults(run=_texture)
@@ -90,14 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
     bench.set_defaults(run=_bench)
     return parser
-
-
-def _settings(text: str) -> dict:
-    """Further fields of a job, as a JSON object."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"views": 2}')
-    return value
 
 
 def _serve(arguments: argparse.Namespace) -> int:

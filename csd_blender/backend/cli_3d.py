@@ -21,7 +21,7 @@ def json_object(text: str) -> dict:
     """Further fields of a job, as a JSON object."""
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"keep": "all"}')
+        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"seed": 3}')
     return value
 
 

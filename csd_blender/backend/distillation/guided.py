@@ -35,11 +35,11 @@ def job_prompts(
     reporter: Reporter,
     lit: bool = False,
 ) -> EncodedPrompts:
-    """All prompts of a job, encoded once; on a GPU the text encoder then makes room. ``lit``: of a shaded object."""
+    """All prompts of a job, encoded once. ``lit``: of a shaded object."""
     fitting = model.fitting_prompt(prompt, longest_ending(words.unlit, words.close_up))
     if fitting != prompt:
         reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
-    prompts = encode_job_prompts(
+    return encode_job_prompts(
         model,
         fitting,
         negative_prompt,
@@ -47,9 +47,12 @@ def job_prompts(
         extra=words.lit if lit else words.unlit,
         close_up=words.close_up,
     )
+
+
+def make_room(model: DiffusionModel) -> None:
+    """Once all prompts of a job are encoded, the text encoder leaves a GPU's memory to the pictures."""
     if model.device.type == "cuda":
         model.free_text_encoder()
-    return prompts
 
 
 def guidance_coefficients(method: str, guidance: Guidance, step: int, negative: bool) -> Coefficients:

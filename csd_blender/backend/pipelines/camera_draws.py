@@ -1,4 +1,5 @@
-"""Random cameras of a texture job: the whole mesh, parts of it from close by, and now and then from below."""
+"""Backgrounds of all jobs' pictures, and random cameras of a texture job: the whole mesh, parts of it from close by,
+and now and then from below."""
 
 from __future__ import annotations
 
@@ -61,6 +62,15 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
         close=close.tolist(),
         below=below.tolist(),
     )
+
+
+def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) -> Tensor:
+    """One color ``[views, 3]`` for each picture: any one, every second one gray; else white or black."""
+    colors = torch.rand((views, 3), generator=generator)
+    coin = torch.rand((views, 1), generator=generator) < 0.5
+    if any_color:
+        return torch.where(coin, colors[:, :1], colors)
+    return coin.float().expand(views, 3)
 
 
 def _elevation(limits: tuple[float, float], coin: Tensor, u: Tensor) -> Tensor:

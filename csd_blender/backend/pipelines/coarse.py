@@ -26,6 +26,7 @@ from ..render.volume import (
     render_volume,
     sparsity_loss,
 )
+from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .step_clock import StepClock
 
@@ -221,15 +222,6 @@ def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor,
     sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
     light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
     return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
-
-
-def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) -> Tensor:
-    """One color ``[views, 3]`` for each picture: any one, every second one gray; else white or black."""
-    colors = torch.rand((views, 3), generator=generator)
-    coin = torch.rand((views, 1), generator=generator) < 0.5
-    if any_color:
-        return torch.where(coin, colors[:, :1], colors)
-    return coin.float().expand(views, 3)
 
 
 def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:

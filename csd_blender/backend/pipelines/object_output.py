@@ -25,7 +25,7 @@ from ..reporting import Reporter
 from .coarse import CoarseState, Look, draw_lights, ray_step, show
 from .refine import RefineState
 from .surface import Surface, choose_rasterizer, find_uv
-from .texture_output import contact_sheet, to_bytes, write_results
+from .texture_output import contact_sheet, to_bytes, turntable_cameras, write_results
 
 VIEW_SIZE = 112
 FLOATER = 0.01  # of the surface; pieces below are never kept
@@ -48,7 +48,7 @@ class ObjectPreview:
 
     def coarse(self, state: CoarseState) -> None:
         """One view of the radiance field."""
-        picture = coarse_pictures(state, self.job, self._camera(), VIEW_SIZE)
+        picture = coarse_pictures(state, self.job, self._turned(scene_cameras(1)), VIEW_SIZE)
         self._show(picture, state.step)
 
     @torch.no_grad()
@@ -64,17 +64,21 @@ class ObjectPreview:
         self.reporter.preview_mesh(self.folder, positions, triangles, colors, step=step)
         surface = bare_surface(vertices, triangles, self.rasterizer).to(device)
         color = on_surface(state.color, vertices)
-        view = surface.paint_views(self._camera(3.4, 40.0), VIEW_SIZE, 0.25, True, lambda hit: color(hit.points))
+        camera = self._turned(turntable_cameras(1))
+        view = surface.paint_views(camera, VIEW_SIZE, 0.25, True, lambda hit: color(hit.points))
         self._show(view, step)
 
-    def _camera(self, distance: float = 2.9, fov_y: float = 45.0) -> Cameras:
-        camera = orbit(1, elevation=15.0, distance=distance, fov_y=fov_y)
-        turned = camera.azimuth - 25.0 + TURN_A_PREVIEW * self.shown
-        return Cameras(turned, camera.elevation, camera.distance, camera.fov_y)
+    def _turned(self, camera: Cameras) -> Cameras:
+        return replace(camera, azimuth=camera.azimuth - 25.0 + TURN_A_PREVIEW * self.shown)
 
     def _show(self, picture: Tensor, step: int) -> None:
         self.shown += 1
         self.reporter.preview(self.folder, "view", to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
+
+
+def scene_cameras(views: int) -> Cameras:
+    """Evenly spaced views of a scene of radius one, the first one from the front."""
+    return orbit(views, elevation=15.0, distance=2.9, fov_y=45.0)
 
 
 @torch.no_grad()
@@ -82,8 +86,7 @@ def coarse_pictures(state: CoarseState, job: TextTo3DJob, cameras: Cameras, size
     """The radiance field, softly lit, ``[B, 3, size, size]`` in [0, 1]."""
     cameras = cameras.to(state.field.table.device)
     background = torch.full((len(cameras), 3), gray)
-    scene = job.coarse.radius
-    cameras = Cameras(cameras.azimuth, cameras.elevation, cameras.distance * scene, cameras.fov_y)
+    cameras = replace(cameras, distance=cameras.distance * job.coarse.radius)
     volume = render_volume(
         state.field,
         cameras,
@@ -121,7 +124,7 @@ def on_surface(color: Color, vertices: np.ndarray) -> Color:
 
 def write_coarse_picture(state: CoarseState, job: TextTo3DJob, folder: JobFolder) -> None:
     """``stages/coarse.png``: the field from eight sides."""
-    pictures = coarse_pictures(state, job, orbit(8, elevation=15.0, distance=2.9, fov_y=45.0), 192, gray=1.0)
+    pictures = coarse_pictures(state, job, scene_cameras(8), 192, gray=1.0)
     folder.write_bytes("stages/coarse.png", png_bytes(contact_sheet(pictures)))
 
 
@@ -163,9 +166,8 @@ def write_object(
 def film(surface: Surface, color: Color) -> bytes:
     """The object turning once, as an animated GIF."""
     frames = []
-    for part in orbit(FILM_FRAMES, elevation=15.0, distance=3.4, fov_y=40.0).azimuth.split(6):
-        cameras = orbit(len(part), elevation=15.0, distance=3.4, fov_y=40.0)
-        cameras = Cameras(part, cameras.elevation, cameras.distance, cameras.fov_y)
+    for part in turntable_cameras(FILM_FRAMES).azimuth.split(6):
+        cameras = replace(turntable_cameras(len(part)), azimuth=part)
         pictures = surface.paint_views(cameras, FILM_SIZE, 1.0, True, lambda hit: color(hit.points))
         frames += [Image.fromarray(to_bytes(p.permute(1, 2, 0))) for p in pictures]
     buffer = io.BytesIO()

@@ -6,7 +6,6 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -28,12 +27,12 @@ from ..render.shading import vertex_normals
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from ..texture.field_kernels import HASH_Y, HASH_Z
+from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .coarse import (
     Look,
     ScenePrompts,
     chosen,
-    draw_backgrounds,
     draw_cameras,
     draw_lights,
     guard_gradients,
@@ -41,6 +40,7 @@ from .coarse import (
     shade,
 )
 from .step_clock import StepClock
+from .stepping import late_fall
 from .surface import SMALL_PICTURE
 
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
@@ -213,10 +213,9 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
-    """Learning rates: constant for half of the stage, then a cosine down to a twentieth."""
-    progress = max(0.0, step / max(stage.steps, 1) - 0.5) / 0.5
+    """Learning rates, each from its own peak; they fall late."""
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * (0.525 + 0.475 * math.cos(math.pi * progress))
+        group["lr"] = group["initial_lr"] * late_fall(step, stage.steps)
 
 
 def refine_step(

@@ -16,6 +16,7 @@ from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
 from ...job.spec_3d import TextTo3DJob
+from ..diffusion.model import DiffusionModel
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import Mesh, clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
@@ -217,6 +218,16 @@ def choose_rasterizer(job: TextureJob | TextTo3DJob) -> Rasterizer:
     except ValueError as error:
         forbidden = job.rasterizer == "nvdiffrast" and not job.allow_noncommercial
         raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
+
+
+def load_for(
+    job: TextureJob | TextTo3DJob, name: str, load_model: Callable[[str, str], DiffusionModel]
+) -> DiffusionModel:
+    """A model on the job's device. Raises ``JobError('bad_setting')`` when the rasterizer does not work there."""
+    model = load_model(name, job.device)
+    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
+        raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
+    return model
 
 
 def find_uv(

@@ -17,7 +17,7 @@ from ...job.folder import JobFolder
 from ...job.spec_3d import TextTo3DJob
 from ..diffusion.guidance_words import guidance_words
 from ..diffusion.model import DiffusionModel
-from ..distillation.guided import job_prompts
+from ..distillation.guided import job_prompts, make_room
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
@@ -36,7 +36,7 @@ from .refine import (
     start_refine,
 )
 from .stepping import run_steps
-from .surface import choose_rasterizer
+from .surface import choose_rasterizer, load_for
 from .texture import JobResult
 
 STAGES = 4
@@ -88,14 +88,6 @@ def make_object(
     return JobResult(files, stats, cancelled)
 
 
-def load_for(job: TextTo3DJob, name: str, load_model: LoadModel) -> DiffusionModel:
-    """A model on the job's device. Raises ``JobError('bad_setting')`` when the rasterizer does not work there."""
-    model = load_model(name, job.device)
-    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
-        raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
-    return model
-
-
 def find_shape(
     job: TextTo3DJob,
     folder: JobFolder,
@@ -141,6 +133,7 @@ def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -
         job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, lit=lit)
         for lit in (False, True)
     )
+    make_room(model)
     return ScenePrompts(unlit, lit)
 
 

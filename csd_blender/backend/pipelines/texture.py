@@ -13,14 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
-from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
 from ..diffusion.guidance_words import guidance_words
 from ..diffusion.model import DiffusionModel
-from ..distillation.guided import distill, guidance_coefficients, job_prompts
+from ..distillation.guided import distill, guidance_coefficients, job_prompts, make_room
 from ..distillation.score import draw_timesteps
 from ..distillation.view_prompts import EncodedPrompts
 from ..render.cameras import orbit, view_names
@@ -30,11 +28,11 @@ from ..reporting import Reporter
 from ..texture.bake import bake
 from ..texture.field import TextureField
 from ..texture.uv_kernels import coverage_counts
-from .camera_draws import draw_shots
+from .camera_draws import draw_backgrounds, draw_shots
 from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from .step_clock import StepClock
-from .stepping import run_steps
-from .surface import Surface, prepare_surface
+from .stepping import late_fall, run_steps
+from .surface import Surface, load_for, prepare_surface
 from .texture_output import TexturePreview, write_results
 
 STAGES = 4
@@ -82,13 +80,12 @@ def texture_mesh(
     surface = prepare_surface(job, folder, reporter)
 
     reporter.stage("load", "Loading the model", 1, STAGES)
-    model = load_model(job.model, job.device)
-    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
-        raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
+    model = load_for(job, job.model, load_model)
     words = guidance_words(model)
     for warning in words.warnings(job.prompt, job.negative_prompt):
         reporter.warn("unknown_words", warning)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter)
+    make_room(model)
     surface = surface.to(model.device)
     reporter.check_stop()
 
@@ -180,7 +177,7 @@ def texture_step(
     """
     g, clock = job.guidance, state.clock
     shots = draw_shots(job.cameras, views, state.generator)
-    backgrounds = draw_backgrounds(views, state.generator).to(model.device)
+    backgrounds = draw_backgrounds(views, True, state.generator).to(model.device)
     t_low, t_high = g.t_min.at(state.step), g.t_max.at(state.step)
     t = draw_timesteps(views, t_low, t_high, model.num_train_timesteps, state.generator).to(model.device)
 
@@ -207,18 +204,9 @@ def texture_step(
     return metrics
 
 
-def draw_backgrounds(views: int, generator: torch.Generator) -> Tensor:
-    """One color ``[views, 3]`` for each picture: any color, or as often some gray."""
-    colors = torch.rand((views, 3), generator=generator)
-    gray = torch.rand((views, 1), generator=generator) < 0.5
-    return torch.where(gray, colors[:, :1], colors)
-
-
 def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:
-    """Learning rate: constant for half of the job, then a cosine down to a twentieth, which takes the noise of the last
-    steps away. Weight decay: as scheduled."""
-    progress = max(0.0, step / job.steps - 0.5) / 0.5
-    factor = 0.525 + 0.475 * math.cos(math.pi * progress)
+    """Learning rate: falls late. Weight decay: as scheduled."""
+    factor = late_fall(step, job.steps)
     for group in optimizer.param_groups:
         group["lr"] = job.learning_rate * factor
         group["weight_decay"] = job.weight_decay.at(step)
