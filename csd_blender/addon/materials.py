@@ -54,9 +54,3 @@ def principled(material: bpy.types.Material, roughness: float, metallic: float) 
     shader.location, output.location = (0, 0), (300, 0)
     tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
     return tree
-
-
-def texture_image(material: bpy.types.Material) -> bpy.types.Image | None:
-    """The image of a material made by :func:`build_material`."""
-    nodes = material.node_tree.nodes if material.node_tree else ()
-    return next((n.image for n in nodes if n.type == "TEX_IMAGE"), None)

@@ -114,10 +114,6 @@ class JobFolder:
     def mesh_path(self) -> Path:
         return self.path / "mesh.npz"
 
-    @property
-    def log_path(self) -> Path:
-        return self.path / "backend.log"
-
     def write_bytes(self, name: str, data: bytes, sync: bool = True) -> Path:
         """Write a file below the folder in one piece; ``sync=False`` for what may be lost in a power cut."""
         path = self.path / name

@@ -144,6 +144,8 @@ def _magic3d(subject: str, coarse_steps: int, refine_steps: int) -> dict:
         "color_rate": 0.01,
         "tet_resolution": 128,
         "normals_share": 0.0,
+        "shaded_share": 0.75,
+        "textureless_share": 0.5,
         "normal_consistency": 10000.0,
         "cameras": {"fov_y": (30.0, 45.0), "distance": (2.4, 3.2)},
         "guidance": {"guidance_scale": 100.0, "weighting": "sds", "t_max": constant(0.5)},
@@ -164,6 +166,7 @@ def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int) -> dict:
         "normals_share": 0.0,
         "normals_only_steps": shape_steps,
         "fixed_shape_after": shape_steps,
+        "appearance_weighting": "sds",
         "cameras": {"distance": (3.0, 3.0), "fov_y": (25.0, 45.0)},
         "guidance": {"guidance_scale": 100.0, "weighting": "fantasia3d", "t_max": constant(0.5)},
     }
@@ -194,7 +197,7 @@ def _for_mini(values: dict, method: str) -> None:
     coarse["cameras"] = coarse["cameras"] | cameras
     coarse["guidance"] = coarse["guidance"] | {"weighting": weighting, "grad_normalize": False}
     refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.02}
-    refine |= {"random_background": 1.0, "threshold": 0.0, "normal_consistency": 150.0}
+    refine |= {"random_background": 1.0, "threshold": 0.0, "normal_consistency": 150.0, "textureless_share": 0.0}
     refine["cameras"] = cameras
     refine["guidance"] = refine["guidance"] | {"weighting": weighting}
     if method == "sds":

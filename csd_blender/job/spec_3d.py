@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .errors import JobError
 from .fields import check, choice, from_json, interval, number, schedule, to_json
 from .schedule import Schedule
-from .spec import METHODS, QUALITIES, RASTERIZERS, Guidance, check_job, fingerprint
+from .spec import METHODS, QUALITIES, RASTERIZERS, WEIGHTINGS, Guidance, check_job, fingerprint
 
 RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
 SUBJECTS = ("character", "object", "sparse")
@@ -84,7 +84,10 @@ class RefineStage:
         learning_rate: of Adam, for the shape. color_rate: the same for the colors.
         normals_share: of the pictures, those that show normals as colors.
         normals_only_steps: until then all do (the geometry stage of Fantasia3D).
+        shaded_share: of the other pictures, those that a lamp shines on; the rest show the bare color.
+        textureless_share: of these, the ones in white.
         fixed_shape_after: from this step on the shape stays as it is.
+        appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
         normal_consistency, laplacian: weights of the regularizers.
     """
 
@@ -97,7 +100,10 @@ class RefineStage:
     color_rate: float = number(1e-6, 1, 1e-3)
     normals_share: float = number(0, 1, 0.5)
     normals_only_steps: int = number(0, 100000, 0)
+    shaded_share: float = number(0, 1, 0.0)
+    textureless_share: float = number(0, 1, 0.0)
     fixed_shape_after: int = number(0, 1000000, 1000000)
+    appearance_weighting: str = choice(("", *WEIGHTINGS), "")
     random_background: float = number(0, 1, 0.5)
     normal_consistency: float = number(0, 1e6, 1000.0)
     laplacian: float = number(0, 1e6, 0.0)

@@ -250,6 +250,7 @@ def test_what_all_subjects_share_is_as_published():
         assert c.cameras.fov_y == r.cameras.fov_y == (40, 70)
         assert (r.steps, r.views, r.render_size, r.tet_resolution, r.threshold) == (10000, 1, 512, 256, 10)
         assert (r.learning_rate, r.color_rate, r.normals_share, r.random_background) == (1e-3, 1e-3, 0.5, 0.5)
+        assert (r.shaded_share, r.appearance_weighting) == (0, "")
         assert r.cameras.elevation == (-10, 45) and r.cameras.front_back_steps == 0
 
 
@@ -282,6 +283,7 @@ def test_magic3d_is_as_published():
     assert (r.guidance.guidance_scale, r.guidance.weighting) == (100, "sds")
     assert (r.guidance.t_min, r.guidance.t_max) == (constant(0.02), constant(0.5))
     assert (r.learning_rate, r.tet_resolution, r.normal_consistency) == (0.01, 128, 10000)
+    assert (r.normals_share, r.shaded_share, r.textureless_share) == (0, 0.75, 0.5)
     assert (r.cameras.fov_y, r.cameras.elevation, r.render_size) == ((30, 45), (-10, 45), 512)
 
 
@@ -290,7 +292,7 @@ def test_fantasia3d_is_as_published():
     r = job.refine
     assert (job.start, job.coarse.steps, job.steps) == ("ellipsoid", 0, 15000)
     assert (r.normals_only_steps, r.fixed_shape_after) == (10000, 10000)
-    assert (r.guidance.guidance_scale, r.guidance.weighting) == (100, "fantasia3d")
+    assert (r.guidance.guidance_scale, r.guidance.weighting, r.appearance_weighting) == (100, "fantasia3d", "sds")
     assert (r.guidance.t_min, r.guidance.t_max) == (constant(0.02), constant(0.5))
     assert (r.learning_rate, r.color_rate, r.tet_resolution) == (1e-3, 0.01, 128)
     assert (r.cameras.distance, r.cameras.fov_y, r.cameras.elevation) == ((3, 3), (25, 45), (-10, 45))

@@ -37,7 +37,6 @@ class EncodedPrompts:
     ``close`` holds the same view prompts with the model's word for a close camera, where it has one.
     """
 
-    plain: Tensor
     views: dict[str, Tensor]
     close: dict[str, Tensor]
     negative: Tensor
@@ -96,7 +95,6 @@ def encode_job_prompts(
     texts = [*far.values(), *near.values(), negative_prompt, ""]
     table = dict(zip(texts, model.encode_prompts(texts), strict=True))
     return EncodedPrompts(
-        plain=table[far[""]],
         views={v: table[text] for v, text in far.items()},
         close={v: table[text] for v, text in near.items()},
         negative=table[negative_prompt],

@@ -67,11 +67,6 @@ def make_scheduler() -> DDIMScheduler:
     )  # fmt: skip
 
 
-def count_parameters(module: torch.nn.Module) -> int:
-    """Number of parameters."""
-    return sum(p.numel() for p in module.parameters())
-
-
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
     """Writes everything in half precision in the layout of a diffusers pipeline (`model_index.json` and folders)."""
     folder.mkdir(parents=True, exist_ok=True)

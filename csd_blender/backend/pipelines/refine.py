@@ -6,7 +6,7 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,8 @@ from ..geometry.regularizers import laplacian, normal_consistency
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import TetGrid
 from ..render.cameras import Cameras, orbit, view_names
+from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
-from ..render.shading import vertex_normals
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from ..texture.field_kernels import HASH_Y, HASH_Z
@@ -230,6 +230,8 @@ def refine_step(
     stage, g, clock, generator = job.refine, job.refine.guidance, state.clock, state.generator
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, job.coarse, views, state.step, generator)
+    if stage.appearance_weighting and state.step >= stage.fixed_shape_after:
+        g = replace(g, weighting=stage.appearance_weighting)
     low, high = g.t_min.at(state.step), g.t_max.at(state.step)
     t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
 
@@ -269,13 +271,16 @@ def refine_step(
 
 
 def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
-    """Shading and backgrounds of a step: bare colors, or the shape alone as the job shows it."""
-    shaped, random_background = torch.rand(2, generator=generator).tolist()
+    """Shading and backgrounds of a step: bare colors, lit ones, or the shape alone as the job shows it."""
+    shape, random_background, shaded, textureless = torch.rand(4, generator=generator).tolist()
     only_shape = step < stage.normals_only_steps
-    kind = "color"
     # A shape that stays as it is learns nothing from pictures of itself.
-    if step < stage.fixed_shape_after and (only_shape or shaped < stage.normals_share):
+    fixed = step >= stage.fixed_shape_after
+    kind = "color"
+    if not fixed and (only_shape or shape < stage.normals_share):
         kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
+    elif shaded < stage.shaded_share:
+        kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
     return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
                 *draw_lights(views, generator))  # fmt: skip
 

@@ -14,6 +14,7 @@ from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.distillation.guided import job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
+from csd_blender.backend.pipelines import refine
 from csd_blender.backend.pipelines.coarse import Look, ScenePrompts, make_radiance_field
 from csd_blender.backend.pipelines.refine import (
     ELLIPSOID,
@@ -287,6 +288,16 @@ def test_a_fixed_shape_is_not_looked_at_any_more():
     assert set(kinds(4, **settings)) == {"normal"} and set(kinds(5, **settings)) == {"color"}
 
 
+def test_a_lamp_shines_on_the_asked_share_of_the_other_pictures():
+    found = kinds(normals_share=0.2, shaded_share=0.5, textureless_share=0.25)
+    shares = {"normal": 0.2, "color": 0.4, "lit": 0.3, "white": 0.1}
+    assert set(found) == set(shares) and all(near(found.count(kind), share) for kind, share in shares.items())
+
+
+def test_a_fixed_shape_is_never_shown_white():
+    assert set(kinds(shaded_share=1.0, textureless_share=1.0, fixed_shape_after=5)) == {"lit"}
+
+
 # ---- a step --------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +338,18 @@ def test_a_fixed_shape_stays_as_it_is_whatever_is_asked_for(model, prompts):
     job = job_of(refine={"fixed_shape_after": 1, "normals_share": 1.0, "laplacian": 5.0})
     state = state_of(job)
     assert [step(state, job, model, prompts)[0] for _ in range(3)] == [True, False, False]
+
+
+def test_the_appearance_stage_weights_times_in_its_own_way(model, prompts, monkeypatch):
+    weightings = {"guidance": {"weighting": "fantasia3d"}, "appearance_weighting": "sds"}
+    job = job_of(refine={"fixed_shape_after": 1} | weightings)
+    used = []
+    known = refine.distill
+    monkeypatch.setattr(refine, "distill", lambda *a, **k: used.append(a[5].weighting) or known(*a, **k))
+    state = state_of(job)
+    for _ in range(3):
+        step(state, job, model, prompts)
+    assert used == ["fantasia3d", "sds", "sds"]
 
 
 def test_a_network_s_answer_that_is_no_number_does_not_spread(model, prompts, monkeypatch):

@@ -7,7 +7,6 @@ import torch
 
 from csd_blender.backend.render.cameras import orbit
 from csd_blender.backend.render.rasterizer import Raster, cover, get_rasterizer, topology
-from csd_blender.backend.render.views import render_views
 
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
 
@@ -199,24 +198,6 @@ def test_an_unknown_rasterizer_and_one_not_allowed_are_refused():
         get_rasterizer("vulkan")
     with pytest.raises(ValueError, match="non-commercial"):
         get_rasterizer("nvdiffrast")
-
-
-def test_views_of_a_sphere_give_points_on_the_sphere_and_pictures_of_their_colors(warp_rasterizer, sphere):
-    points, triangles = sphere(40)
-    cameras = orbit(2, elevation=20.0)
-    views = render_views(warp_rasterizer, points, triangles, cameras, 48, supersample=2)
-    assert (views.points.norm(dim=1) - 1).abs().max() < 0.01
-    assert ((views.points * cameras.positions()[views.view]).sum(1) > 0).all()  # the near half
-    assert 1.9 < views.depth.min() < 2.05 and views.depth.max() < 3
-    colors = (views.points * 0 + torch.tensor([0.2, 0.4, 0.6])).requires_grad_()
-    background = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    pictures = views.composite(colors, background)
-    share = views.coverage()
-    truth = share * colors[0] + (1 - share) * background[:, None, None]
-    torch.testing.assert_close(pictures, truth)
-    pictures.sum().backward()
-    torch.testing.assert_close(colors.grad, torch.full_like(colors, 0.25))
-    torch.testing.assert_close(views.vertices(points, triangles), views.points)
 
 
 def test_raster_values_outside_the_mesh_are_zero(warp_rasterizer, sphere):
