@@ -64,7 +64,7 @@ def text_to_3d(
         progress: called with every message of the backend.
         settings: those of ``bpy.ops.csd.text_to_3d``: subject, quality, recipe, height, ..., the scene's when left
             out; and fields of the job, such as ``coarse_steps`` or ``refine={"views": 2}``. ``start_from_mesh=True``
-            begins with the selected meshes.
+            begins with the selected meshes, ``refine_from=FOLDER`` with the coarse shape of an earlier job.
 
     Returns:
         The new object, selected and active.

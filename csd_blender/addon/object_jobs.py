@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from ..job.folder import JobFolder
+from ..job.folder import JobFolder, coarse_settings, copy_coarse
 from . import backend, job_folders, object_import, object_settings, preview, scene_export, targets
 from .preferences import jobs_folder
 from .scene_export import SceneError
@@ -24,7 +24,14 @@ def write_job(context, overrides: dict) -> Job:
     chosen = object_settings.gather(context.scene, overrides)
     if not chosen["prompt"].strip():
         raise SceneError("The prompt is empty.", "Write what the object should be.")
-    modifiers = chosen.pop("modifiers")
+    modifiers, refine_from = chosen.pop("modifiers"), chosen.pop("refine_from", "")
+    source = JobFolder.open(bpy.path.abspath(refine_from)) if refine_from else None
+    if source is not None and chosen.get("start_from_mesh"):
+        raise SceneError(
+            "An object begins with a mesh or with an earlier object, not with both.", "Choose one of them."
+        )
+    if source is not None:
+        chosen = coarse_settings(source, chosen["prompt"]) | chosen
     spec = object_settings.make_spec(chosen)
     mesh = None
     if spec.start == "mesh":
@@ -37,6 +44,8 @@ def write_job(context, overrides: dict) -> Job:
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     if mesh is not None:
         folder.write_bytes("mesh.npz", mesh)
+    if source is not None:
+        copy_coarse(source, folder)
     place = tuple(context.scene.cursor.location)
     # Last, since a folder that has it is offered to be resumed.
     for name, data in scene_export.targets_bytes([], bpy.data.filepath, place).items():

@@ -11,6 +11,7 @@ from .preferences import preference
 from .properties import object_properties
 
 NAMES = tuple(object_properties())
+NOT_IN_SCENE = ("start_from_mesh", "refine_from")
 # What a script may set besides, as fields of the job: whole stages as tables, or their lengths.
 ADVANCED = (
     "coarse",
@@ -19,6 +20,7 @@ ADVANCED = (
     "refine_steps",
     "coarse_model",
     "start",
+    "keep_colors",
     "keep",
     "rasterizer",
     "preview_interval",
@@ -28,8 +30,8 @@ ADVANCED = (
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name: ``overrides`` first, then the scene; what the preset decides is left out."""
-    in_scene = [name for name in NAMES if name != "start_from_mesh"]
-    values = settings.gather(scene, overrides, in_scene, ("start_from_mesh", *ADVANCED))
+    in_scene = [name for name in NAMES if name not in NOT_IN_SCENE]
+    values = settings.gather(scene, overrides, in_scene, (*NOT_IN_SCENE, *ADVANCED))
     if values["recipe"] != "csd" and "method" not in overrides:
         del values["method"]  # the older systems have their own
     return values

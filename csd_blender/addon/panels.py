@@ -138,6 +138,10 @@ def draw_ended(layout, context, job: Job) -> None:
         row = box.row(align=True)
         row.operator("csd.discard", text="Discard", icon="TRASH")
         row.operator("csd.reuse_settings", icon="FILE_REFRESH")
+        if job.has_coarse_stage:
+            row = box.row()
+            row.operator_context = "EXEC_DEFAULT"
+            row.operator("csd.text_to_3d", text="Refine Again", icon="SHADERFX").refine_from = str(job.folder)
         for text in job.warnings[-2:]:
             write(box, context, text, "INFO")
     elif job.phase == "failed":

@@ -162,6 +162,12 @@ def object_properties(options: frozenset[str] = frozenset()) -> dict:
             description="Begin with the shape of the selected meshes in place of an empty scene",
             **fixed,
         ),
+        "refine_from": StringProperty(
+            name="Refine From",
+            description="Folder of an earlier object's job, whose coarse shape is refined anew with these settings",
+            subtype="DIR_PATH",
+            **fixed,
+        ),
     }
 
 

@@ -73,6 +73,11 @@ class Job:
         return isinstance(self.spec, TextTo3DJob)
 
     @property
+    def has_coarse_stage(self) -> bool:
+        """Whether, once it has ended, its coarse shape can be refined anew with other settings."""
+        return self.makes_object and self.spec.start in ("blob", "coarse")
+
+    @property
     def active(self) -> bool:
         """Whether the backend works on it."""
         return self.phase in ("running", "cancelling")

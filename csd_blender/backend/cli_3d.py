@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
-from ..job.errors import JobError
-from ..job.folder import JobFolder
+from ..job.folder import JobFolder, coarse_settings, copy_coarse
 from ..job.presets import QUALITIES
 from ..job.presets_3d import text_to_3d_job
 from ..job.spec_3d import RECIPES, SUBJECTS
@@ -74,7 +72,7 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
         mesh, overrides["start"] = load_mesh(arguments.start), "mesh"
     if arguments.refine_from is not None:
         source = JobFolder.open(arguments.refine_from)
-        overrides |= _coarse_of(source)
+        overrides = coarse_settings(source, arguments.prompt) | overrides
     job = text_to_3d_job(**overrides)
     folder = JobFolder.create(arguments.out, job)
     if mesh is not None:
@@ -82,16 +80,8 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
 
         save_npz(folder.mesh_path, mesh)
     if source is not None:
-        (folder.path / "stages").mkdir(exist_ok=True)
-        shutil.copyfile(source.path / "stages/coarse.safetensors", folder.path / "stages/coarse.safetensors")
+        copy_coarse(source, folder)
     return run_on_console(folder, resume=False)
-
-
-def _coarse_of(source: JobFolder) -> dict:
-    """Settings of a job that refines the coarse stage of another one: that stage's own, and where to start."""
-    if not (source.path / "stages/coarse.safetensors").is_file():
-        raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
-    return {"start": "coarse", "coarse": source.spec.to_json()["coarse"]}
 
 
 def _overrides(arguments: argparse.Namespace) -> dict:

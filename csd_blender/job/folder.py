@@ -1,7 +1,7 @@
 """The folder of one job. Complete in itself: it can be copied to another machine and resumed there.
 
-``job.json`` (never changed), ``mesh.npz``, ``events.jsonl``, ``preview/``, ``checkpoint/``, ``result/``,
-``backend.log``. Every file is written beside its place and renamed, so nobody ever sees half a file.
+``job.json`` (never changed), ``mesh.npz``, ``events.jsonl``, ``preview/``, ``checkpoint/``, ``stages/``, ``result/``.
+Every file is written beside its place and renamed, so nobody ever sees half a file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .spec_3d import TextTo3DJob
 JobSpec = Union[TextureJob, TextTo3DJob]
 
 SUBFOLDERS = ("preview", "checkpoint", "result")
+COARSE_FILE = "stages/coarse.safetensors"  # the shape that the first of an object's two stages found
 
 
 @contextmanager
@@ -151,3 +152,20 @@ class JobFolder:
     def finished(self) -> bool:
         """Whether the job came to its end; a cancelled one, whose best so far was kept, can still be resumed."""
         return bool((self.read_result() or {}).get("complete"))
+
+
+def coarse_settings(source: JobFolder, prompt: str) -> dict:
+    """Settings of a job that refines the coarse stage of ``source`` anew: that stage's own, and where to start.
+
+    Colors that were found for another prompt are left behind: the late, quiet noise of refining hardly changes them.
+    Raises ``JobError('bad_job_folder')`` when there is no finished coarse stage.
+    """
+    if not (source.path / COARSE_FILE).is_file():
+        raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
+    same = prompt.strip() == source.spec.prompt.strip()
+    return {"start": "coarse", "keep_colors": same, "coarse": source.spec.to_json()["coarse"]}
+
+
+def copy_coarse(source: JobFolder, folder: JobFolder) -> None:
+    """Give ``folder`` the coarse stage of ``source``. Raises ``JobError`` ``no_space`` or ``no_permission``."""
+    folder.write_bytes(COARSE_FILE, (source.path / COARSE_FILE).read_bytes())

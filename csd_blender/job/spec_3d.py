@@ -123,6 +123,7 @@ class TextTo3DJob:
         start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
             stage.
+        keep_colors: the refine stage takes the coarse one's colors over; else it begins with gray.
         texture_size: side of the baked textures in pixels.
         max_faces: the finished mesh is simplified to so many.
         height: of the finished object in meters.
@@ -142,6 +143,7 @@ class TextTo3DJob:
     seed: int = number(0, 2**31 - 1, 0)
     device: str = "auto"
     start: str = choice(STARTS, "blob")
+    keep_colors: bool = True
     coarse: CoarseStage = field(default_factory=CoarseStage)
     refine: RefineStage = field(default_factory=RefineStage)
     texture_size: int = number(64, 4096, 1024)

@@ -71,6 +71,42 @@ def test_start_from_mesh_without_a_mesh_is_refused_with_a_sentence():
         bpy.ops.csd.text_to_3d(prompt="small robot", start_from_mesh=True)
 
 
+def test_the_shape_of_a_finished_object_is_refined_anew_with_other_settings(by_hand):
+    first = by_hand(subject="character", seed=1, coarse={"blob_std": 0.6})
+    assert "Refine Again" not in panel_text()
+    write_coarse(first.job.folder)
+    first.finish()
+    assert "Refine Again" in panel_text()
+    second = by_hand(prompt="golden robot", seed=2, refine_from=str(first.job.folder))
+    assert (second.job.folder / "stages/coarse.safetensors").read_bytes() == b"a coarse shape"
+    spec = second.job.spec
+    assert (spec.start, spec.prompt, spec.seed) == ("coarse", "golden robot", 2)
+    assert spec.coarse == first.job.spec.coarse and spec.steps == spec.refine.steps
+    assert not spec.keep_colors  # those of another prompt
+    second.finish()
+    assert "Refine Again" in panel_text()
+    third = by_hand(prompt="golden robot ", refine_from=str(second.job.folder))
+    assert third.job.spec.start == "coarse" and third.job.spec.keep_colors
+
+
+def test_refining_what_has_no_coarse_stage_is_refused_with_a_sentence(by_hand, tmp_path):
+    job = by_hand()
+    job.say("cancelled")
+    with pytest.raises(RuntimeError, match="no finished coarse stage"):
+        bpy.ops.csd.text_to_3d(prompt="small robot", refine_from=str(job.job.folder))
+    with pytest.raises(RuntimeError, match="no readable job.json"):
+        bpy.ops.csd.text_to_3d(prompt="small robot", refine_from=str(tmp_path))
+    write_coarse(job.job.folder)
+    select(cube())
+    with pytest.raises(RuntimeError, match="not with both"):
+        bpy.ops.csd.text_to_3d(prompt="small robot", refine_from=str(job.job.folder), start_from_mesh=True)
+
+
+def write_coarse(folder):
+    (folder / "stages").mkdir()
+    (folder / "stages/coarse.safetensors").write_bytes(b"a coarse shape")
+
+
 def test_the_panel_offers_what_suits_the_selection():
     bpy.context.scene.csd.prompt = "small robot"
     select(cube())

@@ -172,6 +172,44 @@ def operator_and_api_agree(plan: dict) -> dict:
     return {"digests": digests}
 
 
+def an_object_from_text(plan: dict) -> dict:
+    """Made at the 3D cursor in an empty scene, undone, made again by its refine stage, saved and opened."""
+    place = bpy.context.scene.cursor.location = (1, 2, 3)
+    bpy.ops.ed.undo_push(message="Nothing made")
+    kinds = []
+    addon("session").session.listeners.append(lambda message: kinds.append(message.type))
+    obj = addon("api").text_to_3d(**plan["settings"])
+    facts = {"place": list(place), "messages": sorted(set(kinds)), "first": object_facts(obj)}
+    bpy.ops.ed.undo()
+    facts["after_undo"] = [o.name for o in bpy.context.scene.objects]
+    [job] = (Path(plan["data_folder"]) / "jobs").iterdir()
+    facts["stages"] = sorted(p.name for p in (job / "stages").iterdir())
+    facts["returned"] = list(bpy.ops.csd.text_to_3d(**plan["again"], refine_from=str(job)))
+    facts["second"] = object_facts(bpy.context.view_layer.objects.active)
+    blend = str(Path(plan["folder"]) / "saved.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    [obj] = bpy.context.scene.objects
+    facts["reopened"] = object_facts(obj)
+    return facts
+
+
+def object_facts(obj: bpy.types.Object) -> dict:
+    corners = np.array([obj.matrix_world @ v.co for v in obj.data.vertices])
+    counts = {}
+    for polygon in obj.data.polygons:
+        for edge in polygon.edge_keys:
+            counts[edge] = counts.get(edge, 0) + 1
+    facts = {
+        "name": obj.name,
+        "low": corners.min(0).tolist(),
+        "high": corners.max(0).tolist(),
+        "closed": set(counts.values()) == {2},
+        "settings": json.loads(obj["csd_settings"]),
+    }
+    return facts | facts_of(obj)
+
+
 def what_cannot_be_done_is_said(_plan: dict) -> dict:
     said = {}
 
@@ -216,6 +254,7 @@ SCENARIOS = (
     texture_two_objects,
     undo_gives_the_old_material_back,
     operator_and_api_agree,
+    an_object_from_text,
     what_cannot_be_done_is_said,
     switching_off_and_uninstalling_leaves_nothing,
 )

@@ -75,6 +75,28 @@ def test_operator_and_api_give_the_same_and_the_seed_decides(in_blender):
     assert operator != other_seed
 
 
+def test_an_object_from_text_stands_at_the_cursor_and_its_shape_can_be_refined_again(in_blender):
+    settings = {"prompt": "a red ball", "quality": "draft", "texture_size": "256", "seed": 1, "height": 0.5}
+    settings |= {"coarse_steps": 40, "refine": {"steps": 12, "tet_resolution": 32}}
+    again = {"prompt": "a green ball", "quality": "draft", "texture_size": "256", "seed": 1, "height": 0.5}
+    facts = in_blender("an_object_from_text", settings=settings, again=again)
+    assert {"stage", "progress", "preview", "result"} <= set(facts["messages"]) and "error" not in facts["messages"]
+    assert facts["after_undo"] == [] and facts["returned"] == ["FINISHED"]
+    assert "coarse.safetensors" in facts["stages"]
+    for made, color in ((facts["first"], 0), (facts["second"], 1)):
+        low, high = made["low"], made["high"]
+        assert low[2] == pytest.approx(3, abs=1e-4) and high[2] - low[2] == pytest.approx(0.5, abs=1e-3)
+        assert (low[0] + high[0]) / 2 == pytest.approx(1, abs=0.05) and (low[1] + high[1]) / 2 == pytest.approx(
+            2, abs=0.05
+        )
+        assert made["closed"] and len(made["uv_layers"]) == 1
+        assert made["image"]["size"] == [256, 256] and made["image"]["packed"]
+        mean = made["image"]["mean"]
+        assert max(range(3), key=mean.__getitem__) == color, mean
+    assert facts["second"]["settings"]["start"] == "coarse"
+    assert facts["reopened"] == facts["second"]
+
+
 def test_what_cannot_be_done_is_said_in_a_sentence(in_blender):
     said = in_blender("what_cannot_be_done_is_said")["said"]
     assert set(said) == {"nothing selected", "no faces", "no prompt", "no such model"}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from ...job.errors import JobError
-from ...job.folder import JobFolder
+from ...job.folder import COARSE_FILE, JobFolder
 from ...job.spec_3d import TextTo3DJob
 from ..diffusion.guidance_words import guidance_words
 from ..diffusion.model import DiffusionModel
@@ -40,7 +40,6 @@ from .surface import choose_rasterizer, load_for
 from .texture import JobResult
 
 STAGES = 4
-COARSE_FILE = "stages/coarse.safetensors"
 
 LoadModel = Callable[[str, str], DiffusionModel]
 
@@ -182,7 +181,7 @@ def begin_refine(
         shape = mesh_shape(job, torch.from_numpy(points), torch.from_numpy(mesh.triangles))
     else:
         shape = ellipsoid_shape(job)
-    return start_refine(job, model, shape, coarse)
+    return start_refine(job, model, shape, coarse if job.keep_colors else None)
 
 
 def load_coarse(job: TextTo3DJob, folder: JobFolder) -> RadianceField:
