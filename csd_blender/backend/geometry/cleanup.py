@@ -71,7 +71,7 @@ def decimate(vertices: np.ndarray, triangles: np.ndarray, budget: int) -> tuple[
     closed = is_watertight(triangles)
     points, faces = vertices, triangles
     for aim in (budget if budget >= CAREFUL or not closed else max(2 * budget, CAREFUL), 2 * budget + CAREFUL):
-        points, faces = _simplify(vertices, triangles, aim)
+        points, faces = simplify(vertices, triangles, aim)
         if closed and not is_watertight(faces):
             points, faces = split_touching(points, faces)
         if not closed or is_watertight(faces):
@@ -80,13 +80,21 @@ def decimate(vertices: np.ndarray, triangles: np.ndarray, budget: int) -> tuple[
         wide, faces = collapse_edges(points, faces, budget)
         points, faces = _used(np.float32(wide), faces.astype(np.int32))
     if len(faces) > budget or not len(faces):  # open, or closed in too many pieces: then rather less than too much
-        points, faces = _simplify(vertices, triangles, budget)
+        points, faces = simplify(vertices, triangles, budget)
     if not 0 < len(faces) <= budget:
         raise ValueError(f"The mesh of {len(triangles)} faces cannot be reduced to {budget}.")
     return points, faces
 
 
-def _simplify(vertices: np.ndarray, triangles: np.ndarray, aim: int) -> tuple[np.ndarray, np.ndarray]:
+def simplify(vertices: np.ndarray, triangles: np.ndarray, aim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce a mesh to about ``aim`` faces, quickly; holes and surfaces that touch may be the price.
+
+    Args:
+        vertices: ``[V, 3]``. triangles: ``[F, 3]``.
+
+    Returns:
+        vertices ``[W, 3]`` float32 and triangles ``[G, 3]`` int32.
+    """
     import fast_simplification  # here, for reading and texturing meshes need no such library
 
     points, faces = vertices, triangles

@@ -15,7 +15,7 @@ from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.spec_3d import TextTo3DJob
 from ..diffusion.model import DiffusionModel
-from ..geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor
+from ..geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor, simplify
 from ..geometry.mesh import Mesh, normalize
 from ..png import png_bytes
 from ..render.cameras import Cameras, orbit
@@ -28,6 +28,7 @@ from .surface import Surface, choose_rasterizer, find_uv
 from .texture_output import contact_sheet, to_bytes, turntable_cameras, write_results
 
 VIEW_SIZE = 112
+PREVIEW_FACES = 40_000  # more would hold up Blender's main thread when they land
 FLOATER = 0.01  # of the surface; pieces below are never kept
 FILM_FRAMES, FILM_SIZE, FILM_MILLISECONDS = 36, 224, 80
 ROUGHNESS, METALLIC = 0.7, 0.0
@@ -57,7 +58,7 @@ class ObjectPreview:
         vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
         if not len(triangles):
             return
-        vertices, triangles = largest_component(vertices, triangles)
+        vertices, triangles = simplify(*largest_component(vertices, triangles), PREVIEW_FACES)
         device = state.geometry.sdf.device
         colors = to_bytes(state.color(torch.from_numpy(vertices).to(device)))
         positions = place_on_floor(vertices, self.job.height)

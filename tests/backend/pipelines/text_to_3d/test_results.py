@@ -12,6 +12,7 @@ from PIL import Image
 
 from csd_blender.backend.geometry.mesh_io import load_mesh
 from csd_blender.backend.jobs import ModelCache
+from csd_blender.backend.pipelines import object_output
 from csd_blender.backend.texture.unwrap import check_uv
 from tests.backend.pipelines.text_to_3d.tiny_jobs import (
     COARSE,
@@ -114,6 +115,15 @@ def test_previews_show_a_view_and_in_the_end_the_mesh_and_change_nothing(whole, 
     steps = [body["step"] for body in previews]
     assert steps == sorted(steps) and steps[-1] == COARSE + REFINE
     assert same_result(whole[0], folder)
+
+
+def test_a_preview_is_light_enough_to_land_quickly(make_job, models, monkeypatch):
+    monkeypatch.setattr(object_output, "PREVIEW_FACES", 150)
+    folder = make_job(preview_interval=0.001)
+    assert run(folder, models)[0].type == "result"
+    with np.load(folder.path / "preview" / "mesh.npz", allow_pickle=False) as arrays:
+        assert 50 < len(arrays["triangles"]) <= 160
+    assert len(mesh_of(folder).triangles) > 160
 
 
 def test_checkpoints_are_few_and_count_the_steps_of_both_stages(whole):
