@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...job.spec import CameraRange
-from ..render.cameras import Cameras
+from ..render.cameras import Cameras, between, random_elevation
 
 NEAREST = 1.55  # camera distance in radii of the mesh; the near surface must stay well before the lens
 
@@ -42,10 +42,10 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
     uniform = torch.rand((8, count), generator=generator)
     offsets = torch.rand((count, 3), generator=generator) * 2 - 1
     azimuth = (torch.arange(count) + uniform[0]) / count * 360.0 - 180.0
-    elevation = _elevation(ranges.elevation, uniform[1], uniform[2])
+    elevation = random_elevation(ranges.elevation, uniform[1], uniform[2])
     below = uniform[3] < ranges.below_share
     elevation = torch.where(below, -90.0 + uniform[2] * (90.0 + ranges.elevation[0]), elevation)
-    fov_y = _between(ranges.fov_y, uniform[4])
+    fov_y = between(ranges.fov_y, uniform[4])
     close = uniform[5] < ranges.close_share
     zoom = torch.where(close, _between_log(ranges.close_zoom, uniform[6]), _between_log(ranges.zoom, uniform[6]))
     half = (fov_y * (math.pi / 360.0)).tan()
@@ -73,15 +73,5 @@ def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) ->
     return coin.float().expand(views, 3)
 
 
-def _elevation(limits: tuple[float, float], coin: Tensor, u: Tensor) -> Tensor:
-    low, high = (math.sin(math.radians(x)) for x in limits)
-    on_sphere = torch.rad2deg(torch.asin((low + u * (high - low)).clamp(-1, 1)))
-    return torch.where(coin < 0.5, _between(limits, u), on_sphere)
-
-
-def _between(limits: tuple[float, float], u: Tensor) -> Tensor:
-    return limits[0] + u * (limits[1] - limits[0])
-
-
 def _between_log(limits: tuple[float, float], u: Tensor) -> Tensor:
-    return torch.exp(_between((math.log(limits[0]), math.log(limits[1])), u))
+    return torch.exp(between((math.log(limits[0]), math.log(limits[1])), u))

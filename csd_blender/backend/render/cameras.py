@@ -147,15 +147,24 @@ def sample_cameras(
             raise ValueError(f"{name} range ({low}, {high}) is upside down; give (lowest, highest).")
     coin, u_az, u_el, u_distance, u_fov = torch.rand((5, count), generator=generator)
     azimuth = (torch.arange(count) + u_az) / count if stratified else u_az
-    low, high = (math.sin(math.radians(e)) for e in elevation)
-    on_sphere = torch.rad2deg(torch.asin(torch.clamp(low + (high - low) * u_el, -1, 1)))
-    uniform = elevation[0] + (elevation[1] - elevation[0]) * u_el
     return Cameras(
         azimuth * 360.0 - 180.0,
-        torch.where(coin < 0.5, uniform, on_sphere).clamp(*elevation),
-        distance[0] + (distance[1] - distance[0]) * u_distance,
-        fov_y[0] + (fov_y[1] - fov_y[0]) * u_fov,
+        random_elevation(elevation, coin, u_el),
+        between(distance, u_distance),
+        between(fov_y, u_fov),
     )
+
+
+def random_elevation(limits: tuple[float, float], coin: Tensor, u: Tensor) -> Tensor:
+    """Degrees within ``limits``: uniform where ``coin < 1/2``, else uniform on the sphere; both inputs in [0, 1)."""
+    low, high = (math.sin(math.radians(e)) for e in limits)
+    on_sphere = torch.rad2deg(torch.asin(between((low, high), u).clamp(-1, 1)))
+    return torch.where(coin < 0.5, between(limits, u), on_sphere).clamp(*limits)
+
+
+def between(limits: tuple[float, float], u: Tensor) -> Tensor:
+    """From [0, 1) to ``limits``."""
+    return limits[0] + (limits[1] - limits[0]) * u
 
 
 def view_names(azimuth: Tensor, elevation: Tensor) -> list[str]:
