@@ -81,7 +81,7 @@ def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
     half = steps / 2
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
-        generative_weight=Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps) if mini else constant(0.0),
+        generative_weight=Schedule(0.3 * steps, 0.0, 0.2, 0.7 * steps) if mini else constant(0.0),
         weighting="uniform" if mini and method == "csd" else "sds",
         t_min=constant(0.02),
         t_max=Schedule(half, 0.98, 0.5, half + 1),
