@@ -76,13 +76,14 @@ def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
     published for CSD on Stable Diffusion.
 
     The mini model drafts the texture by the classifier scores alone; a share of the generative prior then comes in,
-    since more and more of the scores would over-saturate it.
+    since more and more of the scores would over-saturate it. Its noisiest times end little by little: at a sudden end,
+    patterns that are not yet the same from all sides, such as checks, run together.
     """
     half = steps / 2
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
-        generative_weight=Schedule(0.3 * steps, 0.0, 0.2, 0.7 * steps) if mini else constant(0.0),
+        generative_weight=Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps) if mini else constant(0.0),
         weighting="uniform" if mini and method == "csd" else "sds",
         t_min=constant(0.02),
-        t_max=Schedule(half, 0.98, 0.5, half + 1),
+        t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else Schedule(half, 0.98, 0.5, half + 1),
     )
