@@ -135,6 +135,7 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "quality": "draft",
         "seed": 1,
         "start": "ellipsoid",
+        "keep_colors": False,
         "coarse": dataclasses.replace(job.coarse, views=1),
         "refine": dataclasses.replace(job.refine, cameras=dataclasses.replace(job.refine.cameras, fov_y=(9.0, 10.0))),
         "texture_size": 64,
