@@ -7,13 +7,15 @@ and has never seen a generated picture. It looks at eight turntable views of the
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +98,15 @@ def run_texture_table(
 
 
 def _start_process(alone_on_core: bool) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if alone_on_core:
         torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A pool's process would otherwise work on for nobody when the one that waits for it is killed."""
+    parent_process().join()
+    os._exit(1)
 
 
 @cache
