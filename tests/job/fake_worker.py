@@ -187,6 +187,7 @@ def fault(mode: str, job: str) -> None:
         time.sleep(3600)
     elif mode == "slow-cancel":
         try:
+            send("warning", job, code="bad_setting", text="from here on only an interrupt helps")
             time.sleep(3600)
         except KeyboardInterrupt:
             send("cancelled", job, kept=False, files={})
