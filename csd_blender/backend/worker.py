@@ -67,6 +67,8 @@ def serve() -> int:
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # from here on nothing but the channel reaches the pipe
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Who starts Blender in the background of a script hands down an ignored one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGBREAK"):
         signal.signal(signal.SIGBREAK, signal.default_int_handler)
     worker = Worker(Channel(stream))

@@ -222,6 +222,7 @@ def main() -> None:
         "hello", protocol=protocol, version="fake", python="3", torch="none", default_device="cpu",
         devices=[{"id": "cpu", "name": "Fake CPU", "memory_mb": 1000}], features=["texture"], pid=os.getpid(),
     )  # fmt: skip
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as the true one does
     threading.Thread(target=heartbeat, daemon=True).start()
     jobs: list = []
     wake = threading.Event()
