@@ -78,6 +78,8 @@ def serve() -> int:
         _main_loop(worker)
     except KeyboardInterrupt:
         log.info("interrupted while idle")
+        worker.channel.send("bye")
+        os._exit(0)  # an orderly end would abort: a thread still waits for stdin
     worker.channel.send("bye")
     return 0
 
