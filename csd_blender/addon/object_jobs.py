@@ -25,12 +25,13 @@ def write_job(context, overrides: dict) -> Job:
     if not chosen["prompt"].strip():
         raise SceneError("The prompt is empty.", "Write what the object should be.")
     modifiers, refine_from = chosen.pop("modifiers"), chosen.pop("refine_from", "")
-    source = JobFolder.open(bpy.path.abspath(refine_from)) if refine_from else None
-    if source is not None and chosen.get("start_from_mesh"):
-        raise SceneError(
-            "An object begins with a mesh or with an earlier object, not with both.", "Choose one of them."
-        )
-    if source is not None:
+    source = None
+    if refine_from:
+        source = JobFolder.open(bpy.path.abspath(refine_from))
+        if chosen.get("start_from_mesh"):
+            raise SceneError(
+                "An object begins with a mesh or with an earlier object, not with both.", "Choose one of them."
+            )
         chosen = coarse_settings(source, chosen["prompt"]) | chosen
     spec = object_settings.make_spec(chosen)
     mesh = None
