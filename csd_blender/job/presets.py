@@ -29,7 +29,7 @@ class _Preset:
 
 
 _MINI = {
-    "draft": _Preset(steps=120, views=4, texture_size=1024, learning_rate=0.04),
+    "draft": _Preset(steps=90, views=4, texture_size=1024, learning_rate=0.045),
     "normal": _Preset(steps=240, views=4, texture_size=1024, learning_rate=0.03),
     "best": _Preset(steps=800, views=4, texture_size=2048, learning_rate=0.02),
 }
