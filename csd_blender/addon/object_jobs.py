@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from ..job.folder import JobFolder, coarse_settings, copy_coarse
+from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from . import backend, job_folders, object_import, object_settings, preview, scene_export, targets
 from .preferences import jobs_folder
 from .scene_export import SceneError
@@ -25,7 +25,7 @@ def write_job(context, overrides: dict) -> Job:
     if not chosen["prompt"].strip():
         raise SceneError("The prompt is empty.", "Write what the object should be.")
     modifiers, refine_from = chosen.pop("modifiers"), chosen.pop("refine_from", "")
-    source = None
+    coarse = None
     if refine_from:
         source = JobFolder.open(bpy.path.abspath(refine_from))
         if chosen.get("start_from_mesh"):
@@ -33,6 +33,7 @@ def write_job(context, overrides: dict) -> Job:
                 "An object begins with a mesh or with an earlier object, not with both.", "Choose one of them."
             )
         chosen = coarse_settings(source, chosen["prompt"]) | chosen
+        coarse = read_coarse(source)
     spec = object_settings.make_spec(chosen)
     mesh = None
     if spec.start == "mesh":
@@ -45,8 +46,8 @@ def write_job(context, overrides: dict) -> Job:
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     if mesh is not None:
         folder.write_bytes("mesh.npz", mesh)
-    if source is not None:
-        copy_coarse(source, folder)
+    if coarse is not None:
+        folder.write_bytes(COARSE_FILE, coarse)
     place = tuple(context.scene.cursor.location)
     # Last, since a folder that has it is offered to be resumed.
     for name, data in scene_export.targets_bytes([], bpy.data.filepath, place).items():

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..job.folder import JobFolder, coarse_settings, copy_coarse
+from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from ..job.presets import QUALITIES
 from ..job.presets_3d import text_to_3d_job
 from ..job.spec_3d import RECIPES, SUBJECTS
@@ -65,7 +65,7 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
         print("Error: csd text-to-3d begins with either --start or --refine-from.", file=sys.stderr)
         return EXIT_USAGE
     overrides = _overrides(arguments)
-    mesh, source = None, None
+    mesh, coarse = None, None
     if arguments.start is not None:
         from .geometry.mesh_io import load_mesh
 
@@ -73,14 +73,15 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
     if arguments.refine_from is not None:
         source = JobFolder.open(arguments.refine_from)
         overrides = coarse_settings(source, arguments.prompt) | overrides
+        coarse = read_coarse(source)
     job = text_to_3d_job(**overrides)
     folder = JobFolder.create(arguments.out, job)
     if mesh is not None:
         from .geometry.mesh_io import save_npz
 
         save_npz(folder.mesh_path, mesh)
-    if source is not None:
-        copy_coarse(source, folder)
+    if coarse is not None:
+        folder.write_bytes(COARSE_FILE, coarse)
     return run_on_console(folder, resume=False)
 
 

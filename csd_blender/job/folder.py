@@ -166,6 +166,9 @@ def coarse_settings(source: JobFolder, prompt: str) -> dict:
     return {"start": "coarse", "keep_colors": same, "coarse": source.spec.to_json()["coarse"]}
 
 
-def copy_coarse(source: JobFolder, folder: JobFolder) -> None:
-    """Give ``folder`` the coarse stage of ``source``. Raises ``JobError`` ``no_space`` or ``no_permission``."""
-    folder.write_bytes(COARSE_FILE, (source.path / COARSE_FILE).read_bytes())
+def read_coarse(source: JobFolder) -> bytes:
+    """The coarse stage of ``source``, as it is kept. Raises ``JobError('bad_job_folder')`` when it cannot be read."""
+    try:
+        return (source.path / COARSE_FILE).read_bytes()
+    except OSError as error:
+        raise JobError("bad_job_folder", f"{source.path / COARSE_FILE} cannot be read: {error.strerror}") from error

@@ -9,6 +9,7 @@ import pytest
 
 from csd_blender.backend.distillation.guided import guidance_coefficients
 from csd_blender.job.errors import JobError
+from csd_blender.job.folder import JobFolder, read_coarse
 from csd_blender.job.presets_3d import text_to_3d_job
 from csd_blender.job.schedule import constant
 from csd_blender.job.spec_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
@@ -306,3 +307,10 @@ def test_the_bundled_model_keeps_the_weights_of_the_classifier_scores():
         assert weights(job, job.coarse, step) == pytest.approx(expected, abs=1e-9)
     for step, expected in {0: (1, -1, 0), 500: (1, -0.75, -0.25), 1000: (1, -0.5, -0.5)}.items():
         assert weights(job, job.refine, step) == pytest.approx(expected, abs=1e-9)
+
+
+def test_coarse_stage_that_cannot_be_read_is_named(tmp_path):
+    source = JobFolder.create(tmp_path / "job", text_to_3d_job("a ball"))
+    with pytest.raises(JobError, match="coarse.safetensors cannot be read") as caught:
+        read_coarse(source)
+    assert caught.value.code == "bad_job_folder"
