@@ -47,7 +47,7 @@ def text_to_3d_job(
     make = {"csd": _csd, "dreamfusion": _dreamfusion, "magic3d": _magic3d, "fantasia3d": _fantasia3d}
     values = make.get(str(recipe), _csd)(subject, *steps)
     if mini:
-        _for_mini(values, method)
+        _for_mini(values, str(recipe), str(subject), method)
     for i, stage in enumerate(("coarse", "refine")):
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]
@@ -173,7 +173,12 @@ def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int) -> dict:
     return values
 
 
-def _for_mini(values: dict, method: str) -> None:
+def _over(steps: int, start: float, first: float, last: float, end: float) -> Schedule:
+    """A ramp whose ends are shares of the stage's steps."""
+    return Schedule(start * steps, first, last, end * steps)
+
+
+def _for_mini(values: dict, recipe: str, subject: str, method: str) -> None:
     """What the bundled model needs: its picture size, its distances, and larger steps, since there are few of them."""
     cameras = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
     coarse, refine = values["coarse"], values["refine"]
@@ -187,7 +192,8 @@ def _for_mini(values: dict, method: str) -> None:
         "base_resolution": 8,
         "finest_resolution": 64,
         "ray_samples": 110,
-        "blob_std": 0.75,
+        # From a large start it carves, which keeps hats and ears; from a small one it also lets narrow feet grow.
+        "blob_std": 0.75 if subject == "character" else 0.5,
         "random_background": 1.0,
         # It has seen lit objects in plenty, but no picture of normals.
         "textureless_share": 0.0,
@@ -196,10 +202,18 @@ def _for_mini(values: dict, method: str) -> None:
     }
     coarse["cameras"] = coarse["cameras"] | cameras
     coarse["guidance"] = coarse["guidance"] | {"weighting": weighting, "grad_normalize": False}
-    refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.02}
+    refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.04}
     refine |= {"random_background": 1.0, "threshold": 0.0, "normal_consistency": 150.0, "textureless_share": 0.0}
-    refine["cameras"] = cameras
+    refine["normals_share"] = min(refine.get("normals_share", 0.5), 0.25)  # few steps, and it is the others that paint
+    refine["color_decay"] = _over(refine["steps"], 0, 0.5, 0.0, 0.7)
+    refine["cameras"] = cameras | {"distance": (1.7, 2.9)}  # from nearer, the surface gets sharper
     refine["guidance"] = refine["guidance"] | {"weighting": weighting}
+    if recipe == "csd":
+        # As for textures (presets.guidance): noisy times that end little by little, and at last some of the prior.
+        for stage, noisiest in ((coarse, 0.98), (refine, 0.9)):
+            steps = stage["steps"]
+            stage["guidance"] |= {"t_max": _over(steps, 0, noisiest, 0.5, 0.83)}
+            stage["guidance"] |= {"generative_weight": _over(steps, 0.3, 0.0, 0.4, 0.7)}
     if method == "sds":
         for stage in (coarse, refine):
             stage["guidance"] = stage["guidance"] | {"guidance_scale": 7.5}

@@ -82,6 +82,7 @@ class RefineStage:
         tet_resolution: cells per axis of the tetrahedral grid.
         threshold: density at which the coarse field's surface lies; 0 takes the density where pictures see it.
         learning_rate: of Adam, for the shape. color_rate: the same for the colors.
+        color_decay: weight decay of the colors; it holds over-saturation back.
         normals_share: of the pictures, those that show normals as colors.
         normals_only_steps: until then all do (the geometry stage of Fantasia3D).
         shaded_share: of the other pictures, those that a lamp shines on; the rest show the bare color.
@@ -98,6 +99,7 @@ class RefineStage:
     threshold: float = number(0, 1000, 10.0)
     learning_rate: float = number(1e-6, 1, 1e-3)
     color_rate: float = number(1e-6, 1, 1e-3)
+    color_decay: Schedule = schedule(0, 10, 0.0)
     normals_share: float = number(0, 1, 0.5)
     normals_only_steps: int = number(0, 100000, 0)
     shaded_share: float = number(0, 1, 0.0)

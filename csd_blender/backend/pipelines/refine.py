@@ -108,12 +108,12 @@ def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, T
 def make_optimizer(
     geometry: TetGeometry, colors: TextureField, stage: RefineStage, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Adam, with a rate for the shape and one for the colors."""
+    """Adam, with a rate for the shape and one for the colors; only the colors decay."""
     groups = [
         {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
         {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
     ]
-    return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=device.type != "mps")
+    return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.0, fused=device.type != "mps")
 
 
 def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
@@ -213,9 +213,10 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
-    """Learning rates, each from its own peak; they fall late."""
+    """Learning rates, each from its own peak; they fall late. Decay of the colors: as scheduled."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * late_fall(step, stage.steps)
+    optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
 def refine_step(
