@@ -300,13 +300,26 @@ def test_fantasia3d_is_as_published():
     assert (r.cameras.distance, r.cameras.fov_y, r.cameras.elevation) == ((3, 3), (25, 45), (-10, 45))
 
 
-def test_the_bundled_model_keeps_the_weights_of_the_classifier_scores():
-    """It gets other sizes and rates, but the method is the published one."""
+def test_the_bundled_model_adds_some_of_the_prior_to_the_published_weights():
+    """The prior is the prompt's prediction less the noise; it comes in from three tenths of a stage on."""
     job = text_to_3d_job("a mug", coarse_steps=1000, refine_steps=1000)
-    for step, expected in {0: (1, 0, -1), 250: (1, -0.5, -0.5), 500: (1, -1, 0)}.items():
-        assert weights(job, job.coarse, step) == pytest.approx(expected, abs=1e-9)
-    for step, expected in {0: (1, -1, 0), 500: (1, -0.75, -0.25), 1000: (1, -0.5, -0.5)}.items():
-        assert weights(job, job.refine, step) == pytest.approx(expected, abs=1e-9)
+    coarse = {0: (1, 0, -1), 250: (1, -0.5, -0.5), 500: (1, -1, 0), 700: (1, -1, 0)}
+    refine = {0: (1, -1, 0), 500: (1, -0.75, -0.25), 1000: (1, -0.5, -0.5)}
+    prior = {0: 0, 250: 0, 500: 0.2, 700: 0.4, 1000: 0.4}
+    for stage, published in ((job.coarse, coarse), (job.refine, refine)):
+        for step, (positive, negative, null) in published.items():
+            found = guidance_coefficients("csd", stage.guidance, step, True)
+            expected = (positive + prior[step], negative, null, -prior[step])
+            assert dataclasses.astuple(found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_bundled_model_loses_its_noisiest_times_little_by_little():
+    job = text_to_3d_job("a mug", coarse_steps=1000, refine_steps=1000)
+    for stage, first in ((job.coarse, 0.98), (job.refine, 0.9)):
+        times = [stage.guidance.t_max.at(step) for step in (0, 415, 830, 1000)]
+        assert times == pytest.approx([first, (first + 0.5) / 2, 0.5, 0.5])
+    other = text_to_3d_job("a mug", recipe="dreamfusion")
+    assert other.coarse.guidance.t_max == constant(0.98)  # other recipes keep their own
 
 
 def test_coarse_stage_that_cannot_be_read_is_named(tmp_path):
