@@ -63,7 +63,7 @@ def text_to_3d(
         prompt: what the object should be; the scene's when None.
         progress: called with every message of the backend.
         settings: those of ``bpy.ops.csd.text_to_3d``: subject, quality, recipe, height, ..., the scene's when left
-            out; and fields of the job, such as ``coarse_steps`` or ``refine={"views": 2}``. ``start_from_mesh=True``
+            out; and fields of the job, such as ``keep="all"`` or ``refine={"views": 2}``. ``start_from_mesh=True``
             begins with the selected meshes, ``refine_from=FOLDER`` with the coarse shape of an earlier job.
 
     Returns:

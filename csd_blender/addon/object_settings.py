@@ -12,12 +12,10 @@ from .properties import object_properties
 
 NAMES = tuple(object_properties())
 NOT_IN_SCENE = ("start_from_mesh", "refine_from")
-# What a script may set besides, as fields of the job: whole stages as tables, or their lengths.
+# What a script may set besides, as fields of the job: whole stages as tables among them.
 ADVANCED = (
     "coarse",
     "refine",
-    "coarse_steps",
-    "refine_steps",
     "coarse_model",
     "start",
     "keep_colors",
@@ -63,4 +61,12 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     csd.use_texture_size = size != preset.texture_size and str(size) in settings.SIZES
     if csd.use_texture_size:
         csd.texture_size = str(size)
+    stages = ("coarse", "refine")
+    steps = [plain.get(stage, {}).get("steps") for stage in stages]
+    whole = all(isinstance(n, int) for n in steps)
+    differ = whole and steps != [getattr(preset, stage).steps for stage in stages]
+    for stage, n in zip(stages, steps, strict=True):
+        setattr(csd, f"use_{stage}_steps", differ)
+        if differ:
+            setattr(csd, f"{stage}_steps", n)
     csd.use_new_seed = False

@@ -6,9 +6,9 @@ import textwrap
 import bpy
 
 from ..job.presets import EXPECTED_SECONDS, texture_job
-from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job
+from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from . import backend, icons, state
-from .properties import OVERRIDABLE, WEIGHTS
+from .properties import OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
 from .session import LONG_STAGES, Job, session, time_text
 
 PREVIEW_SCALE = 7.0
@@ -93,7 +93,8 @@ def hint_for_generate(csd, new_object: bool) -> str:
     if session.job is not None and session.job.phase == "finished":
         return f"Discards the {'object' if session.job.makes_object else 'texture'} above"
     if new_object:
-        return f"Takes about {time_text(EXPECTED_SECONDS_3D[csd.quality])}" if csd.model == "mini" else ""
+        usual = csd.model == "mini" and not (csd.use_coarse_steps or csd.use_refine_steps)
+        return f"Takes about {time_text(EXPECTED_SECONDS_3D[csd.quality])}" if usual else ""
     if csd.use_steps or csd.use_views or csd.model != "mini":
         return ""
     return f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}"
@@ -214,6 +215,10 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
         row.prop(csd, "use_new_seed", text="", icon="FILE_REFRESH")
         column.prop(csd, "view_prompts")
         if new_object:
+            column = layout.column(align=True)
+            for name, steps in zip(OBJECT_OVERRIDABLE, usual_steps(csd.quality, csd.model or "mini"), strict=True):
+                if name != "refine_steps" or csd.recipe != "dreamfusion":  # which has no such stage
+                    draw_override(column, csd, name, str(steps))
             return
         if csd.method == "sds":
             column.prop(csd, "guidance_scale")

@@ -199,11 +199,23 @@ def own_object_properties(options: frozenset[str] = frozenset()) -> dict:
             default=1.0,
             **fixed,
         ),
+        "coarse_steps": IntProperty(
+            name="Coarse Steps", description="Steps in which the shape is found", min=0, max=20000, default=600, **fixed
+        ),
+        "refine_steps": IntProperty(
+            name="Refine Steps",
+            description="Steps that sharpen shape and surface once there is a mesh",
+            min=0,
+            max=20000,
+            default=240,
+            **fixed,
+        ),
     }
 
 
 # Settings that the quality preset decides unless the box beside them is ticked.
 OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "generative_weight", "texture_size")
+OBJECT_OVERRIDABLE = ("coarse_steps", "refine_steps")  # besides, for a new object
 # Those of them that are schedules of the job's guidance.
 WEIGHTS = ("negative_weight", "generative_weight")
 
@@ -218,7 +230,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
             f"use_{name}": BoolProperty(
                 name="Override", description="Use this value in place of the quality preset's", options=set()
             )
-            for name in OVERRIDABLE
+            for name in OVERRIDABLE + OBJECT_OVERRIDABLE
         }
         | {
             "prompt": StringProperty(

@@ -11,7 +11,7 @@ from ..job.presets import texture_job
 from ..job.schedule import constant
 from ..job.spec import TextureJob
 from .preferences import preference
-from .properties import OVERRIDABLE, SIZE_ITEMS, WEIGHTS, setting_properties
+from .properties import OBJECT_OVERRIDABLE, OVERRIDABLE, SIZE_ITEMS, WEIGHTS, setting_properties
 
 NAMES = tuple(setting_properties())
 SIZES = {item[0] for item in SIZE_ITEMS}
@@ -30,7 +30,7 @@ def gather(scene: bpy.types.Scene, overrides: dict, names=NAMES, advanced=()) ->
     for name in names:
         if name in overrides:
             values[name] = overrides[name]
-        elif name not in OVERRIDABLE or getattr(scene.csd, f"use_{name}"):
+        elif name not in OVERRIDABLE + OBJECT_OVERRIDABLE or getattr(scene.csd, f"use_{name}"):
             values[name] = getattr(scene.csd, name)
     if "seed" not in overrides and scene.csd.use_new_seed:
         values["seed"] = scene.csd.seed = random.randrange(1_000_000)

@@ -13,7 +13,7 @@ from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT
 from .schedule import Schedule, constant
 from .spec_3d import TextTo3DJob
 
-__all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job"]
+__all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
 
 #: Seconds an object takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS_3D = {"draft": 180, "normal": 420, "best": 1500}
@@ -23,6 +23,12 @@ PUBLISHED_STEPS = 10000  # of either stage, in CSD's configurations
 #: Steps of the coarse and of the refine stage.
 _MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
 _LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000, 15000)}
+
+
+def usual_steps(quality: str, model: str) -> tuple[int, int]:
+    """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way."""
+    table = _MINI_STEPS if model == "mini" else _LARGE_STEPS
+    return table.get(str(quality), table["normal"])
 
 
 def text_to_3d_job(
@@ -39,8 +45,7 @@ def text_to_3d_job(
     over which all schedules are stretched. Raises ``JobError('bad_setting')``.
     """
     mini = model == "mini"
-    table = _MINI_STEPS if mini else _LARGE_STEPS
-    usual = table.get(str(quality), table["normal"])
+    usual = usual_steps(quality, model)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and n >= 0 else usual[i] for i, n in enumerate(wanted)]
     method = overrides.get("method", "csd" if recipe == "csd" else "sds")

@@ -14,7 +14,9 @@ class FakeLayout:
     def __setattr__(self, name, value):
         pass
 
-    def _part(self, *_args, **_kwargs):
+    def _part(self, *_args, heading="", **_kwargs):
+        if heading:
+            self.texts.append(heading)
         return FakeLayout(self.texts)
 
     row = column = box = split = _part

@@ -187,6 +187,40 @@ def test_reuse_settings_fills_the_settings_of_the_right_kind(by_hand):
     ) == (job.job.spec)
 
 
+def test_lengths_of_the_stages_can_be_set_in_the_panel(by_hand):
+    csd = bpy.context.scene.csd
+    cube().select_set(False)
+    csd.prompt, csd.quality = "small robot", "draft"
+    text = panel_text()
+    for name, steps in {"Coarse Steps": "240", "Refine Steps": "100"}.items():
+        heading = text.index(name)
+        assert text[heading : heading + 3] == [name, "", steps]  # the box to tick is between
+    csd.use_refine_steps, csd.refine_steps = True, 70
+    assert not [t for t in panel_text() if t.startswith("Takes about")]
+    spec = by_hand(coarse_steps=50).job.spec
+    assert (spec.coarse.steps, spec.refine.steps) == (50, 70)
+    csd.use_refine_steps = False
+    csd.recipe = "dreamfusion"
+    assert "Refine Steps" not in panel_text() and "Coarse Steps" in panel_text()
+    for name in ("recipe", "quality", "refine_steps"):
+        csd.property_unset(name)
+
+
+@pytest.mark.parametrize("recipe", ["csd", "fantasia3d"])
+def test_reused_lengths_give_the_same_job(recipe, by_hand):
+    csd = bpy.context.scene.csd
+    job = by_hand(prompt="small robot", recipe=recipe, coarse_steps=30, refine_steps=20)
+    job.finish()
+    bpy.ops.csd.accept()
+    bpy.ops.csd.reuse_settings()
+    settings = module("addon.object_settings")
+    values = {k: v for k, v in settings.gather(bpy.context.scene, {}).items() if k != "modifiers"}
+    assert settings.make_spec(values) == job.job.spec
+    usual = settings.text_to_3d_job("small robot").to_json()
+    settings.reuse(bpy.context.scene, usual)
+    assert not csd.use_coarse_steps and not csd.use_refine_steps
+
+
 def test_the_object_grows_with_a_worker_and_is_offered(worker):
     job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: growing() is not None)
@@ -212,7 +246,7 @@ def test_the_operator_runs_to_the_end_and_the_function_gives_the_same(worker):
 
 
 def test_a_script_may_set_fields_of_the_job_that_the_panel_does_not_show(worker):
-    obj = module("addon.api").text_to_3d("small robot", coarse_steps=12, refine={"views": 2}, keep="all")
+    obj = module("addon.api").text_to_3d("small robot", coarse={"steps": 12}, refine={"views": 2}, keep="all")
     plain = json.loads(obj["csd_settings"])
     assert plain["coarse"]["steps"] == 12 and plain["refine"]["views"] == 2 and plain["keep"] == "all"
     with pytest.raises(TypeError, match="colour"):
