@@ -54,7 +54,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     demo.add_argument("--out", type=Path, metavar="DIR", default=paths.ROOT / "demo", help="default: demo/")
     demo.add_argument("--blender", type=Path, metavar="PATH", help="a real Blender, 4.2 or later")
 
-    gallery = command("gallery", run_gallery, "eight bundled meshes with a prompt each, on one picture")
+    gallery = command("gallery", run_gallery, "eight textures, or objects made from text, on one picture")
+    gallery.add_argument("--objects", action="store_true", help="objects from text in place of textured meshes")
     gallery.add_argument("--quality", choices=("draft", "normal", "best"), default="normal")
     gallery.add_argument("--seed", type=int, default=0)
     gallery.add_argument("--out", type=Path, metavar="FILE", default=paths.ROOT / "demo" / "gallery.png")

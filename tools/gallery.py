@@ -1,4 +1,7 @@
-"""`build.py gallery`: bundled meshes with a prompt each, on one picture. The results in the README are made by it."""
+"""`build.py gallery`: bundled meshes with a prompt each, or objects made from text, on one picture.
+
+The results in the README are made by it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,16 @@ ITEMS = (
     ("chair", "a wooden chair"),
     ("mushroom", "a red dotted mushroom"),
 )
+OBJECTS = (
+    ("character", "a purple dotted owl"),
+    ("object", "a marble vase"),
+    ("character", "an orange cat"),
+    ("object", "a wooden mushroom"),
+    ("character", "a brick house"),
+    ("object", "a pink dotted cone"),
+    ("character", "a mossy snowman"),
+    ("object", "an icy bottle"),
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,10 +40,14 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     path = options.out.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    items = [{"mesh": str(bundled_mesh(stage.backend, mesh)), "prompt": prompt} for mesh, prompt in ITEMS]
+    if options.objects:
+        items = [{"make_object": True, "subject": subject, "prompt": prompt} for subject, prompt in OBJECTS]
+    else:
+        items = [{"mesh": str(bundled_mesh(stage.backend, mesh)), "prompt": prompt} for mesh, prompt in ITEMS]
     plan = {**stage.plan, "items": items, "quality": options.quality, "seed": options.seed, "picture": str(path)}
     follow(stage.command("gallery_blender.py"), plan, line)
-    print(f"{shown(path)}  ({len(items)} textures in {clock(time.monotonic() - started)})")
-    for mesh, prompt in ITEMS:
-        print(f"  {mesh:10} {prompt}")
+    kind = "objects" if options.objects else "textures"
+    print(f"{shown(path)}  ({len(items)} {kind} in {clock(time.monotonic() - started)})")
+    for name, prompt in OBJECTS if options.objects else ITEMS:
+        print(f"  {name:10} {prompt}")
     return 0

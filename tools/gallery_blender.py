@@ -1,4 +1,4 @@
-"""The gallery's part inside Blender: every mesh textured by the extension, seen from the front and from behind."""
+"""The gallery's part inside Blender: each thing made by the extension, seen from the front and from behind."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def run(plan: dict) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for index, item in enumerate(plan["items"]):
             bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=False)
-            meshes = demo_blender.bring_in(Path(item["mesh"]), smooth=True)
-            demo_blender.texture({**plan, "prompt": item["prompt"]})
-            studio.build(meshes, TURNS)
+            meshes = demo_blender.bring_in(Path(item["mesh"]), smooth=True) if "mesh" in item else []
+            demo_blender.texture({**plan, **item})
+            studio.build(meshes or bpy.context.selected_objects[:], TURNS)
             demo_blender.tell("progress", text=f"Photographing “{item['prompt']}”")
             for frame, pictures in ((FRONT, fronts), (BACK, backs)):
                 bpy.context.scene.frame_start = bpy.context.scene.frame_end = frame
