@@ -74,13 +74,15 @@ def serve() -> int:
     worker = Worker(Channel(stream))
     threading.Thread(target=_heartbeat, args=(worker,), daemon=True, name="heartbeat").start()
     threading.Thread(target=_read_stdin, args=(worker,), daemon=True, name="stdin").start()
+    interrupted = False
     try:
         _main_loop(worker)
     except KeyboardInterrupt:
         log.info("interrupted while idle")
-        worker.channel.send("bye")
-        os._exit(0)  # an orderly end would abort: a thread still waits for stdin
+        interrupted = True
     worker.channel.send("bye")
+    if interrupted:
+        os._exit(0)  # an orderly end would abort: a thread still waits for stdin
     return 0
 
 
