@@ -17,7 +17,7 @@ NEGATIVE_PROMPT = "blurry, noisy, low quality"
 CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 25, "normal": 45, "best": 150}
+EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
 
 
 @dataclass(frozen=True)

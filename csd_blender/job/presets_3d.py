@@ -16,7 +16,7 @@ from .spec_3d import TextTo3DJob
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
 
 #: Seconds an object takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS_3D = {"draft": 180, "normal": 420, "best": 1500}
+EXPECTED_SECONDS_3D = {"draft": 100, "normal": 240, "best": 780}
 
 PUBLISHED_STEPS = 10000  # of either stage, in CSD's configurations
 

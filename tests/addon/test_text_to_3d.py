@@ -113,7 +113,7 @@ def test_the_panel_offers_what_suits_the_selection():
     assert "Generate Texture" in panel_text() and "Generate Object" not in panel_text()
     cube().select_set(False)
     text = panel_text()
-    assert {"Generate Object", "Subject", "Recipe", "Method", "Max Faces", "Height", "Takes about 7 min"} <= set(text)
+    assert {"Generate Object", "Subject", "Recipe", "Method", "Max Faces", "Height", "Takes about 4 min"} <= set(text)
     assert not {"Generate Texture", "Steps", "Modifiers", "UV Map"} & set(text)
     bpy.context.scene.csd.recipe = "dreamfusion"
     assert "Method" not in panel_text()

@@ -97,6 +97,9 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
 def _load_components(name: str, folder: Path, index: dict, device: torch.device) -> DiffusionModel:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # it would be drawn across the job's own
 
     unet_dtype, vae_dtype = network_dtypes(device)
     options = {"use_safetensors": True, "local_files_only": True}
