@@ -22,6 +22,7 @@ from mathutils import Euler, Vector
 MODULE = "bl_ext.user_default.csd_blender"
 ENV = os.environ
 OUT = Path(ENV["CSD_PHOTOS"])
+SUBJECT = ENV.get("CSD_SUBJECT", "")  # character, object or sparse: an object is made from the prompt
 
 
 def photograph(name: str) -> None:
@@ -46,10 +47,13 @@ def redraw() -> None:
     view()[1].tag_redraw()
 
 
-def bring_in_mesh() -> bpy.types.Object:
+def bring_in_mesh() -> bpy.types.Object | None:
+    """The scene's only object; none where the job is to make one."""
     bpy.ops.object.select_all(action="DESELECT")
     for obj in list(bpy.data.objects):
         bpy.data.objects.remove(obj)
+    if SUBJECT:
+        return None
     if ENV.get("CSD_MESH"):
         bpy.ops.wm.obj_import(filepath=ENV["CSD_MESH"])
         obj = bpy.context.selected_objects[0]
@@ -61,7 +65,7 @@ def bring_in_mesh() -> bpy.types.Object:
     return obj
 
 
-def aim(obj: bpy.types.Object) -> None:
+def aim(obj: bpy.types.Object | None) -> None:
     """Look at the object from the front and a little above, without the clutter of overlays."""
     space = view()[1].spaces.active
     space.shading.type = ENV.get("CSD_SHADING", "MATERIAL")
@@ -75,9 +79,12 @@ def aim(obj: bpy.types.Object) -> None:
         bpy.ops.view3d.view_axis(type="FRONT")
     turn = Euler((math.radians(72), 0, math.radians(24)))
     region.view_rotation = turn.to_quaternion()
-    region.view_distance = max(obj.dimensions) * 2.5
-    center = sum((obj.matrix_world @ Vector(c) for c in obj.bound_box), start=region.view_location * 0)
-    region.view_location = center / 8
+    if obj is None:  # one meter high at the cursor
+        region.view_distance, region.view_location = 2.5, (0, 0, 0.5)
+    else:
+        region.view_distance = max(obj.dimensions) * 2.5
+        center = sum((obj.matrix_world @ Vector(c) for c in obj.bound_box), start=region.view_location * 0)
+        region.view_location = center / 8
     space.lens = 60
 
 
@@ -102,6 +109,8 @@ def steps():
     settings = bpy.context.scene.csd
     settings.prompt = ENV.get("CSD_PROMPT", "red brick")
     settings.quality = ENV.get("CSD_QUALITY", "normal")
+    if SUBJECT:
+        settings.subject = SUBJECT
     if ENV.get("CSD_STEPS"):
         settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     redraw()
@@ -115,13 +124,14 @@ def steps():
 
     bpy.ops.ed.undo_push(message="Prepared")
     with in_view():
-        print("generate", bpy.ops.csd.texture("INVOKE_DEFAULT"), flush=True)
+        generate = bpy.ops.csd.text_to_3d if SUBJECT else bpy.ops.csd.texture
+        print("generate", generate("EXEC_DEFAULT" if SUBJECT else "INVOKE_DEFAULT"), flush=True)
     clicked, first = time.monotonic(), 0.0
     pump.durations.clear()
     half = False
     while session.job is not None and session.job.active:
         yield 0.2
-        if not first and obj.csd.preview_job:
+        if not first and (session.job.has_view if SUBJECT else obj.csd.preview_job):
             first = time.monotonic() - clicked
             yield 1.0
             photograph("3_first_picture")
