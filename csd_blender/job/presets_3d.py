@@ -208,7 +208,8 @@ def _for_mini(values: dict, recipe: str, subject: str, method: str) -> None:
     coarse["cameras"] = coarse["cameras"] | cameras
     coarse["guidance"] = coarse["guidance"] | {"weighting": weighting, "grad_normalize": False}
     refine |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.04}
-    refine |= {"random_background": 1.0, "threshold": 0.0, "normal_consistency": 150.0, "textureless_share": 0.0}
+    refine |= {"random_background": 1.0, "threshold": 0.0, "textureless_share": 0.0}
+    refine["normal_consistency"] = 1000.0 if recipe == "fantasia3d" else 150.0  # shapes from white pictures get lumpy
     refine["normals_share"] = min(refine.get("normals_share", 0.5), 0.25)  # few steps, and it is the others that paint
     refine["color_decay"] = _over(refine["steps"], 0, 0.5, 0.0, 0.7)
     refine["cameras"] = cameras | {"distance": (1.7, 2.9)}  # from nearer, the surface gets sharper
