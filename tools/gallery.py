@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     path = options.out.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind, listed = ("objects", OBJECTS) if options.objects else ("textures", ITEMS)
     if options.objects:
         items = [{"make_object": True, "subject": subject, "prompt": prompt} for subject, prompt in OBJECTS]
     else:
         items = [{"mesh": str(bundled_mesh(stage.backend, mesh)), "prompt": prompt} for mesh, prompt in ITEMS]
     plan = {**stage.plan, "items": items, "quality": options.quality, "seed": options.seed, "picture": str(path)}
     follow(stage.command("gallery_blender.py"), plan, line)
-    kind = "objects" if options.objects else "textures"
     print(f"{shown(path)}  ({len(items)} {kind} in {clock(time.monotonic() - started)})")
-    for name, prompt in OBJECTS if options.objects else ITEMS:
+    for name, prompt in listed:
         print(f"  {name:10} {prompt}")
     return 0

@@ -9,7 +9,15 @@ from .fields import from_json, to_json
 from .schedule import Schedule, constant
 from .spec import QUALITIES, Guidance, TextureJob
 
-__all__ = ["CSD_NEGATIVE_PROMPT", "EXPECTED_SECONDS", "NEGATIVE_PROMPT", "QUALITIES", "texture_job"]
+__all__ = [
+    "CSD_NEGATIVE_PROMPT",
+    "EXPECTED_SECONDS",
+    "NEGATIVE_PROMPT",
+    "QUALITIES",
+    "falling_decay",
+    "rising_prior",
+    "texture_job",
+]
 
 #: For the mini model. Longer ones cost it patterns: to "tiling", a checkered surface is guilty.
 NEGATIVE_PROMPT = "blurry, noisy, low quality"
@@ -67,7 +75,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         usual = guidance(steps, overrides.get("method", "csd"), mini)
         chosen = values.get("guidance", {})
         values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
-        values.setdefault("weight_decay", Schedule(0, 0.5, 0.0, 0.7 * steps) if mini else constant(0.0))
+        values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
 
 
@@ -82,8 +90,18 @@ def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
     half = steps / 2
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
-        generative_weight=Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps) if mini else constant(0.0),
+        generative_weight=rising_prior(steps) if mini else constant(0.0),
         weighting="uniform" if mini and method == "csd" else "sds",
         t_min=constant(0.02),
         t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else Schedule(half, 0.98, 0.5, half + 1),
     )
+
+
+def rising_prior(steps: int) -> Schedule:
+    """The mini model's share of the generative prior, in textures and objects."""
+    return Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps)
+
+
+def falling_decay(steps: int) -> Schedule:
+    """Its weight decay of colors: strong while they are found, gone while they are sharpened."""
+    return Schedule(0, 0.5, 0.0, 0.7 * steps)

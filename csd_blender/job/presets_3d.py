@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .fields import from_json
-from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT
+from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior
 from .schedule import Schedule, constant
 from .spec_3d import TextTo3DJob
 
@@ -178,11 +178,6 @@ def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int) -> dict:
     return values
 
 
-def _over(steps: int, start: float, first: float, last: float, end: float) -> Schedule:
-    """A ramp whose ends are shares of the stage's steps."""
-    return Schedule(start * steps, first, last, end * steps)
-
-
 def _for_mini(values: dict, recipe: str, subject: str, method: str) -> None:
     """What the bundled model needs: its picture size, its distances, and larger steps, since there are few of them."""
     cameras = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
@@ -211,15 +206,15 @@ def _for_mini(values: dict, recipe: str, subject: str, method: str) -> None:
     refine |= {"random_background": 1.0, "threshold": 0.0, "textureless_share": 0.0}
     refine["normal_consistency"] = 1000.0 if recipe == "fantasia3d" else 150.0  # shapes from white pictures get lumpy
     refine["normals_share"] = min(refine.get("normals_share", 0.5), 0.25)  # few steps, and it is the others that paint
-    refine["color_decay"] = _over(refine["steps"], 0, 0.5, 0.0, 0.7)
+    refine["color_decay"] = falling_decay(refine["steps"])
     refine["cameras"] = cameras | {"distance": (1.7, 2.9)}  # from nearer, the surface gets sharper
     refine["guidance"] = refine["guidance"] | {"weighting": weighting}
     if recipe == "csd":
         # As for textures (presets.guidance): noisy times that end little by little, and at last some of the prior.
         for stage, noisiest in ((coarse, 0.98), (refine, 0.9)):
             steps = stage["steps"]
-            stage["guidance"] |= {"t_max": _over(steps, 0, noisiest, 0.5, 0.83)}
-            stage["guidance"] |= {"generative_weight": _over(steps, 0.3, 0.0, 0.4, 0.7)}
+            t_max = Schedule(0, noisiest, 0.5, 0.83 * steps)
+            stage["guidance"] |= {"t_max": t_max, "generative_weight": rising_prior(steps)}
     if method == "sds":
         for stage in (coarse, refine):
             stage["guidance"] = stage["guidance"] | {"guidance_scale": 7.5}
