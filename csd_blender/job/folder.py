@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -104,7 +104,9 @@ class JobFolder:
         spec = TextTo3DJob.from_json(data) if made_of_text else TextureJob.from_json(data)
         with _friendly(path):
             for name in SUBFOLDERS:
-                (path / name).mkdir(exist_ok=True)
+                # Not exist_ok, which fails where the folder is being tidied away in the same moment (a closed job).
+                with suppress(FileExistsError):
+                    (path / name).mkdir()
         return cls(path, spec)
 
     @property
