@@ -1,5 +1,9 @@
 """Typed settings: how a field of a specification states its range, and how whole specifications are checked and turned
-into JSON and back."""
+into JSON and back.
+
+``added`` marks a field that came after the first version. Its default means what jobs did before it, and a job that
+keeps it has the fingerprint it always had, so that folders and checkpoints of older versions go on.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,35 @@ from .errors import JobError
 from .schedule import Schedule, constant
 
 
-def number(low: float, high: float, default: Any) -> Any:
+def number(low: float, high: float, default: Any, added: bool = False) -> Any:
     """A number between two others; a whole one when ``default`` is."""
-    return field(default=default, metadata={"low": low, "high": high})
+    return field(default=default, metadata={"low": low, "high": high, "added": added})
 
 
-def choice(options: tuple, default: str) -> Any:
+def choice(options: tuple, default: str, added: bool = False) -> Any:
     """One word of ``options``."""
-    return field(default=default, metadata={"options": options})
+    return field(default=default, metadata={"options": options, "added": added})
 
 
-def schedule(low: float, high: float, default: float | None) -> Any:
+def switch(default: bool, added: bool = False) -> Any:
+    """True or false."""
+    return field(default=default, metadata={"added": added})
+
+
+def text(default: str = "", added: bool = False) -> Any:
+    """A text of at most 2000 characters."""
+    return field(default=default, metadata={"added": added})
+
+
+def schedule(low: float, high: float, default: float | None, added: bool = False) -> Any:
     """A value over the steps (:class:`Schedule`); None, where that is the default, switches it off."""
     value = None if default is None else constant(default)
-    return field(default=value, metadata={"schedule": True, "low": low, "high": high})
+    return field(default=value, metadata={"schedule": True, "low": low, "high": high, "added": added})
 
 
-def interval(low: float, high: float, default: tuple) -> Any:
+def interval(low: float, high: float, default: tuple, added: bool = False) -> Any:
     """Two numbers, the lower one first."""
-    return field(default=default, metadata={"range": True, "low": low, "high": high})
+    return field(default=default, metadata={"range": True, "low": low, "high": high, "added": added})
 
 
 def check(spec: Any, where: str = "") -> None:
@@ -85,15 +99,20 @@ def bad(name: str, value: Any, allowed: str) -> JobError:
     return JobError("bad_setting", f"{name} is {value!r}, allowed is {allowed}")
 
 
-def to_json(spec: Any) -> dict:
-    """Plain JSON values of a specification and the tables within it."""
+def to_json(spec: Any, for_fingerprint: bool = False) -> dict:
+    """Plain JSON values of a specification and the tables within it.
+
+    ``for_fingerprint`` leaves out the added fields that have their default.
+    """
     plain = {}
     for f in dataclasses.fields(spec):
         value = getattr(spec, f.name)
+        if for_fingerprint and f.metadata.get("added") and value == f.default:
+            continue
         if isinstance(value, Schedule):
             value = value.to_json()
         elif dataclasses.is_dataclass(value):
-            value = to_json(value)
+            value = to_json(value, for_fingerprint)
         elif isinstance(value, tuple):
             value = [float(v) for v in value]
         elif isinstance(f.default, float):

@@ -125,7 +125,7 @@ class TextureJob:
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
-        return fingerprint(self.to_json())
+        return fingerprint("texture", self)
 
 
 def check_job(job: Any) -> None:
@@ -138,8 +138,10 @@ def check_job(job: Any) -> None:
         raise bad("model", job.model, "mini, the name of a model or a folder")
 
 
-def fingerprint(settings: dict) -> str:
-    """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on."""
+def fingerprint(kind: str, job: Any) -> str:
+    """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
+    that came later and are not used."""
     passing = ("preview_interval", "checkpoint_interval", "device")
+    settings = {"kind": kind, **to_json(job, for_fingerprint=True)}
     relevant = {name: value for name, value in settings.items() if name not in passing}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

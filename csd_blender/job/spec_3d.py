@@ -184,4 +184,4 @@ class TextTo3DJob:
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
-        return fingerprint(self.to_json())
+        return fingerprint("text-to-3d", self)
