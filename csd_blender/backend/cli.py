@@ -74,7 +74,7 @@ def _answered(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"Error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        print(f"Error: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

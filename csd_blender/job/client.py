@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import JobError
+from .errors import JobError, quoted
 from .link import Link
 from .messages import TERMINAL, Message, encode
 from .processes import interrupt, kill_tree, own_group
@@ -260,7 +260,7 @@ class BackendClient:
             self._cancelled_at = time.monotonic() + FINISHING  # it heard us, and is writing the best so far
         elif kind in TERMINAL:
             if message.job != self.job or not self.job:
-                log.warning("a second end of job %r was passed over", message.job)
+                log.warning("a second end of job %s was passed over", quoted(message.job))
                 return []
             self._end_job()
         elif message.job and message.job != self.job:

@@ -77,7 +77,7 @@ def read_ordinary(path: str | Path, limit: int) -> bytes:
         if about.st_size > limit:
             raise OSError(f"{path} has {about.st_size} bytes, {limit} at most are read")
         with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(limit)
+            return file.read(about.st_size)
     finally:
         os.close(handle)
 

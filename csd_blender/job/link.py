@@ -29,16 +29,17 @@ class Link:
         heard_at: monotonic time of the last proper message.
     """
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: subprocess.Popen, folder: Path | None = None) -> None:
         self.process = process
-        self.folder: Path | None = None
+        self.folder = folder
         self.finished = False
         self.heard_at = 0.0
         self._inbox: deque[Message] = deque()
         self._lock = threading.Lock()
         self._outbox: queue.Queue = queue.Queue()
-        for work, name in ((self._read, "csd-reader"), (self._write, "csd-writer")):
-            threading.Thread(target=work, name=name, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, name="csd-reader", daemon=True)
+        self.reader.start()
+        threading.Thread(target=self._write, name="csd-writer", daemon=True).start()
 
     def put(self, line: bytes) -> None:
         """Queue a line for the child."""

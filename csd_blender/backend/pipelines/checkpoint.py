@@ -98,7 +98,7 @@ def save_checkpoint(folder: JobFolder, step: int, tensors: dict[str, Tensor], sp
 
 @dataclass
 class Saved:
-    """The checkpoints that a job finds when it is resumed.
+    """The checkpoints that a job of ``steps`` steps finds when it is resumed.
 
     Raises:
         JobError: ``bad_job_folder`` when there are some, but all belong to other settings.
@@ -106,20 +106,22 @@ class Saved:
 
     folder: JobFolder
     spec_hash: str
+    steps: int
+    found: bool = False
     used: bool = False
     _records: list[tuple[int, Path, dict]] = field(default_factory=list)  # the newest last
 
     def __post_init__(self) -> None:
         foreign = False
         for number, path in _complete(self.folder):
+            self.found = True
             try:
-                record = _read_record(path, number)
+                record = _read_record(path, number, self.steps)
             except (OSError, ValueError, RecursionError) as error:
                 _pass_over(path, error)
                 continue
             foreign |= record["spec_hash"] != self.spec_hash
             self._records.append((number, path, record))
-        self.found = bool(_complete(self.folder))
         self._records = [entry for entry in self._records if entry[2]["spec_hash"] == self.spec_hash]
         if foreign and not self._records:
             raise JobError("bad_job_folder", "its checkpoint was made with other settings")
@@ -166,18 +168,20 @@ class Saved:
             yield Checkpoint(number, tensors), path
 
 
-def _read_record(path: Path, number: int) -> dict:
+def _read_record(path: Path, number: int, steps: int) -> dict:
     record = json.loads(read_ordinary(path, LARGEST_RECORD))
     if not isinstance(record, dict) or not isinstance(record.get("spec_hash"), str):
         raise ValueError("its record is none")
     step = record.get("step")
     if isinstance(step, bool) or not isinstance(step, int) or step != number:
         raise ValueError(f"its step is {quoted(step)}")
+    if step > steps:
+        raise ValueError(f"it was made after {step} steps of {steps}")
     return record
 
 
 def _pass_over(path: Path, error: Exception) -> None:
-    log.warning("checkpoint %s was passed over: %s", path.name, str(error)[:300])
+    log.warning("checkpoint %s was passed over: %s %s", path.name, type(error).__name__, str(error)[:300])
 
 
 def _complete(folder: JobFolder) -> list[tuple[int, Path]]:

@@ -57,7 +57,7 @@ def make_object(
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
     started = time.monotonic()
-    saved = Saved(folder, job.spec_hash()) if resume else None
+    saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
 
     cancelled, coarse, refined = False, None, None

@@ -229,7 +229,7 @@ def resume_state(job: TextureJob, model: DiffusionModel, folder: JobFolder, repo
         restore(state, checkpoint.tensors, checkpoint.step)
         return state
 
-    saved = Saved(folder, job.spec_hash())
+    saved = Saved(folder, job.spec_hash(), job.steps)
     state = saved.newest(make, 0, job.steps)
     saved.explain(reporter)
     return state or start_state(job, model)

@@ -38,10 +38,10 @@ def kernel_cache() -> Path:
     Warp's own would be below the home folder, which on shared machines and in containers may be read-only or missing.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
-    place = Path(chosen) if chosen else user_cache() / "kernels" / f"warp-{wp.__version__}"
+    place = Path(chosen) if chosen else user_cache() / "kernels"
     if _can_be_written(place):
         return place
-    shared = Path(tempfile.gettempdir()) / f"csd-kernels-{getattr(os, 'getuid', int)()}-warp-{wp.__version__}"
+    shared = Path(tempfile.gettempdir()) / f"csd-kernels-{getattr(os, 'getuid', int)()}"
     return shared if _is_ours(shared) else Path(tempfile.mkdtemp(prefix="csd-kernels-"))
 
 
