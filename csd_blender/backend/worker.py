@@ -17,10 +17,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..job.errors import JobError, quoted
 from ..job.messages import Message, decode, encode, read_lines
+
+if TYPE_CHECKING:
+    from .jobs import ModelCache
 
 PROTOCOL = 1
 LEAVE_SECONDS = 10.0  # time to save a checkpoint after stdin closed
@@ -158,6 +161,8 @@ def _see_out(worker: Worker) -> None:
     worker.leaving.wait()
     worker.inbox.put(None)
     time.sleep(LEAVE_SECONDS)
+    if worker.running is None:
+        worker.channel.send("bye")  # it is still starting
     os._exit(worker.status)  # a job that is stuck must not outlive its owner
 
 
@@ -230,28 +235,33 @@ def _main_loop(worker: Worker) -> None:
     models = ModelCache()
     worker.phase = "warming up"
     try:
-        warm_up()
+        if not worker.leaving.is_set():
+            warm_up()
     except Exception:  # the first job will tell what is wrong
         log.exception("warming up failed")
     worker.phase = "idle"
     while not worker.leaving.is_set():
         task = worker.inbox.get()
         if isinstance(task, Submission):
-            try:
-                _run(worker, task, models)
-            finally:
-                worker.running, worker.phase = None, "idle"
-                worker.open.remove(task)
+            run(worker, task, models)
         elif task == "unload":
             models.unload()
 
 
-def _run(worker: Worker, submission: Submission, models) -> None:
+def run(worker: Worker, submission: Submission, models: ModelCache) -> None:
     """One job from ``accepted`` to exactly one terminal event."""
+    worker.running, worker.phase = submission, "working"
+    try:
+        _run(worker, submission, models)
+    finally:
+        worker.running, worker.phase = None, "idle"
+        worker.open.remove(submission)
+
+
+def _run(worker: Worker, submission: Submission, models: ModelCache) -> None:
     from .jobs import run_job
     from .reporting import Reporter
 
-    worker.running, worker.phase = submission, "working"
     channel, job = worker.channel, submission.job
 
     def emit(kind: str, body: dict) -> None:

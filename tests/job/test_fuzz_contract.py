@@ -129,7 +129,7 @@ def test_any_json_is_a_job_or_an_error_in_words(cls):
     start = {"prompt": "a mug", "seed": 3}
     good = (texture_job if cls is TextureJob else text_to_3d_job)(**start).to_json()
     accepted = 0
-    for _ in range(CASES):
+    for _ in range(CASES // 2):
         data = value(rng) if rng.random() < 0.1 else spoiled(good, rng, 3)
         try:
             job = cls.from_json(data)
@@ -138,7 +138,7 @@ def test_any_json_is_a_job_or_an_error_in_words(cls):
             continue
         accepted += 1
         assert cls.from_json(json.loads(json.dumps(job.to_json()))).spec_hash() == job.spec_hash()
-    assert 0 < accepted < CASES
+    assert 0 < accepted < CASES // 2
 
 
 @pytest.mark.parametrize("make", [texture_job, text_to_3d_job])
@@ -146,7 +146,7 @@ def test_any_settings_are_a_job_or_an_error_in_words(make):
     rng = random.Random(4)
     plain = make("a mug").to_json()
     plain |= {"quality": "draft", "steps": 30, "coarse_steps": 30, "refine_steps": 10}
-    for _ in range(CASES):
+    for _ in range(CASES // 2):
         names = rng.sample(list(plain), 3)
         settings = {name: value(rng) for name in names}
         if rng.random() < 0.4:
