@@ -19,6 +19,8 @@ from .out_of_memory import StepDown
 FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
 MOST_INVALID = 5  # steps in a row without valid numbers that a job bears
 MOST_NOTES = 5  # such steps that are named one by one, when they come alone
+STORED_SHARE = 0.1  # of a stage's steps, the most that a job which is killed loses
+WRITING_SHARE = 0.03  # of the time, the most that storing more often than the interval may take
 
 
 class Stepping(Protocol):
@@ -75,6 +77,32 @@ class InvalidSteps:
         return JobError("model_not_finite", f"{model.name}, {when}", fix="" if overflow else "Choose another model.")
 
 
+@dataclass
+class StoreClock:
+    """When to write a checkpoint: after ``interval`` seconds, or a tenth of the steps, so that a short job has some
+    too. Large states, which take long to write, wait until writing them is a small share of the time."""
+
+    interval: float
+    steps: int
+    last_step: int
+    last_time: float = 0.0
+    cost: float = 0.0  # seconds that the last one took
+
+    def __post_init__(self) -> None:
+        self.last_time = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        waited = time.monotonic() - self.last_time
+        enough = step - self.last_step >= STORED_SHARE * self.steps and waited * WRITING_SHARE >= self.cost
+        return waited >= self.interval or enough
+
+    def store(self, step: int, write: Callable[[], None]) -> None:
+        began = time.monotonic()
+        write()
+        self.last_step, self.last_time = step, time.monotonic()
+        self.cost = self.last_time - began
+
+
 def run_steps(
     state: Stepping,
     steps: int,
@@ -101,7 +129,7 @@ def run_steps(
         JobError: ``oom`` when there is not even memory for a single view; ``model_not_finite`` or ``diverged`` when
             there were only invalid numbers from the first step on.
     """
-    last_checkpoint = time.monotonic()
+    clock = StoreClock(checkpoint_interval, steps, state.step)
     step_down = StepDown(views=views)
     model.vae_slicing = False  # a job before this one may have run out of memory
     invalid = InvalidSteps(good=state.step > 0)
@@ -136,7 +164,6 @@ def run_steps(
             return True
         if reporter.preview_due() and state.step >= FIRST_PREVIEW:
             show()
-        if not invalid.in_row and time.monotonic() - last_checkpoint >= checkpoint_interval and state.step < steps:
-            store()
-            last_checkpoint = time.monotonic()
+        if state.step < steps and not invalid.in_row and clock.due(state.step):
+            clock.store(state.step, store)
     return False
