@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .errors import JobError
-from .fields import check, choice, from_json, interval, number, schedule, to_json
+from .fields import check, choice, from_json, interval, number, schedule, switch, to_json
 from .schedule import Schedule
 from .spec import METHODS, QUALITIES, RASTERIZERS, WEIGHTINGS, Guidance, check_job, fingerprint
 
@@ -13,6 +13,8 @@ RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
 SUBJECTS = ("character", "object", "sparse")
 STARTS = ("blob", "ellipsoid", "mesh", "coarse")
 KEEPS = ("largest", "all")
+ELEVATION_LAWS = ("camera", "batch", "csd")
+LAMPS = ("studio", "dreamfusion", "magic3d")
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,24 @@ class SceneCameras:
         elevation: degrees above the horizon. distance: from the origin, in scene units.
         fov_y: vertical field of view in degrees.
         front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
+        elevation_law: elevations are half the time uniform in degrees, else uniform on the sphere; a coin decides for
+            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch, and
+            the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
+        position_noise: up to so far a camera is away from its place, along each axis, in scene units.
+        center_noise: standard deviation of the point it looks at, along each axis, around the origin.
+        up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
+        front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
     """
 
     elevation: tuple = interval(-90, 90, (-10.0, 45.0))
     distance: tuple = interval(0.5, 20, (1.5, 2.0))
     fov_y: tuple = interval(5, 120, (40.0, 70.0))
     front_back_steps: int = number(0, 100000, 0)
+    elevation_law: str = choice(ELEVATION_LAWS, "camera", added=True)
+    position_noise: float = number(0, 1, 0.0, added=True)
+    center_noise: float = number(0, 1, 0.0, added=True)
+    up_noise: float = number(0, 1, 0.0, added=True)
+    front_angle: float = number(0, 90, 45.0, added=True)
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,11 @@ class CoarseStage:
         textureless_normals: shape alone means normals as colors; else it is lit white.
         random_background: share of steps with random background colors; the others have black or white ones.
         orientation, sparsity, opaque: weights of the regularizers.
+        adam_beta2: how long Adam remembers the size of gradients.
+        lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
+            drawn as threestudio draws them.
+        soft_shading: light of these two is divided anew in each step between all around and the lamp (Magic3D); else it
+            is a tenth and nine tenths.
     """
 
     steps: int = number(0, 100000, 10000)
@@ -69,6 +88,9 @@ class CoarseStage:
     orientation: Schedule = schedule(0, 1e5, 0.0)
     sparsity: Schedule = schedule(0, 1e5, 0.0)
     opaque: Schedule = schedule(0, 1e5, 0.0)
+    adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
+    lamp: str = choice(LAMPS, "studio", added=True)
+    soft_shading: bool = switch(False, added=True)
     cameras: SceneCameras = field(default_factory=SceneCameras)
     guidance: Guidance = field(default_factory=Guidance)
 
@@ -81,6 +103,7 @@ class RefineStage:
         steps: 0 leaves the optimization out; the field is still turned into a mesh.
         tet_resolution: cells per axis of the tetrahedral grid.
         threshold: density at which the coarse field's surface lies; 0 takes the density where pictures see it.
+        mean_threshold: take the mean density of the part of the box that is not empty instead (Magic3D).
         learning_rate: of Adam, for the shape. color_rate: the same for the colors.
         color_decay: weight decay of the colors; it holds over-saturation back.
         normals_share: of the pictures, those that show normals as colors.
@@ -90,6 +113,8 @@ class RefineStage:
         fixed_shape_after: from this step on the shape stays as it is.
         appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
         normal_consistency, laplacian: weights of the regularizers.
+        rates_fall: both learning rates fall to a twentieth over the last half of the steps; else they are constant.
+        adam_beta2, lamp, soft_shading: as in the coarse stage.
     """
 
     steps: int = number(0, 100000, 10000)
@@ -109,6 +134,11 @@ class RefineStage:
     random_background: float = number(0, 1, 0.5)
     normal_consistency: float = number(0, 1e6, 1000.0)
     laplacian: float = number(0, 1e6, 0.0)
+    mean_threshold: bool = switch(False, added=True)
+    rates_fall: bool = switch(True, added=True)
+    adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
+    lamp: str = choice(LAMPS, "studio", added=True)
+    soft_shading: bool = switch(False, added=True)
     cameras: SceneCameras = field(default_factory=SceneCameras)
     guidance: Guidance = field(default_factory=Guidance)
 
@@ -126,6 +156,8 @@ class TextTo3DJob:
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
             stage.
         keep_colors: the refine stage takes the coarse one's colors over; else it begins with gray.
+        fit_start: an ellipsoid or a mesh to start from is made so small that all cameras of the refine stage see it
+            whole.
         texture_size: side of the baked textures in pixels.
         max_faces: the finished mesh is simplified to so many.
         height: of the finished object in meters.
@@ -146,6 +178,7 @@ class TextTo3DJob:
     device: str = "auto"
     start: str = choice(STARTS, "blob")
     keep_colors: bool = True
+    fit_start: bool = switch(False, added=True)
     coarse: CoarseStage = field(default_factory=CoarseStage)
     refine: RefineStage = field(default_factory=RefineStage)
     texture_size: int = number(64, 4096, 1024)
