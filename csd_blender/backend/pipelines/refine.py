@@ -348,8 +348,8 @@ def render_mesh(
     covered = cover(raster)[..., 0] > 0
     background = look.background.to(vertices)
     body = background[:, None, None, :].expand(*covered.shape, 3).clone()
-    with torch.no_grad():
-        points = rasterizer.interpolate(vertices, raster, triangles)
+    with torch.no_grad():  # where the surface is; pictures of normals need not know
+        points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
     if look.kind in ("color", "lit"):
         painted = state.color(points[covered])
     if look.kind == "color":
