@@ -31,8 +31,8 @@ class SceneCameras:
         fov_y: vertical field of view in degrees.
         front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
         elevation_law: elevations are half the time uniform in degrees, else uniform on the sphere; a coin decides for
-            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch, and
-            the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
+            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch,
+            and the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
         position_noise: up to so far a camera is away from its place, along each axis, in scene units.
         center_noise: standard deviation of the point it looks at, along each axis, around the origin.
         up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
@@ -63,8 +63,8 @@ class CoarseStage:
             each, and density and color come out of one hidden layer of this width. The refine stage's colors follow.
         start_level: so many levels, the coarsest, count at first; 0 is all. Only with a network.
         level_start, level_interval: from that step on there is one more, and another one each so many steps.
-        color_activation: a network's colors (the background's too) pass a ``sigmoid``, or are ``linear``, half the value
-            plus a half, as threestudio has it with DeepFloyd IF. Only with a network.
+        color_activation: a network's colors (the background's too) pass a ``sigmoid``, or are ``linear``, half the
+            value plus a half, as threestudio has it with DeepFloyd IF. Only with a network.
         normals: by four ``taps`` into the field, or ``analytic``, the field's own slope.
         ray_samples: samples along the box's diagonal.
         blob_scale, blob_std: of the density that the field starts from, and keeps as its bias.
@@ -80,8 +80,8 @@ class CoarseStage:
         adam_beta2: how long Adam remembers the size of gradients.
         lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
             drawn as threestudio draws them.
-        soft_shading: light of these two is divided anew in each step between all around and the lamp (Magic3D); else it
-            is a tenth and nine tenths.
+        soft_shading: in each step chance divides the light of these two between all around and the lamp (Magic3D); else
+            it is a tenth and nine tenths.
     """
 
     steps: int = number(0, 100000, 10000)
@@ -142,6 +142,7 @@ class RefineStage:
         fixed_shape_after: from this step on the shape stays as it is.
         appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
         normal_consistency, laplacian: weights of the regularizers.
+        fit_start: an ellipsoid or a mesh to start from is made so small that all cameras see it whole.
         rates_fall: both learning rates fall to a twentieth over the last half of the steps; else they are constant.
         adam_beta2, lamp, soft_shading: as in the coarse stage.
     """
@@ -170,6 +171,7 @@ class RefineStage:
     normal_consistency: float = number(0, 1e6, 1000.0)
     laplacian: float = number(0, 1e6, 0.0)
     mean_threshold: bool = switch(False, added=True)
+    fit_start: bool = switch(False, added=True)
     rates_fall: bool = switch(True, added=True)
     adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
     lamp: str = choice(LAMPS, "studio", added=True)
@@ -191,8 +193,6 @@ class TextTo3DJob:
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
             stage.
         keep_colors: the refine stage takes the coarse one's colors over; else it begins with gray.
-        fit_start: an ellipsoid or a mesh to start from is made so small that all cameras of the refine stage see it
-            whole.
         texture_size: side of the baked textures in pixels.
         max_faces: the finished mesh is simplified to so many.
         height: of the finished object in meters.
@@ -213,7 +213,6 @@ class TextTo3DJob:
     device: str = "auto"
     start: str = choice(STARTS, "blob")
     keep_colors: bool = True
-    fit_start: bool = switch(False, added=True)
     coarse: CoarseStage = field(default_factory=CoarseStage)
     refine: RefineStage = field(default_factory=RefineStage)
     texture_size: int = number(64, 4096, 1024)

@@ -79,8 +79,8 @@ def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) ->
 
 
 def draw_shake(ranges: SceneCameras, views: int, generator: torch.Generator) -> Shake | None:
-    """Cameras' positions off by up to ``position_noise`` along each axis, what they look at and their upward direction by
-    normal deviations; None, and no random number taken, where all three are zero."""
+    """Cameras off by up to ``position_noise`` along each axis; what they look at and their upward direction by normal
+    deviations. None, and no random number taken, where all three are zero."""
     if not (ranges.position_noise or ranges.center_noise or ranges.up_noise):
         return None
     position = (torch.rand((views, 3), generator=generator) * 2 - 1) * ranges.position_noise

@@ -80,7 +80,11 @@ def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     radiance = make_radiance_field(stage).to(device)
     occupancy = OccupancyGrid(stage.radius).to(device)
     optimizer = torch.optim.Adam(
-        radiance.parameters(), lr=stage.learning_rate, betas=(0.9, stage.adam_beta2), eps=1e-15, fused=device.type != "mps"
+        radiance.parameters(),
+        lr=stage.learning_rate,
+        betas=(0.9, stage.adam_beta2),
+        eps=1e-15,
+        fused=device.type != "mps",
     )
     return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed))
 
@@ -222,7 +226,9 @@ def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Genera
     return look_with_lamps(kind, background, stage, generator)
 
 
-def look_with_lamps(kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator) -> Look:
+def look_with_lamps(
+    kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator
+) -> Look:
     """A look with the stage's sort of light, drawn anew; ``background`` ``[B, 3]``."""
     views = len(background)
     if stage.lamp == "studio":

@@ -117,7 +117,8 @@ def make_optimizer(
         {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
         {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, stage.adam_beta2), eps=1e-15, weight_decay=0.0, fused=device.type != "mps")
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
 
 
 def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
@@ -221,7 +222,7 @@ def framed_radius(ranges: SceneCameras) -> float:
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
     """Where Fantasia3D begins without a mesh."""
     radii = [r * job.coarse.radius for r in ELLIPSOID]
-    if job.fit_start:
+    if job.refine.fit_start:
         room = min(1.0, framed_radius(job.refine.cameras) / max(radii))
         radii = [r * room for r in radii]
     return TetGeometry.from_ellipsoid(radii, job.refine.tet_resolution, job.coarse.radius)
@@ -234,7 +235,7 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
         JobError: ``mesh_unusable`` when it encloses no space.
     """
     size = MESH_SIZE * job.coarse.radius
-    if job.fit_start:
+    if job.refine.fit_start:
         size = min(size, framed_radius(job.refine.cameras))
     try:
         return TetGeometry.from_mesh(points * size, triangles, job.refine.tet_resolution)

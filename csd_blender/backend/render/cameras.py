@@ -176,8 +176,9 @@ def sample_cameras(
     """Random cameras, as in DreamFusion (Poole et al. 2022, arXiv 2209.14988) and threestudio.
 
     Elevations are with probability 1/2 uniform in degrees, else uniform on the sphere, that is, sin(elevation) is
-    uniform between the sines of the limits; see :func:`random_elevation` for the other laws. Azimuths lie in [-180, 180), one in each of ``count`` equal sectors when
-    ``stratified``, else independent. The numbers of a seed do not depend on the ranges.
+    uniform between the sines of the limits; :func:`random_elevation` has the other laws. Azimuths lie in [-180, 180),
+    one in each of ``count`` equal sectors when ``stratified``, else independent. The numbers of a seed do not depend on
+    the ranges.
 
     Raises:
         ValueError: when a range is upside down.
@@ -196,9 +197,10 @@ def sample_cameras(
 
 
 def random_elevation(limits: tuple[float, float], coin: Tensor, u: Tensor, law: str = "camera") -> Tensor:
-    """Degrees within ``limits``: uniform where ``coin < 1/2``, else uniform on the sphere; both inputs ``[B]`` in [0, 1).
+    """Degrees within ``limits``: uniform where ``coin < 1/2``, else uniform on the sphere.
 
     Args:
+        coin, u: ``[B]`` in [0, 1).
         law: ``camera`` has a coin each; ``batch``, as threestudio, the first one's for all. ``csd``, as CSD's public
             code: one coin too, and its second law takes the sine uniform between ``limits / 90``, which is narrower:
             for (-10, 45) it is -6.4 to 30 degrees.
