@@ -212,9 +212,7 @@ def test_a_broken_prediction_gives_a_finite_gradient(setting):
 
 
 class Table(GaussianScore):
-    """A network whose prediction depends on the prompt alone: branch ``n`` gets row ``n`` of a table of random numbers."""
-
-    BRANCHES = {"positive": 0, "negative": 1, "null": 2}
+    """A network whose prediction depends on the prompt alone: branch ``n`` gets row ``n`` of a table of numbers."""
 
     def __init__(self):
         super().__init__()
@@ -234,7 +232,7 @@ def table_prompts(with_views=True):
 
 
 def written_out_perp_neg(table, origin, weights):
-    """Sum over views of weight * (the view's direction less its part along the prompt's), directions from ``origin``."""
+    """Sum over views of weight * (the view's direction less its part along the prompt's), both from ``origin``."""
     toward = (table[0] - table[origin]).double().flatten()
     total = torch.zeros_like(toward)
     for view, weight_of_view in ((3, weights[0]), (4, weights[1])):
@@ -249,9 +247,7 @@ def test_perp_neg_adds_its_views_with_their_own_sign_from_where_it_is_told(setti
     _, x, t, noise = setting
     model, prompts = Table(), table_prompts()
     c = csd_coefficients(1.0, negative_weight)
-    grad = score_gradient(
-        model, x, t, noise, prompts, c, weighting="sds", perp_neg=3.0, perp_neg_from=origin
-    ).grad
+    grad = score_gradient(model, x, t, noise, prompts, c, weighting="sds", perp_neg=3.0, perp_neg_from=origin).grad
     plain = model.table[0] * c.positive + model.table[1] * c.negative + model.table[2] * c.null
     w = 1 - model.alpha_sigma(t)[0].flatten() ** 2
     for item in range(SHAPE[0]):
