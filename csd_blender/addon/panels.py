@@ -216,7 +216,8 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
         column.prop(csd, "view_prompts")
         if new_object:
             column = layout.column(align=True)
-            for name, steps in zip(OBJECT_OVERRIDABLE, usual_steps(csd.quality, csd.model or "mini"), strict=True):
+            usual = usual_steps(csd.quality, csd.model or "mini", csd.recipe)
+            for name, steps in zip(OBJECT_OVERRIDABLE, usual, strict=True):
                 if name != "refine_steps" or csd.recipe != "dreamfusion":  # which has no such stage
                     draw_override(column, csd, name, str(steps))
             return

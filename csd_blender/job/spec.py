@@ -14,6 +14,8 @@ from .schedule import Schedule
 
 METHODS = ("csd", "sds")
 WEIGHTINGS = ("uniform", "sds", "fantasia3d")
+SCALE_CONVENTIONS = ("s", "1+s")
+PERP_NEG_REFERENCES = ("empty", "negative")
 UV_MODES = ("auto", "keep", "new")
 RASTERIZERS = ("auto", "warp", "torch", "nvdiffrast")
 QUALITIES = ("draft", "normal", "best")
@@ -29,12 +31,17 @@ class Guidance:
         negative_weight: weight of the negative prompt's classifier score (omega 2).
         generative_weight: weight of the generative prior in CSD; 0 is the paper's pure classifier score, a little of
             it keeps long jobs from over-saturating.
-        guidance_scale: of SDS, in the convention ``eps_neg + s (eps_pos - eps_neg)``.
+        guidance_scale: s, of SDS.
+        scale_convention: how s is counted: ``s`` means ``eps_neg + s (eps_pos - eps_neg)``, that of Ho and Salimans'
+            samplers today; ``1+s`` means ``eps_pos + s (eps_pos - eps_neg)``, that of DreamFusion and threestudio.
         weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
         t_min, t_max: range of the diffusion time, as fractions of all steps.
         grad_clip: element-wise bound on the gradient in latent space; None is off.
         grad_normalize: scale each step's gradient to unit norm.
         perp_neg: strength of Perp-Neg against wrong views; 0 is off.
+        perp_neg_from: where its directions begin: at the prediction for the ``empty`` prompt, as in the paper
+            (Armandpour et al. 2023), or at that for the ``negative`` one, as in the code of CSD, threestudio and DSD;
+            without a negative prompt both are the same.
     """
 
     positive_weight: Schedule = schedule(0, 100, 1.0)
@@ -47,6 +54,8 @@ class Guidance:
     grad_clip: Schedule | None = schedule(0, 1000, None)
     grad_normalize: bool = False
     perp_neg: float = number(0, 20, 0.0)
+    scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
+    perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def make_room(model: DiffusionModel) -> None:
 def guidance_coefficients(method: str, guidance: Guidance, step: int, negative: bool) -> Coefficients:
     """The row of the score equation for ``method`` at ``step``; ``negative``: there is a negative prompt."""
     if method == "sds":
-        return sds_coefficients(guidance.guidance_scale, negative)
+        return sds_coefficients(guidance.guidance_scale, negative, guidance.scale_convention)
     negative_weight = guidance.negative_weight.at(step) if negative else 0.0
     return csd_coefficients(guidance.positive_weight.at(step), negative_weight, guidance.generative_weight.at(step))
 
@@ -123,6 +123,7 @@ def distill(
             perp_neg=guidance.perp_neg,
             grad_clip=None if guidance.grad_clip is None else guidance.grad_clip.at(step),
             grad_normalize=guidance.grad_normalize,
+            perp_neg_from=guidance.perp_neg_from,
         )
     if not _is_finite(leaf):
         raise NotFinite("pictures", in_result=True)

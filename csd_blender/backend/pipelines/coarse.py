@@ -5,13 +5,13 @@ After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.spec_3d import CoarseStage, SceneCameras, TextTo3DJob
+from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
@@ -26,7 +26,7 @@ from ..render.volume import (
     render_volume,
     sparsity_loss,
 )
-from .camera_draws import draw_backgrounds
+from .camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
 from .checkpoint import optimizer_tensors, restore
 from .step_clock import StepClock
 
@@ -67,10 +67,15 @@ class CoarseState:
 
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     """A gray ball of fog, and random numbers from the job's seed."""
-    radiance = make_radiance_field(job.coarse).to(device)
-    occupancy = OccupancyGrid(job.coarse.radius).to(device)
+    stage = job.coarse
+    radiance = make_radiance_field(stage).to(device)
+    occupancy = OccupancyGrid(stage.radius).to(device)
     optimizer = torch.optim.Adam(
-        radiance.parameters(), lr=job.coarse.learning_rate, betas=(0.9, 0.99), eps=1e-15, fused=device.type != "mps"
+        radiance.parameters(),
+        lr=stage.learning_rate,
+        betas=(0.9, stage.adam_beta2),
+        eps=1e-15,
+        fused=device.type != "mps",
     )
     return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed))
 
@@ -123,7 +128,7 @@ def coarse_step(
             min_alpha=MIN_ALPHA,
         )
         pictures = show(volume, look, cameras)
-    names = view_names(cameras.azimuth, cameras.elevation)
+    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
     seen = pictures.detach().requires_grad_(True)
     metrics = distill(
@@ -175,7 +180,8 @@ class Look:
         kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
         background: ``[B, 3]``.
         light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
-        ambient, diffuse: ``[B]`` strengths of the light.
+        ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
+        lamps: points that shine in place of ``light``; None for light from one direction.
     """
 
     kind: str
@@ -183,16 +189,20 @@ class Look:
     light: Tensor
     ambient: Tensor
     diffuse: Tensor
+    lamps: Lamps | None = None
 
 
 def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
     """Random cameras, in the first steps those at the front and the back only."""
-    cameras = sample_cameras(generator, views, ranges.elevation, ranges.distance, ranges.fov_y)
+    cameras = sample_cameras(
+        generator, views, ranges.elevation, ranges.distance, ranges.fov_y, elevation_law=ranges.elevation_law
+    )
     coin, offset = torch.rand((2, views), generator=generator)
+    cameras = replace(cameras, shake=draw_shake(ranges, views, generator))
     if step >= ranges.front_back_steps:
         return cameras
     azimuth = torch.where(coin < 0.5, 0.0, 180.0) + (offset * 2 - 1) * FRONT_BACK_REACH
-    return Cameras((azimuth + 180) % 360 - 180, cameras.elevation, cameras.distance, cameras.fov_y)
+    return replace(cameras, azimuth=(azimuth + 180) % 360 - 180)
 
 
 def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
@@ -203,8 +213,19 @@ def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Genera
         kind = "lit"
         if textureless < stage.textureless_share:
             kind = "normal" if stage.textureless_normals else "white"
-    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
-                *draw_lights(views, generator))  # fmt: skip
+    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    return look_with_lamps(kind, background, stage, generator)
+
+
+def look_with_lamps(
+    kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator
+) -> Look:
+    """A look with the stage's sort of light, drawn anew; ``background`` ``[B, 3]``."""
+    views = len(background)
+    if stage.lamp == "studio":
+        return Look(kind, background, *draw_lights(views, generator))
+    lamps, ambient, diffuse = draw_lamps(stage.lamp, stage.soft_shading, views, generator)
+    return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
 
 
 def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -225,12 +246,27 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
         return volume.normal - 0.5 * rest + behind
     normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)
     body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
-    return body * shade(normal, look, cameras) + behind
+    points = None if look.lamps is None else seen_points(volume, cameras)
+    return body * shade(normal, look, cameras, points) + behind
 
 
-def shade(normal: Tensor, look: Look, cameras: Cameras) -> Tensor:
-    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps."""
-    light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)
-    facing = (normal * light[:, :, None, None]).sum(1, keepdim=True).clamp_min(0)
+@torch.no_grad()
+def seen_points(volume: VolumePictures, cameras: Cameras) -> Tensor:
+    """The mean place of what each pixel sees, ``[B, 3, S, S]``; the camera's own where that is nothing."""
+    depth = volume.depth / volume.opacity.clamp_min(1e-6)
+    rays = cameras.directions(depth.shape[-1]).permute(0, 3, 1, 2)
+    return cameras.positions()[:, :, None, None] + rays * depth
+
+
+def shade(normal: Tensor, look: Look, cameras: Cameras, points: Tensor | None = None) -> Tensor:
+    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps.
+
+    ``points``: ``[B, 3, S, S]`` where the surfaces are; lamps with a place need it.
+    """
+    if look.lamps is None:
+        light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)[:, :, None, None]
+    else:
+        light = F.normalize(look.lamps.positions(cameras)[:, :, None, None] - points, dim=1)
+    facing = (normal * light).sum(1, keepdim=True).clamp_min(0)
     ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
     return (ambient + diffuse * facing).clamp(max=1.2)

@@ -6,6 +6,7 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.errors import JobError
-from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
+from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
@@ -33,8 +34,8 @@ from .coarse import (
     Look,
     ScenePrompts,
     draw_cameras,
-    draw_lights,
     guard_gradients,
+    look_with_lamps,
     ray_step,
     shade,
 )
@@ -43,7 +44,10 @@ from .stepping import late_fall
 from .surface import SMALL_PICTURE
 
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
+MESH_SIZE = 0.8  # of a mesh to start from, also in radii of the scene
 SEEN_SHARE = 0.4  # of the density where half of the light is gone: gaps between lumps close
+LEAST_START = 0.05  # radius of a shape to start from
+MEAN_GRID = 64  # points along an axis for a mean density
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
 
 
@@ -121,7 +125,8 @@ def make_optimizer(
         {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
         {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.0, fused=device.type != "mps")
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
 
 
 def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
@@ -169,7 +174,10 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
     """
     device, radius = coarse.table.device, job.coarse.radius
     try:
-        wanted = job.refine.threshold or seen_density(job, coarse)
+        if job.refine.mean_threshold:
+            wanted = mean_density(job, coarse)
+        else:
+            wanted = job.refine.threshold or seen_density(job, coarse)
         threshold = workable_threshold(coarse.density, wanted, radius, device)
         geometry = TetGeometry.from_density(
             coarse.density, job.refine.tet_resolution, radius, threshold, device, outliers=SMALLEST_PIECE
@@ -202,9 +210,29 @@ def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
     return max(0.01, SEEN_SHARE * float(densities.median())) if len(densities) else 0.01
 
 
+@torch.no_grad()
+def mean_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+    """Mean density of the part of the scene's box that is not empty: the threshold of threestudio's Magic3D."""
+    line = (torch.arange(MEAN_GRID, device=coarse.table.device) + 0.5) / MEAN_GRID * 2 - 1
+    slices = (torch.cartesian_prod(line, line, z[None]) * job.coarse.radius for z in line)
+    density = torch.cat([coarse.density(points) for points in slices])
+    filled = density[density > 1e-5]
+    return max(0.01, float(filled.mean())) if len(filled) else 0.01
+
+
+def framed_radius(ranges: SceneCameras) -> float:
+    """Of the largest ball around the origin that all cameras of ``ranges`` see whole, with a little room around it."""
+    nearest = ranges.distance[0] - math.sqrt(3) * ranges.position_noise
+    aside = math.atan2(3 * ranges.center_noise, max(nearest, 1e-6))  # three deviations
+    return max(LEAST_START, 0.95 * nearest * math.sin(math.radians(ranges.fov_y[0]) / 2 - aside))
+
+
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
     """Where Fantasia3D begins without a mesh."""
     radii = [r * job.coarse.radius for r in ELLIPSOID]
+    if job.refine.fit_start:
+        room = min(1.0, framed_radius(job.refine.cameras) / max(radii))
+        radii = [r * room for r in radii]
     return TetGeometry.from_ellipsoid(radii, job.refine.tet_resolution, job.coarse.radius)
 
 
@@ -214,16 +242,20 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
     Raises:
         JobError: ``mesh_unusable`` when it encloses no space.
     """
+    size = MESH_SIZE * job.coarse.radius
+    if job.refine.fit_start:
+        size = min(size, framed_radius(job.refine.cameras))
     try:
-        return TetGeometry.from_mesh(points * 0.8 * job.coarse.radius, triangles, job.refine.tet_resolution)
+        return TetGeometry.from_mesh(points * size, triangles, job.refine.tet_resolution)
     except ValueError as error:
         raise JobError("mesh_unusable", str(error)) from None
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
-    """Learning rates, each from its own peak; they fall late. Decay of the colors: as scheduled."""
+    """Learning rates, each from its own peak; they fall late or not at all. Decay of the colors: as scheduled."""
+    factor = late_fall(step, stage.steps) if stage.rates_fall else 1.0
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * late_fall(step, stage.steps)
+        group["lr"] = group["initial_lr"] * factor
     optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
@@ -254,7 +286,7 @@ def refine_step(
         size = stage.render_size or model.native_size
         edges = topology(triangles) if vertices.requires_grad else None
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
-    names = view_names(cameras.azimuth, cameras.elevation)
+    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
     metrics = distill(
         model,
@@ -290,8 +322,8 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
         kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
     elif shaded < stage.shaded_share:
         kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
-    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
-                *draw_lights(views, generator))  # fmt: skip
+    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    return look_with_lamps(kind, background, stage, generator)
 
 
 def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:
@@ -325,10 +357,10 @@ def render_mesh(
     covered = cover(raster)[..., 0] > 0
     background = look.background.to(vertices)
     body = background[:, None, None, :].expand(*covered.shape, 3).clone()
+    with torch.no_grad():  # where the surface is; pictures of normals need not know
+        points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
     if look.kind in ("color", "lit"):
-        with torch.no_grad():
-            points = rasterizer.interpolate(vertices, raster, triangles)[covered]
-        painted = state.color(points)
+        painted = state.color(points[covered])
     if look.kind == "color":
         body[covered] = painted
     else:
@@ -337,7 +369,8 @@ def render_mesh(
         if look.kind == "normal":
             body[covered] = (normal * 0.5 + 0.5)[covered]
         else:
-            bright = shade(normal.permute(0, 3, 1, 2), look, cameras).permute(0, 2, 3, 1)[covered]
+            bright = shade(normal.permute(0, 3, 1, 2), look, cameras, points.permute(0, 3, 1, 2))
+            bright = bright.permute(0, 2, 3, 1)[covered]
             body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
