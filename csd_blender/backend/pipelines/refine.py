@@ -18,27 +18,33 @@ from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
-from ..geometry.radiance_field import RadianceField
+from ..geometry.network_field import NetworkColors, NetworkField
 from ..geometry.regularizers import laplacian, normal_consistency
+from ..geometry.sdf_network import NetworkGeometry
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import MAX_RESOLUTION, TetGrid
+from ..render.background import LearnedBackground
 from ..render.cameras import Cameras, orbit, view_names
 from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from ..texture.field_kernels import HASH_Y, HASH_Z
+from .backdrop import as_pictures, behind_mesh, make_background
 from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore
 from .coarse import (
+    CoarseField,
     Look,
     ScenePrompts,
     draw_cameras,
     guard_gradients,
+    log2_table_size,
     look_with_lamps,
     ray_step,
     shade,
 )
+from .shape_network import fitted_network, network_geometry
 from .step_clock import StepClock
 from .stepping import late_fall
 from .surface import SMALL_PICTURE
@@ -51,6 +57,9 @@ MEAN_GRID = 64  # points along an axis for a mean density
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
 
 
+Geometry = TetGeometry | NetworkGeometry
+
+
 @dataclass
 class RefineState:
     """Everything a step changes; a checkpoint holds exactly this.
@@ -59,11 +68,12 @@ class RefineState:
         radius: of the scene, which the color field spans.
     """
 
-    geometry: TetGeometry
-    colors: TextureField
+    geometry: Geometry
+    colors: TextureField | NetworkColors
     radius: float
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    background: LearnedBackground | None = None
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
 
@@ -76,35 +86,51 @@ class RefineState:
         grid = self.geometry.grid
         named = {f"geometry.{name}": value for name, value in self.geometry.state_dict().items()}
         named |= {f"colors.{name}": value for name, value in self.colors.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
         named["grid"] = torch.tensor([*grid.low, *grid.high, *grid.cubes], dtype=torch.float64)
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
 def start_refine(
-    job: TextTo3DJob, model: DiffusionModel, geometry: TetGeometry, coarse: RadianceField | None
+    job: TextTo3DJob, model: DiffusionModel, geometry: Geometry, coarse: CoarseField | None
 ) -> RefineState:
-    """The state before the first step; colors are taken over from the coarse field where there is one."""
+    """The state before the first step; colors are taken over from the coarse field where there is one.
+
+    Raises:
+        JobError: ``mesh_unusable`` when a network is to take the shape on and cannot.
+    """
     colors = make_color_field(job, model)
     if coarse is not None:
         inherit_colors(colors, coarse)
     geometry, colors = geometry.to(model.device), colors.to(model.device)
-    optimizer = make_optimizer(geometry, colors, job.refine, model.device)
+    if job.refine.shape == "network" and isinstance(geometry, TetGeometry):
+        geometry = fitted_network(job, geometry)
+    background = make_background(job.refine, job.coarse.color_activation, job.seed + 1)
+    background = None if background is None else background.to(model.device)
+    optimizer = make_optimizer(geometry, colors, job.refine, model.device, background)
     # Numbers of its own: the stage must not depend on how long the one before it was.
     generator = torch.Generator().manual_seed(job.seed + 1)
-    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator)
+    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator, background)
 
 
 def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
     """The state that a checkpoint holds. Raises ``ValueError`` for one that is not of this job's refine stage."""
-    state = start_refine(job, model, TetGeometry(saved_grid(tensors)), None)
+    network = job.refine.shape == "network"
+    grid = saved_grid(tensors, on_vertices=not network)
+    geometry = network_geometry(job, grid) if network else TetGeometry(grid)
+    state = start_refine(job, model, geometry, None)
     restore(state, tensors, step)
     return state
 
 
-def saved_grid(tensors: dict[str, Tensor]) -> TetGrid:
-    """The grid of a checkpoint. Raises ``ValueError`` unless it is one, and as large as what lies on it."""
+def saved_grid(tensors: dict[str, Tensor], on_vertices: bool) -> TetGrid:
+    """The grid of a checkpoint. Raises ``ValueError`` unless it is one, and as large as what lies on it.
+
+    ``on_vertices``: there is a distance for each of its vertices.
+    """
     grid, sdf = tensors.get("grid"), tensors.get("geometry.sdf")
-    if grid is None or sdf is None or grid.shape != (9,) or grid.dtype != torch.float64:
+    if grid is None or (sdf is None) == on_vertices or grid.shape != (9,) or grid.dtype != torch.float64:
         raise ValueError("there is no grid")
     numbers = grid.tolist()
     low, high, cubes = numbers[:3], numbers[3:6], numbers[6:]
@@ -112,26 +138,44 @@ def saved_grid(tensors: dict[str, Tensor]) -> TetGrid:
     if not ordered or not all(1 <= n <= MAX_RESOLUTION and n == int(n) for n in cubes):
         raise ValueError("the grid is none")
     made = TetGrid(tuple(low), tuple(high), tuple(int(n) for n in cubes))
-    if sdf.shape != (made.vertex_count,):
+    if on_vertices and sdf.shape != (made.vertex_count,):
         raise ValueError(f"the grid has {made.vertex_count} vertices, its distances are {tuple(sdf.shape)}")
     return made
 
 
 def make_optimizer(
-    geometry: TetGeometry, colors: TextureField, stage: RefineStage, device: torch.device
+    geometry: Geometry,
+    colors: TextureField | NetworkColors,
+    stage: RefineStage,
+    device: torch.device,
+    background: LearnedBackground | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam, with a rate for the shape and one for the colors; only the colors decay."""
-    groups = [
-        {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
-        {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
-    ]
+    """Adam, with a rate for the shape, one for the colors and one for a learned background; the latter never decays."""
+    modules = [(geometry, stage.learning_rate), (colors, stage.color_rate)]
+    if background is not None:
+        modules.append((background, stage.background_rate))
+    groups = [{"params": list(module.parameters()), "lr": rate, "initial_lr": rate} for module, rate in modules]
+    groups[0]["weight_decay"] = stage.shape_decay
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
     return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
 
 
-def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
-    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures."""
+def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField | NetworkColors:
+    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures.
+
+    With a network the grid is exactly the coarse field's, as published: finer levels would not fit its weights.
+    """
     stage = job.coarse
+    if stage.network_width:
+        return NetworkColors(
+            stage.color_activation,
+            levels=stage.levels,
+            base_resolution=stage.base_resolution,
+            finest_resolution=stage.finest_resolution,
+            log2_table_size=log2_table_size(stage),
+            width=stage.network_width,
+            seed=job.seed,
+        )
     wanted = 2 * (job.refine.render_size or model.native_size) * stage.radius
     growth = (stage.finest_resolution / stage.base_resolution) ** (1 / max(stage.levels - 1, 1))
     levels, finest = stage.levels, float(stage.finest_resolution)
@@ -146,8 +190,11 @@ def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
 
 
 @torch.no_grad()
-def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
-    """Take the colors over from levels that lie alike in both fields."""
+def inherit_colors(colors: TextureField | NetworkColors, coarse: CoarseField) -> None:
+    """Take the colors over from levels that lie alike in both fields; networks along with their grid."""
+    if isinstance(coarse, NetworkField):
+        colors.inherit(coarse)
+        return
     for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
         if mine.resolution != theirs.resolution or mine.rows < theirs.rows:
             break
@@ -166,7 +213,7 @@ def hashed_corners(resolution: int, rows: int, device: torch.device) -> Tensor:
     return ((x ^ (y * HASH_Y) ^ (z * HASH_Z)) & (rows - 1)).flatten()
 
 
-def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeometry, float]:
+def shape_from_field(job: TextTo3DJob, coarse: CoarseField) -> tuple[TetGeometry, float]:
     """The coarse field's surface, and the density at which it was found.
 
     Raises:
@@ -188,7 +235,7 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
 
 
 @torch.no_grad()
-def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+def seen_density(job: TextTo3DJob, coarse: CoarseField) -> float:
     """Density where rays meet the field, the median over opaque rays from all sides. 0.01 when there are none.
 
     Half of the light is gone there, so a surface of this density looks as large as the field did.
@@ -211,7 +258,7 @@ def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
 
 
 @torch.no_grad()
-def mean_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+def mean_density(job: TextTo3DJob, coarse: CoarseField) -> float:
     """Mean density of the part of the scene's box that is not empty: the threshold of threestudio's Magic3D."""
     line = (torch.arange(MEAN_GRID, device=coarse.table.device) + 0.5) / MEAN_GRID * 2 - 1
     slices = (torch.cartesian_prod(line, line, z[None]) * job.coarse.radius for z in line)
@@ -285,7 +332,11 @@ def refine_step(
             raise JobError("diverged", "nothing is left of the shape")
         size = stage.render_size or model.native_size
         edges = topology(triangles) if vertices.requires_grad else None
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
+        look = replace(
+            look, background=behind_mesh(stage, look.kind, look.background, state.background, cameras, generator)
+        )
+        as_latents = normals_as_latents(stage, model, look, state.step)
+        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
     metrics = distill(
@@ -299,14 +350,16 @@ def refine_step(
         generator,
         clock,
         retain_graph=True,
+        as_latents=as_latents,
     )
     with clock("render"):
         loss = regularizer(vertices, triangles, stage, edges)
         if loss.requires_grad:
             loss.backward()
     with clock("optimizer"):
-        for module in (state.geometry, state.colors):
-            guard_gradients(module)
+        for module in (state.geometry, state.colors, state.background):
+            if module is not None:
+                guard_gradients(module)
         state.optimizer.step()
     return metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
 
@@ -324,6 +377,11 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
         kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
     background = draw_backgrounds(views, random_background < stage.random_background, generator)
     return look_with_lamps(kind, background, stage, generator)
+
+
+def normals_as_latents(stage: RefineStage, model: DiffusionModel, look: Look, step: int) -> bool:
+    """Whether a step's normals and mask stand for latents themselves (arXiv 2303.13873): four are needed for that."""
+    return look.kind == "normal" and step < stage.latent_steps and model.vae is not None and model.latent_channels == 4
 
 
 def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:
@@ -346,17 +404,20 @@ def render_mesh(
     look: Look,
     rasterizer: Rasterizer,
     edges: Topology | None = None,
+    as_latents: bool = False,
 ) -> Tensor:
     """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors.
 
-    ``edges`` of the mesh, where they are known already.
+    Args:
+        edges: of the mesh, where they are known already.
+        as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
     """
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
     covered = cover(raster)[..., 0] > 0
     background = look.background.to(vertices)
-    body = background[:, None, None, :].expand(*covered.shape, 3).clone()
+    body = as_pictures(background).permute(0, 2, 3, 1).expand(*covered.shape, 3).clone()
     with torch.no_grad():  # where the surface is; pictures of normals need not know
         points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
     if look.kind in ("color", "lit"):
@@ -372,6 +433,8 @@ def render_mesh(
             bright = shade(normal.permute(0, 3, 1, 2), look, cameras, points.permute(0, 3, 1, 2))
             bright = bright.permute(0, 2, 3, 1)[covered]
             body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
+    if as_latents:
+        body = torch.cat([body * 2 - 1, covered[..., None].to(body)], -1)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
     return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)
