@@ -194,7 +194,7 @@ class Document:
             data = self._buffer(source)
         except BadFile as error:
             names = ", ".join(map(quote, view.get("extensions", {})))
-            raise BadFile(f"{error} ({names})") from None if names else error
+            raise BadFile(f"{error} ({names})" if names else str(error)) from None
         if start + length > len(data):
             raise BadFile(f"{what} ends behind its buffer")
         return data[start : start + length], integer(view, "byteStride", 0, what)

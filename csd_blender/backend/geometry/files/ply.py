@@ -65,6 +65,8 @@ def read_ply(path: Path) -> FileMesh:
         head = file.read(MAX_HEADER)
     form, elements, begin = _header(head)
     for element in elements:
+        if element.properties and element.count > path.stat().st_size:
+            raise BadFile(f"the file ends early: its header promises {element.count} rows of '{quote(element.name)}'")
         if element.name in ("vertex", "face"):
             check_size(0, element.count)
     if form == "ascii":
