@@ -48,7 +48,8 @@ class Job:
     folder: Path
     spec: JobSpec
     targets: list[Target]
-    blend_file: str = ""
+    blend_file: str = ""  # path of the file it belongs to; empty for one that was never saved
+    in_file: bool = True  # whether that file is the open one
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where a new object will stand
     phase: Phase = "running"
     stage: str = ""
