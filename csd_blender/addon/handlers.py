@@ -18,7 +18,7 @@ def before_save(*_args) -> None:
 @persistent
 def after_save(*_args) -> None:
     if session.job is not None:
-        session.job.blend_file = bpy.data.filepath
+        targets.remember_file(session.job)
     restore()
 
 
@@ -31,13 +31,7 @@ def after_undo(*_args) -> None:
 @persistent
 def after_load(*_args) -> None:
     """Find the job's objects in the new file when it is the same one again."""
-    job = session.job
-    if job is not None:
-        if job.blend_file and job.blend_file == bpy.data.filepath:
-            targets.bind(job)
-        else:
-            for target in job.targets:
-                target.uid = 0
+    targets.follow_file(session.job)
     restore()
 
 

@@ -29,7 +29,7 @@ from .pictures import Picture, PictureMaker
 from .preferences import jobs_folder
 from .scene_export import SceneError
 from .session import Job, Problem, session
-from .targets import bind, find_object, selected_meshes
+from .targets import check_accept, find_object, resume_here, selected_meshes
 
 __all__ = ["selected_meshes"]
 
@@ -115,7 +115,7 @@ def resume(folder: Path) -> Job:
     finished = job_folders.is_finished(job.folder)
     client = None if finished else backend.client()
     discard()
-    bind(job)
+    resume_here(job)
     if finished:
         job.phase = "finished"
         session.job = job
@@ -244,8 +244,11 @@ def refresh_preview() -> None:
         pictures.put(dict(RESULT_PREVIEW), job.folder, None)
 
 
-def accept() -> list[scene_import.Applied]:
+def accept(new_map: bool = False) -> list[scene_import.Applied]:
     """Make the finished result an ordinary part of the file.
+
+    Args:
+        new_map: put a texture on a new UV map where the object's own one changed since the job began.
 
     Raises:
         SceneError: when there is nothing to accept, or an object is in Edit Mode; the job stays as it is then.
@@ -253,7 +256,8 @@ def accept() -> list[scene_import.Applied]:
     job = session.job
     if job is None or job.phase != "finished":
         raise SceneError("There is no finished texture or object.", "Generate one first.")
-    applied = object_jobs.accept(job) if job.makes_object else accept_texture(job)
+    check_accept(job)
+    applied = object_jobs.accept(job) if job.makes_object else accept_texture(job, new_map)
     forget_pictures()
     session.notice = " ".join(a.message for a in applied if a.message)
     session.job = session.problem = None
@@ -261,14 +265,18 @@ def accept() -> list[scene_import.Applied]:
     return applied
 
 
-def accept_texture(job: Job) -> list[scene_import.Applied]:
+def accept_texture(job: Job, new_map: bool) -> list[scene_import.Applied]:
     objects = [find_object(t) for t in job.targets]
     for obj in objects:
-        if obj is not None and obj.mode == "EDIT":
+        if obj is not None and obj.data.is_editmode:
             raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
     result = scene_import.read_result(job.folder)
     preview.uncover_all()
-    return scene_import.apply_result(result, job.targets, objects)
+    try:
+        return scene_import.apply_result(result, job.targets, objects, new_map)
+    except SceneError:
+        refresh_preview()  # nothing was changed, and the result still waits for an answer
+        raise
 
 
 def discard() -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-# What reading an .npz that is damaged, or not of this world, may raise.
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+from .stored_arrays import read_npz
+
 RESULT = "result/mesh.npz"
 # What asks for the finished object as messages of the backend do for its previews.
 RESULT_PREVIEW = {"kind": "mesh", "part": 0, "path": RESULT, "final": True}
@@ -43,13 +40,12 @@ def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: i
         linear: 256 scene-linear values of the sRGB bytes; needed when the file holds colors.
 
     Raises:
-        UNREADABLE: it is not there, or not what it should be.
+        stored_arrays.UNREADABLE: it is not there, or not what it should be.
     """
     path = (folder / name).resolve()
     if folder.resolve() not in path.parents:
         raise ValueError(f"{name} is outside the job folder")
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        arrays = {n: file[n] for n in ("positions", "triangles", "colors", "uv") if n in file.files}
+    arrays = read_npz(path, ("positions", "triangles", "colors", "uv"))
     positions = np.ascontiguousarray(arrays["positions"], np.float32)
     triangles = np.ascontiguousarray(arrays["triangles"], np.int32)
     if positions.ndim != 2 or positions.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:

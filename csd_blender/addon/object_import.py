@@ -11,9 +11,10 @@ import numpy as np
 
 from . import scene_import
 from .materials import ROUGHNESS, build_material
-from .mesh_pictures import RESULT, UNREADABLE, MeshPicture, read_mesh
+from .mesh_pictures import RESULT, MeshPicture, read_mesh
 from .scene_export import SceneError
 from .scene_import import Applied, Result
+from .stored_arrays import UNREADABLE
 
 UV_NAME = "UVMap"
 SHARP_ANGLE = math.radians(30.0)  # edges with a larger angle between their faces are shaded sharp
@@ -68,11 +69,11 @@ def read_result(folder: Path) -> tuple[Result, MeshPicture]:
 def add_object(context, result: Result, arrays: MeshPicture, place: tuple[float, float, float]) -> Applied:
     """Make the result an ordinary object of the file, selected and active, its foot at ``place``."""
     settings = result.record.get("settings", {})
-    name = scene_import.short_name(settings.get("prompt", "") or "CSD Object")
+    name = scene_import.short_name(str(settings.get("prompt", "")) or "CSD Object")
+    image = scene_import.load_albedo(result.albedo[0], name, result.record)
     mesh = build_mesh(name, arrays)
     mesh.validate()
     mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
-    image = scene_import.load_albedo(result.albedo[0], name, result.record)
     material = bpy.data.materials.new(name)
     build_material(material, image, UV_NAME, number(result, "roughness", ROUGHNESS), number(result, "metallic", 0.0))
     mesh.materials.append(material)
@@ -90,7 +91,7 @@ def add_object(context, result: Result, arrays: MeshPicture, place: tuple[float,
 def number(result: Result, name: str, usual: float) -> float:
     """A material's value in [0, 1] as the backend wrote it."""
     value = result.record.get(name)
-    return min(1.0, max(0.0, float(value))) if isinstance(value, int | float) else usual
+    return float(min(1.0, max(0.0, value))) if isinstance(value, int | float) else usual
 
 
 def link(context, obj: bpy.types.Object) -> None:

@@ -57,9 +57,7 @@ def write_job(context, overrides: dict) -> Job:
 
 def export_shape(objects: list[bpy.types.Object], depsgraph, modifiers: str) -> bytes:
     """``mesh.npz`` as a texture job has it; there need be no way back to these objects, so any mesh will do."""
-    modifiers = "ignore" if modifiers == "ignore" else "apply"
-    parts = [scene_export.export_object(obj, depsgraph, modifiers, "auto")[0] for obj in objects]
-    return scene_export.npz_bytes(scene_export.join_parts(parts, [obj.name for obj in objects]))
+    return scene_export.npz_bytes(scene_export.export_shape(objects, depsgraph, modifiers))
 
 
 def read_place(folder: Path) -> tuple[float, float, float]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .mesh_pictures import UNREADABLE, MeshPicture, read_mesh
+from .mesh_pictures import MeshPicture, read_mesh
 from .scene_export import Target
 from .scene_import import corner_uv, uv_sources
+from .stored_arrays import UNREADABLE
 
 
 def linear_table() -> np.ndarray:

@@ -1,7 +1,8 @@
 """The growing texture on the mesh: a temporary material over the slots, outside undo, taken away without a trace.
 
-What a preview hides is written on the object itself (``Object.csd``), so that it always belongs to the same state of
-the file as the covered slots: after an undo, a load or a crash, :func:`uncover` still finds what to bring back.
+What a preview hides is written where it hides it: covered slots on the object (``Object.csd``), an added UV map or slot
+on the mesh. So it always belongs to the same state of the file as what it is about: after an undo, a load or a crash,
+and when one of several objects that share the mesh is deleted, :func:`uncover_all` still finds what to bring back.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
+from . import uv_maps
 from .materials import build_material
 
 KEY = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
+ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
+HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
-UV_NAME = "CSD"
 
 
 def preview_key(job_id: str, part: int) -> str:
@@ -25,11 +28,13 @@ def find_marked(collection, key: str):
 
 
 def preview_material(key: str, uv_layer: str) -> bpy.types.Material:
-    """The job part's temporary material, made when it is not there (any more)."""
+    """The job part's temporary material, made when it is not there (any more), or shows another UV map."""
     material = find_marked(bpy.data.materials, key)
     if material is None:
         material = bpy.data.materials.new(MATERIAL_NAME)
         material[KEY] = key
+        build_material(material, None, uv_layer)
+    elif uv_layer != next((n.uv_map for n in material.node_tree.nodes if n.type == "UVMAP"), ""):
         build_material(material, None, uv_layer)
     return material
 
@@ -78,28 +83,55 @@ def load_final(key: str, path: str) -> bpy.types.Image:
 
 def mark(obj: bpy.types.Object, key: str) -> None:
     """Note on ``obj`` whose preview it carries; another one's is taken away first."""
-    if obj.csd.preview_job != key:
-        uncover(obj)
-        obj.csd.preview_job = key
+    if obj.csd.preview_job and obj.csd.preview_job != key:
+        for user in users_of(obj.data):
+            uncover(user)
+        clear_mesh(obj.data)
+    obj.csd.preview_job = key
 
 
-def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material) -> None:
-    """Show ``material`` in every slot of ``obj``; covered slots stay as they are, new ones are covered as well."""
+def users_of(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:
+    """The objects that show ``mesh``: one, or linked duplicates."""
+    return [o for o in bpy.data.objects if o.data == mesh and o.is_editable]
+
+
+def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material, twins: bool = True) -> None:
+    """Show ``material`` in every slot of ``obj``; covered slots stay as they are, new ones are covered as well.
+
+    Args:
+        twins: also in the slots of linked duplicates that take their material from the shared mesh, since the finished
+            material, which goes into the mesh, will be seen there too.
+    """
     mark(obj, key)
-    record = obj.csd
     if not obj.material_slots:
         obj.data.materials.append(None)
-        record.added_slot = True
+        added(obj.data)["slot"] = True
+    cover_slots(obj, material, every=True)
+    if twins and obj.data.users > 1:
+        for twin in users_of(obj.data):
+            if twin != obj:
+                mark(twin, key)
+                cover_slots(twin, material, every=False)
+
+
+def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool) -> None:
+    record, changed = obj.csd, False
     for i, slot in enumerate(obj.material_slots):
         if slot.material == material and slot.link == "OBJECT" and i < len(record.slots):
             continue
         hidden = record.slots[i] if i < len(record.slots) else record.slots.add()
+        if slot.link == "OBJECT" and not every:
+            continue  # a material of the twin's own, which stays
         hidden.link = slot.link
         hidden.data_material = obj.data.materials[i]
-        slot.link = "OBJECT"  # only this object changes, not others that use the same mesh
+        if HIDES not in material and slot.material is not None and not is_temporary(slot.material):
+            material[HIDES] = slot.material
+        slot.link = "OBJECT"  # the mesh itself is left as it is
         hidden.own_material = None if is_temporary(slot.material) else slot.material
         slot.material = material
-    obj.update_tag()
+        changed = True
+    if changed:
+        obj.update_tag()
 
 
 def is_temporary(block) -> bool:
@@ -107,7 +139,7 @@ def is_temporary(block) -> bool:
 
 
 def uncover(obj: bpy.types.Object) -> None:
-    """Give ``obj`` back everything that :func:`cover` and :func:`add_uv` put aside."""
+    """Give ``obj`` back every slot that :func:`cover` covered."""
     record = obj.csd
     if not record.preview_job:
         return
@@ -116,76 +148,83 @@ def uncover(obj: bpy.types.Object) -> None:
             continue  # the artist assigned something else meanwhile; that stays
         slot.link = "OBJECT"
         slot.material = hidden.own_material
-        slot.link = hidden.link
-    if record.added_slot and len(obj.data.materials) == 1 and obj.data.materials[0] is None:
-        obj.data.materials.clear()
-    remove_uv(obj)
+        slot.link = hidden.link or "DATA"
     record.slots.clear()
-    record.added_slot = False
     record.preview_job = ""
     obj.update_tag()
 
 
-def add_uv(obj: bpy.types.Object, values: np.ndarray) -> str:
+def added(mesh: bpy.types.Mesh):
+    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv`` and, to come back, ``active``, ``render``."""
+    if ADDED not in mesh:
+        mesh[ADDED] = {}
+    return mesh[ADDED]
+
+
+def added_uv(mesh: bpy.types.Mesh) -> str:
+    """Name of the UV map that the preview added; empty when there is none."""
+    name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
+    return name if name in mesh.uv_layers else ""
+
+
+def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
     """Add the backend's new UV map for the preview; returns its name, empty when it cannot be added now.
 
     Args:
         values: float32 ``[corners, 2]``.
     """
-    record = obj.csd
-    if record.added_uv and record.added_uv in obj.data.uv_layers:
-        return record.added_uv
-    active = obj.data.uv_layers.active
-    name = new_uv_layer(obj.data, values)
+    if added_uv(mesh):
+        return added_uv(mesh)
+    active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
+    render = next((u.name for u in mesh.uv_layers if u.active_render), "")
+    name = uv_maps.new_map(mesh, values)
     if name:
-        record.active_uv = active.name if active else ""
-        record.render_uv = next((u.name for u in obj.data.uv_layers if u.active_render and u.name != name), "")
-        record.added_uv = name
-        select_uv(obj.data, name, name)
+        record = added(mesh)
+        record["uv"], record["active"], record["render"] = name, active, render
+        uv_maps.select(mesh, name, name)
     return name
 
 
-def remove_uv(obj: bpy.types.Object) -> None:
-    record, mesh = obj.csd, obj.data
-    if record.added_uv and record.added_uv in mesh.uv_layers:
-        mesh.uv_layers.remove(mesh.uv_layers[record.added_uv])
-        select_uv(mesh, record.active_uv, record.render_uv)
-    record.added_uv = record.active_uv = record.render_uv = ""
-
-
-def new_uv_layer(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
-    """A new UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
-    if mesh.is_editmode or len(mesh.loops) != len(values):
-        return ""
-    try:
-        layer = mesh.uv_layers.new(name=UV_NAME, do_init=False)
-    except RuntimeError:
-        return ""
-    if layer is None:
-        return ""
-    name = layer.name
-    mesh.uv_layers[name].uv.foreach_set("vector", np.ascontiguousarray(values, np.float32).ravel())
-    mesh.update()
-    return name
-
-
-def select_uv(mesh: bpy.types.Mesh, active: str, render: str) -> None:
-    """Choose the map that is edited and seen in Solid shading, and the one that is rendered."""
-    if active in mesh.uv_layers:
-        mesh.uv_layers.active = mesh.uv_layers[active]
-    if render in mesh.uv_layers:
-        mesh.uv_layers[render].active_render = True
+def clear_mesh(mesh: bpy.types.Mesh) -> None:
+    """Take away what the preview added to ``mesh``; its objects must have been uncovered before."""
+    if ADDED not in mesh:
+        return
+    record, name = mesh[ADDED], added_uv(mesh)
+    if name and not mesh.is_editmode:
+        mesh.uv_layers.remove(mesh.uv_layers[name])
+        uv_maps.select(mesh, record["active"], record["render"])
+    if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
+        mesh.materials.clear()
+    if not added_uv(mesh):
+        del mesh[ADDED]
 
 
 def uncover_all(keep_job: str = "") -> None:
     """Take away every preview and temporary data-block, but not those of the job ``keep_job``."""
     prefix = f"{keep_job}/"
+
+    def goes(key: str) -> bool:
+        return bool(key) and not (keep_job and key.startswith(prefix))
+
     for obj in bpy.data.objects:
-        key = obj.csd.preview_job
-        if key and not (keep_job and key.startswith(prefix)):
+        if goes(obj.csd.preview_job):
             uncover(obj)
+    covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
+    for mesh in bpy.data.meshes:
+        if mesh not in covered:
+            clear_mesh(mesh)
+    for material in bpy.data.materials:
+        if goes(material.get(KEY, "")) and material.users:
+            give_back(material)
     # Objects first: what they use has no users then, and goes without being taken out of them one by one.
     for collection in (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images):
-        for block in [b for b in collection if KEY in b]:
-            if not (keep_job and str(block[KEY]).startswith(prefix)):
-                collection.remove(block)
+        for block in [b for b in collection if goes(b.get(KEY, ""))]:
+            collection.remove(block)
+
+
+def give_back(material: bpy.types.Material) -> None:
+    """Put what ``material`` covers where it got to without a note, as by joining a covered object to another one."""
+    hidden = material.get(HIDES)
+    if hidden is not None:
+        del material[HIDES]
+        material.user_remap(hidden)

@@ -257,17 +257,13 @@ class CSDHiddenSlot(bpy.types.PropertyGroup):
 
 
 class CSDObjectSettings(bpy.types.PropertyGroup):
-    """``Object.csd``: what a preview hides.
+    """``Object.csd``: the slots that a preview covers.
 
     It lives on the object so that undo, which takes the object back, takes this back with it.
     """
 
     preview_job: StringProperty()
     slots: CollectionProperty(type=CSDHiddenSlot)
-    added_slot: BoolProperty()
-    added_uv: StringProperty()
-    active_uv: StringProperty()
-    render_uv: StringProperty()
 
 
 CLASSES = (CSDSceneSettings, CSDHiddenSlot, CSDObjectSettings)

@@ -6,23 +6,20 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import bpy
 import numpy as np
 
+from . import open_file
+from .scene_checks import check_accepting, check_objects, dropped_by_applying, has_room, left_out, no_faces
+from .scene_error import SceneError
+from .stored_arrays import UNREADABLE, read_npz
 
-class SceneError(Exception):
-    """Something in the scene keeps a job from starting or a result from being applied.
-
-    Attributes:
-        text: one sentence saying what is wrong. fix: one sentence saying what to do.
-    """
-
-    def __init__(self, text: str, fix: str = ""):
-        super().__init__(f"{text} {fix}".strip())
-        self.text = text
-        self.fix = fix
+FAR = 16  # sizes of the objects from the origin, where float32 still is exact to a millionth of the size
+MOST_CORNERS = 20_000_000  # of one mesh in a job folder; ten times what a job can have
 
 
 @dataclass
@@ -37,6 +34,9 @@ class Target:
         topology: fingerprint of the mesh that the corners belong to.
         corner_count: how many corners (loops) that mesh has.
         corners: int32 ``[F, 3]``, the mesh corner (loop) of every triangle corner.
+        own_topology: fingerprint of the object's own mesh, without its modifiers.
+        own_uv: float32 ``[corners of the own mesh, 2]``, what ``uv_layer`` of the own mesh held; empty when the own
+            mesh had no such map (its modifiers make it).
     """
 
     name: str
@@ -47,15 +47,26 @@ class Target:
     topology: str
     corner_count: int
     corners: np.ndarray = field(repr=False)
+    own_topology: str = ""
+    own_uv: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
+
+    @property
+    def replaces_mesh(self) -> bool:
+        """Whether accepting gives the object a mesh of its own, with its modifiers applied."""
+        return self.modifiers == "apply" and not self.maps_back
 
 
 @dataclass
 class Export:
-    """Arrays of ``mesh.npz``, the targets in the order of the parts, and the UV choice that the job must use."""
+    """Arrays of ``mesh.npz``, the targets in the order of the parts, and the UV choice that the job must use.
+
+    ``warnings`` are sentences about what the job leaves out, for the artist.
+    """
 
     arrays: dict[str, np.ndarray]
     targets: list[Target]
     uv: str
+    warnings: list[str] = field(default_factory=list)
 
     def mesh_bytes(self) -> bytes:
         return npz_bytes(self.arrays)
@@ -75,79 +86,119 @@ def export_objects(objects: Sequence[bpy.types.Object], depsgraph, modifiers: st
         uv: the job's UV choice; decides whether a mesh without a way back can be used.
 
     Returns:
-        positions float32 ``[V, 3]`` in world space (meters), triangles int32 ``[F, 3]``, part int32 ``[F]``,
-        material int32 ``[F]``, part_names, and uv float32 ``[F, 3, 2]`` when any object has a UV map.
+        positions float32 ``[V, 3]`` in world space (meters; far from the origin moved near it, all parts alike),
+        triangles int32 ``[F, 3]``, corner int32 ``[F, 3]`` (which corners of the faces the triangles were cut from they
+        have; numbered through), part int32 ``[F]``, material int32 ``[F]``, part_names, and uv float32 ``[F, 3, 2]``
+        when any object has a UV map.
 
     Raises:
-        SceneError: for meshes that share data, cannot be changed, have no faces, or cannot be mapped back.
+        SceneError: for meshes that share data, cannot be changed, have no faces, cannot be mapped back, would lose
+            something on accept, or have no room for a new UV map that is wanted.
     """
     check_objects(objects)
+    flush(objects, depsgraph)
     parts, targets = [], []
     for obj in objects:
         part, target = export_object(obj, depsgraph, modifiers, uv)
         parts.append(part)
         targets.append(target)
-    if all(t.maps_back or t.modifiers == "apply" for t in targets):
-        return Export(join_parts(parts, [t.name for t in targets]), targets, uv)
+    arrays = join_parts(parts, [t.name for t in targets])
+    pairs = list(zip(objects, targets, strict=True))
+    warnings = [sentence for obj, t in pairs for sentence in left_out(obj, t, depsgraph)]
+    if all((t.maps_back or t.replaces_mesh) and has_room(obj, t, depsgraph) for obj, t in pairs):
+        return Export(arrays, targets, uv, warnings)
     bare = next((t.name for t in targets if not t.uv_layer), None)
     if bare is not None:
         raise SceneError(
-            f"“{bare}” has no UV map, and another selected object's modifiers do not allow a new one.",
+            f"“{bare}” has no UV map, and another selected object does not allow a new one.",
             "Texture them one after the other.",
         )
-    return Export(join_parts(parts, [t.name for t in targets]), targets, "keep")
+    return Export(arrays, targets, "keep", warnings)
 
 
-def check_objects(objects: Sequence[bpy.types.Object]) -> None:
-    """Raise :class:`SceneError` when these objects cannot be textured together."""
-    if not objects:
-        raise SceneError("No mesh object is selected.", "Select the object to texture.")
-    seen: dict[str, str] = {}
+def flush(objects: Sequence[bpy.types.Object], depsgraph) -> None:
+    """Let the evaluated meshes be up to date: Edit and Sculpt Mode keep theirs to themselves, and scripts change
+    meshes without a word to anybody."""
+    bpy.ops.ed.flush_edits()
     for obj in objects:
-        if not obj.is_editable or not obj.data.is_editable:
-            raise SceneError(
-                f"“{obj.name}” is linked from another file.", "Make it local first (Object > Relations > Make Local)."
-            )
-        if obj.data.name in seen:
-            raise SceneError(
-                f"“{seen[obj.data.name]}” and “{obj.name}” share one mesh.",
-                "Select only one of them, or make them single user first.",
-            )
-        seen[obj.data.name] = obj.name
+        if obj.mode == "EDIT":
+            obj.update_from_editmode()
+        obj.data.update_tag()
+    depsgraph.update()
+
+
+def export_shape(objects: Sequence[bpy.types.Object], depsgraph, modifiers: str) -> dict[str, np.ndarray]:
+    """The same arrays for a job that makes a new object of these, so that there need be no way back.
+
+    Args:
+        modifiers: ``ignore``, or anything else for the shape as seen.
+    """
+    flush(objects, depsgraph)
+    parts = [read_object(obj, depsgraph, modifiers)[0] for obj in objects]
+    return join_parts(parts, [obj.name for obj in objects])
 
 
 def export_object(obj: bpy.types.Object, depsgraph, modifiers: str, uv: str) -> tuple[dict, Target]:
     """Arrays of one object, and how to find the way back."""
-    if obj.mode == "EDIT":
-        obj.update_from_editmode()
-    has_modifiers = any(m.show_viewport for m in obj.modifiers)
-    if not has_modifiers and not obj.data.shape_keys:
+    if not any(m.show_viewport for m in obj.modifiers) and not obj.data.shape_keys:
         modifiers = "keep"
+    arrays, corners, mesh = read_object(obj, depsgraph, modifiers)
+    own_topology = fingerprint(obj.data)
+    maps_back = mesh.topology == own_topology
+    if maps_back:
+        modifiers = "keep" if modifiers == "apply" else modifiers
+    elif modifiers == "keep" and (uv == "new" or not mesh.active_uv):
+        reason = "a new UV map" if mesh.active_uv else "a UV map, which it lacks,"
+        other = "Ignore" if dropped_by_applying(obj) else "Apply or Ignore"
+        raise SceneError(
+            f"“{obj.name}” needs {reason} but its modifiers change its faces.",
+            f"Set Output > Modifiers to {other}, or unwrap it first.",
+        )
+    own = obj.data.uv_layers.get(mesh.active_uv) if mesh.active_uv else None
+    target = Target(
+        name=obj.name,
+        uid=obj.session_uid,
+        uv_layer=mesh.active_uv,
+        modifiers=modifiers,
+        maps_back=maps_back,
+        topology=mesh.topology,
+        corner_count=mesh.corner_count,
+        corners=corners,
+        own_topology=own_topology,
+        own_uv=read(own.uv, "vector", 2, np.float32) if own is not None else np.zeros((0, 2), np.float32),
+    )
+    check_accepting(obj, target, depsgraph, uv)
+    return arrays, target
+
+
+class ReadMesh(NamedTuple):
+    """What must be known of the mesh that was read, which is gone by now."""
+
+    active_uv: str
+    topology: str
+    corner_count: int
+
+
+def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict, np.ndarray, ReadMesh]:
+    """Arrays of one object's mesh in world space, its triangles' corners, and what it was like.
+
+    Raises :class:`SceneError` when there are no faces.
+    """
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if modifiers == "ignore" else evaluated.to_mesh()
     try:
         arrays, corners = read_mesh(mesh, np.array(evaluated.matrix_world, np.float64))
         if not len(corners):
-            raise SceneError(f"“{obj.name}” has no faces.", "Add faces to it, or select another object.")
-        layer = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
-        topology, corner_count = fingerprint(mesh), len(mesh.loops)
+            raise no_faces(obj, depsgraph, modifiers)
+        active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
+        return arrays, corners, ReadMesh(active, fingerprint(mesh), len(mesh.loops))
     finally:
         if modifiers != "ignore":
             evaluated.to_mesh_clear()
-    maps_back = topology == fingerprint(obj.data)
-    if maps_back:
-        modifiers = "keep" if modifiers == "apply" else modifiers
-    elif modifiers == "keep" and (uv == "new" or not layer):
-        reason = "a new UV map" if layer else "a UV map, which it lacks,"
-        raise SceneError(
-            f"“{obj.name}” needs {reason} but its modifiers change its faces.",
-            "Set Output > Modifiers to Apply or Ignore, or unwrap it first.",
-        )
-    return arrays, Target(obj.name, obj.session_uid, layer, modifiers, maps_back, topology, corner_count, corners)
 
 
 def read_mesh(mesh: bpy.types.Mesh, matrix: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Triangles of ``mesh`` moved by the 4×4 ``matrix``; also the mesh corner of each triangle corner."""
+    """Triangles of ``mesh`` moved by the 4×4 ``matrix``, in float64; also the mesh corner of each triangle corner."""
     positions = read(mesh.vertices, "co", 3, np.float32) @ matrix[:3, :3].T + matrix[:3, 3]
     mesh.calc_loop_triangles()
     triangles = read(mesh.loop_triangles, "vertices", 3, np.int32)
@@ -155,8 +206,9 @@ def read_mesh(mesh: bpy.types.Mesh, matrix: np.ndarray) -> tuple[dict[str, np.nd
     if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored by a negative scale: keep the outside outside
         triangles, corners = triangles[:, [0, 2, 1]], corners[:, [0, 2, 1]]
     arrays = {
-        "positions": np.ascontiguousarray(positions, np.float32),
+        "positions": positions,
         "triangles": np.ascontiguousarray(triangles),
+        "corner": np.ascontiguousarray(corners),
         "material": read(mesh.loop_triangles, "material_index", 1, np.int32)[:, 0],
     }
     layer = mesh.uv_layers.active
@@ -182,11 +234,17 @@ def fingerprint(mesh: bpy.types.Mesh) -> str:
 
 
 def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str, np.ndarray]:
-    """One mesh of several; parts without UVs get coordinates that no texture can use (all zero)."""
+    """One mesh of several; parts without UVs get coordinates that no texture can use (all zero).
+
+    float32 resolves a ten-millionth of a coordinate, which is a meter on a map of the world. So what lies far from the
+    origin, seen against its size, is moved there before it is rounded; the job does not depend on the place.
+    """
     offsets = np.cumsum([0] + [len(p["positions"]) for p in parts[:-1]])
+    corners = np.cumsum([0] + [int(p["corner"].max(initial=-1)) + 1 for p in parts[:-1]])
     joined = {
-        "positions": np.concatenate([p["positions"] for p in parts]),
+        "positions": near_origin(np.concatenate([p["positions"] for p in parts])),
         "triangles": np.concatenate([p["triangles"] + o for p, o in zip(parts, offsets, strict=True)]).astype(np.int32),
+        "corner": np.concatenate([p["corner"] + c for p, c in zip(parts, corners, strict=True)]).astype(np.int32),
         "material": np.concatenate([p["material"] for p in parts]),
         "part": np.concatenate([np.full(len(p["triangles"]), i, np.int32) for i, p in enumerate(parts)]),
         "part_names": np.array(names),
@@ -196,21 +254,32 @@ def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str
     return joined
 
 
+def near_origin(positions: np.ndarray) -> np.ndarray:
+    """float32 of ``positions`` ``[V, 3]``, moved to the origin when that is over ``FAR`` sizes away."""
+    finite = positions[np.isfinite(positions).all(axis=1)]
+    if len(finite):
+        low, high = finite.min(axis=0), finite.max(axis=0)
+        if np.abs((low + high) / 2).max() > FAR * (high - low).max():
+            positions = positions - (low + high) / 2
+    return np.float32(positions)
+
+
 def targets_bytes(targets: list[Target], blend_file: str, place: Sequence[float] = ()) -> dict[str, bytes]:
     """What a later Blender session needs to find the targets: the contents of ``target.json`` and ``target.npz``.
 
     ``place``, for a job that makes an object, is where that shall stand; there are no targets then.
     """
-    plain = [{k: v for k, v in asdict(t).items() if k not in ("corners", "uid")} for t in targets]
-    corners = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
-    record = {"blend_file": blend_file, "targets": plain} | ({"place": list(place)} if place else {})
+    plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid")} for t in targets]
+    arrays = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
+    arrays |= {f"own_uv_{i}": t.own_uv for i, t in enumerate(targets)}
+    record = {"blend_file": blend_file, "opening": open_file.opening(), "targets": plain}
     return {
-        "target.json": json.dumps(record, indent=1).encode(),
-        "target.npz": npz_bytes(corners),
+        "target.json": json.dumps(record | ({"place": list(place)} if place else {}), indent=1).encode(),
+        "target.npz": npz_bytes(arrays),
     }
 
 
-def read_targets(folder) -> tuple[list[Target], str]:
+def read_targets(folder: Path) -> tuple[list[Target], str]:
     """The targets of a job folder and the file they were in; without ``uid`` (0), as that is for one session only.
 
     Raises:
@@ -218,9 +287,30 @@ def read_targets(folder) -> tuple[list[Target], str]:
     """
     try:
         record = json.loads((folder / "target.json").read_text("utf-8"))
-        with np.load(folder / "target.npz", allow_pickle=False) as file:
-            corners = [file[f"corners_{i}"] for i in range(len(record["targets"]))]
-        targets = [Target(uid=0, corners=c, **t) for t, c in zip(record["targets"], corners, strict=True)]
-        return targets, record["blend_file"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        arrays = read_npz(folder / "target.npz") if record["targets"] else {}
+        targets = [read_target(plain, arrays, i) for i, plain in enumerate(record["targets"])]
+        return targets, str(record["blend_file"])
+    except UNREADABLE as error:
         raise SceneError(f"The job folder {folder.name} cannot be read.", "Start a new job.") from error
+
+
+def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
+    """One target of a job folder, checked: its corners are used as indices. Raises ``UNREADABLE``."""
+    corners, own_uv = arrays[f"corners_{i}"], arrays.get(f"own_uv_{i}", np.zeros((0, 2), np.float32))
+    target = Target(uid=0, corners=corners, own_uv=own_uv, **plain)
+    for name in ("name", "uv_layer", "modifiers", "topology", "own_topology"):
+        if not isinstance(getattr(target, name), str):
+            raise ValueError(f"{name} must be a text")
+    if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu" or own_uv.ndim != 2:
+        raise ValueError("corners must be rows of three whole numbers")
+    if len(corners) and not 0 <= corners.min() <= corners.max() < int(target.corner_count) <= MOST_CORNERS:
+        raise ValueError("corners name corners that do not exist")
+    return target
+
+
+def read_opening(folder: Path) -> str:
+    """The word for the file in which the job was started (see :mod:`open_file`); empty when it is not known."""
+    try:
+        return str(json.loads((folder / "target.json").read_text("utf-8")).get("opening", ""))
+    except UNREADABLE:
+        return ""

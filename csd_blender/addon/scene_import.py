@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-from . import preview
+from . import uv_maps
 from .materials import build_material
+from .scene_checks import MOST_MAPS
 from .scene_export import SceneError, Target, fingerprint
+from .stored_arrays import UNREADABLE, read_npz
 
 NAME_LENGTH = 48
 
@@ -40,6 +43,10 @@ class Result:
     record: dict
 
 
+def unreadable() -> SceneError:
+    return SceneError("The finished result cannot be read.", "Resume the job to make it again.")
+
+
 def read_result(folder: Path) -> Result:
     """Raises :class:`SceneError` when the result is not complete."""
     try:
@@ -48,9 +55,12 @@ def read_result(folder: Path) -> Result:
         albedo = [result_file(folder, p["albedo"]) for p in parts]
         if record.get("kind") == "text-to-3d":
             result_file(folder, "result/mesh.npz")
-        return Result(folder, albedo, [p.get("uv_source", "user") for p in parts], record)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SceneError("The finished result cannot be read.", "Resume the job to make it again.") from error
+        for name in ("settings", "licences"):
+            if not isinstance(record.setdefault(name, {}), dict):
+                raise ValueError(f"{name} must be a table")
+        return Result(folder, albedo, [str(p.get("uv_source", "user")) for p in parts], record)
+    except UNREADABLE as error:
+        raise unreadable() from error
 
 
 def result_file(folder: Path, name: str) -> Path:
@@ -63,49 +73,71 @@ def result_file(folder: Path, name: str) -> Path:
 
 
 def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
-    """The backend's UVs of one part as float32 ``[mesh corners, 2]``; None while ``uv.npz`` is not there.
+    """The UVs that the job used for one part, as float32 ``[mesh corners, 2]``; None while ``uv.npz`` is not there.
 
     Touches no Blender data, so any thread may call it.
     """
     try:
-        with np.load(folder / "result" / "uv.npz", allow_pickle=False) as file:
-            uv = file["uv"]
-        with np.load(folder / "mesh.npz", allow_pickle=False) as file:
-            chosen = file["part"] == part
-    except (OSError, ValueError, KeyError):
+        uv = read_npz(folder / "result" / "uv.npz", ("uv",))["uv"]
+        chosen = read_npz(folder / "mesh.npz", ("part",))["part"] == part
+        if uv.shape != (len(chosen), 3, 2) or chosen.sum() != len(target.corners):
+            return None
+        values = np.zeros((target.corner_count, 2), np.float32)
+        values[target.corners.ravel()] = uv[chosen].reshape(-1, 2)
+    except UNREADABLE:
         return None
-    if len(uv) != len(chosen) or chosen.sum() != len(target.corners):
-        return None
-    values = np.zeros((target.corner_count, 2), np.float32)
-    values[target.corners.ravel()] = uv[chosen].reshape(-1, 2)
-    return values
+    return values if np.isfinite(values).all() else None
+
+
+def job_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
+    """The UVs that the job used, for the mesh the result is put on; they do not depend on what the file has now.
+
+    Where the object's modifiers stay and change its faces, that is the map its own mesh had.
+    """
+    if target.maps_back or target.replaces_mesh:
+        return corner_uv(folder, part, target)
+    return target.own_uv if len(target.own_uv) else None
 
 
 def uv_sources(folder: Path) -> list[str]:
     """Per part ``user`` or ``new``, from ``uv.npz``; empty while it is not there."""
     try:
-        with np.load(folder / "result" / "uv.npz", allow_pickle=False) as file:
-            return [str(s) for s in np.atleast_1d(file["source"])]
-    except (OSError, ValueError, KeyError):
+        return [str(s) for s in np.atleast_1d(read_npz(folder / "result" / "uv.npz", ("source",))["source"])]
+    except UNREADABLE:
         return []
 
 
-def apply_result(result: Result, targets: list[Target], objects: list[bpy.types.Object | None]) -> list[Applied]:
+def apply_result(
+    result: Result, targets: Sequence[Target], objects: Sequence[bpy.types.Object | None], new_map: bool = False
+) -> list[Applied]:
     """Make the result part of the file: packed images, materials, UV maps, settings as custom properties.
 
     A target that is gone, or whose faces changed, leaves its texture as an image with a message. Previews must have
     been taken away before.
+
+    Args:
+        new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
+            the UVs that it was made for. Maps that are still the same are used as they are.
+
+    Raises:
+        SceneError: for what the artist can change, such as Edit Mode, eight UV maps, a changed UV map without
+            ``new_map``, and a result that cannot be read; nothing was changed then.
     """
-    settings = result.record.get("settings", {})
-    title = short_name(settings.get("prompt", "") or "CSD Texture")
-    applied = []
+    if len(result.albedo) != len(targets):
+        raise unreadable()
     for part, (target, obj) in enumerate(zip(targets, objects, strict=True)):
-        name = title if len(targets) == 1 else short_name(f"{title} {target.name}")
-        image = load_albedo(result.albedo[part], name, result.record)
+        if obj is not None and faces_problem(obj, target, is_new(result, part)) == "":
+            check_maps(result, part, target, obj, new_map)
+    settings = result.record["settings"]
+    title = short_name(str(settings.get("prompt", "")) or "CSD Texture")
+    names = [title if len(targets) == 1 else short_name(f"{title} {t.name}") for t in targets]
+    images = load_images(result, names)
+    applied = []
+    for part, (target, obj, image) in enumerate(zip(targets, objects, images, strict=True)):
         try:
             if obj is None:
                 raise SceneError(f"“{target.name}” is gone.")
-            material = apply_part(result, part, target, obj, image, name)
+            material = apply_part(result, part, target, obj, image, names[part])
             obj["csd_settings"] = json.dumps(settings)
             applied.append(Applied(obj, image, material))
         except SceneError as error:
@@ -114,25 +146,58 @@ def apply_result(result: Result, targets: list[Target], objects: list[bpy.types.
     return applied
 
 
+def is_new(result: Result, part: int) -> bool:
+    """Whether the job made a new UV map for the part."""
+    return result.uv_source[part] == "new"
+
+
+def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
+    """A sentence when the object's faces are no longer those that the job was made for."""
+    changed = uv_maps.own_faces_changed(obj.data, target)
+    if not changed and (new_uv or target.maps_back) and not target.replaces_mesh:
+        changed = fingerprint(obj.data) != target.topology
+    return f"The faces of “{obj.name}” changed since the job began." if changed else ""
+
+
+def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object, new_map: bool) -> None:
+    """Raise :class:`SceneError` when the part's texture would find no UV map to go on."""
+    if obj.data.is_editmode:
+        raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    add = is_new(result, part)
+    if not add and uv_maps.state_of(obj.data, target) != "same":
+        what = "changed" if target.uv_layer in obj.data.uv_layers else "is gone"
+        if not new_map:
+            raise SceneError(
+                f"The UV map “{target.uv_layer}” of “{obj.name}” {what} since the job began.",
+                "Put the texture on a new map, or bring the old one back.",
+            )
+        add = True
+    if add and len(obj.data.uv_layers) >= MOST_MAPS:
+        raise SceneError(
+            f"“{obj.name}” already has eight UV maps, the most that a mesh can have.", "Remove one, then accept again."
+        )
+    if add and job_uv(result.folder, part, target) is None:
+        raise unreadable()
+
+
 def apply_part(
     result: Result, part: int, target: Target, obj: bpy.types.Object, image: bpy.types.Image, name: str
 ) -> bpy.types.Material:
     """Texture one object. Raises :class:`SceneError` before anything was changed."""
-    new_uv = part < len(result.uv_source) and result.uv_source[part] == "new"
-    if obj.mode == "EDIT":
-        raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
-    if target.modifiers == "apply" and not target.maps_back:
+    problem = faces_problem(obj, target, is_new(result, part))
+    if problem:
+        raise SceneError(problem)
+    add = is_new(result, part) or uv_maps.state_of(obj.data, target) != "same"
+    layer = "" if add else uv_maps.find_map(obj.data, target) if target.uv_layer else ""
+    if target.replaces_mesh:
         apply_modifiers(obj, target)
-    elif fingerprint(obj.data) != target.topology and (new_uv or target.maps_back):
-        raise SceneError(f"The faces of “{obj.name}” changed since the job began.")
-    layer = target.uv_layer
-    if new_uv:
-        values = corner_uv(result.folder, part, target)
-        layer = preview.new_uv_layer(obj.data, values) if values is not None else ""
+    if add:
+        values = job_uv(result.folder, part, target)
+        layer = uv_maps.new_map(obj.data, values) if values is not None else ""
         if not layer:
             raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
     if layer in obj.data.uv_layers:
-        preview.select_uv(obj.data, layer, layer if new_uv else "")
+        uv_maps.select(obj.data, layer, layer if add else "")
     material = bpy.data.materials.new(name)
     build_material(material, image, layer)
     assign(obj, material)
@@ -165,9 +230,32 @@ def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
     obj.update_tag()
 
 
+def load_images(result: Result, names: Sequence[str]) -> list[bpy.types.Image]:
+    """Every part's texture, or none. Raises :class:`SceneError` when one of the files is no picture."""
+    images: list[bpy.types.Image] = []
+    try:
+        for path, name in zip(result.albedo, names, strict=True):
+            images.append(load_albedo(path, name, result.record))
+    except SceneError:
+        for image in images:
+            bpy.data.images.remove(image)
+        raise
+    return images
+
+
 def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
-    """The texture as an image packed into the file, with what made it as custom properties."""
-    image = bpy.data.images.load(str(path))
+    """The texture as an image packed into the file, with what made it as custom properties.
+
+    Raises:
+        SceneError: the file is not there, cut off, or no picture.
+    """
+    try:
+        image = bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise unreadable() from error
+    if not image.size[0] or not image.size[1] or not image.has_data:
+        bpy.data.images.remove(image)
+        raise unreadable()
     image.name = name
     try:
         image.colorspace_settings.name = "sRGB"
@@ -177,7 +265,7 @@ def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where unpacking would put it
     settings = record.get("settings", {})
     image["csd_settings"] = json.dumps(settings)
-    image["csd_prompt"] = settings.get("prompt", "")
+    image["csd_prompt"] = str(settings.get("prompt", ""))
     image["csd_licences"] = json.dumps(record.get("licences", {}))
     return image
 

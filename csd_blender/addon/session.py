@@ -48,7 +48,7 @@ class Job:
     folder: Path
     spec: JobSpec
     targets: list[Target]
-    blend_file: str = ""
+    blend_file: str = ""  # path of the file it belongs to; empty for one that was never saved
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where a new object will stand
     phase: Phase = "running"
     stage: str = ""
@@ -66,6 +66,7 @@ class Job:
     seconds: float = 0.0
     has_view: bool = False
     final_shown: bool = False
+    in_file: bool = True  # whether the file it belongs to is the open one
 
     @property
     def makes_object(self) -> bool:

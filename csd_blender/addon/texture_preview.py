@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bpy
+import numpy as np
 
-from . import preview, scene_import
+from . import preview, scene_import, uv_maps
 from .pictures import Picture
 from .session import Job
 from .targets import find_object
@@ -16,9 +17,9 @@ def prepare(job: Job, picture: Picture) -> bool:
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
     obj = find_object(job.targets[picture.part])
-    if obj is not None and picture.uv is not None and not obj.csd.added_uv:
+    if obj is not None and picture.uv is not None and not preview.added_uv(obj.data):
         preview.mark(obj, preview.preview_key(job.id, picture.part))
-        return bool(preview.add_uv(obj, picture.uv))
+        return bool(preview.add_uv(obj.data, picture.uv))
     return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
 
 
@@ -40,20 +41,33 @@ def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture |
         return
     material = preview.preview_material(key, layer)
     preview.set_image(material, image)
-    preview.cover(obj, key, material)
+    preview.cover(obj, key, material, twins=not job.targets[part].replaces_mesh)
 
 
 def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture | None) -> str | None:
-    """Name of the UV map for the preview; None when it needs a new one that cannot be added now."""
-    if obj.csd.added_uv in obj.data.uv_layers:
-        return obj.csd.added_uv
-    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else uv_of(job, part)
-    if not uv_is_new:
-        return job.targets[part].uv_layer
-    return preview.add_uv(obj, uv) or None if uv is not None else None
+    """Name of the UV map for the preview; None when it needs a new one that cannot be added now.
+
+    Where the object's own map is no longer what the job was made for, that is an added one, too. What the own map
+    holds is looked at only for the finished texture (without ``picture``), since it takes long on a large mesh.
+    """
+    added = preview.added_uv(obj.data)
+    if added:
+        return added
+    target = job.targets[part]
+    uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else new_uv_of(job, part)
+    if uv_is_new:
+        return preview.add_uv(obj.data, uv) or None if uv is not None else None
+    if not target.uv_layer or (picture is not None and target.uv_layer in obj.data.uv_layers):
+        return target.uv_layer
+    own = uv_maps.find_map(obj.data, target)
+    if own or uv_maps.own_faces_changed(obj.data, target):
+        return own or target.uv_layer
+    values = scene_import.job_uv(job.folder, part, target)
+    return (preview.add_uv(obj.data, values) if values is not None else "") or target.uv_layer
 
 
-def uv_of(job: Job, part: int):
+def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
+    """The UVs of a new map, where there is a way back, and whether the part has a new map."""
     sources = scene_import.uv_sources(job.folder)
     new = part < len(sources) and sources[part] == "new"
     target = job.targets[part]

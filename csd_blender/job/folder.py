@@ -35,9 +35,7 @@ def _friendly(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise JobError("no_space", str(path)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise JobError("no_permission", str(path)) from error
-        raise
+        raise JobError("no_permission", f"{path}: {error.strerror or error}") from error
 
 
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.addon.blender import bpy, cube, module, select
-from tests.addon.by_hand import HandJob, look, temporary
+from tests.addon.by_hand import HandJob, census, look, temporary
 
 
 @pytest.fixture
@@ -211,17 +211,33 @@ def test_loading_the_same_file_again_finds_the_object_and_the_job_goes_on(by_han
     assert cube().material_slots[0].material.name == "Red brick"
 
 
-def test_after_loading_another_file_the_texture_becomes_an_image_with_a_message(by_hand):
+def test_a_result_waits_for_its_own_file_while_another_one_is_open(by_hand, tmp_path):
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
     job = by_hand()
     job.preview()
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     job.preview()
     assert look(cube())[2] == "", "the cube of another file is not the job's cube"
     job.finish()
-    bpy.ops.csd.accept()
-    assert "Red brick" in module("addon.session").session.notice
-    assert bpy.data.images["Red brick"].use_fake_user
-    assert cube().material_slots[0].material.name == "Material"
+    before = look(cube()), census()
+    assert module("addon.targets").accept_problem(job.job) == "It belongs to scene.blend; open that file"
+    with pytest.raises(RuntimeError, match="belongs to scene.blend"):
+        bpy.ops.csd.accept()
+    assert (look(cube()), census()) == before and module("addon.session").session.job is job.job
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert module("addon.targets").accept_problem(job.job) == ""
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    assert cube().material_slots[0].material.name == "Red brick"
+
+
+def test_a_result_of_a_file_that_was_never_saved_goes_into_no_other_file(by_hand):
+    job = by_hand()
+    job.finish()
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    with pytest.raises(RuntimeError, match="never saved"):
+        bpy.ops.csd.accept()
+    assert "Red brick" not in bpy.data.images and module("addon.session").session.job is job.job
 
 
 def test_deleting_the_object_during_the_job_keeps_the_texture_as_an_image(by_hand):
