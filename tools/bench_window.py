@@ -1,7 +1,7 @@
 """`build.py bench --window`: how long a job holds up the window of a real Blender, and nothing else.
 
-A 10 ms timer ticks in Blender's event loop while a texture job runs; whatever holds up the loop (our own work, the redraws
-that follow a picture, the backend on the same processor) shows as a gap between two ticks.
+A 10 ms timer ticks in Blender's event loop while a texture job runs; whatever holds up the loop (our own work, the
+redraws that follow a picture, the backend on the same processor) shows as a gap between two ticks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
     """Measure and print; where there is no Blender or no screen, say so and end well."""
     parser = argparse.ArgumentParser(prog="build.py bench --window", description=__doc__.splitlines()[0])
     parser.add_argument("--blender", help="default: the `blender` that the shell finds")
-    parser.add_argument("--quality", choices=("draft", "normal", "best"), default="draft", help="of the job that runs")
+    parser.add_argument("--steps", type=int, default=60, help="of the job; more for steadier figures")
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     arguments = parser.parse_args([o for o in options if o != "--window"])
     blender = shutil.which(arguments.blender or "blender")
@@ -42,7 +42,7 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
             print("The window was not measured: there is no screen here, and no Xvfb to stand in for one.")
             return 0
         python = environments.ensure("backend", StatusLine(sys.stderr), wheels)
-        told = measure(blender, python, Path(folder), display, arguments.quality)
+        told = measure(blender, python, Path(folder), display, arguments.steps)
     if told is None:
         return 1
     print(json.dumps(told) if arguments.json else table(told))
@@ -73,7 +73,7 @@ def screen(folder: Path) -> Iterator[dict | None]:
         child.wait()
 
 
-def measure(blender: str, python: Path, folder: Path, display: dict, quality: str) -> dict | None:
+def measure(blender: str, python: Path, folder: Path, display: dict, steps: int) -> dict | None:
     """What ``window_gaps.py`` found inside Blender, in a profile of its own; None, with a sentence, when it failed."""
     package.stage(folder / "profile" / "extensions" / "user_default" / "csd_blender")
     result = folder / "gaps.json"
@@ -82,7 +82,7 @@ def measure(blender: str, python: Path, folder: Path, display: dict, quality: st
         XDG_RUNTIME_DIR=str(folder),
         CSD_BACKEND_PYTHON=str(python),
         CSD_DATA_FOLDER=str(folder / "data"),
-        CSD_QUALITY=quality,
+        CSD_STEPS=str(steps),
         CSD_GAPS=str(result),
         **display,
     )
@@ -104,7 +104,7 @@ def measure(blender: str, python: Path, folder: Path, display: dict, quality: st
 
 def table(told: dict) -> str:
     lines = [
-        f"\nBlender {told['blender']}'s window while a texture is made: milliseconds between two ticks of a 10 ms timer",
+        f"\nBlender {told['blender']}'s window while a texture is made: milliseconds between ticks of a 10 ms timer",
         f"{'':34} {'median':>8} {'95 %':>8} {'worst':>8} {'above 50 ms':>12}",
     ]
     for name, row in told["rows"].items():

@@ -1,6 +1,7 @@
-"""Run by bench_window.py inside a Blender with a window: gaps between the ticks of a 10 ms timer, without and with a job.
+"""Run by bench_window.py inside a Blender with a window: gaps between ticks of a 10 ms timer, without and with a job.
 
-The steps are a generator turned by a timer of its own, so that Blender's event loop runs between them: ``yield seconds``.
+The steps are a generator turned by a timer of its own, so that Blender's event loop runs between them:
+``yield seconds``.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def steps():
     ui.active_panel_category = "CSD"
     area.tag_redraw()
     settings = bpy.context.scene.csd
-    settings.prompt, settings.quality = "red brick", ENV["CSD_QUALITY"]
+    settings.prompt, settings.quality = "red brick", "draft"
+    settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     yield 1.0
     session = importlib.import_module(f"{MODULE}.addon.session").session
     end = time.monotonic() + 120
@@ -89,7 +91,7 @@ def steps():
         window, area = view()
         region = next(r for r in area.regions if r.type == "WINDOW")
         with bpy.context.temp_override(window=window, area=area, region=region):
-            bpy.ops.csd.texture("INVOKE_DEFAULT")
+            bpy.ops.csd.texture("EXEC_DEFAULT")
         began = time.monotonic()
         while session.job.active and not session.job.step:
             yield 0.2

@@ -10,7 +10,6 @@ from typing import Any
 
 from .errors import JobError
 
-
 BEHIND = 10  # nice levels between a program with a window and its child that computes
 
 
@@ -22,8 +21,8 @@ def own_group() -> dict[str, Any]:
 
 
 def behind_owner() -> dict[str, Any]:
-    """As :func:`own_group`, for a child that works in the background of a program with a window: :func:`step_back` after
-    the start does the rest."""
+    """As :func:`own_group`, for a child that works behind a program with a window; :func:`step_back` after the start
+    does the rest."""
     arguments = own_group()
     if os.name == "nt":
         arguments["creationflags"] |= subprocess.BELOW_NORMAL_PRIORITY_CLASS
