@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.presets import QUALITIES, texture_job
-from .cli_3d import EXIT_USAGE, add_text_to_3d, json_object
+from .cli_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, whole
 
-EXIT_FAILED, EXIT_CANCELLED = 1, 130
+EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREAD, EXIT_TERMINATED = 1, 130, 141, 143
+EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
+141 nobody reads the output any more, 143 terminated (a checkpoint is stored first)"""
+DEBUG = "CSD_DEBUG"  # in the environment: show where an unforeseen error happened
+
+
+class Patient:
+    """A text stream whose reader may be gone: nothing that is written to it raises."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the process's exit status. Failures print one sentence, never a traceback."""
+    with contextlib.redirect_stderr(Patient(sys.stderr)):
+        if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text
+            sys.stdout.reconfigure(errors="surrogateescape")
+        try:
+            status = _answered(argv)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # as in `csd models | head`
+            _forget_stdout()
+            return EXIT_UNREAD
+        except OSError as error:
+            _forget_stdout()
+            print(f"Error: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+            return EXIT_FAILED
+
+
+def _answered(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -30,16 +71,33 @@ def main(argv: Sequence[str]) -> int:
         if error.detail:
             print(f"  ({error.detail})", file=sys.stderr)
         return EXIT_FAILED
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"Error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        print(f"Error: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return EXIT_CANCELLED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        first = (str(error).splitlines() or [""])[0][:200]
+        print(f"Error: something went wrong inside: {type(error).__name__} {first}".rstrip(), file=sys.stderr)
+        print(f"  (with {DEBUG}=1 in the environment, the same command shows where)", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _forget_stdout() -> None:
+    """Nothing more can be written; what waits in the buffer must not complain when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="csd", description="Classifier score distillation textures for meshes.")
+    parser = Parser(prog="csd", description="Classifier score distillation textures for meshes.", epilog=EXITS)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="be the process behind Blender: JSON lines on stdin and stdout")
@@ -52,10 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument("--method", choices=("csd", "sds"), default="csd")
     texture.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
     texture.add_argument("--quality", choices=QUALITIES, default="normal")
-    texture.add_argument("--steps", type=int, help="optimization steps; overrides the quality preset")
-    texture.add_argument("--views", type=int, help="views in each step")
-    texture.add_argument("--resolution", type=int, default=1024, help="side of the texture in pixels, up to 4096")
-    texture.add_argument("--seed", type=int, default=0)
+    texture.add_argument("--steps", type=whole, help="optimization steps; overrides the quality preset")
+    texture.add_argument("--views", type=whole, help="views in each step")
+    texture.add_argument("--resolution", type=whole, default=1024, help="side of the texture in pixels, up to 4096")
+    texture.add_argument("--seed", type=whole, default=0)
     texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
     texture.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
@@ -84,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
         "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
     )
     bench.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
-    bench.add_argument("--meshes", type=int, help="only the first N meshes (or objects) of the quality table")
-    bench.add_argument("--processes", type=int, default=1, help="results made side by side, one thread each")
+    bench.add_argument("--meshes", type=whole, help="only the first N meshes (or objects) of the quality table")
+    bench.add_argument("--processes", type=whole, default=1, help="results made side by side, one thread each")
     bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
     bench.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
     bench.set_defaults(run=_bench)
@@ -95,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> int:
     from .worker import serve
 
-    return serve()
+    os._exit(serve())  # an orderly end would abort: a thread waits for stdin
 
 
 def _texture(arguments: argparse.Namespace) -> int:
@@ -169,6 +227,11 @@ def _models(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
+    for name in ("meshes", "processes"):
+        if (getattr(arguments, name) or 1) < 1:
+            print(f"Error: --{name} must be at least 1.", file=sys.stderr)
+            return EXIT_USAGE
     if arguments.quality:
         methods = arguments.method or ["csd", "sds"]
         if arguments.quality == "text-to-3d":
@@ -183,11 +246,21 @@ def _bench(arguments: argparse.Namespace) -> int:
     return run_bench(large=arguments.large)
 
 
-def interrupt_once(callback) -> None:
-    """First Ctrl+C calls ``callback``, the second one ends the process."""
+def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:
+    """First Ctrl+C calls ``callback``, the second one ends the process; the same for a request to terminate."""
 
-    def handler(signum, frame):
+    def interrupted(signum: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         callback()
 
-    signal.signal(signal.SIGINT, handler)
+    def terminated(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        on_terminate()
+
+    signal.signal(signal.SIGINT, interrupted)
+    if on_terminate is None:
+        return
+    signal.signal(signal.SIGTERM, terminated)
+    # A terminal that was closed; who started us with nohup does not want to know.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, terminated)

@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+from ..job.errors import quoted
 from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from ..job.presets import QUALITIES
 from ..job.presets_3d import text_to_3d_job
@@ -15,9 +17,29 @@ from ..job.spec_3d import RECIPES, SUBJECTS
 EXIT_USAGE = 2
 
 
+class Parser(argparse.ArgumentParser):
+    """Answers wrong arguments in one line of ordinary length, whatever they hold."""
+
+    def error(self, message: str) -> NoReturn:
+        short = message if len(message) <= 400 else message[:400] + "..."
+        super().error(short.encode("utf-8", "backslashreplace").decode())
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:  # also for thousands of digits
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of ordinary size") from None
+
+
 def json_object(text: str) -> dict:
     """Further fields of a job, as a JSON object."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:100]
+        raise argparse.ArgumentTypeError(f"{quoted(text)} cannot be read: {reason}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"seed": 3}')
     return value
@@ -34,13 +56,13 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
     parser.add_argument("--coarse-model", metavar="PATH|NAME", help="another model for the coarse stage")
     parser.add_argument("--quality", choices=QUALITIES, default="normal")
-    parser.add_argument("--coarse-steps", type=int, help="overrides the quality preset")
-    parser.add_argument("--refine-steps", type=int, help="overrides the quality preset")
-    parser.add_argument("--resolution", type=int, default=1024, help="side of the texture in pixels, up to 4096")
-    parser.add_argument("--max-faces", type=int, help="of the finished mesh")
+    parser.add_argument("--coarse-steps", type=whole, help="overrides the quality preset")
+    parser.add_argument("--refine-steps", type=whole, help="overrides the quality preset")
+    parser.add_argument("--resolution", type=whole, default=1024, help="side of the texture in pixels, up to 4096")
+    parser.add_argument("--max-faces", type=whole, help="of the finished mesh")
     parser.add_argument("--height", type=float, help="of the finished object in meters, 1 when left out")
     parser.add_argument("--keep", choices=("largest", "all"), help="which connected parts")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
     parser.add_argument("--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)")

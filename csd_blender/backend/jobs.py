@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
+import os
 import traceback
 from dataclasses import dataclass, field
 
 import torch
 
-from ..job.errors import JobError
+from ..job.errors import JobError, writing_failed
 from ..job.folder import JobFolder
 from ..job.processes import HeldFile
 from ..job.spec_3d import TextTo3DJob
@@ -20,6 +20,7 @@ from .pipelines.out_of_memory import is_out_of_memory
 from .reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
+LONGEST_DETAIL = 1000  # characters
 
 
 @dataclass
@@ -81,8 +82,7 @@ def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = Fa
         return Outcome("cancelled", {"kept": False, "files": {}})
     except OSError as error:
         log.exception("job failed")
-        code = "no_space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
-        return _error(JobError(code, str(error)))
+        return _error(_system_error(error, path))
     except Exception as error:
         log.exception("job failed")
         if is_out_of_memory(error):
@@ -94,6 +94,7 @@ def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = Fa
 def _run(path: str, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
     folder = JobFolder.open(path)
     with HeldFile(folder.path / "running.lock", "this job runs in another process already"):
+        folder.tidy()
         return _run_in(folder, reporter, models, resume)
 
 
@@ -116,9 +117,17 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
     return Outcome("result", {"files": result.files, "stats": result.stats})
 
 
+def _system_error(error: OSError, path: str) -> JobError:
+    """The sentence for what the system refused in the middle of a job in the folder ``path``."""
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(path):
+        return JobError("bad_job_folder", f"{path} was removed or moved during the job")
+    known = writing_failed(error, error.filename or path)
+    return known if known.code == "no_space" or isinstance(error, PermissionError) else JobError("internal", str(error))
+
+
 def _error(error: JobError) -> Outcome:
     body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail})
+    return Outcome("error", body | {"detail": error.detail[:LONGEST_DETAIL]})
 
 
 def _stopped(reason: str) -> Outcome:

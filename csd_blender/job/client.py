@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import JobError
+from .errors import JobError, quoted
 from .link import Link
 from .messages import TERMINAL, Message, encode
 from .processes import behind_owner, interrupt, kill_tree, step_back
@@ -27,6 +27,7 @@ from .processes import behind_owner, interrupt, kill_tree, step_back
 PROTOCOL = 1
 LOG_LIMIT = 4 * 2**20
 DOZE = 10.0  # seconds between two polls after which silence is nobody's fault
+LONGEST_STEP = 600.0  # seconds; who claims more is not waited for longer
 FINISHING = 300.0  # seconds that writing the best so far may take once the backend heard the cancel
 LAST_WORDS = 2.0  # seconds from the end of the process until its pipe counts as empty
 
@@ -189,7 +190,10 @@ class BackendClient:
                 if ended:
                     messages += self._bury()
                 break
-            messages += self._handle(message)
+            try:
+                messages += self._handle(message)
+            except Exception:  # whoever calls this shows a window, which a message must not tear down
+                log.exception("a %s message of the backend was passed over", message.type)
         if self._process is not None:
             self._watch()
         return messages
@@ -248,15 +252,16 @@ class BackendClient:
             if self._pending is not None:
                 self._send(self._pending)
                 self._pending = None
-        elif kind == "progress" and message.job == self.job and message.get("steps_per_second"):
-            self._step_seconds = 1.0 / float(message.get("steps_per_second"))
+        elif kind == "progress" and message.job == self.job:
+            rate = message.get("steps_per_second", 0.0)
+            self._step_seconds = min(1.0 / rate, LONGEST_STEP) if rate > 0 else 0.0
         elif kind == "heartbeat":
             self.phase = str(message.get("phase", ""))
         elif kind == "stage" and self._cancelled_at is not None and message.job == self.job and not self._interrupted:
             self._cancelled_at = time.monotonic() + FINISHING  # it heard us, and is writing the best so far
         elif kind in TERMINAL:
             if message.job != self.job or not self.job:
-                log.warning("a second end of job %r was passed over", message.job)
+                log.warning("a second end of job %s was passed over", quoted(message.job))
                 return []
             self._end_job()
         elif message.job and message.job != self.job:

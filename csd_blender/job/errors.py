@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import reprlib
 from dataclasses import dataclass
+from pathlib import Path
+
+QUOTED = 80  # characters of a value that an error repeats
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = QUOTED
+_short.maxlist = _short.maxtuple = _short.maxdict = 8
 
 
 @dataclass(frozen=True)
@@ -99,3 +108,29 @@ class JobError(Exception):
         """One line for people: what is wrong, the detail, what to do."""
         what = f"{self.text[:-1]}: {self.detail}." if self.detail else self.text
         return f"{what} {self.fix}"
+
+
+def quoted(value: object, limit: int = QUOTED) -> str:
+    """``repr`` of a value that nobody has checked yet: at most ``limit`` characters, always text that UTF-8 can hold.
+
+    Never raises, whatever the value: Python itself refuses to write out integers of thousands of digits, and lists that
+    are nested too deep.
+    """
+    try:
+        if isinstance(value, (str, bytes)):
+            said = repr(value[: limit + 1])
+        elif isinstance(value, int) and value.bit_length() > 500:
+            said = "a whole number of more than 150 digits"
+        else:
+            said = _short.repr(value)
+    except (ValueError, RecursionError):
+        said = f"a {type(value).__name__}"
+    return said if len(said) <= limit else said[: limit - 3] + "..."
+
+
+def writing_failed(error: OSError, path: str | Path) -> JobError:
+    """The sentence for what the system says when ``path`` cannot be written: ``no_space`` or ``no_permission``."""
+    # EFBIG: a limit on the size of files, of the disk's own kind or set by the administrator.
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG):
+        return JobError("no_space", str(path))
+    return JobError("no_permission", f"{path} ({error.strerror})" if error.strerror else str(path))

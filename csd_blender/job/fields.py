@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import field
 from typing import Any
 
-from .errors import JobError
+from .errors import JobError, quoted
 from .schedule import Schedule, constant
 
 
@@ -83,6 +83,8 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
             raise bad(name, value, "true or false")
     elif not isinstance(value, str) or len(value) > 2000:
         raise bad(name, value, "a text of at most 2000 characters")
+    elif not _is_text(value):
+        raise bad(name, value, "a text in UTF-8 without null characters")
 
 
 def _check_between(name: str, value: float, meta: Any) -> None:
@@ -94,9 +96,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_text(value: str) -> bool:
+    """Whether files, folders and tokenizers can do with it: a command line may bring bytes that are no characters."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def bad(name: str, value: Any, allowed: str) -> JobError:
-    """The error for a field out of range, to be raised."""
-    return JobError("bad_setting", f"{name} is {value!r}, allowed is {allowed}")
+    """The error for a field out of range, to be raised; quotes at most 80 characters of the value."""
+    return JobError("bad_setting", f"{name} is {quoted(value)}, allowed is {allowed}")
 
 
 def to_json(spec: Any, for_fingerprint: bool = False) -> dict:
@@ -129,7 +139,7 @@ def from_json(cls: type, data: object, where: str = "") -> Any:
     values = {}
     for name, value in data.items():
         if name not in known:
-            raise JobError("bad_setting", f"there is no setting {where + name!r}")
+            raise JobError("bad_setting", f"there is no setting {quoted(where + str(name))}")
         values[name] = _field_from_json(where + name, value, known[name])
     return cls(**values)
 

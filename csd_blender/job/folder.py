@@ -6,10 +6,11 @@ Every file is written beside its place and renamed, so nobody ever sees half a f
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import tempfile
+import re
+import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from .errors import JobError
+from .errors import JobError, writing_failed
 from .spec import TextureJob
 from .spec_3d import TextTo3DJob
 
 JobSpec = Union[TextureJob, TextTo3DJob]
 
 SUBFOLDERS = ("preview", "checkpoint", "result")
+LARGEST_RECORD = 2**26  # bytes of a JSON file that is read; none of ours comes near it
+#: Names of files that a write which was killed left half done, of this version and of earlier ones.
+HALF_DONE = re.compile(r".+\.[0-9a-z_]{8,16}\.tmp")
 COARSE_FILE = "stages/coarse.safetensors"  # the shape that the first of an object's two stages found
 
 
@@ -33,16 +37,18 @@ def _friendly(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise JobError("no_space", str(path)) from error
-        raise JobError("no_permission", f"{path}: {error.strerror or error}") from error
+        raise writing_failed(error, path) from error
 
 
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
-    """Replace ``path`` by ``data`` in one go. Raises ``JobError`` ``no_space`` or ``no_permission``."""
+    """Replace ``path`` by ``data`` in one go; the file gets the mode that the user's umask allows.
+
+    Raises ``JobError`` ``no_space`` or ``no_permission``.
+    """
     with _friendly(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=str(path.parent), prefix=path.name + ".", suffix=".tmp")
+        partial = f"{path}.{secrets.token_hex(6)}.tmp"
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -54,6 +60,26 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
             if os.path.exists(partial):
                 os.unlink(partial)
             raise
+
+
+def read_ordinary(path: str | Path, limit: int) -> bytes:
+    """The bytes of an ordinary file of at most ``limit`` bytes; never waits for a pipe or a device.
+
+    Raises ``OSError`` for anything else, ``ValueError`` for names that no file can have.
+    """
+    # A pipe without a writer would block in open().
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(f"{path} is no ordinary file")
+        if about.st_size > limit:
+            raise OSError(f"{path} has {about.st_size} bytes, {limit} at most are read")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(about.st_size)
+    finally:
+        os.close(handle)
 
 
 def _replace(partial: str, path: Path) -> None:
@@ -82,9 +108,9 @@ class JobFolder:
             JobError: ``folder_not_empty`` when ``path`` already holds something; nothing is ever overwritten.
         """
         path = Path(path).absolute()
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise JobError("folder_not_empty", str(path))
         with _friendly(path):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise JobError("folder_not_empty", str(path))
             for name in SUBFOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
         write_atomic(path / "job.json", json.dumps(spec.to_json(), indent=1).encode())
@@ -95,8 +121,8 @@ class JobFolder:
         """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``."""
         path = Path(path).absolute()
         try:
-            data = json.loads((path / "job.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            data = json.loads(read_ordinary(path / "job.json", LARGEST_RECORD).decode("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise JobError("bad_job_folder", f"{path} has no readable job.json") from error
         made_of_text = isinstance(data, dict) and data.get("kind") == "text-to-3d"
         spec = TextTo3DJob.from_json(data) if made_of_text else TextureJob.from_json(data)
@@ -116,37 +142,58 @@ class JobFolder:
         return self.path / "mesh.npz"
 
     def write_bytes(self, name: str, data: bytes, sync: bool = True) -> Path:
-        """Write a file below the folder in one piece; ``sync=False`` for what may be lost in a power cut."""
+        """Write a file below the folder in one piece; ``sync=False`` for what may be lost in a power cut.
+
+        Raises ``JobError`` ``no_space``, ``no_permission`` or, when the folder was removed, ``bad_job_folder``.
+        """
+        self.check_there()
         path = self.path / name
         write_atomic(path, data, sync)
         return path
 
+    def check_there(self) -> None:
+        """Raise ``JobError('bad_job_folder')`` when the folder was removed or moved; nothing may make it anew."""
+        if not self.path.is_dir():
+            raise JobError("bad_job_folder", f"{self.path} was removed or moved during the job")
+
+    def tidy(self) -> None:
+        """Remove what writes that were killed left half done. Only for the process that holds the folder."""
+        for place in (self.path, *(self.path / name for name in (*SUBFOLDERS, "stages"))):
+            with suppress(OSError):
+                for file in place.iterdir():
+                    if HALF_DONE.fullmatch(file.name) and file.is_file():
+                        file.unlink()
+
     def append_event(self, event: dict) -> None:
         """Add a line to ``events.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, allow_nan=False) + "\n"
+        self.check_there()
         with _friendly(self.path), open(self.path / "events.jsonl", "ab") as file:
-            file.write(line.encode())
+            file.write(line.encode("utf-8", "backslashreplace"))  # JSON's own escapes, as in messages.encode
 
     def events(self) -> list[dict]:
         """All readable events; a line cut off by a crash is passed over."""
         try:
-            lines = (self.path / "events.jsonl").read_bytes().splitlines()
+            lines = read_ordinary(self.path / "events.jsonl", 2**30).splitlines()
         except OSError:
             return []
         found = []
         for line in lines:
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(event, dict):
+                found.append(event)
         return found
 
     def read_result(self) -> dict | None:
-        """``result/result.json``, or None while there is none."""
+        """``result/result.json``, or None while there is none that can be read."""
         try:
-            return json.loads((self.path / "result" / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads(read_ordinary(self.path / "result" / "result.json", LARGEST_RECORD).decode("utf-8"))
+        except (OSError, ValueError, RecursionError):
             return None
+        return record if isinstance(record, dict) else None
 
     @property
     def finished(self) -> bool:
@@ -160,7 +207,7 @@ def coarse_settings(source: JobFolder, prompt: str) -> dict:
     Colors that were found for another prompt are left behind: the late, quiet noise of refining hardly changes them.
     Raises ``JobError('bad_job_folder')`` when there is no finished coarse stage.
     """
-    if not (source.path / COARSE_FILE).is_file():
+    if not (source.path / COARSE_FILE).is_file() or not isinstance(source.spec, TextTo3DJob):
         raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
     same = prompt.strip() == source.spec.prompt.strip()
     return {"start": "coarse", "keep_colors": same, "coarse": source.spec.to_json()["coarse"]}

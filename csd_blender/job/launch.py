@@ -5,10 +5,24 @@ called ``bl_ext.<repository>.csd_blender``; here it is always ``csd_blender``, a
 path comes along.
 """
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
+import signal
+
+
+def leave(signum: int, frame: object) -> None:
+    """Ctrl+C while nothing has begun: no traceback out of the middle of an import."""
+    try:
+        os.write(2, b"\nInterrupted.\n")
+    finally:
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, leave)
+
+import importlib.util  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 NAME = "csd_blender"
 
@@ -32,9 +46,13 @@ def main() -> int:
     # The script's own folder must not shadow modules (``-I`` leaves it out, a plain start does not).
     sys.path[:] = [p for p in sys.path if not p or Path(p).resolve() != here]
     load_package(here.parent)
+    from csd_blender.job.processes import open_streams
+
+    open_streams()
     if sys.argv[1:2] == ["setup"]:  # the one command that needs no backend: it makes it
         from csd_blender.job.environment import main as run
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return run(sys.argv[2:])
     from csd_blender.backend.cli import main as run
 

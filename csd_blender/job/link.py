@@ -10,7 +10,9 @@ import time
 from collections import deque
 from pathlib import Path
 
-from .messages import TERMINAL, Message, decode
+from .bodies import PICTURE_SIDE, PICTURES, typed
+from .folder import read_ordinary
+from .messages import TERMINAL, Message, decode, read_lines
 
 INBOX_LIMIT = 2000
 MERGED = ("preview", "progress", "heartbeat")  # only the newest of these matters
@@ -27,16 +29,17 @@ class Link:
         heard_at: monotonic time of the last proper message.
     """
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: subprocess.Popen, folder: Path | None = None) -> None:
         self.process = process
-        self.folder: Path | None = None
+        self.folder = folder
         self.finished = False
         self.heard_at = 0.0
         self._inbox: deque[Message] = deque()
         self._lock = threading.Lock()
         self._outbox: queue.Queue = queue.Queue()
-        for work, name in ((self._read, "csd-reader"), (self._write, "csd-writer")):
-            threading.Thread(target=work, name=name, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, name="csd-reader", daemon=True)
+        self.reader.start()
+        threading.Thread(target=self._write, name="csd-writer", daemon=True).start()
 
     def put(self, line: bytes) -> None:
         """Queue a line for the child."""
@@ -53,34 +56,56 @@ class Link:
 
     def _read(self) -> None:
         try:
-            while True:
-                line = self.process.stdout.readline(2**21)
-                if not line:
-                    break
-                message = decode(line)
-                if message is None:
+            for line in read_lines(self.process.stdout):
+                if line is None:
+                    log.warning("a line of the backend that is too long was passed over")
                     continue
-                self.heard_at = time.monotonic()
-                if message.type == "preview":
-                    message.body["pixels"] = self._pixels(message)
-                self.file(message)
+                try:
+                    self._hear(line)
+                except Exception:  # nothing that it says may end this thread
+                    log.exception("a message of the backend was passed over")
         except (OSError, ValueError):
             log.warning("the backend's messages cannot be read any more")
         finally:
             self.process.stdout.close()
             self.finished = True
 
+    def _hear(self, line: bytes) -> None:
+        """Put what a line says in line for :meth:`take`; what is not as the contract has it is passed over."""
+        message = decode(line)
+        if message is None:
+            return
+        self.heard_at = time.monotonic()
+        message = typed(message)
+        if message is None:
+            return
+        if message.type == "preview":
+            try:
+                message.body["pixels"] = self._pixels(message)
+            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+                log.warning("a preview was passed over: %s", error)
+                return
+        self.file(message)
+
     def _pixels(self, message: Message) -> bytes | None:
-        """The preview's file, if it lies in the job folder and has the announced size."""
-        try:
-            path = (self.folder / str(message.get("path"))).resolve()
-            size = int(message.get("width")) * int(message.get("height")) * 4
-            if self.folder.resolve() not in path.parents:
-                return None
-            data = path.read_bytes()
-        except (OSError, TypeError, ValueError):
+        """The bytes of a preview picture, None for a mesh, whose file is read where it is needed.
+
+        Raises ``OSError``, ``ValueError`` or ``RuntimeError`` unless the file is an ordinary one, lies in the job
+        folder, links followed, and has the announced size.
+        """
+        if self.folder is None:
+            raise ValueError("there is no job")
+        path = (self.folder / message.body["path"]).resolve()
+        if self.folder.resolve() not in path.parents:
+            raise ValueError(f"{path} is outside the job folder")
+        if message.body["kind"] not in PICTURES:
+            if not path.is_file():
+                raise ValueError(f"{path} is no ordinary file")
             return None
-        return data if len(data) == size else None
+        data = read_ordinary(path, PICTURE_SIDE * PICTURE_SIDE * 4)
+        if len(data) != message.body["width"] * message.body["height"] * 4:
+            raise ValueError(f"{path} has not the announced size")
+        return data
 
     def file(self, message: Message) -> None:
         """Put a message in line for :meth:`take`; a newer picture or progress replaces a waiting one."""
@@ -91,7 +116,7 @@ class Link:
                     if (old.type, old.job, old.get("kind"), old.get("part")) == key:
                         del self._inbox[i]
                         break
-            elif len(self._inbox) >= INBOX_LIMIT:
+            if len(self._inbox) >= INBOX_LIMIT:
                 self._drop_oldest()
             self._inbox.append(message)
 

@@ -58,7 +58,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     """
     mini = model == "mini"
     table = _MINI if mini else _LARGE
-    preset = table.get(quality, table["normal"])
+    preset = table.get(word(quality), table["normal"])
     steps = overrides.get("steps", preset.steps)
     values: dict = {
         "prompt": prompt,
@@ -71,12 +71,17 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "learning_rate": preset.learning_rate,
     }
     values.update(overrides)
-    if isinstance(steps, int) and steps > 0:  # else the job's own check says what is wrong
+    if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         usual = guidance(steps, overrides.get("method", "csd"), mini)
         chosen = values.get("guidance", {})
         values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
+
+
+def word(value: object) -> str:
+    """A choice that nobody has checked yet, to look something up by; what is no text is no choice."""
+    return value if isinstance(value, str) else ""
 
 
 def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:

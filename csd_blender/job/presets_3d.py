@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .fields import from_json
-from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior
+from .presets import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .schedule import Schedule, constant
 from .spec_3d import TextTo3DJob
 
@@ -28,7 +28,7 @@ _LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000,
 def usual_steps(quality: str, model: str) -> tuple[int, int]:
     """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way."""
     table = _MINI_STEPS if model == "mini" else _LARGE_STEPS
-    return table.get(str(quality), table["normal"])
+    return table.get(word(quality), table["normal"])
 
 
 def text_to_3d_job(
@@ -47,12 +47,12 @@ def text_to_3d_job(
     mini = model == "mini"
     usual = usual_steps(quality, model)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
-    steps = [n if isinstance(n, int) and n >= 0 else usual[i] for i, n in enumerate(wanted)]
+    steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
     method = overrides.get("method", "csd" if recipe == "csd" else "sds")
     make = {"csd": _csd, "dreamfusion": _dreamfusion, "magic3d": _magic3d, "fantasia3d": _fantasia3d}
-    values = make.get(str(recipe), _csd)(subject, *steps)
+    values = make.get(word(recipe), _csd)(subject, *steps)
     if mini:
-        _for_mini(values, str(recipe), str(subject), method)
+        _for_mini(values, word(recipe), word(subject), method)
     for i, stage in enumerate(("coarse", "refine")):
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from .errors import JobError
+from .errors import JobError, writing_failed
 
 BEHIND = 10  # nice levels between a program with a window and its child that computes
 
@@ -74,6 +76,35 @@ def interrupt(process: subprocess.Popen) -> None:
         pass  # it has just ended, or shares no console with us
 
 
+def open_streams() -> None:
+    """Give this process the standard streams that its starter closed.
+
+    Without, the next file that is opened would become the error stream, and get every library's complaints.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The system gives away the lowest free number, and those below have been looked after.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
+
+
+def leave_when_interrupted() -> None:
+    """Until a command has something to save, Ctrl+C ends the process at once: an exception in the middle of an import
+    would come out of libraries in a dozen shapes."""
+
+    def leave(signum: int, frame: object) -> None:
+        try:
+            os.write(2, b"\nInterrupted.\n")
+        finally:
+            os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
+
+
 class HeldFile:
     """A file that one process at a time can hold; the system lets go of it when that process ends, however it ends.
 
@@ -92,7 +123,7 @@ class HeldFile:
         try:
             self._file = open(self.path, "a+b")  # noqa: SIM115
         except OSError as error:
-            raise JobError("no_permission", str(self.path)) from error
+            raise writing_failed(error, self.path) from error
         try:
             if os.name == "nt":
                 import msvcrt

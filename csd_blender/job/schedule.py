@@ -25,7 +25,10 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("start_step", "start_value", "end_value", "end_step"):
             # 0 and 0.0 are one number but two texts: a job's fingerprint must not depend on how it was written down.
-            object.__setattr__(self, name, float(getattr(self, name)))
+            try:
+                object.__setattr__(self, name, float(getattr(self, name)))
+            except OverflowError:  # an integer of hundreds of digits
+                raise ValueError("a schedule needs finite numbers") from None
         if not all(math.isfinite(v) for v in (self.start_step, self.start_value, self.end_value, self.end_step)):
             raise ValueError("a schedule needs finite numbers")
         if self.end_step < self.start_step:
@@ -62,9 +65,9 @@ class Schedule:
         )
         if not numbers or len(value) != 4:
             raise ValueError("a schedule is a number or [start step, start value, end value, end step]")
-        return Schedule(*(float(v) for v in value))
+        return Schedule(*value)
 
 
 def constant(value: float) -> Schedule:
     """The same value at every step."""
-    return Schedule(0.0, float(value), float(value), 0.0)
+    return Schedule(0.0, value, value, 0.0)

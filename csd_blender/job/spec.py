@@ -17,7 +17,7 @@ WEIGHTINGS = ("uniform", "sds", "fantasia3d")
 UV_MODES = ("auto", "keep", "new")
 RASTERIZERS = ("auto", "warp", "torch", "nvdiffrast")
 QUALITIES = ("draft", "normal", "best")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
 
 
 @dataclass(frozen=True)

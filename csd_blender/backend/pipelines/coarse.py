@@ -27,7 +27,7 @@ from ..render.volume import (
     sparsity_loss,
 )
 from .camera_draws import draw_backgrounds
-from .checkpoint import optimizer_tensors, restore_optimizer
+from .checkpoint import optimizer_tensors, restore
 from .step_clock import StepClock
 
 OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
@@ -61,17 +61,8 @@ class CoarseState:
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Inverse of :meth:`tensors`."""
-        self.field.load_state_dict(chosen(tensors, "coarse."))
-        self.occupancy.load_state_dict(chosen(tensors, "occupancy."))
-        restore_optimizer(self.optimizer, tensors)
-        self.generator.set_state(tensors["generator"])
-        self.step = step
-
-
-def chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        """Inverse of :meth:`tensors`, on a fresh state. Raises ``ValueError`` for tensors that do not fit."""
+        restore(self, tensors, step)
 
 
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:

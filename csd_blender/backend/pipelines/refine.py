@@ -20,7 +20,7 @@ from ..distillation.score import draw_timesteps
 from ..geometry.radiance_field import RadianceField
 from ..geometry.regularizers import laplacian, normal_consistency
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
-from ..geometry.tet_grid import TetGrid
+from ..geometry.tet_grid import MAX_RESOLUTION, TetGrid
 from ..render.cameras import Cameras, orbit, view_names
 from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
@@ -28,11 +28,10 @@ from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from ..texture.field_kernels import HASH_Y, HASH_Z
 from .camera_draws import draw_backgrounds
-from .checkpoint import optimizer_tensors, restore_optimizer
+from .checkpoint import optimizer_tensors, restore
 from .coarse import (
     Look,
     ScenePrompts,
-    chosen,
     draw_cameras,
     draw_lights,
     guard_gradients,
@@ -92,17 +91,26 @@ def start_refine(
 
 
 def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
-    """The state that a checkpoint holds."""
-    numbers = tensors["grid"].tolist()
-    cubes = tuple(int(n) for n in numbers[6:])
-    geometry = TetGeometry(TetGrid(tuple(numbers[:3]), tuple(numbers[3:6]), cubes))
-    state = start_refine(job, model, geometry, None)
-    state.geometry.load_state_dict(chosen(tensors, "geometry."))
-    state.colors.load_state_dict(chosen(tensors, "colors."))
-    restore_optimizer(state.optimizer, tensors)
-    state.generator.set_state(tensors["generator"])
-    state.step = step
+    """The state that a checkpoint holds. Raises ``ValueError`` for one that is not of this job's refine stage."""
+    state = start_refine(job, model, TetGeometry(saved_grid(tensors)), None)
+    restore(state, tensors, step)
     return state
+
+
+def saved_grid(tensors: dict[str, Tensor]) -> TetGrid:
+    """The grid of a checkpoint. Raises ``ValueError`` unless it is one, and as large as what lies on it."""
+    grid, sdf = tensors.get("grid"), tensors.get("geometry.sdf")
+    if grid is None or sdf is None or grid.shape != (9,) or grid.dtype != torch.float64:
+        raise ValueError("there is no grid")
+    numbers = grid.tolist()
+    low, high, cubes = numbers[:3], numbers[3:6], numbers[6:]
+    ordered = all(-1e6 < a < b < 1e6 for a, b in zip(low, high, strict=True))
+    if not ordered or not all(1 <= n <= MAX_RESOLUTION and n == int(n) for n in cubes):
+        raise ValueError("the grid is none")
+    made = TetGrid(tuple(low), tuple(high), tuple(int(n) for n in cubes))
+    if sdf.shape != (made.vertex_count,):
+        raise ValueError(f"the grid has {made.vertex_count} vertices, its distances are {tuple(sdf.shape)}")
+    return made
 
 
 def make_optimizer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,6 +15,8 @@ from ..reporting import Reporter, Stopped
 from .out_of_memory import StepDown
 
 FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
+STORED_SHARE = 0.1  # of a stage's steps, the most that a job which is killed loses
+WRITING_SHARE = 0.03  # of the time, the most that storing more often than the interval may take
 
 
 class Stepping(Protocol):
@@ -28,6 +31,32 @@ def late_fall(step: int, steps: int) -> float:
     takes the noise of the last steps away."""
     progress = max(0.0, step / max(steps, 1) - 0.5) / 0.5
     return 0.525 + 0.475 * math.cos(math.pi * progress)
+
+
+@dataclass
+class StoreClock:
+    """When to write a checkpoint: after ``interval`` seconds, or a tenth of the steps, so that a short job has some
+    too. Large states, which take long to write, wait until writing them is a small share of the time."""
+
+    interval: float
+    steps: int
+    last_step: int
+    last_time: float = 0.0
+    cost: float = 0.0  # seconds that the last one took
+
+    def __post_init__(self) -> None:
+        self.last_time = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        waited = time.monotonic() - self.last_time
+        enough = step - self.last_step >= STORED_SHARE * self.steps and waited * WRITING_SHARE >= self.cost
+        return waited >= self.interval or enough
+
+    def store(self, step: int, write: Callable[[], None]) -> None:
+        began = time.monotonic()
+        write()
+        self.last_step, self.last_time = step, time.monotonic()
+        self.cost = self.last_time - began
 
 
 def run_steps(
@@ -54,7 +83,7 @@ def run_steps(
         Stopped: the user cancelled before the first step, or the other side went away.
         JobError: ``oom`` when there is not even memory for a single view.
     """
-    last_checkpoint = time.monotonic()
+    clock = StoreClock(checkpoint_interval, steps, state.step)
     step_down = StepDown(views=views)
     model.vae_slicing = False  # a job before this one may have run out of memory
     while state.step < steps:
@@ -74,7 +103,6 @@ def run_steps(
         reporter.progress(state.step, steps, metrics)
         if reporter.preview_due() and state.step >= FIRST_PREVIEW:
             show()
-        if time.monotonic() - last_checkpoint >= checkpoint_interval and state.step < steps:
-            store()
-            last_checkpoint = time.monotonic()
+        if state.step < steps and clock.due(state.step):
+            clock.store(state.step, store)
     return False

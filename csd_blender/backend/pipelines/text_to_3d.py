@@ -23,7 +23,7 @@ from ..geometry.mesh import clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
 from ..geometry.radiance_field import RadianceField
 from ..reporting import Reporter
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoint, Saved, save_checkpoint
 from .coarse import CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
 from .object_output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
@@ -57,19 +57,22 @@ def make_object(
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
     started = time.monotonic()
-    checkpoint = load_checkpoint(folder, job.spec_hash()) if resume else None
+    saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
 
-    cancelled, coarse = False, None
-    if job.start == "blob" and not in_refine_stage(checkpoint):
-        coarse, cancelled = find_shape(job, folder, load_model, checkpoint, preview, reporter)
+    cancelled, coarse, refined = False, None, None
+    if saved is not None and saved.has(steps_before(job), job.steps):
+        reporter.stage("load", "Loading the model", 0, STAGES)
+        refined = resume_refine(job, saved, load_for(job, job.model, load_model))
+    if refined is None and job.start == "blob":
+        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter)
+    elif saved is not None:
+        saved.explain(reporter)
 
     # A second loading belongs to the stage that it is for: the count of stages must not go back.
     reporter.stage("load", "Loading the model", 0 if coarse is None else 2, STAGES)
     model = load_for(job, job.model, load_model)
-    if in_refine_stage(checkpoint):
-        refined = restore_refine(job, model, checkpoint.tensors, checkpoint.step - steps_before(job))
-    else:
+    if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
         prompts = scene_prompts(model, job, reporter)
@@ -91,7 +94,7 @@ def find_shape(
     job: TextTo3DJob,
     folder: JobFolder,
     load_model: LoadModel,
-    checkpoint: Checkpoint | None,
+    saved: Saved | None,
     preview: ObjectPreview,
     reporter: Reporter,
 ) -> tuple[CoarseState, bool]:
@@ -104,9 +107,7 @@ def find_shape(
     prompts = scene_prompts(model, job, reporter)
     reporter.check_stop()
     reporter.stage("coarse", "Finding the shape", 1, STAGES)
-    state = start_coarse(job, model.device)
-    if checkpoint is not None:
-        state.restore(checkpoint.tensors, checkpoint.step)
+    state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, model, reporter)
     cancelled = run_coarse(state, job, folder, model, prompts, preview, reporter)
     write_coarse_picture(state, job, folder)
     folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
@@ -118,9 +119,27 @@ def steps_before(job: TextTo3DJob) -> int:
     return job.coarse.steps if job.start == "blob" else 0
 
 
-def in_refine_stage(checkpoint: Checkpoint | None) -> bool:
-    """Whether a checkpoint was made in the second stage."""
-    return checkpoint is not None and "grid" in checkpoint.tensors
+def resume_coarse(job: TextTo3DJob, saved: Saved, model: DiffusionModel, reporter: Reporter) -> CoarseState:
+    """The first stage at its newest checkpoint that fits, else at its beginning."""
+
+    def make(checkpoint: Checkpoint) -> CoarseState:
+        state = start_coarse(job, model.device)
+        state.restore(checkpoint.tensors, checkpoint.step)
+        return state
+
+    state = saved.newest(make, 0, job.coarse.steps - 1)
+    saved.explain(reporter)
+    return state or start_coarse(job, model.device)
+
+
+def resume_refine(job: TextTo3DJob, saved: Saved, model: DiffusionModel) -> RefineState | None:
+    """The second stage at its newest checkpoint that fits; those of the first stage have fewer steps."""
+    before = steps_before(job)
+
+    def make(checkpoint: Checkpoint) -> RefineState:
+        return restore_refine(job, model, checkpoint.tensors, checkpoint.step - before)
+
+    return saved.newest(make, before, job.steps)
 
 
 def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> ScenePrompts:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from ...job.folder import JobFolder
 from ...job.spec import TextureJob
@@ -29,7 +30,7 @@ from ..texture.bake import bake
 from ..texture.field import TextureField
 from ..texture.uv_kernels import coverage_counts
 from .camera_draws import draw_backgrounds, draw_shots
-from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from .checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from .step_clock import StepClock
 from .stepping import late_fall, run_steps
 from .surface import Surface, load_for, prepare_surface
@@ -56,6 +57,11 @@ class TextureState:
     generator: torch.Generator
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, for a checkpoint."""
+        named = {f"field.{name}": value for name, value in self.field.state_dict().items()}
+        return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
 def texture_mesh(
@@ -89,9 +95,7 @@ def texture_mesh(
     surface = surface.to(model.device)
     reporter.check_stop()
 
-    state = start_state(job, model)
-    if resume:
-        restore_state(state, folder, job)
+    state = resume_state(job, model, folder, reporter) if resume else start_state(job, model)
 
     reporter.stage("paint", "Painting", 2, STAGES)
     preview = TexturePreview(surface, folder, reporter)
@@ -214,19 +218,18 @@ def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> N
 
 def store_state(state: TextureState, folder: JobFolder, job: TextureJob, reporter: Reporter) -> None:
     """Write a checkpoint and announce it."""
-    tensors = {f"field.{name}": value for name, value in state.field.state_dict().items()}
-    tensors |= optimizer_tensors(state.optimizer) | {"generator": state.generator.get_state()}
-    reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
+    reporter.checkpoint(save_checkpoint(folder, state.step, state.tensors(), job.spec_hash()), state.step)
 
 
-def restore_state(state: TextureState, folder: JobFolder, job: TextureJob) -> None:
-    """Continue from the newest checkpoint; without one the job starts at step 0."""
-    checkpoint = load_checkpoint(folder, job.spec_hash())
-    if checkpoint is None:
-        return
-    prefix = "field."
-    field_state = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-    state.field.load_state_dict(field_state)
-    restore_optimizer(state.optimizer, checkpoint.tensors)
-    state.generator.set_state(checkpoint.tensors["generator"])
-    state.step = checkpoint.step
+def resume_state(job: TextureJob, model: DiffusionModel, folder: JobFolder, reporter: Reporter) -> TextureState:
+    """The state of the newest checkpoint that fits; without one the job starts at step 0."""
+
+    def make(checkpoint: Checkpoint) -> TextureState:
+        state = start_state(job, model)
+        restore(state, checkpoint.tensors, checkpoint.step)
+        return state
+
+    saved = Saved(folder, job.spec_hash(), job.steps)
+    state = saved.newest(make, 0, job.steps)
+    saved.explain(reporter)
+    return state or start_state(job, model)
