@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import environments, system_libraries
+from . import bench_window, environments, system_libraries
 from .paths import LAUNCH, ROOT, child_environment
 from .status_line import StatusLine
 
@@ -15,7 +15,12 @@ LIMIT = 300
 
 
 def run(options: Sequence[str], wheels: Path | None) -> int:
-    """``options`` go to the backend; its judged quality table (``--quality``) comes without Blender's part."""
+    """``options`` go to the backend; its judged quality table (``--quality``) comes without Blender's part.
+
+    ``--window`` measures a real Blender's window, and nothing else.
+    """
+    if "--window" in options:
+        return bench_window.run(options, wheels)
     line = StatusLine()
     backend = environments.ensure("backend", line, wheels)
     status = subprocess.call([str(backend), str(LAUNCH), "bench", *options], env=child_environment())

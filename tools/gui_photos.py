@@ -125,7 +125,7 @@ def steps():
     bpy.ops.ed.undo_push(message="Prepared")
     with in_view():
         generate = bpy.ops.csd.text_to_3d if SUBJECT else bpy.ops.csd.texture
-        print("generate", generate("EXEC_DEFAULT" if SUBJECT else "INVOKE_DEFAULT"), flush=True)
+        print("generate", generate("EXEC_DEFAULT"), flush=True)
     clicked, first = time.monotonic(), 0.0
     pump.durations.clear()
     half = False

@@ -8,16 +8,32 @@ from . import (
     handlers,
     icons,
     jobs,
+    menus,
     object_operators,
     operators,
     panels,
     preferences,
     properties,
     pump,
+    result_operators,
+    results,
+    results_panel,
 )
 from .session import session
 
-MODULES = (properties, preferences, operators, object_operators, panels, icons, handlers)
+MODULES = (
+    properties,
+    preferences,
+    results,
+    operators,
+    object_operators,
+    result_operators,
+    panels,
+    results_panel,
+    menus,
+    icons,
+    handlers,
+)
 
 
 def register() -> None:
@@ -28,7 +44,7 @@ def register() -> None:
             module.register()
             done.append(module)
         backend.look_for_python()
-        jobs.look_for_unfinished()
+        results.refresh()
     except Exception:
         for module in reversed(done):
             module.unregister()
@@ -47,6 +63,7 @@ def unregister() -> None:
 def leave() -> None:
     """End the processes and take back timers and handlers, which hang or crash Blender's exit when left."""
     pump.stop()
+    results.stop()
     handlers.unregister()
     jobs.pictures.close()
     backend_setup.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -12,7 +13,7 @@ from ..job import client as job_client
 from ..job.environment import LOCKS, Lock, installed_python
 from ..job.errors import JobError
 from .preferences import environments_folder, log_path, preference
-from .session import session
+from .session import Job, session
 
 PACKAGE = Path(__file__).parent.parent
 LEAVE_TIME, SAVE_TIME = 1.0, 6.0  # seconds that quitting Blender waits at most; the longer one during a job
@@ -45,7 +46,7 @@ def ready() -> bool:
 
 def command() -> list[str]:
     """How to start the process. Raises ``JobError`` ``backend_missing``."""
-    python = _python or look_for_python()
+    python = look_for_python()  # it may have been deleted since Blender started
     if python is None:
         raise JobError("backend_missing")
     return job_client.backend_command(str(python), str(PACKAGE))
@@ -61,9 +62,25 @@ def client() -> job_client.BackendClient:
         stop()
     if session.client is None:
         started = job_client.BackendClient(command(), log_path(), env=job_client.backend_environment())
-        started.start()
+        start_with(started.start)
         session.client = started
     return session.client
+
+
+def submit(running: job_client.BackendClient, job: Job, resume: bool) -> None:
+    """Hand ``job`` over. Raises as :func:`client` does, since the process may have ended meanwhile."""
+    start_with(lambda: running.submit(job.id, str(job.folder), resume=resume))
+
+
+def start_with(start: Callable[[], None]) -> None:
+    """Do what may start the process; where its Python is gone, say so without the system's own words."""
+    try:
+        start()
+    except JobError as error:
+        if error.code != "backend_missing":
+            raise
+        look_for_python()  # from now on the panel offers Set Up
+        raise JobError("backend_missing") from error
 
 
 def stop() -> None:
@@ -101,9 +118,10 @@ def state_text() -> str:
 
 
 def memory_text(device: dict | None) -> str:
-    job = session.job
+    """What the job uses, of what the device has; empty while it uses nothing, as the computer's memory is no news."""
+    job = session.active_job()
     used = (job.device_memory_mb or job.memory_mb) if job is not None else 0
     total = device.get("memory_mb", 0) if device else 0
-    if used and total:
-        return f"{used / 1024:.1f} of {total / 1024:.0f} GB"
-    return f"{total / 1024:.0f} GB" if total else f"{used / 1024:.1f} GB" if used else ""
+    if not used:
+        return ""
+    return f"{used / 1024:.1f} of {total / 1024:.0f} GB used" if total else f"{used / 1024:.1f} GB used"

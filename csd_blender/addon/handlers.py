@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import jobs, preview, targets
+from . import jobs, preview, results, targets
 from .session import session
 
 
@@ -26,12 +26,15 @@ def after_save(*_args) -> None:
 def after_undo(*_args) -> None:
     """The state that undo or redo brought back may hold a preview that is no more, or lack the one that is."""
     restore()
+    jobs.follow_undo()
 
 
 @persistent
 def after_load(*_args) -> None:
     """Find the job's objects in the new file when it is the same one again."""
     targets.follow_file(session.job)
+    session.discarded, session.show_textures = None, False
+    results.fill()  # the window manager, which has the rows of the list, may be a new one
     restore()
 
 

@@ -1,23 +1,94 @@
-"""The folders of jobs on the disk, as the artist meets them: their names, and which can be gone on with."""
+"""The folders of jobs on the disk, as the artist meets them: what each holds, and how it was answered.
+
+Nothing here deletes a result, except :func:`remove`, which is called when the artist asks for it. Touches no Blender
+data, so any thread may list the folders.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import random
 import re
 import shutil
+import stat
 import threading
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..job.errors import JobError
-from ..job.folder import JobFolder
-from ..job.spec_3d import TextTo3DJob
 from . import scene_import
-from .preferences import jobs_folder
 from .scene_export import SceneError
-from .session import Unfinished
 
-CLOSED = "closed"  # a file in the job folder: the artist accepted or discarded the result
+CLOSED = "closed"  # a file in the job folder, with one of the next words: how the artist answered
+ACCEPTED, DISCARDED, FAILED = "accepted", "discarded", "failed"
+VIEW = "preview/view.rgba"  # the small picture; it stays, for the day when the result is shown again
+LARGEST_RECORD = 2**20  # bytes of a job.json that is read; ours have three thousand
+DAMAGED = (OSError, ValueError, RecursionError, TypeError)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job folder in the list of results.
+
+    Attributes:
+        made: when, for people. has_result: whether there is something to show. complete: whether it came to its end; an
+        incomplete one can go on. answer: empty, or how the artist answered. size: bytes on the disk.
+    """
+
+    folder: str
+    prompt: str
+    seed: int | None = None
+    made: str = ""
+    makes_object: bool = False
+    has_result: bool = False
+    complete: bool = False
+    answer: str = ""
+    size: int = 0
+    readable: bool = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether nobody has said yet what is to become of it."""
+        return not self.answer and self.readable
+
+    @property
+    def state(self) -> str:
+        if not self.readable:
+            return "damaged"
+        if self.answer:
+            return self.answer
+        if self.complete:
+            return "finished"
+        return "stopped early" if self.has_result else "not finished"
+
+    @property
+    def kind(self) -> str:
+        return "object" if self.makes_object else "texture"
+
+    @property
+    def label(self) -> str:
+        """One line for a menu."""
+        words = [f"“{short(self.prompt, 40)}”", self.kind, self.state]
+        if self.seed is not None:
+            words.insert(1, f"seed {self.seed}")
+        return ", ".join([*words, self.made] if self.made else words)
+
+
+def short(text: str, length: int) -> str:
+    """``text`` cut to ``length`` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def size_text(size: int) -> str:
+    """``340 kB``, ``12 MB``, ``1.5 GB``."""
+    if size < 1_000_000:
+        return f"{size / 1000:.0f} kB"
+    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def new_job_id(prompt: str) -> str:
@@ -27,52 +98,162 @@ def new_job_id(prompt: str) -> str:
     return f"{stamp}-{words[:32] or 'job'}-{random.randrange(16**4):04x}"
 
 
-def close(folder: Path) -> None:
-    """Note that nobody will come back to this job, and delete what only a resume needs."""
+def close(folder: Path, answer: str) -> None:
+    """Note how the artist answered; what only a resume needs goes when the job came to its end."""
     try:
-        (folder / CLOSED).touch()
+        (folder / CLOSED).write_text(answer, "utf-8")
     except OSError:
         pass  # it will only be offered once more
-    threading.Thread(target=remove_working_files, args=(folder,), daemon=True).start()
+    if answer == FAILED or is_complete(folder):
+        threading.Thread(target=remove_working_files, args=(folder,), daemon=True).start()
+
+
+def reopen(folder: Path) -> None:
+    """Forget the answer: the job goes on, or the answer was undone."""
+    try:
+        (folder / CLOSED).unlink()
+    except OSError:
+        pass  # there was none, or it stays in the list as answered
 
 
 def remove_working_files(folder: Path) -> None:
-    """What only a resume or a preview needs, most of a job folder's size; the result stays."""
-    for name in ("checkpoint", "preview"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    """What only a resume or a live preview needs, most of the folder's size; the result and its small picture stay."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    for file in (folder / "preview").glob("*"):
+        if file != folder / VIEW:
+            try:
+                file.unlink()
+            except OSError:
+                pass
 
 
 def has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoint").glob("*"))
 
 
-def unfinished(current: Path | None) -> list[Unfinished]:
-    """Jobs of Blender that were neither accepted nor discarded, the newest first; ``current`` is left out."""
-    found = []
-    folders = sorted(jobs_folder().glob("*/job.json"), reverse=True) if jobs_folder().is_dir() else []
-    for file in folders[:200]:
-        folder = file.parent
-        if folder == current or (folder / CLOSED).exists() or not (folder / "target.json").exists():
-            continue
-        found.append(describe(folder))
-    return found
-
-
-def describe(folder: Path) -> Unfinished:
-    stamp = re.match(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)", folder.name)
-    prompt, makes_object = folder.name, False
-    try:
-        spec = JobFolder.open(folder).spec
-        prompt, makes_object = spec.prompt, isinstance(spec, TextTo3DJob)
-    except (JobError, OSError):
-        pass  # it is listed all the same; resuming it will say what is wrong
-    label = f"{prompt[:40]}, {stamp[1]}-{stamp[2]}-{stamp[3]} {stamp[4]}:{stamp[5]}" if stamp else prompt[:40]
-    return Unfinished(str(folder), label + (" (finished)" if is_finished(folder) else ""), makes_object)
-
-
 def is_finished(folder: Path) -> bool:
     """Whether the result is there and whole; a job that was stopped early can still go on."""
+    return has_result(folder) and is_complete(folder)
+
+
+def has_result(folder: Path) -> bool:
+    """Whether there is something to show, be it complete or the best of a job that was stopped."""
     try:
-        return bool(scene_import.read_result(folder).record.get("complete", True))
-    except SceneError:
+        scene_import.read_result(folder)
+        return True
+    except (SceneError, *DAMAGED):
         return False
+
+
+def is_complete(folder: Path) -> bool:
+    record = read_record(folder / "result" / "result.json")
+    return bool(record) and bool(record.get("complete", True))
+
+
+def entries(root: Path) -> list[Entry]:
+    """Every job of Blender below ``root``, the newest first. No folder, however damaged, hides the others."""
+    try:
+        with os.scandir(root) as found:
+            folders = [Path(f.path) for f in found if not f.name.startswith(".") and f.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    listed = []
+    for folder in folders:
+        try:
+            if (folder / "target.json").exists() and (folder / "job.json").exists():
+                listed.append((made_at(folder), folder.name, describe(folder)))
+        except OSError:
+            continue  # it has just gone, or nobody may look into it
+        except Exception:
+            log.exception("the job folder %s cannot be described", folder)
+            listed.append((0.0, folder.name, Entry(str(folder), folder.name, readable=False)))
+    return [entry for _made, _name, entry in sorted(listed, key=lambda row: row[:2], reverse=True)]
+
+
+def describe(folder: Path) -> Entry:
+    """What one job folder holds. Raises ``OSError`` when it goes in the same moment."""
+    record = read_record(folder / "job.json")
+    prompt = record.get("prompt")
+    seed = record.get("seed")
+    with_result = has_result(folder)
+    return Entry(
+        folder=str(folder),
+        prompt=clean(prompt) if isinstance(prompt, str) and prompt.strip() else folder.name,
+        seed=seed if type(seed) is int and 0 <= seed < 2**31 else None,
+        made=time.strftime("%Y-%m-%d %H:%M", time.localtime(made_at(folder))),
+        makes_object=record.get("kind") == "text-to-3d",
+        has_result=with_result,
+        complete=with_result and is_complete(folder),
+        answer=read_answer(folder),
+        size=size_of(folder),
+        readable=bool(record),
+    )
+
+
+def made_at(folder: Path) -> float:
+    """Seconds since the epoch, from the folder's name or else from its ``job.json``."""
+    stamp = re.match(r"\d{8}-\d{6}", folder.name)
+    if stamp:
+        try:
+            return datetime.strptime(stamp[0], "%Y%m%d-%H%M%S").timestamp()
+        except (ValueError, OverflowError, OSError):
+            pass
+    return (folder / "job.json").stat().st_mtime
+
+
+def read_answer(folder: Path) -> str:
+    try:
+        with open(folder / CLOSED, encoding="utf-8", errors="replace") as file:
+            said = file.read(20)
+    except OSError:
+        return ""
+    return said if said in (ACCEPTED, DISCARDED, FAILED) else "answered"  # earlier versions did not say how
+
+
+def read_record(path: Path) -> dict:
+    """The table in a JSON file; empty when that is missing, too large, nested without end or no table."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST_RECORD:
+            return {}
+        record = json.loads(path.read_text("utf-8"))
+    except DAMAGED:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def clean(text: str) -> str:
+    """One line that Blender can show: no line breaks, no halves of characters."""
+    return " ".join(text[:400].encode("utf-8", "replace").decode().split())
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below ``folder``; links are not followed."""
+    total, waiting = 0, [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for item in found:
+                    if item.is_dir(follow_symlinks=False):
+                        waiting.append(item.path)
+                    else:
+                        total += item.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total
+
+
+def remove(folder: Path, root: Path) -> None:
+    """Delete a job folder for good.
+
+    Raises:
+        SceneError: it is no job folder below ``root``, or the system does not let go of it; it is whole then.
+    """
+    if folder.parent != root or folder.is_symlink() or not (folder / "job.json").exists():
+        raise SceneError("This is no job folder of the extension.", "Delete it with the system's file manager.")
+    gone = root / f".deleted-{folder.name}"
+    try:
+        os.replace(folder, gone)  # all or nothing, and out of the list at once
+    except OSError as error:
+        raise SceneError("The result cannot be deleted.", f"The system says: {error.strerror}.") from error
+    shutil.rmtree(gone, ignore_errors=True)

@@ -13,23 +13,26 @@ from ..job.folder import JobFolder
 from ..job.messages import Message
 from . import (
     backend,
+    icons,
     job_folders,
     object_import,
     object_jobs,
     object_preview,
     preview,
+    results,
     scene_export,
     scene_import,
+    screen,
     settings,
     texture_preview,
 )
 from .job_folders import new_job_id
 from .mesh_pictures import RESULT_PREVIEW, MeshPicture
-from .pictures import Picture, PictureMaker
+from .pictures import Picture, PictureMaker, read_view
 from .preferences import jobs_folder
 from .scene_export import SceneError
 from .session import Job, Problem, session
-from .targets import check_accept, find_object, resume_here, selected_meshes
+from .targets import changed_maps, check_accept, find_object, resume_here, selected_meshes
 
 __all__ = ["selected_meshes"]
 
@@ -47,6 +50,7 @@ TELLING = (
 
 pictures = PictureMaker()
 shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
+unseen: set[int] = set()  # parts whose newest preview waits until a 3D view shows textures
 
 
 def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
@@ -75,10 +79,11 @@ def start_written(write: Callable[[], Job]) -> Job:
         job = write()
         client = backend.client()
     except BaseException:
-        refresh_preview()  # the result before this one is not lost
+        refresh_preview()  # the result before this one is still offered
         raise
-    discard()
+    put_aside()
     begin(job, client, resume=False)
+    results.refresh()
     return job
 
 
@@ -102,37 +107,54 @@ def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job
 
 
 def begin(job: Job, client, resume: bool) -> None:
-    client.submit(job.id, str(job.folder), resume=resume)
+    backend.submit(client, job, resume)
     session.job = job
     session.notice, session.problem = "", None
     forget_pictures()
 
 
-def resume(folder: Path) -> Job:
+def resume(folder: Path, show: bool = False) -> Job:
     """Go on with a job of this or an earlier session; a finished one is shown again.
+
+    Args:
+        show: also show again what there is of a job that was stopped early, in place of going on with it.
 
     Raises:
         SceneError, JobError: when the folder cannot be used.
     """
     if session.active_job() is not None:
         raise JobError("busy")
+    folder = Path(folder)
     opened = JobFolder.open(folder)
-    targets, blend_file = scene_export.read_targets(Path(folder))
-    job = Job(Path(folder).name, Path(folder), opened.spec, targets, blend_file)
+    targets, blend_file = scene_export.read_targets(folder)
+    job = Job(folder.name, folder, opened.spec, targets, blend_file)
     if job.makes_object:
         job.place = object_jobs.read_place(job.folder)
-    finished = job_folders.is_finished(job.folder)
-    client = None if finished else backend.client()
-    discard()
+    complete = job_folders.is_finished(folder)
+    offered = complete or (show and job_folders.has_result(folder))
+    client = None if offered else backend.client()
+    put_aside()
     resume_here(job)
-    if finished:
-        job.phase = "finished"
-        session.job = job
-        session.notice, session.problem = "", None
-        refresh_preview()
+    if offered:
+        show_again(job, complete)
     else:
+        job_folders.reopen(folder)
         begin(job, client, resume=True)
+    results.refresh()
     return job
+
+
+def show_again(job: Job, complete: bool) -> None:
+    """Offer a result of an earlier job, with its small picture."""
+    forget_pictures()
+    job.phase, job.stopped_early = "finished", not complete
+    session.job = job
+    session.notice, session.problem = "", None
+    picture = read_view(job.folder / job_folders.VIEW)
+    if picture is not None:
+        icons.show(picture)
+        job.has_view = True
+    refresh_preview()
 
 
 def cancel() -> None:
@@ -180,7 +202,7 @@ def end(job: Job, message: Message) -> None:
         else:
             end_without_result(job, "cancelled")
             if not job_folders.has_checkpoint(job.folder):
-                close_folder(job)
+                job_folders.close(job.folder, job_folders.DISCARDED)  # nothing had been computed
     else:
         text, fix = body.get("text", "The backend failed."), body.get("fix", "")
         if body.get("detail") and body.get("code") in TELLING:
@@ -192,6 +214,8 @@ def end(job: Job, message: Message) -> None:
             return
         problem = Problem(text, fix, bool(body.get("retryable")), body.get("code", ""))
         end_without_result(job, "failed", problem)
+        backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer
+    results.refresh()
 
 
 def finish(job: Job) -> None:
@@ -217,6 +241,7 @@ def end_without_result(job: Job, phase, problem: Problem | None = None) -> None:
 def forget_pictures() -> None:
     pictures.clear()
     shown.clear()
+    unseen.clear()
 
 
 def job_for(picture: Picture | MeshPicture) -> Job | None:
@@ -229,18 +254,49 @@ def job_for(picture: Picture | MeshPicture) -> Job | None:
     return job if job.active and picture.part < len(job.targets) else None
 
 
+def is_seen(job: Job, picture: Picture | MeshPicture) -> bool:
+    """Whether anything on the screen would change; the first picture of a part always goes into its place."""
+    if job.makes_object:
+        return True
+    return job.in_file and (picture.part not in shown or screen.textures_are_seen())
+
+
 def prepare_for(picture: Picture | MeshPicture) -> bool:
     """Do one of the things that only a part's first picture needs; False when nothing is left to do."""
     job = job_for(picture)
-    return job is not None and (object_preview if job.makes_object else texture_preview).prepare(job, picture)
+    if job is None or not is_seen(job, picture):
+        return False
+    return (object_preview if job.makes_object else texture_preview).prepare(job, picture)
 
 
-def show_picture(picture: Picture | MeshPicture) -> None:
-    """Put a preview into the scene: a texture on its mesh, or the object that is being made."""
+def show_picture(picture: Picture | MeshPicture) -> bool:
+    """Put a preview into the scene: a texture on its mesh, or the object that is being made.
+
+    A texture that no 3D view shows is only kept, since every change of an image has all views drawn again. Returns
+    whether the scene changed.
+    """
     job = job_for(picture)
-    if job is not None:
-        shown[picture.part] = picture
-        (object_preview if job.makes_object else texture_preview).show(job, picture)
+    if job is None:
+        return False
+    seen = is_seen(job, picture)
+    shown[picture.part] = picture
+    if not seen:
+        unseen.add(picture.part)
+        return False
+    unseen.discard(picture.part)
+    (object_preview if job.makes_object else texture_preview).show(job, picture)
+    return True
+
+
+def show_unseen() -> bool:
+    """Put the pictures that were kept on their meshes, once a 3D view shows textures."""
+    job = session.job
+    if not unseen or job is None or not job.active or not job.in_file or not screen.textures_are_seen():
+        return False
+    picture = shown.get(unseen.pop())
+    if picture is not None:
+        texture_preview.show(job, picture)
+    return picture is not None
 
 
 def refresh_preview() -> None:
@@ -248,8 +304,12 @@ def refresh_preview() -> None:
     job = session.job
     if job is None or not job.in_scene:
         return
+    unseen.clear()
+    if not job.makes_object and not job.in_file:
+        return
     if not job.makes_object:
         texture_preview.refresh(job, shown)
+        job.changed_maps = changed_maps(job) if job.phase == "finished" else []
         return
     picture = shown.get(0)
     if picture is not None:
@@ -274,8 +334,8 @@ def accept(new_map: bool = False) -> list[scene_import.Applied]:
     applied = object_jobs.accept(job) if job.makes_object else accept_texture(job, new_map)
     forget_pictures()
     session.notice = " ".join(a.message for a in applied if a.message)
-    session.job = session.problem = None
-    close_folder(job)
+    session.job = session.problem = session.discarded = None
+    close_folder(job, job_folders.ACCEPTED)
     return applied
 
 
@@ -294,17 +354,49 @@ def accept_texture(job: Job, new_map: bool) -> list[scene_import.Applied]:
 
 
 def discard() -> None:
-    """Put the old materials back and forget the result; a running job is not touched."""
+    """Put the old materials back and forget the result, which stays in its folder; a running job is not touched."""
     job = session.job
     if job is None or job.active:
         return
+    leave_scene()
+    if job.phase == "finished" or (job.problem is not None and not job.problem.retryable):
+        close_folder(job, job_folders.DISCARDED)
+    else:
+        results.refresh()
+
+
+def put_aside() -> None:
+    """Make room for another job. A result that nobody has answered stays in the list, and waits there."""
+    job = session.job
+    if job is None or job.active:
+        return
+    leave_scene()
+    if job.problem is not None and not job.problem.retryable:
+        job_folders.close(job.folder, job_folders.FAILED)
+
+
+def leave_scene() -> None:
+    """Take the ended job and its preview out of the scene and the panel."""
     forget_pictures()
     preview.uncover_all()
     session.job = session.problem = None
-    if job.phase == "finished" or (job.problem is not None and not job.problem.retryable):
-        close_folder(job)
-    else:
-        look_for_unfinished()
+
+
+def follow_undo() -> None:
+    """After an undo or redo: a discarded result is offered again when that was undone, and goes again with the redo."""
+    folder = session.discarded
+    if folder is None:
+        return
+    job = session.job
+    still = any(scene.csd.discarded == folder.name for scene in bpy.data.scenes)
+    if not still and job is None:
+        try:
+            resume(folder, show=True)
+            job_folders.reopen(folder)
+        except (SceneError, JobError):
+            session.discarded = None  # it was deleted meanwhile
+    elif still and job is not None and job.folder == folder and job.phase == "finished":
+        discard()
 
 
 def leave_objects_clean() -> None:
@@ -313,11 +405,6 @@ def leave_objects_clean() -> None:
         preview.uncover_all()
 
 
-def close_folder(job: Job) -> None:
-    job_folders.close(job.folder)
-    session.unfinished = [entry for entry in session.unfinished if entry.folder != str(job.folder)]
-
-
-def look_for_unfinished() -> None:
-    """Fill ``session.unfinished``, the newest first."""
-    session.unfinished = job_folders.unfinished(session.job.folder if session.job is not None else None)
+def close_folder(job: Job, answer: str) -> None:
+    job_folders.close(job.folder, answer)
+    results.refresh()

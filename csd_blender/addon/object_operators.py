@@ -6,7 +6,7 @@ from bpy.props import BoolProperty
 from ..job.errors import JobError
 from . import api, jobs, object_settings, pump, state
 from .operators import refuse
-from .properties import object_properties
+from .properties import CONTEXT, object_properties
 from .scene_export import SceneError
 
 IN_DIALOG = ("prompt", "negative_prompt", "subject", "quality")
@@ -15,6 +15,7 @@ IN_DIALOG = ("prompt", "negative_prompt", "subject", "quality")
 class CSD_OT_text_to_3d(bpy.types.Operator):
     """Make a new textured object from the prompt, at the 3D cursor"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.text_to_3d"
     bl_label = "Generate Object"
     bl_options = {"REGISTER"}
@@ -25,6 +26,7 @@ class CSD_OT_text_to_3d(bpy.types.Operator):
             name="Wait",
             description="Return only when the object is finished and accepted, as is always done without a window",
             options={"SKIP_SAVE"},
+            translation_context=CONTEXT,
         ),
     }
 
@@ -37,18 +39,22 @@ class CSD_OT_text_to_3d(bpy.types.Operator):
         for name in IN_DIALOG:
             if not self.properties.is_property_set(name):
                 setattr(self, name, getattr(context.scene.csd, name))
-        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Generate")
+        title, confirm = ("Refine Again", "Refine") if self.refine_from else ("Generate Object", "Generate")
+        return context.window_manager.invoke_props_dialog(self, width=400, title=title, confirm_text=confirm)
 
     def draw(self, context):
         layout = self.layout
         column = layout.column()
         column.prop(self, "prompt", placeholder="a wooden chair, a small robot …")
         column.prop(self, "negative_prompt")
-        row = layout.row(align=True)
-        row.prop(self, "subject", expand=True)
+        if self.refine_from:
+            column.label(text="The coarse shape stays; its surface is made anew after this prompt.", translate=False)
+        else:
+            row = layout.row(align=True)
+            row.prop(self, "subject", expand=True)
         row = layout.row(align=True)
         row.prop(self, "quality", expand=True)
-        if state.mesh_is_selected(context):
+        if not self.refine_from and state.mesh_is_selected(context):
             layout.prop(self, "start_from_mesh")
 
     def execute(self, context):
@@ -70,14 +76,12 @@ def draw_in_menu(self, context):
     if context.mode == "OBJECT":
         self.layout.separator()
         self.layout.operator_context = "INVOKE_DEFAULT"
-        self.layout.operator(CSD_OT_text_to_3d.bl_idname, text="Generate Object …", icon="SHADERFX")
+        self.layout.operator(CSD_OT_text_to_3d.bl_idname, text="Generate Object …", icon="SHADERFX", translate=False)
 
 
 def register() -> None:
     bpy.utils.register_class(CSD_OT_text_to_3d)
-    bpy.types.VIEW3D_MT_mesh_add.append(draw_in_menu)
 
 
 def unregister() -> None:
-    bpy.types.VIEW3D_MT_mesh_add.remove(draw_in_menu)
     bpy.utils.unregister_class(CSD_OT_text_to_3d)

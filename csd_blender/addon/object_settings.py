@@ -43,6 +43,7 @@ def make_spec(values: dict) -> TextTo3DJob:
     if "texture_size" in values:
         values["texture_size"] = int(values["texture_size"])
     values["allow_noncommercial"] = preference("allow_noncommercial", False)
+    values.setdefault("preview_interval", preference("preview_interval", 1.5))
     first = [values.pop(name) for name in ("prompt", "quality", "model", "recipe", "subject")]
     return text_to_3d_job(first[0].strip(), *first[1:], **values)
 

@@ -3,14 +3,16 @@
 import os
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty
+from bpy.props import BoolProperty
 
 from ..job.errors import JobError
-from . import api, backend, backend_setup, jobs, object_settings, pump, settings, state
+from . import api, backend, backend_setup, jobs, object_settings, pump, screen, settings, state, targets
 from .preferences import log_path
-from .properties import setting_properties
+from .properties import CONTEXT, setting_properties
 from .scene_export import SceneError
 from .session import Problem, session
+
+IN_DIALOG = ("prompt", "negative_prompt", "quality")
 
 
 def refuse(operator: bpy.types.Operator, error: SceneError | JobError) -> set[str]:
@@ -20,13 +22,14 @@ def refuse(operator: bpy.types.Operator, error: SceneError | JobError) -> set[st
         text = f"{error.text.rstrip('.')}: {error.detail}."
     session.problem = Problem(text, error.fix, code=getattr(error, "code", ""))
     operator.report({"ERROR"}, f"{text} {error.fix}".strip())
-    pump.redraw()
+    screen.redraw()
     return {"CANCELLED"}
 
 
 class CSD_OT_texture(bpy.types.Operator):
     """Texture the selected meshes from all sides after the prompt"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.texture"
     bl_label = "Generate Texture"
     bl_options = {"REGISTER"}
@@ -37,12 +40,27 @@ class CSD_OT_texture(bpy.types.Operator):
             name="Wait",
             description="Return only when the texture is finished and accepted, as is always done without a window",
             options={"SKIP_SAVE"},
+            translation_context=CONTEXT,
         ),
     }
 
     @classmethod
     def poll(cls, context):
         return state.allow(cls, state.why_not_generate(context))
+
+    def invoke(self, context, event):
+        """From a menu or the search: ask for the prompt. The panel's button does not come here."""
+        for name in IN_DIALOG:
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(context.scene.csd, name))
+        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Generate")
+
+    def draw(self, context):
+        column = self.layout.column()
+        column.prop(self, "prompt", placeholder="red brick, mossy stone …")
+        column.prop(self, "negative_prompt")
+        row = self.layout.row(align=True)
+        row.prop(self, "quality", expand=True)
 
     def execute(self, context):
         overrides = {name: getattr(self, name) for name in settings.NAMES if self.properties.is_property_set(name)}
@@ -63,119 +81,118 @@ class CSD_OT_texture(bpy.types.Operator):
 class CSD_OT_cancel(bpy.types.Operator):
     """Stop the running job; what it has so far can still be accepted"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.cancel"
-    bl_label = "Cancel Texture Job"
+    bl_label = "Cancel Job"
     bl_options = {"REGISTER"}
 
     @classmethod
     def poll(cls, context):
-        return state.allow(cls, "" if session.active_job() else "No texture is being generated, and no object")
+        return state.allow(cls, "" if session.active_job() else "Nothing is being generated")
 
     def execute(self, context):
         jobs.cancel()
-        pump.redraw()
+        screen.redraw()
         return {"FINISHED"}
 
 
 class CSD_OT_accept(bpy.types.Operator):
     """Keep the texture or the object: an ordinary part of the file, its image packed into it"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.accept"
     bl_label = "Accept Result"
     bl_options = {"REGISTER", "UNDO"}
+
+    __annotations__ = {
+        "new_map": BoolProperty(
+            name="On a New UV Map",
+            description="Where the object's own UV map changed since, put the texture on a new one that fits it",
+            options={"SKIP_SAVE"},
+            translation_context=CONTEXT,
+        )
+    }
 
     @classmethod
     def poll(cls, context):
         return state.allow(cls, state.why_not_accept(context))
 
+    def invoke(self, context, event):
+        """Ask where the texture is to go when the UV map that it was made for is no more."""
+        session.job.changed_maps = [] if session.job.makes_object else targets.changed_maps(session.job)
+        if not session.job.changed_maps or self.new_map:
+            return self.execute(context)
+        self.new_map = True
+        manager = context.window_manager
+        return manager.invoke_props_dialog(self, width=400, title="The UV Map Changed", confirm_text="Put on a New Map")
+
+    def draw(self, context):
+        column = self.layout.column(align=True)
+        names = ", ".join(f"“{name}”" for name in session.job.changed_maps)
+        column.label(text=f"The UV map of {names} changed since the job began.", translate=False)
+        column.label(text="The texture can go on a new UV map; the maps there are stay as they are.", translate=False)
+
     def execute(self, context):
         try:
-            jobs.accept()
+            applied = jobs.accept(self.new_map)
         except SceneError as error:
             return refuse(self, error)
+        session.show_textures = any(a.object is not None for a in applied)
         if session.notice:
             self.report({"WARNING"}, session.notice)
-        pump.redraw(viewports=True)
+        screen.redraw(viewports=True)
         return {"FINISHED"}
 
 
 class CSD_OT_discard(bpy.types.Operator):
-    """Throw the result away and show the scene as it was before"""
+    """Show the scene as it was before; the result stays in the list of results until it is deleted there"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.discard"
     bl_label = "Discard Result"
-    bl_options = {"REGISTER"}
+    bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context):
         return state.allow(cls, "" if state.has_ended() else "There is no finished texture or object")
 
     def execute(self, context):
+        if session.job.phase == "finished":  # undo, which takes this back, offers the result again
+            session.discarded = session.job.folder
+            context.scene.csd.discarded = session.job.folder.name
         jobs.discard()
-        pump.redraw(viewports=True)
+        screen.redraw(viewports=True)
         return {"FINISHED"}
 
 
-unfinished_items: list[tuple[str, str, str]] = []  # Blender needs the strings of an enum to stay alive
+class CSD_OT_show_texture(bpy.types.Operator):
+    """Let this 3D view show textures: Solid shading with texture color, or Material Preview for a growing object"""
 
-
-def list_unfinished(_self, _context):
-    unfinished_items[:] = [(entry.folder, entry.label, "Go on with this job") for entry in session.unfinished]
-    return unfinished_items
-
-
-class CSD_OT_resume(bpy.types.Operator):
-    """Go on with a job that was interrupted, or show a finished one that was never accepted"""
-
-    bl_idname = "csd.resume"
-    bl_label = "Resume Texture Job"
+    bl_translation_context = CONTEXT
+    bl_idname = "csd.show_texture"
+    bl_label = "Show Texture"
     bl_options = {"REGISTER"}
-    bl_property = "job"
-
-    __annotations__ = {"job": EnumProperty(name="Job", description="The job to go on with", items=list_unfinished)}
 
     @classmethod
     def poll(cls, context):
-        return state.allow(cls, state.why_not_resume())
-
-    def invoke(self, context, event):
-        job = session.job
-        if job is not None and job.phase == "failed":
-            return self.go_on(str(job.folder))
-        jobs.look_for_unfinished()
-        if len(session.unfinished) > 1:
-            context.window_manager.invoke_search_popup(self)
-            return {"FINISHED"}
-        return self.execute(context)
+        is_view = context.space_data is not None and context.space_data.type == "VIEW_3D"
+        return state.allow(cls, "" if is_view else "Only in a 3D view")
 
     def execute(self, context):
-        given = self.job if self.properties.is_property_set("job") else ""
-        if not given:
-            if session.job is not None and session.job.phase == "failed":
-                given = str(session.job.folder)
-            else:
-                jobs.look_for_unfinished()
-                given = session.unfinished[0][0] if session.unfinished else ""
-        if not given:
-            return refuse(self, SceneError("There is no unfinished job.", "Generate something first."))
-        return self.go_on(given)
-
-    def go_on(self, folder):
-        try:
-            if bpy.app.background:
-                api.resume(folder)
-            else:
-                jobs.resume(folder)
-                pump.start()
-        except (SceneError, JobError) as error:
-            return refuse(self, error)
-        pump.redraw(viewports=True)
+        shading = context.space_data.shading
+        if session.job is not None and session.job.makes_object:
+            shading.type = "MATERIAL"
+        else:
+            shading.type, shading.color_type = "SOLID", "TEXTURE"
+        session.show_textures = False
+        screen.redraw(viewports=True)
         return {"FINISHED"}
 
 
 class CSD_OT_reuse_settings(bpy.types.Operator):
     """Take over prompt, seed and all other settings of the finished result or of what made the active object"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.reuse_settings"
     bl_label = "Reuse Settings"
     bl_options = {"REGISTER", "UNDO"}
@@ -197,6 +214,7 @@ class CSD_OT_reuse_settings(bpy.types.Operator):
 class CSD_OT_setup(bpy.types.Operator):
     """Install the backend into a folder of its own; Blender itself is not changed"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.setup"
     bl_label = "Set Up"
     bl_options = {"REGISTER"}
@@ -210,7 +228,8 @@ class CSD_OT_setup(bpy.types.Operator):
             session.problem = None
             session.setup = backend_setup.start()
         except (OSError, SceneError) as error:
-            return refuse(self, SceneError("Set Up cannot start.", str(error)))
+            what = error.text if isinstance(error, SceneError) else f"{error.strerror}: {error.filename or log_path()}"
+            return refuse(self, SceneError("Set Up cannot start.", f"The system says: {what}."))
         if bpy.app.background:
             backend_setup.run_to_end()
             if session.problem is not None:
@@ -223,6 +242,7 @@ class CSD_OT_setup(bpy.types.Operator):
 class CSD_OT_setup_cancel(bpy.types.Operator):
     """Stop installing the backend; what was downloaded is used the next time"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.setup_cancel"
     bl_label = "Cancel Set Up"
     bl_options = {"REGISTER"}
@@ -239,6 +259,7 @@ class CSD_OT_setup_cancel(bpy.types.Operator):
 class CSD_OT_free_memory(bpy.types.Operator):
     """End the backend process, so that rendering gets all memory; it starts again with the next job"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.free_memory"
     bl_label = "Free Memory"
     bl_options = {"REGISTER"}
@@ -249,13 +270,14 @@ class CSD_OT_free_memory(bpy.types.Operator):
 
     def execute(self, context):
         backend.stop()
-        pump.redraw()
+        screen.redraw()
         return {"FINISHED"}
 
 
 class CSD_OT_show_log(bpy.types.Operator):
-    """Open the backend's log as a text in this file"""
+    """Show the last lines of the backend's log"""
 
+    bl_translation_context = CONTEXT
     bl_idname = "csd.show_log"
     bl_label = "Show Log"
     bl_options = {"REGISTER"}
@@ -264,19 +286,56 @@ class CSD_OT_show_log(bpy.types.Operator):
     def poll(cls, context):
         return state.allow(cls, "" if os.path.exists(log_path()) else "There is no log yet")
 
+    def invoke(self, context, event):
+        try:
+            self.lines = last_lines(log_path(), 24)
+        except OSError as error:
+            return refuse(self, SceneError("The log cannot be read.", f"The system says: {error.strerror}."))
+        return context.window_manager.invoke_popup(self, width=760)
+
+    def draw(self, context):
+        layout = self.layout
+        layout.label(text=str(log_path()), icon="TEXT", translate=False)
+        column = layout.box().column(align=True)
+        column.scale_y = 0.7
+        for line in self.lines:
+            column.label(text=line[:140], translate=False)
+        row = layout.row()
+        row.operator("wm.path_open", text="Open the Whole Log", icon="FILE_TEXT", translate=False).filepath = str(
+            log_path()
+        )
+        row.operator("csd.copy_log", icon="COPYDOWN")
+
+    def execute(self, context):
+        """For scripts: as a report."""
+        try:
+            self.report({"INFO"}, "\n".join(last_lines(log_path(), 24)))
+        except OSError as error:
+            return refuse(self, SceneError("The log cannot be read.", f"The system says: {error.strerror}."))
+        return {"FINISHED"}
+
+
+def last_lines(path, count: int) -> list[str]:
+    """The end of a text file; reads at most the last 256 kB. Raises ``OSError``."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 2**18))
+        text = file.read().decode("utf-8", "replace")
+    return [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()][-count:]
+
+
+class CSD_OT_copy_log(bpy.types.Operator):
+    """Put the last two thousand lines of the log on the clipboard, to be pasted into a report"""
+
+    bl_translation_context = CONTEXT
+    bl_idname = "csd.copy_log"
+    bl_label = "Copy Log"
+    bl_options = {"REGISTER"}
+
     def execute(self, context):
         try:
-            with open(log_path(), encoding="utf-8", errors="replace") as file:
-                lines = file.readlines()[-2000:]
+            context.window_manager.clipboard = "\n".join(last_lines(log_path(), 2000))
         except OSError as error:
-            return refuse(self, SceneError("The log cannot be read.", str(error)))
-        text = bpy.data.texts.get("CSD Log") or bpy.data.texts.new("CSD Log")
-        text.from_string("".join(lines))
-        if not bpy.app.background:
-            bpy.ops.wm.window_new()
-            area = context.window_manager.windows[-1].screen.areas[0]
-            area.type = "TEXT_EDITOR"
-            area.spaces.active.text = text
+            return refuse(self, SceneError("The log cannot be read.", f"The system says: {error.strerror}."))
         return {"FINISHED"}
 
 
@@ -285,12 +344,13 @@ CLASSES = (
     CSD_OT_cancel,
     CSD_OT_accept,
     CSD_OT_discard,
-    CSD_OT_resume,
+    CSD_OT_show_texture,
     CSD_OT_reuse_settings,
     CSD_OT_setup,
     CSD_OT_setup_cancel,
     CSD_OT_free_memory,
     CSD_OT_show_log,
+    CSD_OT_copy_log,
 )
 
 

@@ -7,8 +7,9 @@ import bpy
 
 from ..job.presets import EXPECTED_SECONDS, texture_job
 from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
-from . import backend, icons, state
-from .properties import OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
+from . import backend, icons, results, state
+from .job_folders import short
+from .properties import CONTEXT, OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
 from .session import LONG_STAGES, Job, session, time_text
 
 PREVIEW_SCALE = 7.0
@@ -18,6 +19,7 @@ class CSDPanel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "CSD"
+    bl_translation_context = CONTEXT
 
 
 def write(layout, context, text: str, icon: str = "NONE") -> None:
@@ -28,7 +30,7 @@ def write(layout, context, text: str, icon: str = "NONE") -> None:
     column = layout.column(align=True)
     column.scale_y = 0.8
     for i, line in enumerate(textwrap.wrap(text, max(16, int(pixels / 6.4)))):
-        column.label(text=line, icon=icon if i == 0 else "BLANK1" if icon != "NONE" else "NONE")
+        column.label(text=line, icon=icon if i == 0 else "BLANK1" if icon != "NONE" else "NONE", translate=False)
 
 
 class CSD_PT_main(CSDPanel, bpy.types.Panel):
@@ -54,10 +56,10 @@ def draw_settings(layout, context) -> None:
     csd = context.scene.csd
     new_object = state.offers_object(context)
     column = layout.column()
-    column.label(text="Prompt")
+    column.label(text="Prompt", translate=False)
     example = "a wooden chair, a small robot …" if new_object else "red brick, mossy stone …"
     column.prop(csd, "prompt", text="", placeholder=example)
-    column.label(text="Negative Prompt")
+    column.label(text="Negative Prompt", translate=False)
     column.prop(csd, "negative_prompt", text="", placeholder="blurry, low quality …")
     if new_object:
         row = layout.row(align=True)
@@ -69,29 +71,44 @@ def draw_settings(layout, context) -> None:
     column.scale_y = 1.5
     button = column.row()
     button.enabled = not reason
-    button.operator_context = "EXEC_DEFAULT"  # the dialog of Generate Object is for those who come from a menu
+    button.operator_context = "EXEC_DEFAULT"  # the dialogs are for those who come from a menu
     button.operator("csd.text_to_3d" if new_object else "csd.texture", icon="SHADERFX")
     text = reason or hint_for_generate(csd, new_object)
     if text:
         hint = layout.row()
         hint.alignment = "CENTER"
         hint.active = False
-        hint.label(text=text)
-    if session.unfinished and session.job is None:
-        layout.operator("csd.resume", text=text_for_resume(), icon="RECOVER_LAST")
+        hint.label(text=text, translate=False)
+    waiting = results.waiting()
+    if waiting and session.job is None:
+        draw_waiting(layout, waiting)
+    if session.job is None:
+        draw_show_texture(layout, context)
 
 
-def text_for_resume() -> str:
-    kinds = {entry.makes_object for entry in session.unfinished}
-    name = "Resume Job" if len(kinds) > 1 else "Resume Object Job" if True in kinds else "Resume Texture Job"
-    count = len(session.unfinished)
-    return name if count == 1 else f"{name} … ({count})"
+def draw_waiting(layout, waiting) -> None:
+    """What an earlier session, or an earlier press of Generate, left without an answer."""
+    entry = waiting[0]
+    verb = "Show" if entry.complete else "Resume"
+    if len(waiting) == 1:
+        button = layout.operator(
+            "csd.resume", text=f"{verb} “{short(entry.prompt, 18)}”", icon="RECOVER_LAST", translate=False
+        )
+        button.folder = entry.folder
+    else:
+        layout.operator("csd.resume", text=f"Show or Resume … ({len(waiting)})", icon="RECOVER_LAST", translate=False)
+
+
+def draw_show_texture(layout, context) -> None:
+    """Where the view does not show what is made: the one press that lets it."""
+    if state.offers_show_texture(context):
+        layout.operator("csd.show_texture", icon="SHADING_TEXTURE")
 
 
 def hint_for_generate(csd, new_object: bool) -> str:
     """What pressing the button means now."""
     if session.job is not None and session.job.phase == "finished":
-        return f"Discards the {'object' if session.job.makes_object else 'texture'} above"
+        return "The result above stays in Results"
     if new_object:
         usual = csd.model == "mini" and not (csd.use_coarse_steps or csd.use_refine_steps)
         return f"Takes about {time_text(EXPECTED_SECONDS_3D[csd.quality])}" if usual else ""
@@ -108,14 +125,18 @@ def draw_running(layout, context, job: Job) -> None:
     left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.stage in LONG_STAGES else ""
     label = "Stopping …" if job.phase == "cancelling" else job.stage_label
     row = column.row()
-    row.label(text=label)
+    row.label(text=label, translate=False)
     sub = row.row()
     sub.alignment = "RIGHT"
-    sub.label(text=left)
-    column.progress(factor=fraction, text=f"{fraction:.0%}", type="BAR")
+    sub.label(text=left, translate=False)
+    column.progress(factor=fraction, text=f"{fraction:.0%}", type="BAR", translate=False)
     row = layout.row()
     row.scale_y = 1.3
-    row.operator("csd.cancel", text="Stop Now" if job.phase == "cancelling" else "Cancel", icon="CANCEL")
+    row.operator(
+        "csd.cancel", text="Stop Now" if job.phase == "cancelling" else "Cancel", icon="CANCEL", translate=False
+    )
+    draw_belongs(layout, context, job)
+    draw_show_texture(layout, context)
     for text in job.warnings[-2:]:
         write(layout, context, text, "INFO")
 
@@ -126,46 +147,74 @@ def draw_picture(layout, job: Job) -> None:
         layout.template_icon(icon_value=icon, scale=PREVIEW_SCALE)
 
 
+def draw_belongs(layout, context, job: Job) -> None:
+    """Why nothing of the job is to be seen here."""
+    if job.active and not job.makes_object and not job.in_file:
+        where = job.blend_file.replace("\\", "/").rpartition("/")[2] or "a file that was never saved"
+        write(layout, context, f"It belongs to {where}, and waits for it.", "INFO")
+
+
 def draw_ended(layout, context, job: Job) -> None:
     box = layout.box()
     if job.phase == "finished":
-        head = "Stopped early" if job.stopped_early else "Finished"
-        took = f" in {time_text(job.seconds)}" if job.seconds else ""
-        box.label(text=head + took, icon="CHECKMARK")
-        draw_picture(box, job)
-        column = box.column(align=True)
-        column.scale_y = 1.3
-        column.operator("csd.accept", text="Accept", icon="CHECKMARK")
-        row = box.row(align=True)
-        row.operator("csd.discard", text="Discard", icon="TRASH")
-        row.operator("csd.reuse_settings", icon="FILE_REFRESH")
-        if job.has_coarse_stage:
-            row = box.row()
-            row.operator_context = "EXEC_DEFAULT"
-            row.operator("csd.text_to_3d", text="Refine Again", icon="SHADERFX").refine_from = str(job.folder)
-        for text in job.warnings[-2:]:
-            write(box, context, text, "INFO")
+        draw_finished(box, context, job)
     elif job.phase == "failed":
         write(box, context, job.problem.text, "ERROR")
         if job.problem.fix:
             write(box, context, job.problem.fix)
         row = box.row(align=True)
         if job.problem.retryable:
-            row.operator("csd.resume", text="Resume", icon="RECOVER_LAST")
+            row.operator("csd.resume", text="Resume", icon="RECOVER_LAST", translate=False)
         row.operator("csd.show_log", icon="TEXT")
         row.operator("csd.discard", text="", icon="X")
     else:
         row = box.row()
-        row.label(text="Cancelled", icon="CANCEL")
+        row.label(text="Cancelled", icon="CANCEL", translate=False)
         row.operator("csd.discard", text="", icon="X", emboss=False)
+
+
+def draw_finished(box, context, job: Job) -> None:
+    head = "Stopped early" if job.stopped_early else "Finished"
+    took = f" in {time_text(job.seconds)}" if job.seconds else ""
+    box.label(text=head + took, icon="CHECKMARK", translate=False)
+    write(box, context, f"“{job.spec.prompt}”")
+    write(box, context, f"Seed {job.spec.seed}, {job.spec.quality}")
+    draw_picture(box, job)
+    draw_show_texture(box, context)
+    column = box.column(align=True)
+    column.scale_y = 1.3
+    column.operator("csd.accept", text="Accept", icon="CHECKMARK", translate=False)
+    reason = state.why_not_accept(context)
+    if reason:
+        write(box, context, f"{reason}.", "INFO")
+    elif job.changed_maps:
+        names = ", ".join(f"“{name}”" for name in job.changed_maps)
+        write(box, context, f"The UV map of {names} changed since. Accept offers a new one.", "INFO")
+    row = box.row(align=True)
+    row.operator("csd.discard", text="Discard", icon="TRASH", translate=False)
+    row.operator("csd.reuse_settings", icon="FILE_REFRESH")
+    if job.stopped_early:
+        box.operator("csd.resume", text="Go On", icon="PLAY", translate=False).folder = str(job.folder)
+    if job.has_coarse_stage:
+        row = box.row()
+        row.operator_context = "INVOKE_DEFAULT"  # its dialog shows which prompt it will use: the result's own at first
+        again = row.operator("csd.text_to_3d", text="Refine Again …", icon="SHADERFX", translate=False)
+        again.refine_from, again.prompt = str(job.folder), job.spec.prompt
+        again.negative_prompt, again.quality = job.spec.negative_prompt, quality_of(job)
+    for text in job.warnings[-2:]:
+        write(box, context, text, "INFO")
+
+
+def quality_of(job: Job) -> str:
+    return job.spec.quality if job.spec.quality in ("draft", "normal", "best") else "normal"
 
 
 def draw_setup(layout, setup) -> None:
     box = layout.box()
-    box.label(text=setup.text or "Setting up the backend", icon="IMPORT")
+    box.label(text=setup.text or "Setting up the backend", icon="IMPORT", translate=False)
     left = f", {time_text(setup.seconds_left)} left" if setup.seconds_left is not None else ""
-    box.progress(factor=setup.fraction, text=f"{setup.fraction:.0%}{left}", type="BAR")
-    box.operator("csd.setup_cancel", text="Cancel", icon="CANCEL")
+    box.progress(factor=setup.fraction, text=f"{setup.fraction:.0%}{left}", type="BAR", translate=False)
+    box.operator("csd.setup_cancel", text="Cancel", icon="CANCEL", translate=False)
 
 
 def draw_not_ready(layout, context) -> None:
@@ -177,7 +226,8 @@ def draw_not_ready(layout, context) -> None:
     reason = state.why_not_setup()
     write(box, context, f"{reason}." if reason else f"Needs about {backend.setup_size()} of disk space.")
     if reason:
-        box.operator("screen.userpref_show", text="Open Preferences", icon="PREFERENCES").section = "SYSTEM"
+        button = box.operator("screen.userpref_show", text="Open Preferences", icon="PREFERENCES", translate=False)
+        button.section = "SYSTEM"
 
 
 def draw_messages(layout, context) -> None:
@@ -194,6 +244,7 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
     bl_label = "Guidance"
     bl_parent_id = "CSD_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 2
 
     def draw(self, context):
         layout = self.layout
@@ -231,14 +282,14 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
 
 def draw_override(layout, csd, name: str, usual: str = "") -> None:
     """A value of the quality preset (``usual``, or a texture's), and the box that lets the artist change it."""
-    row = layout.row(heading=csd.bl_rna.properties[name].name)
+    row = layout.row(heading=csd.bl_rna.properties[name].name, translate=False)
     row.prop(csd, f"use_{name}", text="")
     sub = row.row()
     if getattr(csd, f"use_{name}"):
         sub.prop(csd, name, text="")
     else:
         sub.active = False
-        sub.label(text=usual or preset_text(csd.quality, csd.method, csd.model, name))
+        sub.label(text=usual or preset_text(csd.quality, csd.method, csd.model, name), translate=False)
 
 
 @functools.cache
@@ -261,6 +312,7 @@ class CSD_PT_output(CSDPanel, bpy.types.Panel):
     bl_label = "Output"
     bl_parent_id = "CSD_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 2
 
     def draw(self, context):
         layout = self.layout
@@ -283,6 +335,7 @@ class CSD_PT_backend(CSDPanel, bpy.types.Panel):
     bl_label = "Backend"
     bl_parent_id = "CSD_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
+    bl_order = 2
 
     def draw(self, context):
         layout = self.layout
@@ -292,10 +345,11 @@ class CSD_PT_backend(CSDPanel, bpy.types.Panel):
             sub = row.row()
             sub.alignment = "RIGHT"
             sub.active = False
-            sub.label(text=name)
-            row.label(text=value)
+            sub.label(text=name, translate=False)
+            row.label(text=value, translate=False)
         column = layout.column(align=True)
-        column.operator("csd.setup", text="Set Up Again" if backend.ready() else "Set Up", icon="IMPORT")
+        text = "Set Up Again" if backend.ready() else "Set Up"
+        column.operator("csd.setup", text=text, icon="IMPORT", translate=False)
         row = column.row(align=True)
         row.operator("csd.free_memory", icon="X")
         row.operator("csd.show_log", icon="TEXT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ def linear_table() -> np.ndarray:
 
 LINEAR = linear_table()
 LARGEST = 1024  # pixels; a larger picture would hold Blender's main thread for too long
+LARGEST_VIEW = 512  # pixels; a job's small picture is square
 CHUNK = 2**16  # values converted at a time, so that the main thread never waits long for the interpreter
 
 
@@ -54,6 +56,20 @@ class Picture:
     pixels: np.ndarray
     uv: np.ndarray | None = None
     uv_is_new: bool = False
+
+
+def read_view(path: Path) -> Picture | None:
+    """The small picture that a job left in its folder; None when there is none, or it is damaged."""
+    try:
+        if not 0 < path.stat().st_size <= 4 * LARGEST_VIEW**2:
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    side = math.isqrt(len(data) // 4)
+    if len(data) != 4 * side * side:
+        return None
+    return Picture("view", 0, side, side, np.frombuffer(data, np.int32))
 
 
 class PictureMaker:

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from .. import __package__ as base_package
+from .properties import CONTEXT
 
 
 def forget_backend(_self, _context) -> None:
-    from . import backend, jobs
+    from . import backend, jobs, results
     from .session import Problem, session
 
     job = session.active_job()
@@ -18,7 +19,7 @@ def forget_backend(_self, _context) -> None:
         problem = Problem("The backend was stopped because a preference changed.", "Resume the job.", True)
         jobs.end_without_result(job, "failed", problem)
     backend.look_for_python()
-    jobs.look_for_unfinished()
+    results.refresh()
 
 
 class CSDPreferences(bpy.types.AddonPreferences):
@@ -27,23 +28,28 @@ class CSDPreferences(bpy.types.AddonPreferences):
     bl_idname = base_package
 
     data_folder: StringProperty(
+        translation_context=CONTEXT,
         name="Data Folder",
         description="Folder for the backend, the models and the jobs; several gigabytes. Empty for Blender's own place",
         subtype="DIR_PATH",
         update=forget_backend,
     )
     backend_python: StringProperty(
+        translation_context=CONTEXT,
         name="Backend Python",
         description="Use this Python, which must have the backend's packages, in place of the one that Set Up makes",
         subtype="FILE_PATH",
         update=forget_backend,
     )
     wheel_folder: StringProperty(
-        name="Wheel Folder",
-        description="Set up from the package files (wheels) in this folder, without any network access",
+        translation_context=CONTEXT,
+        name="Offline Packages",
+        description="For a computer without network: set up from the package files (.whl) in this folder, such as one "
+        "filled on another computer",
         subtype="DIR_PATH",
     )
     device: EnumProperty(
+        translation_context=CONTEXT,
         name="Device",
         description="What computes the texture",
         items=[
@@ -53,7 +59,19 @@ class CSDPreferences(bpy.types.AddonPreferences):
             ("mps", "Apple Graphics", "Needs an Apple computer with Metal"),
         ],
     )
+    preview_interval: FloatProperty(
+        name="Preview Every",
+        description="Seconds between two pictures of a running job; more keeps a slow display free, 0 shows none until "
+        "the end",
+        subtype="TIME_ABSOLUTE",
+        min=0.0,
+        max=600.0,
+        soft_max=30.0,
+        default=1.5,
+        translation_context=CONTEXT,
+    )
     allow_noncommercial: BoolProperty(
+        translation_context=CONTEXT,
         name="Allow Non-Commercial Components",
         description="Also use parts whose licence does not permit commercial work, such as nvdiffrast",
     )
@@ -64,8 +82,9 @@ class CSDPreferences(bpy.types.AddonPreferences):
         column = layout.column()
         column.prop(self, "data_folder")
         column.prop(self, "device")
+        column.prop(self, "preview_interval")
         column.prop(self, "allow_noncommercial")
-        column = layout.column(heading="Set Up")
+        column = layout.column(heading="Set Up", translate=False)
         column.prop(self, "wheel_folder")
         column.prop(self, "backend_python")
         column.operator("csd.setup")

@@ -14,8 +14,11 @@ from bpy.props import (
 from ..job.models import CATALOGUE
 from ..job.presets import NEGATIVE_PROMPT
 
+#: Our own words for translations: Blender would else translate those of our labels that it happens to know.
+CONTEXT = "CSD"
+
 QUALITY_ITEMS = [
-    ("draft", "Draft", "A first impression in a few seconds"),
+    ("draft", "Draft", "A first impression: the quickest"),
     ("normal", "Normal", "Good for most objects"),
     ("best", "Best", "More steps for finer detail"),
 ]
@@ -36,7 +39,11 @@ MODIFIER_ITEMS = [
 SUBJECT_ITEMS = [
     ("character", "Character", "A figure with a clear front and back, such as a person, an animal or a robot"),
     ("object", "Object", "A thing of its own, such as a chair, a shoe or a house"),
-    ("sparse", "Sparse Object", "A thing with holes or thin parts, whose space would else fill up"),
+    (
+        "sparse",
+        "Sparse",
+        "An object with holes or thin parts, such as a chair or a plant, whose gaps would else fill up",
+    ),
 ]
 RECIPE_ITEMS = [
     ("csd", "CSD", "Classifier score distillation: a coarse shape, then a detailed mesh in natural colors"),
@@ -62,7 +69,7 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
 
     ``options`` without ANIMATABLE, the default of Blender: settings are not to be animated.
     """
-    fixed = {"options": set(options)}
+    fixed = {"options": set(options), "translation_context": CONTEXT}
     return {
         "prompt": StringProperty(name="Prompt", description="What the surface should look like", **fixed),
         "negative_prompt": StringProperty(
@@ -94,7 +101,12 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
         ),
         "steps": IntProperty(name="Steps", description="Number of steps", min=1, max=20000, default=400, **fixed),
         "views": IntProperty(
-            name="Views per Step", description="From how many sides each step looks", min=1, max=16, default=4, **fixed
+            name="Views",
+            description="From how many sides each step looks at it; more is steadier and slower",
+            min=1,
+            max=16,
+            default=4,
+            **fixed,
         ),
         "learning_rate": FloatProperty(
             name="Learning Rate",
@@ -106,8 +118,8 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             **fixed,
         ),
         "negative_weight": FloatProperty(
-            name="Negative Weight",
-            description="How strongly the negative prompt pushes away",
+            name="Negative",
+            description="How strongly the negative prompt pushes away from what it says",
             min=0.0,
             max=10.0,
             soft_max=2.0,
@@ -115,8 +127,9 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             **fixed,
         ),
         "generative_weight": FloatProperty(
-            name="Generative Prior",
-            description="How strongly CSD keeps to what the model's pictures look like; tames too pure colors",
+            name="Tame Colors",
+            description="How strongly the colors are held to those of ordinary pictures (generative prior); 0 is pure "
+            "CSD, whose colors grow purer with every step",
             min=0.0,
             max=10.0,
             soft_max=2.0,
@@ -133,8 +146,9 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             **fixed,
         ),
         "view_prompts": BoolProperty(
-            name="View Words",
-            description="Tell the model whether it sees the front, a side, the back or the top; needed for fronts",
+            name="Name the Side",
+            description="Add “front view”, “side view”, “back view” or “top view” to the prompt as it is seen; "
+            "without, a face may appear on every side",
             default=True,
             **fixed,
         ),
@@ -150,7 +164,7 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
 
 def object_properties(options: frozenset[str] = frozenset()) -> dict:
     """The settings of a new object, in the same way; many are those of a texture, and one with them in the scene."""
-    fixed = {"options": set(options)}
+    fixed = {"options": set(options), "translation_context": CONTEXT}
     texture = setting_properties(options)
     shared = ("negative_prompt", "quality", "method", "model", "seed", "view_prompts", "texture_size", "modifiers")
     return {
@@ -173,13 +187,16 @@ def object_properties(options: frozenset[str] = frozenset()) -> dict:
 
 def own_object_properties(options: frozenset[str] = frozenset()) -> dict:
     """Those that a texture does not have."""
-    fixed = {"options": set(options)}
+    fixed = {"options": set(options), "translation_context": CONTEXT}
     return {
         "subject": EnumProperty(
             name="Subject", description="What sort of thing it is", items=SUBJECT_ITEMS, default="object", **fixed
         ),
         "recipe": EnumProperty(
-            name="Recipe", description="Which published system the object is made after", items=RECIPE_ITEMS, **fixed
+            name="Approach",
+            description="Which published method the object is made after: its stages and its values",
+            items=RECIPE_ITEMS,
+            **fixed,
         ),
         "max_faces": IntProperty(
             name="Max Faces",
@@ -228,7 +245,10 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
         | own_object_properties()
         | {
             f"use_{name}": BoolProperty(
-                name="Override", description="Use this value in place of the quality preset's", options=set()
+                name="Override",
+                description="Use this value in place of the quality preset's",
+                options=set(),
+                translation_context=CONTEXT,
             )
             for name in OVERRIDABLE + OBJECT_OVERRIDABLE
         }
@@ -237,12 +257,15 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
                 name="Prompt",
                 description="What the surface should look like, or what the object should be",
                 options=set(),
+                translation_context=CONTEXT,
                 update=prompt_written,
             ),
+            "discarded": StringProperty(options={"HIDDEN", "SKIP_SAVE"}),  # in undo's eyes: the job discarded last
             "use_new_seed": BoolProperty(
                 name="New Seed Each Time",
                 description="Draw a new seed whenever Generate is pressed",
                 options=set(),
+                translation_context=CONTEXT,
             ),
         }
     )

@@ -9,13 +9,16 @@ from collections import deque
 import bpy
 
 from ..job.errors import JobError
-from . import backend, icons, jobs
+from . import backend, icons, jobs, screen
 from .session import Problem, session
 
 BUDGET = 0.005  # seconds on the main thread for one tick
 BUSY_INTERVAL, IDLE_INTERVAL = 0.1, 1.0
+REDRAW_INTERVAL = 0.5  # seconds between two redraws for progress alone; each has the whole window put together anew
 
 log = logging.getLogger(__name__)
+_news = False  # whether something is to be told that was not drawn yet
+_drawn = 0.0  # when it was drawn last
 durations: deque[tuple[float, bool]] = deque(maxlen=4096)  # (seconds, whether a picture landed) of each tick
 
 
@@ -38,52 +41,51 @@ def tick() -> float | None:
 
 def work(deadline: float) -> bool:
     """Handle messages until ``deadline``, then at most one picture. Returns whether one was put on the mesh."""
-    changed = False
+    global _news
+    job, phase = session.job, phase_of(session.job)
     if session.client is not None:
         for message in session.client.poll(budget=max(0.0, deadline - time.perf_counter() - 0.001)):
             jobs.handle(message)
-            changed |= message.type != "heartbeat"
+            _news |= message.type != "heartbeat"
     if session.setup is not None:
-        changed |= session.setup.poll()
+        _news |= session.setup.poll()
+    ended = phase_of(job) != phase
     job = session.job
     landed = False
     if job is not None and job.phase == "finished" and not job.final_shown:
         job.final_shown = True
         jobs.refresh_preview()
-        changed, landed = True, not job.makes_object  # a finished object is still to be read
+        ended, landed = True, not job.makes_object  # a finished object is still to be read
     elif time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
         if picture.kind == "view":
             icons.show(picture)
             if job is not None:
                 job.has_view = True
-            changed = True
+            _news = True
         elif jobs.prepare_for(picture):
             jobs.pictures.put_back(picture)
         else:
-            jobs.show_picture(picture)
-            landed = changed = True
-    if changed:
-        redraw(viewports=landed)
+            landed = jobs.show_picture(picture)
+    else:
+        landed = jobs.show_unseen()
+    redraw_when_due(ended, landed)
     return landed
 
 
-def redraw(viewports: bool = False) -> None:
-    """Tag the sidebars that show the CSD tab, and with ``viewports`` the 3D views and UV editors as well."""
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "PREFERENCES" and session.setup is not None:
-                area.tag_redraw()
-            if area.type not in ("VIEW_3D", "IMAGE_EDITOR"):
-                continue
-            for region in area.regions:
-                if region.type == "WINDOW" and viewports:
-                    region.tag_redraw()
-                elif region.type == "UI" and shows_csd(region):
-                    region.tag_redraw()
+def phase_of(job) -> str:
+    return job.phase if job is not None else ""
 
 
-def shows_csd(region: bpy.types.Region) -> bool:
-    return getattr(region, "active_panel_category", "CSD") == "CSD"
+def redraw_when_due(ended: bool, landed: bool) -> None:
+    """Have what changed drawn anew: a picture and what ended at once, progress with them or some time later.
+
+    A picture in the scene has the 3D views that show it drawn by Blender itself.
+    """
+    global _news, _drawn
+    now = time.monotonic()
+    if ended or landed or (_news and now - _drawn >= REDRAW_INTERVAL):
+        _news, _drawn = False, now
+        screen.redraw(viewports=ended)
 
 
 def start() -> None:

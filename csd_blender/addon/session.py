@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from ..job.spec_3d import TextTo3DJob
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..job.client import BackendClient
     from ..job.folder import JobSpec
     from .backend_setup import Setup
+    from .job_folders import Entry
     from .scene_export import Target
 
 Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
@@ -66,6 +67,7 @@ class Job:
     seconds: float = 0.0
     has_view: bool = False
     final_shown: bool = False
+    changed_maps: list[str] = field(default_factory=list)  # objects whose UV map the result no longer fits
     in_file: bool = True  # whether the file it belongs to is the open one
 
     @property
@@ -104,24 +106,18 @@ class Job:
         self.seconds_left = None
 
 
-class Unfinished(NamedTuple):
-    """A job of an earlier session that can be gone on with."""
-
-    folder: str
-    label: str
-    makes_object: bool = False
-
-
 @dataclass
 class Session:
-    """Everything that is not in the .blend: the backend process, the job, a running Set Up."""
+    """Everything that is not in the .blend: the backend process, the job, a running Set Up, the list of results."""
 
     client: BackendClient | None = None
     job: Job | None = None
     setup: Setup | None = None
     notice: str = ""
     problem: Problem | None = None
-    unfinished: list[Unfinished] = field(default_factory=list)
+    results: list[Entry] = field(default_factory=list)
+    discarded: Path | None = None  # the folder that was discarded last, in case that is undone
+    show_textures: bool = False  # whether something was accepted that Solid shading does not show
     listeners: list[Callable] = field(default_factory=list)
 
     def active_job(self) -> Job | None:

@@ -51,6 +51,7 @@ def make_spec(values: dict) -> TextureJob:
     if "texture_size" in values:
         values["texture_size"] = int(values["texture_size"])
     values["allow_noncommercial"] = preference("allow_noncommercial", False)
+    values.setdefault("preview_interval", preference("preview_interval", 1.5))
     job = texture_job(prompt, quality, model, **values)
     if not guidance:
         return job

@@ -6,7 +6,7 @@ import json
 
 import bpy
 
-from . import backend
+from . import backend, screen, targets
 from .preferences import preference
 from .session import session
 
@@ -53,13 +53,28 @@ def why_not_press(context) -> str:
 
 
 def why_not_accept(context) -> str:
-    if session.job is None or session.job.phase != "finished":
+    job = session.job
+    if job is None or job.phase != "finished":
         return "There is no finished texture or object"
-    if session.job.makes_object and context.mode != "OBJECT":
+    if targets.accept_problem(job):
+        return targets.accept_problem(job)
+    if job.makes_object and context.mode != "OBJECT":
         return "Go to Object Mode first"
     if context.mode == "EDIT_MESH":
         return "Leave Edit Mode first"
     return ""
+
+
+def offers_show_texture(context) -> bool:
+    """Whether something of the job is in the scene, and the 3D view that the panel belongs to does not show it."""
+    space, job = context.space_data, session.job
+    if space is None or space.type != "VIEW_3D":
+        return False
+    if job is None:
+        return session.show_textures and not screen.shows_textures(space)
+    if not job.in_scene or not (job.makes_object or job.in_file):
+        return False
+    return not (screen.shows_object_colors(space) if job.makes_object else screen.shows_textures(space))
 
 
 def has_ended() -> bool:
@@ -78,8 +93,8 @@ def why_not_setup() -> str:
     if preference("wheel_folder") or bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:
-        return "Blender was started with --offline-mode; a Wheel Folder in the preferences would do without network"
-    return "Allow Online Access in Preferences > System, or choose a Wheel Folder in the extension's preferences"
+        return "Blender was started with --offline-mode; choose an Offline Packages folder in the preferences"
+    return "Allow Online Access in Preferences > System, or choose Offline Packages in the extension's preferences"
 
 
 def why_not_free() -> str:

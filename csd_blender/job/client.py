@@ -22,7 +22,7 @@ from pathlib import Path
 from .errors import JobError, quoted
 from .link import Link
 from .messages import TERMINAL, Message, encode
-from .processes import interrupt, kill_tree, own_group
+from .processes import behind_owner, interrupt, kill_tree, step_back
 
 PROTOCOL = 1
 LOG_LIMIT = 4 * 2**20
@@ -132,11 +132,12 @@ class BackendClient:
                     stderr=log_file,
                     env=backend_environment() if self.env is None else self.env,
                     cwd=str(self.log_path.parent),
-                    **own_group(),
+                    **behind_owner(),
                 )
         except OSError as error:
             missing = not os.access(self.command[0], os.X_OK) or error.errno == errno.ENOEXEC
             raise JobError("backend_missing" if missing else "no_permission", str(error)) from error
+        step_back(self._process)
         self._started_at = time.monotonic()
         self._link = Link(self._process)
         client = f"csd_blender on Python {sys.version_info[0]}.{sys.version_info[1]}"

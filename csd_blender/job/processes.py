@@ -12,12 +12,39 @@ from typing import Any
 
 from .errors import JobError, writing_failed
 
+BEHIND = 10  # nice levels between a program with a window and its child that computes
+
 
 def own_group() -> dict[str, Any]:
     """Popen arguments for a process group of its own, so that it can be ended with its children."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     return {"start_new_session": True}
+
+
+def behind_owner() -> dict[str, Any]:
+    """As :func:`own_group`, for a child that works behind a program with a window; :func:`step_back` after the start
+    does the rest."""
+    arguments = own_group()
+    if os.name == "nt":
+        arguments["creationflags"] |= subprocess.BELOW_NORMAL_PRIORITY_CLASS
+    return arguments
+
+
+def step_back(process: subprocess.Popen) -> None:
+    """Let the child, just started with :func:`behind_owner`, have the processor only where this process leaves it free.
+
+    Drawing a window takes milliseconds at a time, so that the child loses next to nothing, and the window never waits.
+    """
+    if os.name == "nt":
+        return  # it was started like that
+    try:
+        os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + BEHIND))
+        # Where Linux weighs sessions against each other, the session's own value is what counts.
+        with open(f"/proc/{process.pid}/autogroup", "w") as file:
+            file.write(str(BEHIND))
+    except OSError:
+        pass  # it has just ended, or the system knows no such thing
 
 
 def kill_tree(process: subprocess.Popen) -> None:

@@ -60,7 +60,7 @@ class HandJob:
 
     def work_until_it_lands(self):
         end = time.monotonic() + 5
-        while not self.pump.work(time.perf_counter() + 1):
+        while not self.pump.work(time.perf_counter() + 1) and self.jobs.pictures.busy():
             assert time.monotonic() < end
             time.sleep(0.002)
 

@@ -25,7 +25,7 @@ def blender(extension, tmp_path, monkeypatch):
     preferences.data_folder = str(tmp_path / "data")
     use_worker(monkeypatch, "happy")
     session = module("addon.session").session
-    session.notice, session.problem, session.unfinished = "", None, []
+    session.notice, session.problem, session.results = "", None, []
     bpy.ops.ed.undo_push(message="Start")
     yield bpy
     module("addon.backend_setup").stop()

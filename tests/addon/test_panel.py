@@ -7,19 +7,21 @@ from types import SimpleNamespace
 import pytest
 
 from tests.addon.blender import bpy, cube, module, select, turn_pump, use_worker
-from tests.addon.fake_layout import panel_text
+from tests.addon.fake_layout import FakeLayout, panel_text
 
 session = module("addon.session").session
 state = module("addon.state")
 
 
 def operators():
-    return module("addon.operators").CLASSES
+    return module("addon.operators").CLASSES + module("addon.result_operators").CLASSES
 
 
 def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
     for cls in operators():
-        assert re.fullmatch(r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show)( \w+)*", cls.bl_label)
+        assert re.fullmatch(
+            r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show|Copy|Delete)( \w+)*", cls.bl_label
+        )
         assert len(cls.__doc__.split()) >= 5 and cls.__doc__[0].isupper() and not cls.__doc__.endswith(".")
 
 
@@ -30,9 +32,14 @@ def test_every_setting_has_a_tooltip():
                 assert item.description and not item.description.endswith("."), item.identifier
 
 
-def test_operator_search_finds_the_three_by_name():
-    labels = {cls.bl_label for cls in operators() if "INTERNAL" not in cls.bl_options}
-    assert {"Generate Texture", "Cancel Texture Job", "Resume Texture Job"} <= labels
+def test_the_menu_that_the_search_looks_through_has_everything_by_name():
+    assert module("addon.menus").draw_menu in bpy.types.VIEW3D_MT_object._dyn_ui_initialize()
+    texts = []
+    bpy.types.CSD_MT_object.draw(SimpleNamespace(layout=FakeLayout(texts)), bpy.context)
+    text = " ".join(texts)
+    assert all(
+        name in text for name in ("Generate Texture", "Generate Object", "Accept", "Discard", "Cancel", "Resume")
+    )
 
 
 def test_an_idle_panel_has_prompt_quality_with_time_and_generate():
@@ -56,7 +63,7 @@ def test_poll_gives_the_same_reason_to_the_button_and_to_scripts():
     assert not bpy.ops.csd.texture.poll()
     with pytest.raises(RuntimeError, match="Select a mesh object"):
         bpy.ops.csd.texture(prompt="x")
-    for name, reason in (("accept", "no finished texture"), ("cancel", "No texture is being generated")):
+    for name, reason in (("accept", "no finished texture"), ("cancel", "Nothing is being generated")):
         with pytest.raises(RuntimeError, match=reason):
             getattr(bpy.ops.csd, name)()
 
@@ -189,11 +196,15 @@ def test_free_memory_ends_the_process_and_the_next_texture_starts_it_again():
     bpy.ops.csd.texture(prompt="red brick")
 
 
-def test_show_log_opens_the_log_as_a_text():
-    bpy.ops.csd.texture(prompt="red brick")
-    module("addon.preferences").log_path().write_text("a line of the log\n")
-    bpy.ops.csd.show_log()
-    assert "a line of the log" in bpy.data.texts["CSD Log"].as_string()
+def test_show_log_shows_the_end_of_it_and_leaves_nothing_in_the_file():
+    path = module("addon.preferences").log_path()
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(b"line %d\n" % i for i in range(5000)) + b"\xff the last\r\n\n")
+    lines = module("addon.operators").last_lines(path, 24)
+    assert len(lines) == 24 and lines[-1].endswith("the last") and lines[-2] == "line 4999"
+    assert bpy.ops.csd.show_log() == {"FINISHED"} and not bpy.data.texts
+    path.unlink()
+    assert not bpy.ops.csd.show_log.poll()
 
 
 def test_times_read_like_a_person_says_them():
@@ -202,11 +213,9 @@ def test_times_read_like_a_person_says_them():
 
 
 def test_preferences_draw(monkeypatch):
-    from tests.addon.fake_layout import FakeLayout
-
     texts = []
     preferences = module("addon.preferences")
     owner = bpy.context.preferences.addons[module("").__name__].preferences
     fake = SimpleNamespace(layout=FakeLayout(texts), bl_rna=owner.bl_rna)
     preferences.CSDPreferences.draw(fake, bpy.context)
-    assert {"Data Folder", "Wheel Folder", "Device", "Set Up"} <= set(texts)
+    assert {"Data Folder", "Offline Packages", "Preview Every", "Device", "Set Up"} <= set(texts)

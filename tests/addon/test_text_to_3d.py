@@ -73,10 +73,10 @@ def test_start_from_mesh_without_a_mesh_is_refused_with_a_sentence():
 
 def test_the_shape_of_a_finished_object_is_refined_anew_with_other_settings(by_hand):
     first = by_hand(subject="character", seed=1, coarse={"blob_std": 0.6})
-    assert "Refine Again" not in panel_text()
+    assert "Refine Again …" not in panel_text()
     write_coarse(first.job.folder)
     first.finish()
-    assert "Refine Again" in panel_text()
+    assert "Refine Again …" in panel_text()
     second = by_hand(prompt="golden robot", seed=2, refine_from=str(first.job.folder))
     assert (second.job.folder / "stages/coarse.safetensors").read_bytes() == b"a coarse shape"
     spec = second.job.spec
@@ -84,7 +84,7 @@ def test_the_shape_of_a_finished_object_is_refined_anew_with_other_settings(by_h
     assert spec.coarse == first.job.spec.coarse and spec.steps == spec.refine.steps
     assert not spec.keep_colors  # those of another prompt
     second.finish()
-    assert "Refine Again" in panel_text()
+    assert "Refine Again …" in panel_text()
     third = by_hand(prompt="golden robot ", refine_from=str(second.job.folder))
     assert third.job.spec.start == "coarse" and third.job.spec.keep_colors
 
@@ -113,7 +113,7 @@ def test_the_panel_offers_what_suits_the_selection():
     assert "Generate Texture" in panel_text() and "Generate Object" not in panel_text()
     cube().select_set(False)
     text = panel_text()
-    assert {"Generate Object", "Subject", "Recipe", "Method", "Max Faces", "Height", "Takes about 4 min"} <= set(text)
+    assert {"Generate Object", "Subject", "Approach", "Method", "Max Faces", "Height", "Takes about 4 min"} <= set(text)
     assert not {"Generate Texture", "Steps", "Modifiers", "UV Map"} & set(text)
     bpy.context.scene.csd.recipe = "dreamfusion"
     assert "Method" not in panel_text()
@@ -132,7 +132,7 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
     job.say("stage", name="coarse", label="Shaping", index=1, count=4)
     job.say("progress", stage="coarse", step=300, total=600, seconds_left=80.0)
     text = panel_text()
-    assert {"Shaping", "1 min 20 s left", "Cancel", "Recipe"} <= set(text)
+    assert {"Shaping", "1 min 20 s left", "Cancel", "Approach"} <= set(text)
     assert not {"Generate Object", "Generate Texture"} & set(text)
     before = job.job.fraction()
     job.say("stage", name="load", label="Loading the model", index=0, count=4)  # the refine stage's own
@@ -143,7 +143,7 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
     with pytest.raises(RuntimeError, match="An object is being generated"):
         bpy.ops.csd.texture(prompt="x")
     job.finish()
-    assert {"Accept", "Discard", "Reuse Settings", "Discards the object above"} <= set(panel_text())
+    assert {"Accept", "Discard", "Reuse Settings", "The result above stays in Results"} <= set(panel_text())
 
 
 def test_every_setting_has_a_tooltip_and_the_operator_a_sentence():
@@ -310,22 +310,22 @@ def test_cancelling_a_worker_keeps_what_there_is(worker):
 
 def test_a_crashed_job_is_resumed_in_a_later_session_at_the_same_place(worker):
     bpy.context.scene.cursor.location = (1, 2, 3)
-    jobs = module("addon.jobs")
+    jobs, results = module("addon.jobs"), module("addon.results")
     worker("crash")
     job = jobs.start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: not job.active)
     assert job.phase == "failed" and "Resume" in panel_text()
     session.job = None  # Blender was closed
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
-    jobs.look_for_unfinished()
-    assert session.unfinished[0].label.startswith("small robot") and "Resume Object Job" in panel_text()
+    results.refresh(now=True)
+    assert session.results[0].prompt == "small robot" and "Resume “small robot”" in panel_text()
     worker("happy")
     resumed = jobs.resume(job.folder)
     turn_pump(lambda: resumed.phase == "finished")
     bpy.ops.csd.accept()
     assert tuple(bpy.context.view_layer.objects.active.location) == (1, 2, 3)
-    jobs.look_for_unfinished()
-    assert session.unfinished == []
+    results.refresh(now=True)
+    assert [entry.state for entry in session.results] == ["accepted"] and results.waiting() == []
 
 
 def test_a_finished_job_of_an_earlier_session_is_shown_again(by_hand):

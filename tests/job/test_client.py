@@ -406,6 +406,15 @@ def test_a_missing_program_is_named(tmp_path):
     assert client.state == "stopped"
 
 
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="elsewhere the priority is given with the start")
+def test_the_child_takes_the_processor_only_where_its_owner_leaves_it_free(start):
+    client = start("happy")
+    client.start()
+    wait_for_hello(client)
+    own, child = os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, client._process.pid)
+    assert child == min(19, own + 10)
+
+
 def test_shutdown_lets_the_child_leave(start, folder):
     client = start("happy")
     client.start()
