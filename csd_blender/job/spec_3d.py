@@ -62,9 +62,9 @@ class CoarseStage:
         network_width: 0 sums the levels, which then hold density and color themselves; else they hold two features
             each, and density and color come out of one hidden layer of this width. The refine stage's colors follow.
         start_level: so many levels, the coarsest, count at first; 0 is all. Only with a network.
-        level_start, level_interval: from that step on there is one more, and another one each so many steps.
-        color_activation: a network's colors (the background's too) pass a ``sigmoid``, or are ``linear``, half the
-            value plus a half, as threestudio has it with DeepFloyd IF. Only with a network.
+        level_start, level_interval: after that step one more counts each so many steps.
+        color_activation: the colors of networks (a learned background's too) pass a ``sigmoid``, or are ``linear``,
+            half the value plus a half, as threestudio has it with DeepFloyd IF.
         normals: by four ``taps`` into the field, or ``analytic``, the field's own slope.
         ray_samples: samples along the box's diagonal.
         blob_scale, blob_std: of the density that the field starts from, and keeps as its bias.

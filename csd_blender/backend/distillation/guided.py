@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.spec import Guidance
@@ -74,6 +75,7 @@ def distill(
     generator: torch.Generator,
     clock: Clock,
     retain_graph: bool = False,
+    as_latents: bool = False,
 ) -> dict[str, float]:
     """Move the gradient of the score into the graph behind ``pictures`` (added to what is there).
 
@@ -82,13 +84,18 @@ def distill(
         t: ``[B]`` integer diffusion times.
         generator: of the encoder's sample and of the noise, in this order, on the CPU.
         retain_graph: keep the graph for another backward pass.
+        as_latents: the pictures are latents already, ``[B, C, H, W]`` in any size: they are resized, and not encoded.
 
     Returns:
         What is logged about the step.
     """
     with clock("encode"):
         leaf = pictures.detach().requires_grad_(True)
-        latents = model.encode_images(leaf, generator)
+        if as_latents:
+            side = model.native_size // model.latent_factor
+            latents = F.interpolate(leaf, (side, side), mode="bilinear", align_corners=False)
+        else:
+            latents = model.encode_images(leaf, generator)
     noise = torch.randn(latents.shape, generator=generator).to(model.device)
     with clock("network"):
         score = score_gradient(

@@ -16,7 +16,9 @@ from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
 from ..distillation.view_prompts import EncodedPrompts
+from ..geometry.network_field import NetworkField
 from ..geometry.radiance_field import RadianceField
+from ..render.background import LearnedBackground
 from ..render.cameras import Cameras, sample_cameras, view_names
 from ..render.volume import (
     OccupancyGrid,
@@ -26,6 +28,7 @@ from ..render.volume import (
     render_volume,
     sparsity_loss,
 )
+from .backdrop import as_pictures, behind_pictures, make_background
 from .camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .step_clock import StepClock
@@ -33,6 +36,8 @@ from .step_clock import StepClock
 OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
 MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
 FRONT_BACK_REACH = 30.0  # degrees to either side
+
+CoarseField = RadianceField | NetworkField
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,11 @@ class ScenePrompts:
 class CoarseState:
     """Everything a step changes; a checkpoint holds exactly this."""
 
-    field: RadianceField
+    field: CoarseField
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    background: LearnedBackground | None = None
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
 
@@ -58,12 +64,16 @@ class CoarseState:
         """The state by name, for a checkpoint."""
         named = {f"coarse.{name}": value for name, value in self.field.state_dict().items()}
         named |= {f"occupancy.{name}": value for name, value in self.occupancy.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Inverse of :meth:`tensors`."""
         self.field.load_state_dict(chosen(tensors, "coarse."))
         self.occupancy.load_state_dict(chosen(tensors, "occupancy."))
+        if self.background is not None:
+            self.background.load_state_dict(chosen(tensors, "background."))
         restore_optimizer(self.optimizer, tensors)
         self.generator.set_state(tensors["generator"])
         self.step = step
@@ -77,29 +87,44 @@ def chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     """A gray ball of fog, and random numbers from the job's seed."""
     stage = job.coarse
-    radiance = make_radiance_field(stage).to(device)
+    radiance = make_radiance_field(stage, job.seed).to(device)
     occupancy = OccupancyGrid(stage.radius).to(device)
-    optimizer = torch.optim.Adam(
-        radiance.parameters(),
-        lr=stage.learning_rate,
-        betas=(0.9, stage.adam_beta2),
-        eps=1e-15,
-        fused=device.type != "mps",
-    )
-    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed))
+    background = make_background(stage, stage.color_activation, job.seed)
+    groups = [{"params": list(radiance.parameters())}]
+    if background is not None:
+        background = background.to(device)
+        groups.append({"params": list(background.parameters()), "lr": stage.background_rate})
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    optimizer = torch.optim.Adam(groups, lr=stage.learning_rate, betas=betas, eps=1e-15, fused=fused)
+    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed), background)
 
 
-def make_radiance_field(stage: CoarseStage) -> RadianceField:
-    """The stage's field, fresh."""
-    return RadianceField(
-        levels=stage.levels,
-        base_resolution=stage.base_resolution,
-        finest_resolution=stage.finest_resolution,
-        log2_table_size=17 if stage.finest_resolution <= 256 else 19,  # the smaller one fits into a CPU's cache
-        radius=stage.radius,
-        blob_scale=stage.blob_scale,
-        blob_std=stage.blob_std,
-    )
+def make_radiance_field(stage: CoarseStage, seed: int = 0) -> CoarseField:
+    """The stage's field, fresh; ``seed``: of a network's first weights."""
+    shape = {
+        "levels": stage.levels,
+        "base_resolution": stage.base_resolution,
+        "finest_resolution": stage.finest_resolution,
+        "log2_table_size": log2_table_size(stage),
+        "radius": stage.radius,
+        "blob_scale": stage.blob_scale,
+        "blob_std": stage.blob_std,
+    }
+    if stage.network_width:
+        return NetworkField(**shape, width=stage.network_width, activation=stage.color_activation, seed=seed)
+    return RadianceField(**shape)
+
+
+def log2_table_size(stage: CoarseStage) -> int:
+    """Largest number of rows of a level, as a power of two; the smaller one fits into a CPU's cache."""
+    return 17 if stage.finest_resolution <= 256 else 19
+
+
+def active_levels(stage: CoarseStage, step: int) -> int:
+    """So many levels of the grid count at ``step``, the coarsest ones."""
+    if not stage.start_level:
+        return stage.levels
+    return min(stage.start_level + max(step - stage.level_start, 0) // stage.level_interval, stage.levels)
 
 
 def ray_step(stage: CoarseStage) -> float:
@@ -120,20 +145,27 @@ def coarse_step(
     low, high = g.t_min.at(state.step), g.t_max.at(state.step)
     t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
     orientation = stage.orientation.at(state.step)
+    size = stage.render_size or model.native_size
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, state.step)
 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         if state.step % OCCUPANCY_INTERVAL == 0:
             state.occupancy.update(state.field.density, ray_step(stage), generator)
+        drawn = look.background.to(model.device)
+        behind = behind_pictures(stage, drawn, state.background, lambda: cameras.directions(size), generator)
+        look = replace(look, background=behind)
         volume = render_volume(
             state.field,
             cameras,
-            stage.render_size or model.native_size,
+            size,
             state.occupancy,
             ray_step(stage),
-            look.background.to(model.device),
+            look.background,
             generator,
             normals=look.kind != "color" or orientation > 0,
+            normal_eps=0.0 if stage.normals == "analytic" else None,
             min_alpha=MIN_ALPHA,
         )
         pictures = show(volume, look, cameras)
@@ -157,6 +189,8 @@ def coarse_step(
         torch.autograd.backward([pictures, loss], [seen.grad, None])
     with clock("optimizer"):
         guard_gradients(state.field)
+        if state.background is not None:
+            guard_gradients(state.background)
         state.optimizer.step()
     return metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
 
@@ -187,7 +221,7 @@ class Look:
 
     Attributes:
         kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
-        background: ``[B, 3]``.
+        background: ``[B, 3]``, or ``[B, 3, S, S]`` where each pixel has its own.
         light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
         ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
         lamps: points that shine in place of ``light``; None for light from one direction.
@@ -250,7 +284,7 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     if look.kind == "color":
         return volume.color
     rest = 1 - volume.opacity
-    behind = look.background.to(rest)[:, :, None, None] * rest
+    behind = as_pictures(look.background.to(rest)) * rest
     if look.kind == "normal":
         return volume.normal - 0.5 * rest + behind
     normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)

@@ -59,7 +59,7 @@ class ObjectPreview:
         if not len(triangles):
             return
         vertices, triangles = simplify(*largest_component(vertices, triangles), PREVIEW_FACES)
-        device = state.geometry.sdf.device
+        device = state.geometry.border.device
         colors = to_bytes(state.color(torch.from_numpy(vertices).to(device)))
         positions = place_on_floor(vertices, self.job.height)
         self.reporter.preview_mesh(self.folder, positions, triangles, colors, step=step)

@@ -6,7 +6,6 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,32 +13,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.errors import JobError
-from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
+from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
-from ..geometry.radiance_field import RadianceField
+from ..geometry.network_field import NetworkColors, NetworkField
 from ..geometry.regularizers import laplacian, normal_consistency
+from ..geometry.sdf_network import NetworkGeometry
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import TetGrid
+from ..render.background import LearnedBackground
 from ..render.cameras import Cameras, orbit, view_names
 from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
 from ..texture.field_kernels import HASH_Y, HASH_Z
+from .backdrop import as_pictures, behind_mesh, make_background
 from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .coarse import (
+    CoarseField,
     Look,
     ScenePrompts,
     chosen,
     draw_cameras,
     guard_gradients,
+    log2_table_size,
     look_with_lamps,
     ray_step,
     shade,
 )
+from .shape_network import fitted_network, network_geometry
+from .start_shapes import framed_radius, mean_density
 from .step_clock import StepClock
 from .stepping import late_fall
 from .surface import SMALL_PICTURE
@@ -47,9 +53,10 @@ from .surface import SMALL_PICTURE
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
 MESH_SIZE = 0.8  # of a mesh to start from, also in radii of the scene
 SEEN_SHARE = 0.4  # of the density where half of the light is gone: gaps between lumps close
-LEAST_START = 0.05  # radius of a shape to start from
-MEAN_GRID = 64  # points along an axis for a mean density
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
+
+
+Geometry = TetGeometry | NetworkGeometry
 
 
 @dataclass
@@ -60,11 +67,12 @@ class RefineState:
         radius: of the scene, which the color field spans.
     """
 
-    geometry: TetGeometry
-    colors: TextureField
+    geometry: Geometry
+    colors: TextureField | NetworkColors
     radius: float
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    background: LearnedBackground | None = None
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
 
@@ -77,32 +85,45 @@ class RefineState:
         grid = self.geometry.grid
         named = {f"geometry.{name}": value for name, value in self.geometry.state_dict().items()}
         named |= {f"colors.{name}": value for name, value in self.colors.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
         named["grid"] = torch.tensor([*grid.low, *grid.high, *grid.cubes], dtype=torch.float64)
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
 def start_refine(
-    job: TextTo3DJob, model: DiffusionModel, geometry: TetGeometry, coarse: RadianceField | None
+    job: TextTo3DJob, model: DiffusionModel, geometry: Geometry, coarse: CoarseField | None
 ) -> RefineState:
-    """The state before the first step; colors are taken over from the coarse field where there is one."""
+    """The state before the first step; colors are taken over from the coarse field where there is one.
+
+    Raises:
+        JobError: ``mesh_unusable`` when a network is to take the shape on and cannot.
+    """
     colors = make_color_field(job, model)
     if coarse is not None:
         inherit_colors(colors, coarse)
     geometry, colors = geometry.to(model.device), colors.to(model.device)
-    optimizer = make_optimizer(geometry, colors, job.refine, model.device)
+    if job.refine.shape == "network" and isinstance(geometry, TetGeometry):
+        geometry = fitted_network(job, geometry)
+    background = make_background(job.refine, job.coarse.color_activation, job.seed + 1)
+    background = None if background is None else background.to(model.device)
+    optimizer = make_optimizer(geometry, colors, job.refine, model.device, background)
     # Numbers of its own: the stage must not depend on how long the one before it was.
     generator = torch.Generator().manual_seed(job.seed + 1)
-    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator)
+    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator, background)
 
 
 def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
     """The state that a checkpoint holds."""
     numbers = tensors["grid"].tolist()
     cubes = tuple(int(n) for n in numbers[6:])
-    geometry = TetGeometry(TetGrid(tuple(numbers[:3]), tuple(numbers[3:6]), cubes))
+    grid = TetGrid(tuple(numbers[:3]), tuple(numbers[3:6]), cubes)
+    geometry = network_geometry(job, grid) if job.refine.shape == "network" else TetGeometry(grid)
     state = start_refine(job, model, geometry, None)
     state.geometry.load_state_dict(chosen(tensors, "geometry."))
     state.colors.load_state_dict(chosen(tensors, "colors."))
+    if state.background is not None:
+        state.background.load_state_dict(chosen(tensors, "background."))
     restore_optimizer(state.optimizer, tensors)
     state.generator.set_state(tensors["generator"])
     state.step = step
@@ -110,20 +131,38 @@ def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, T
 
 
 def make_optimizer(
-    geometry: TetGeometry, colors: TextureField, stage: RefineStage, device: torch.device
+    geometry: Geometry,
+    colors: TextureField | NetworkColors,
+    stage: RefineStage,
+    device: torch.device,
+    background: LearnedBackground | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam, with a rate for the shape and one for the colors; only the colors decay."""
-    groups = [
-        {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
-        {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
-    ]
+    """Adam, with a rate for the shape, one for the colors and one for a learned background; the latter never decays."""
+    modules = [(geometry, stage.learning_rate), (colors, stage.color_rate)]
+    if background is not None:
+        modules.append((background, stage.background_rate))
+    groups = [{"params": list(module.parameters()), "lr": rate, "initial_lr": rate} for module, rate in modules]
+    groups[0]["weight_decay"] = stage.shape_decay
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
     return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
 
 
-def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
-    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures."""
+def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField | NetworkColors:
+    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures.
+
+    With a network the grid is exactly the coarse field's, as published: finer levels would not fit its weights.
+    """
     stage = job.coarse
+    if stage.network_width:
+        return NetworkColors(
+            stage.color_activation,
+            levels=stage.levels,
+            base_resolution=stage.base_resolution,
+            finest_resolution=stage.finest_resolution,
+            log2_table_size=log2_table_size(stage),
+            width=stage.network_width,
+            seed=job.seed,
+        )
     wanted = 2 * (job.refine.render_size or model.native_size) * stage.radius
     growth = (stage.finest_resolution / stage.base_resolution) ** (1 / max(stage.levels - 1, 1))
     levels, finest = stage.levels, float(stage.finest_resolution)
@@ -138,8 +177,11 @@ def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
 
 
 @torch.no_grad()
-def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
-    """Take the colors over from levels that lie alike in both fields."""
+def inherit_colors(colors: TextureField | NetworkColors, coarse: CoarseField) -> None:
+    """Take the colors over from levels that lie alike in both fields; networks along with their grid."""
+    if isinstance(coarse, NetworkField):
+        colors.inherit(coarse)
+        return
     for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
         if mine.resolution != theirs.resolution or mine.rows < theirs.rows:
             break
@@ -158,7 +200,7 @@ def hashed_corners(resolution: int, rows: int, device: torch.device) -> Tensor:
     return ((x ^ (y * HASH_Y) ^ (z * HASH_Z)) & (rows - 1)).flatten()
 
 
-def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeometry, float]:
+def shape_from_field(job: TextTo3DJob, coarse: CoarseField) -> tuple[TetGeometry, float]:
     """The coarse field's surface, and the density at which it was found.
 
     Raises:
@@ -167,7 +209,7 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
     device, radius = coarse.table.device, job.coarse.radius
     try:
         if job.refine.mean_threshold:
-            wanted = mean_density(job, coarse)
+            wanted = mean_density(coarse.density, radius, device)
         else:
             wanted = job.refine.threshold or seen_density(job, coarse)
         threshold = workable_threshold(coarse.density, wanted, radius, device)
@@ -180,7 +222,7 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
 
 
 @torch.no_grad()
-def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+def seen_density(job: TextTo3DJob, coarse: CoarseField) -> float:
     """Density where rays meet the field, the median over opaque rays from all sides. 0.01 when there are none.
 
     Half of the light is gone there, so a surface of this density looks as large as the field did.
@@ -200,23 +242,6 @@ def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
         found.append(coarse.density(points))
     densities = torch.cat(found)
     return max(0.01, SEEN_SHARE * float(densities.median())) if len(densities) else 0.01
-
-
-@torch.no_grad()
-def mean_density(job: TextTo3DJob, coarse: RadianceField) -> float:
-    """Mean density of the part of the scene's box that is not empty: the threshold of threestudio's Magic3D."""
-    line = (torch.arange(MEAN_GRID, device=coarse.table.device) + 0.5) / MEAN_GRID * 2 - 1
-    slices = (torch.cartesian_prod(line, line, z[None]) * job.coarse.radius for z in line)
-    density = torch.cat([coarse.density(points) for points in slices])
-    filled = density[density > 1e-5]
-    return max(0.01, float(filled.mean())) if len(filled) else 0.01
-
-
-def framed_radius(ranges: SceneCameras) -> float:
-    """Of the largest ball around the origin that all cameras of ``ranges`` see whole, with a little room around it."""
-    nearest = ranges.distance[0] - math.sqrt(3) * ranges.position_noise
-    aside = math.atan2(3 * ranges.center_noise, max(nearest, 1e-6))  # three deviations
-    return max(LEAST_START, 0.95 * nearest * math.sin(math.radians(ranges.fov_y[0]) / 2 - aside))
 
 
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
@@ -277,7 +302,11 @@ def refine_step(
             raise JobError("diverged", "nothing is left of the shape")
         size = stage.render_size or model.native_size
         edges = topology(triangles) if vertices.requires_grad else None
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
+        look = replace(
+            look, background=behind_mesh(stage, look.kind, look.background, state.background, cameras, generator)
+        )
+        as_latents = normals_as_latents(stage, model, look, state.step)
+        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
     metrics = distill(
@@ -291,14 +320,16 @@ def refine_step(
         generator,
         clock,
         retain_graph=True,
+        as_latents=as_latents,
     )
     with clock("render"):
         loss = regularizer(vertices, triangles, stage, edges)
         if loss.requires_grad:
             loss.backward()
     with clock("optimizer"):
-        for module in (state.geometry, state.colors):
-            guard_gradients(module)
+        for module in (state.geometry, state.colors, state.background):
+            if module is not None:
+                guard_gradients(module)
         state.optimizer.step()
     return metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
 
@@ -316,6 +347,11 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
         kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
     background = draw_backgrounds(views, random_background < stage.random_background, generator)
     return look_with_lamps(kind, background, stage, generator)
+
+
+def normals_as_latents(stage: RefineStage, model: DiffusionModel, look: Look, step: int) -> bool:
+    """Whether a step's normals and mask stand for latents themselves (arXiv 2303.13873): four are needed for that."""
+    return look.kind == "normal" and step < stage.latent_steps and model.vae is not None and model.latent_channels == 4
 
 
 def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:
@@ -338,17 +374,20 @@ def render_mesh(
     look: Look,
     rasterizer: Rasterizer,
     edges: Topology | None = None,
+    as_latents: bool = False,
 ) -> Tensor:
     """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors.
 
-    ``edges`` of the mesh, where they are known already.
+    Args:
+        edges: of the mesh, where they are known already.
+        as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
     """
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
     covered = cover(raster)[..., 0] > 0
     background = look.background.to(vertices)
-    body = background[:, None, None, :].expand(*covered.shape, 3).clone()
+    body = as_pictures(background).permute(0, 2, 3, 1).expand(*covered.shape, 3).clone()
     with torch.no_grad():  # where the surface is; pictures of normals need not know
         points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
     if look.kind in ("color", "lit"):
@@ -364,6 +403,8 @@ def render_mesh(
             bright = shade(normal.permute(0, 3, 1, 2), look, cameras, points.permute(0, 3, 1, 2))
             bright = bright.permute(0, 2, 3, 1)[covered]
             body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
+    if as_latents:
+        body = torch.cat([body * 2 - 1, covered[..., None].to(body)], -1)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
     return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)

@@ -21,10 +21,9 @@ from ..distillation.guided import job_prompts, make_room
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
-from ..geometry.radiance_field import RadianceField
 from ..reporting import Reporter
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .coarse import CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
+from .coarse import CoarseField, CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
 from .object_output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     RefineState,
@@ -164,7 +163,7 @@ def run_coarse(
 
 
 def begin_refine(
-    job: TextTo3DJob, folder: JobFolder, model: DiffusionModel, coarse: RadianceField | None, reporter: Reporter
+    job: TextTo3DJob, folder: JobFolder, model: DiffusionModel, coarse: CoarseField | None, reporter: Reporter
 ) -> RefineState:
     """The shape that the refine stage starts from: what the coarse stage found, an ellipsoid, or the user's mesh."""
     if job.start == "coarse":
@@ -184,7 +183,7 @@ def begin_refine(
     return start_refine(job, model, shape, coarse if job.keep_colors else None)
 
 
-def load_coarse(job: TextTo3DJob, folder: JobFolder) -> RadianceField:
+def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
     """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
     field = make_radiance_field(job.coarse)
     try:
