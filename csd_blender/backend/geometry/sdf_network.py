@@ -61,7 +61,7 @@ class NetworkGeometry(nn.Module):
         parts = [self.network.at("sdf", self.grid.points(part) / self.radius)[:, 0] for part in index.split(CHUNK)]
         return torch.cat(parts)
 
-    def fit(self, vertices: Tensor, triangles: Tensor, seed: int, steps: int = FIT_STEPS) -> None:
+    def fit(self, vertices: Tensor, triangles: Tensor, seed: int) -> None:
         """Take the shape of a mesh on: its signed distance, by least squares at places all over the scene.
 
         Args:
@@ -74,8 +74,8 @@ class NetworkGeometry(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         places = ((torch.rand((POOL, 3), generator=generator) * 2 - 1) * self.radius).to(vertices)
         wanted = signed_distance(places, vertices, triangles)
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=FIT_RATE)
-        for _ in range(steps):
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=FIT_RATE, fused=vertices.device.type != "mps")
+        for _ in range(FIT_STEPS):
             some = torch.randint(POOL, (FIT_POINTS,), generator=generator).to(places.device)
             found = self.network.at("sdf", places[some] / self.radius)[:, 0]
             optimizer.zero_grad(set_to_none=True)
