@@ -34,7 +34,16 @@ from .targets import bind, find_object, selected_meshes
 __all__ = ["selected_meshes"]
 
 # Errors whose detail an artist can use; that of the others is for the log.
-TELLING = ("bad_setting", "model_missing", "model_unreadable", "uv_overlap", "uv_missing", "no_space", "no_permission")
+TELLING = (
+    "bad_setting",
+    "model_missing",
+    "model_unreadable",
+    "model_not_finite",
+    "uv_overlap",
+    "uv_missing",
+    "no_space",
+    "no_permission",
+)
 
 pictures = PictureMaker()
 shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
@@ -176,6 +185,11 @@ def end(job: Job, message: Message) -> None:
         text, fix = body.get("text", "The backend failed."), body.get("fix", "")
         if body.get("detail") and body.get("code") in TELLING:
             text = f"{text.rstrip('.')}: {body['detail']}."
+        if body.get("kept"):  # what there was before it failed is offered, as after a cancel
+            job.stopped_early = True
+            job.warnings.append(f"{text} {fix}".strip())
+            finish(job)
+            return
         problem = Problem(text, fix, bool(body.get("retryable")), body.get("code", ""))
         end_without_result(job, "failed", problem)
 

@@ -148,16 +148,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from ..job.model_places import state_of
     from ..job.models import CATALOGUE
-    from .diffusion.loading import find_model
     from .mini.vocabulary import COLORS, OWN_MATERIALS, PATTERNS
 
     for entry in CATALOGUE:
-        try:
-            find_model(entry.id)
-            state = "ready"
-        except JobError:
-            state = "not on this computer"
+        state = state_of(entry)
         size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
         print(
             f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"

@@ -110,15 +110,21 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
         from .pipelines.text_to_3d import make_object as run
     else:
         from .pipelines.texture import texture_mesh as run
-    result = run(folder.spec, folder, reporter, models.get, resume=resume)
+    try:
+        result = run(folder.spec, folder, reporter, models.get, resume=resume)
+    except JobError as error:
+        raise reporter.failure or error from None  # what went wrong first, not what that led to
+    if reporter.failure is not None:
+        return _error(reporter.failure, {"kept": True, "files": result.files})
     if result.cancelled:
         return Outcome("cancelled", {"kept": True, "files": result.files})
     return Outcome("result", {"files": result.files, "stats": result.stats})
 
 
-def _error(error: JobError) -> Outcome:
+def _error(error: JobError, kept: dict | None = None) -> Outcome:
+    """``kept``: what a job that failed late has all the same, as in ``cancelled``."""
     body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail})
+    return Outcome("error", body | {"detail": error.detail} | (kept or {}))
 
 
 def _stopped(reason: str) -> Outcome:

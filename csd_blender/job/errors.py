@@ -42,7 +42,12 @@ ERRORS = {
     ),
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
-        "The diffusion model's files cannot be used.", "Choose a Stable Diffusion 1 or 2 folder with safetensors."
+        "The diffusion model's files cannot be used.",
+        "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
+    ),
+    "model_not_finite": ErrorCode(
+        "The diffusion model answers with invalid numbers.",
+        "Choose another model, or set the device to the CPU, where large numbers do not overflow.",
     ),
     "licence_not_accepted": ErrorCode(
         "This part may not be used commercially.", "Allow non-commercial parts, or choose another one."
@@ -69,26 +74,24 @@ ERRORS = {
 class JobError(Exception):
     """A failure with a code of :data:`ERRORS`.
 
-    ``detail`` names the file, field or value at fault; ``values`` keeps the figures behind it for programs.
+    ``detail`` names the file, field or value at fault; ``fix`` says what to do in place of the table's sentence, where
+    more is known; ``values`` keeps the figures behind it for programs.
 
     Raises:
         KeyError: for a code that is not in the table.
     """
 
-    def __init__(self, code: str, detail: str = "", **values: object):
+    def __init__(self, code: str, detail: str = "", fix: str = "", **values: object):
         self.code = code
         self.entry = ERRORS[code]
         self.detail = detail
+        self.fix = fix or self.entry.fix
         self.values = values
         super().__init__(self.message)
 
     @property
     def text(self) -> str:
         return self.entry.text
-
-    @property
-    def fix(self) -> str:
-        return self.entry.fix
 
     @property
     def retryable(self) -> bool:

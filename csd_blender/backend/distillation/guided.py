@@ -3,6 +3,7 @@ into whatever made the pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -25,6 +26,17 @@ from .score import (
 from .view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
 
 Clock = Callable[[str], AbstractContextManager]
+
+
+class NotFinite(Exception):
+    """A step whose numbers are no numbers, so that nothing can be learned from it.
+
+    ``in_result``: already the pictures are not, and the model is not to blame.
+    """
+
+    def __init__(self, where: str, in_result: bool = False):
+        super().__init__(where)
+        self.in_result = in_result
 
 
 def job_prompts(
@@ -64,6 +76,10 @@ def guidance_coefficients(method: str, guidance: Guidance, step: int, negative: 
     return csd_coefficients(guidance.positive_weight.at(step), negative_weight, guidance.generative_weight.at(step))
 
 
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
+
+
 def distill(
     model: DiffusionModel,
     pictures: Tensor,
@@ -88,6 +104,10 @@ def distill(
 
     Returns:
         What is logged about the step.
+
+    Raises:
+        NotFinite: pictures, latents, the network's predictions or the gradient hold NaN or infinite numbers; nothing
+            has been added to the graph then, and all random numbers of the step have been drawn.
     """
     with clock("encode"):
         leaf = pictures.detach().requires_grad_(True)
@@ -96,6 +116,7 @@ def distill(
             latents = F.interpolate(leaf, (side, side), mode="bilinear", align_corners=False)
         else:
             latents = model.encode_images(leaf, generator)
+    refused = model.refused_predictions
     noise = torch.randn(latents.shape, generator=generator).to(model.device)
     with clock("network"):
         score = score_gradient(
@@ -111,9 +132,17 @@ def distill(
             grad_normalize=guidance.grad_normalize,
             perp_neg_from=guidance.perp_neg_from,
         )
+    if not _is_finite(leaf):
+        raise NotFinite("pictures", in_result=True)
+    if not _is_finite(latents):
+        raise NotFinite("latents")
+    if model.refused_predictions != refused or not all(math.isfinite(v) for v in score.metrics.values()):
+        raise NotFinite("predictions")
     with clock("encode"):
         distillation_loss(latents, score.grad).backward()
+    if not _is_finite(leaf.grad):
+        raise NotFinite("gradient")
     with clock("render"):
-        pictures.backward(torch.nan_to_num(leaf.grad, nan=0.0, posinf=0.0, neginf=0.0), retain_graph=retain_graph)
+        pictures.backward(leaf.grad, retain_graph=retain_graph)
     logged = {"positive": coefficients.positive, "negative": coefficients.negative, "null": coefficients.null}
     return score.metrics | {f"weight_{k}": v for k, v in logged.items()}
