@@ -51,7 +51,8 @@ ERRORS = {
     ),
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
-        "The diffusion model's files cannot be used.", "Choose a Stable Diffusion 1 or 2 folder with safetensors."
+        "The diffusion model's files cannot be used.",
+        "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
     ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",

@@ -1,4 +1,4 @@
-"""What lies in a model's folder, before any library opens it: its parts, their weight files, and what is wrong with them.
+"""What lies in a model's folder, before any library opens it: its parts, their weights, and what is wrong with them.
 
 Nothing of a folder is ever run. Only safetensors are opened, and of these only the header; a folder that brings code of
 its own (Python files, an ``auto_map``) is refused as a whole, and so is one that has its weights as pickles only.
@@ -65,8 +65,8 @@ def read_model(folder: Path) -> ModelFiles:
     """Look through ``folder``, which has a ``model_index.json``.
 
     Raises:
-        JobError: ``model_unreadable`` for the first thing that is missing, damaged, of a family that this version cannot
-            drive, or that brings code; the detail names the file, the fix says what to do.
+        JobError: ``model_unreadable`` for the first thing that is missing, damaged, of a family that this version
+            cannot drive, or that brings code; the detail names the file, the fix says what to do.
     """
     refuse_code(folder)
     index = read_json(folder / INDEX)

@@ -33,7 +33,7 @@ def write_sd15(folder: Path, seed: int = 0, variant: str | None = None, vae_atte
 
 
 def write_sd21(folder: Path, seed: int = 0, sample_size: int = 96) -> Path:
-    """Stable Diffusion 2.1 in small: pictures of 768 pixels, a prediction of v, padding by ``!`` as its tokenizer has."""
+    """Stable Diffusion 2.1 in small: pictures of 768 pixels, a prediction of v, and padding by ``!``."""
     torch.manual_seed(seed)
     scheduler = DDIMScheduler(**SD_BETAS, prediction_type="v_prediction", clip_sample=False, steps_offset=1)
     scheduler.save_pretrained(folder / "scheduler")

@@ -67,14 +67,20 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
             programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
     """
     files = read_model(find_model(name))
+    with _or_unreadable(f"{files.folder} does not make a model; the log tells more"), _quiet_libraries():
+        return _load_parts(name, files, device)
+
+
+@contextmanager
+def _or_unreadable(sentence: str) -> Iterator[None]:
+    """Whatever a library raises becomes ``sentence``; there are a dozen kinds, and the log has the details."""
     try:
-        with _quiet_libraries():
-            return _load_parts(name, files, device)
+        yield
     except (JobError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # the libraries raise a dozen kinds; the log has the details
-        log.exception("loading %s failed", files.folder)
-        raise unreadable(f"{files.folder} ({type(error).__name__})") from error
+    except Exception as error:
+        log.exception("%s", sentence)
+        raise unreadable(sentence) from error
 
 
 @contextmanager
@@ -100,7 +106,8 @@ def _load_parts(name: str, files: ModelFiles, device: torch.device) -> Diffusion
 
     pixels = files.vae is None
     _check_kind(files)
-    scheduler = DDPMScheduler.from_config(files.scheduler.config)
+    with _or_unreadable(f"{files.scheduler.folder / 'scheduler_config.json'} is no noise schedule that is known"):
+        scheduler = DDPMScheduler.from_config(files.scheduler.config)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise unreadable(f"{files.scheduler.folder} predicts {scheduler.config.prediction_type!r}, which is not known")
     unet_dtype, vae_dtype = network_dtypes(device)
@@ -159,8 +166,8 @@ def _load_network(cls: type, part: Part, dtype: torch.dtype, device: torch.devic
         JobError: ``model_unreadable`` naming the file and the first key that is missing, unknown, of another shape, or
             holds something else than numbers.
     """
-    options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
-    try:
+    with _or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
+        options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
         network, report = cls.from_pretrained(
             part.folder,
             torch_dtype=dtype,
@@ -171,13 +178,6 @@ def _load_network(cls: type, part: Part, dtype: torch.dtype, device: torch.devic
             output_loading_info=True,
             **options,
         )
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        log.exception("loading %s failed", part.folder)
-        config = part.folder / "config.json"
-        why = f"{config} and {part.weights.name} do not make a {part.class_name} ({type(error).__name__})"
-        raise unreadable(why) from error
     _check_keys(part, report)
     network.requires_grad_(False).eval().to(device)
     _check_numbers(part, network, dtype)
@@ -204,7 +204,8 @@ def _check_keys(part: Part, report: dict) -> None:
         if keys
     ]
     if found:
-        raise unreadable(f"{part.weights} {'; it '.join(found)}", f"Get a whole copy of the model's {part.folder.name}.")
+        whole = f"Get a whole copy of the model's {part.folder.name}."
+        raise unreadable(f"{part.weights} {'; it '.join(found)}", whole)
 
 
 def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -242,11 +243,8 @@ def _load_tokenizer(part: Part) -> object:
 
     kind = part.class_name.removesuffix("Fast")
     cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
-    try:
+    with _or_unreadable(f"{part.folder} does not make a {part.class_name}"):
         return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        log.exception("loading %s failed", part.folder)
-        raise unreadable(f"{part.folder} does not make a {part.class_name} ({type(error).__name__})") from error
 
 
 def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:

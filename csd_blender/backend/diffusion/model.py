@@ -1,7 +1,8 @@
 """A frozen, text-conditioned diffusion model as score distillation sees it.
 
 The bundled mini model, Stable Diffusion 1.x / 2.x and the first stage of DeepFloyd IF come in the same diffusers folder
-layout and pass through the same code. Nothing here needs a gradient of the network; the VAE encoder does pass one on to the picture.
+layout and pass through the same code. Nothing here needs a gradient of the network; the VAE encoder does pass one on to
+the picture.
 """
 
 from __future__ import annotations

@@ -14,6 +14,11 @@ def activated(raw: Tensor, activation: str) -> Tensor:
     return torch.sigmoid(raw) if activation == "sigmoid" else raw * 0.5 + 0.5
 
 
+def in_parts(points: Tensor) -> bool:
+    """Whether points are too many at once: what the networks keep of each, nobody needs without gradients."""
+    return not torch.is_grad_enabled() and len(points) > CHUNK
+
+
 class NetworkField(nn.Module):
     """`RadianceField` with a network for the density and one for the color over the levels' features.
 
@@ -60,12 +65,14 @@ class NetworkField(nn.Module):
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density ``[N]`` and color ``[N, 3]`` at points ``[N, 3]`` float32; see `RadianceField.forward`."""
-        features = self.network.features(points / self.radius)
-        return self._decoded(points, features)
+        if in_parts(points):
+            density, color = zip(*(self(part) for part in points.split(CHUNK)), strict=True)
+            return torch.cat(density), torch.cat(color)
+        return self._decoded(points, self.network.features(points / self.radius))
 
     def density(self, points: Tensor) -> Tensor:
         """The first half of `forward`."""
-        if not torch.is_grad_enabled() and len(points) > CHUNK:
+        if in_parts(points):
             return torch.cat([self.density(part) for part in points.split(CHUNK)])
         return self._density(points, self.network.features(points / self.radius))
 
@@ -81,6 +88,8 @@ class NetworkField(nn.Module):
             eps: of four taps, in world units; None is one cell of the finest level that counts. 0 is the exact slope
                 (threestudio's ``analytic`` normals), differentiable by the parameters like the taps.
         """
+        if in_parts(points):
+            return torch.cat([self.normals(part, eps) for part in points.split(CHUNK)])
         eps = self.cell if eps is None else eps
         if eps == 0:
             slopes = self.network.slopes("density", points / self.radius) / self.radius

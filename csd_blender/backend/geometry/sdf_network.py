@@ -74,7 +74,7 @@ class NetworkGeometry(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         places = ((torch.rand((POOL, 3), generator=generator) * 2 - 1) * self.radius).to(vertices)
         wanted = signed_distance(places, vertices, triangles)
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=FIT_RATE)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=FIT_RATE, fused=vertices.device.type != "mps")
         for _ in range(FIT_STEPS):
             some = torch.randint(POOL, (FIT_POINTS,), generator=generator).to(places.device)
             found = self.network.at("sdf", places[some] / self.radius)[:, 0]

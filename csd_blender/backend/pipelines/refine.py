@@ -6,7 +6,6 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.errors import JobError
-from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
+from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
@@ -45,6 +44,7 @@ from .coarse import (
     shade,
 )
 from .shape_network import fitted_network, network_geometry
+from .start_shapes import framed_radius, mean_density
 from .step_clock import StepClock
 from .stepping import late_fall
 from .surface import SMALL_PICTURE
@@ -52,8 +52,6 @@ from .surface import SMALL_PICTURE
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
 MESH_SIZE = 0.8  # of a mesh to start from, also in radii of the scene
 SEEN_SHARE = 0.4  # of the density where half of the light is gone: gaps between lumps close
-LEAST_START = 0.05  # radius of a shape to start from
-MEAN_GRID = 64  # points along an axis for a mean density
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
 
 
@@ -222,7 +220,7 @@ def shape_from_field(job: TextTo3DJob, coarse: CoarseField) -> tuple[TetGeometry
     device, radius = coarse.table.device, job.coarse.radius
     try:
         if job.refine.mean_threshold:
-            wanted = mean_density(job, coarse)
+            wanted = mean_density(coarse.density, radius, device)
         else:
             wanted = job.refine.threshold or seen_density(job, coarse)
         threshold = workable_threshold(coarse.density, wanted, radius, device)
@@ -255,23 +253,6 @@ def seen_density(job: TextTo3DJob, coarse: CoarseField) -> float:
         found.append(coarse.density(points))
     densities = torch.cat(found)
     return max(0.01, SEEN_SHARE * float(densities.median())) if len(densities) else 0.01
-
-
-@torch.no_grad()
-def mean_density(job: TextTo3DJob, coarse: CoarseField) -> float:
-    """Mean density of the part of the scene's box that is not empty: the threshold of threestudio's Magic3D."""
-    line = (torch.arange(MEAN_GRID, device=coarse.table.device) + 0.5) / MEAN_GRID * 2 - 1
-    slices = (torch.cartesian_prod(line, line, z[None]) * job.coarse.radius for z in line)
-    density = torch.cat([coarse.density(points) for points in slices])
-    filled = density[density > 1e-5]
-    return max(0.01, float(filled.mean())) if len(filled) else 0.01
-
-
-def framed_radius(ranges: SceneCameras) -> float:
-    """Of the largest ball around the origin that all cameras of ``ranges`` see whole, with a little room around it."""
-    nearest = ranges.distance[0] - math.sqrt(3) * ranges.position_noise
-    aside = math.atan2(3 * ranges.center_noise, max(nearest, 1e-6))  # three deviations
-    return max(LEAST_START, 0.95 * nearest * math.sin(math.radians(ranges.fov_y[0]) / 2 - aside))
 
 
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, IFPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from tests.backend.tiny_models import write_if, write_sd15
 
 from csd_blender.backend.diffusion.loading import load_model
+from tests.backend.tiny_models import write_if, write_sd15
 
 CPU = torch.device("cpu")
 PROMPTS = ["A red Mug, front view", "", "a wooden owl " * 40]

@@ -1,5 +1,5 @@
-"""What people have in place of a whole folder in the diffusers layout: it loads, or one sentence names the file and says
-what to do. Never are weights random, and never is anything of a folder run."""
+"""What people have in place of a whole folder in the diffusers layout: it loads, or one sentence names the file and
+says what to do. Never are weights random, and never is anything of a folder run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.backend.tiny_models import write_sd15
 
 from csd_blender.backend.diffusion import loading
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.job.errors import JobError
 from csd_blender.job.model_places import state_of
 from csd_blender.job.models import CATALOGUE
+from tests.backend.tiny_models import write_sd15
 
 CPU = torch.device("cpu")
 WEIGHTS = {

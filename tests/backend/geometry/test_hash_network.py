@@ -212,11 +212,13 @@ def test_many_points_without_gradient_come_in_parts_and_are_the_same(monkeypatch
     from csd_blender.backend.geometry import hash_network, network_field
 
     field, points = field_of(SHAPES[0]), inner_points(1000)
-    whole = [field.density(points).detach(), field.color(points).detach()]
+    whole = [
+        x.detach() for x in (field.density(points), field.color(points), *field(points), field.normals(points, 0.0))
+    ]
     monkeypatch.setattr(hash_network, "CHUNK", 64)
     monkeypatch.setattr(network_field, "CHUNK", 64)
     with torch.no_grad():
-        parts = [field.density(points), field.color(points)]
+        parts = [field.density(points), field.color(points), *field(points), field.normals(points, 0.0)]
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(whole, parts, strict=True))
 
 

@@ -39,8 +39,10 @@ from csd_blender.job.errors import JobError
 from csd_blender.job.presets_3d import text_to_3d_job
 from csd_blender.job.spec_3d import CoarseStage, RefineStage
 
-COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0}
-REFINE = {"views": 2, "tet_resolution": 8, "render_size": 16, "threshold": 0.0}
+# A grid that holds colors itself, as for the bundled model; networks have tests of their own.
+GRID = {"network_width": 0, "normals": "taps"}
+COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}
+REFINE = {"views": 2, "tet_resolution": 8, "render_size": 16, "threshold": 0.0, "background": "colors"}
 DRAWS = 1500
 CPU = torch.device("cpu")
 
@@ -96,7 +98,7 @@ def test_finer_levels_are_added_until_a_cell_is_half_a_pixel():
 
 
 def test_added_levels_leave_the_published_grid_as_it_is():
-    job = text_to_3d_job("a mug", model="a/folder", subject="character")
+    job = text_to_3d_job("a mug", model="a/folder", subject="character", coarse=GRID)
     colors, field = make_color_field(job, small()), make_radiance_field(job.coarse)
     shared = len(field.levels)
     assert len(colors.levels) > shared == 12
@@ -387,7 +389,7 @@ def test_a_shape_that_vanished_ends_the_job_with_a_sentence(model, prompts):
 
 
 def test_rates_are_constant_for_half_of_the_stage_and_then_fall_to_a_twentieth():
-    job = job_of(refine={"steps": 100, "learning_rate": 0.01, "color_rate": 0.1})
+    job = job_of(refine={"steps": 100, "learning_rate": 0.01, "color_rate": 0.1, "rates_fall": True})
     optimizer = state_of(job).optimizer
     for at, share in {0: 1, 50: 1, 75: 0.525, 100: 0.05}.items():
         set_rates(optimizer, job.refine, at)

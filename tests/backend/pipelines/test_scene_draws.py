@@ -23,12 +23,12 @@ from csd_blender.backend.pipelines.coarse import (
 )
 from csd_blender.backend.pipelines.refine import (
     ellipsoid_shape,
-    framed_radius,
     make_optimizer,
-    mean_density,
     mesh_shape,
     set_rates,
+    shape_from_field,
 )
+from csd_blender.backend.pipelines.start_shapes import framed_radius, mean_density
 from csd_blender.backend.render.cameras import Cameras, orbit
 from csd_blender.backend.render.rasterizer import cover, get_rasterizer
 from csd_blender.backend.render.volume import OccupancyGrid, render_volume
@@ -273,17 +273,35 @@ def test_rates_stay_as_they_are_where_they_are_not_to_fall():
 # ---- where a field's surface is -------------------------------------------------------------------------------------
 
 
-def test_the_mean_density_is_that_of_what_is_not_empty():
-    """Of a ball whose density falls evenly from 60 at its center to 0 at a radius of one half, a quarter of 60."""
-    coarse = CoarseStage(blob_scale=60.0, blob_std=0.5, **SMALL_GRID)
-    job = text_to_3d_job("x", model="some/model", coarse=coarse)
+def test_the_mean_density_is_that_of_a_box_tight_around_the_surface_at_the_mean_of_all_that_is_not_empty():
+    """A ball whose density falls evenly from 60 at its center to 0 at a radius of one half, cut twice in double
+    precision on a grid of another size."""
+
+    def density(points):
+        return F.softplus(60 * (1 - points.norm(dim=1) / 0.5))
+
+    def cut(half):
+        line = np.linspace(-half, half, 101)
+        r = np.sqrt(line[:, None, None] ** 2 + line[None, :, None] ** 2 + line[None, None, :] ** 2)
+        d = np.logaddexp(0, 60 * (1 - r / 0.5))
+        return d[d > 1e-5].mean()
+
+    first = cut(1.0)
+    reach = 0.5 * (1 - first / 60)  # where the density is that mean
+    expected = cut(1.2 * reach)
+    assert expected > 1.07 * first
+    assert mean_density(density, 1.0, torch.device("cpu")) == pytest.approx(expected, rel=0.03)
+
+
+def test_an_empty_field_has_the_least_density():
+    assert mean_density(lambda points: torch.zeros(len(points)), 1.0, torch.device("cpu")) == 0.01
+
+
+def test_magic3d_cuts_its_field_at_the_mean_density():
+    coarse = {"blob_scale": 60.0, "network_width": 0, "radius": 1.0, "start_level": 0, "normals": "taps"} | SMALL_GRID
+    job = text_to_3d_job("x", model="some/model", recipe="magic3d", coarse=coarse, refine={"tet_resolution": 24})
     field = start_coarse(job, torch.device("cpu")).field
-    with torch.no_grad():
-        inside = field.density(torch.tensor([[0.0, 0.0, 0.25]]))
-    assert float(inside) == pytest.approx(30.0, rel=0.01)
-    # softplus leaves densities above 1e-5 down to -11.5, that is, to 0.5 (1 + 11.5 / 60).
-    outer = 0.5 * (1 + 11.5 / 60)
-    radius = np.linspace(0, outer, 20001)
-    density = np.logaddexp(0, 60 * (1 - radius / 0.5))
-    expected = np.trapezoid(density * radius**2, radius) / np.trapezoid(radius**2, radius)
-    assert mean_density(job, field) == pytest.approx(expected, rel=0.03)
+    geometry, threshold = shape_from_field(job, field)
+    assert threshold == pytest.approx(mean_density(field.density, 1.0, torch.device("cpu")), rel=1e-6)
+    distance = geometry()[0].detach().norm(dim=1)
+    assert distance.mean().item() == pytest.approx(0.5 * (1 - threshold / 60), abs=0.02)
