@@ -61,6 +61,8 @@ def text_to_3d_job(
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
     values |= {"method": method}
     values.setdefault("negative_prompt", NEGATIVE_PROMPT if mini else CSD_NEGATIVE_PROMPT)
+    if not mini:
+        values["extra_words"] = ""  # none of the published systems adds any
     return from_json(TextTo3DJob, values | overrides)
 
 

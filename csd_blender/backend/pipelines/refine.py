@@ -247,7 +247,7 @@ def refine_step(
         edges = topology(triangles) if vertices.requires_grad else None
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
     names = view_names(cameras.azimuth, cameras.elevation)
-    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    encoded = prompts.of(look.kind)
     metrics = distill(
         model,
         pictures,
