@@ -57,6 +57,8 @@ def text_to_3d_job(
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
     values |= {"method": method}
+    if model != "mini":
+        values["extra_words"] = ""  # none of the published systems adds any
     return from_json(TextTo3DJob, values | overrides)
 
 

@@ -224,7 +224,7 @@ def scene(model, **coarse):
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
     both = [job_prompts(model, job.prompt, job.negative_prompt, True, words, reporter, lit=x) for x in (False, True)]
-    return job, start_coarse(job, model.device), ScenePrompts(*both)
+    return job, start_coarse(job, model.device), ScenePrompts(*both, both[0])
 
 
 SHADED = {"ambient_only_steps": 0, "shaded_share": 1.0}

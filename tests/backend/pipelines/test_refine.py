@@ -312,7 +312,8 @@ def model(tiny_folder):
 def prompts(model):
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
-    return ScenePrompts(*(job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True)))
+    unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
+    return ScenePrompts(unlit, lit, unlit)
 
 
 def step(state, job, model, prompts):
