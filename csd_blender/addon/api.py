@@ -45,7 +45,7 @@ def texture(
         raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
     editing = next((o for o in chosen if o.data.is_editmode), None)
     if editing is not None:
-        raise SceneError(f"“{editing.name}” is in Edit Mode.", "Leave Edit Mode before a texture is made and put on it.")
+        raise SceneError(f"“{editing.name}” is in Edit Mode.", "Leave Edit Mode first.")
     if prompt is not None:
         settings["prompt"] = prompt
     if session.active_job() is not None:

@@ -22,6 +22,9 @@ class Mesh:
         part: ``[F]`` int32, which texture a face belongs to; an index into ``part_names``.
         part_names: one name for each texture, usually the name of an object.
         material: ``[F]`` int32 material slot, or None.
+        corner: ``[F, 3]`` int32, which corner of the polygon that a triangle was cut from each of its corners is, where
+            the mesh has polygons: triangles of one polygon have corners in common, and a corner has but one UV. The
+            numbers of one polygon rise around it.
     """
 
     positions: np.ndarray
@@ -30,6 +33,7 @@ class Mesh:
     part: np.ndarray | None = None
     part_names: tuple[str, ...] = ("mesh",)
     material: np.ndarray | None = None
+    corner: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.positions = np.ascontiguousarray(self.positions, np.float32).reshape(-1, 3)
@@ -41,6 +45,8 @@ class Mesh:
         self.part_names = tuple(str(name) for name in self.part_names)
         if self.material is not None:
             self.material = np.ascontiguousarray(self.material, np.int32)
+        if self.corner is not None:
+            self.corner = np.ascontiguousarray(self.corner, np.int32).reshape(faces, 3)
 
     @property
     def part_count(self) -> int:

@@ -113,7 +113,7 @@ def save_npz(path: str | Path, mesh: Mesh) -> None:
         "part": mesh.part,
         "part_names": np.array(mesh.part_names, dtype=np.str_),
     }
-    for name in ("uv", "material"):
+    for name in ("uv", "material", "corner"):
         if getattr(mesh, name) is not None:
             arrays[name] = getattr(mesh, name)
     path = Path(path)
@@ -140,6 +140,7 @@ def load_npz(path: str | Path) -> Mesh:
             part=found.get("part", np.zeros(faces, np.int32)),
             part_names=tuple(found.get("part_names", np.array(["mesh"])).tolist()),
             material=found.get("material"),
+            corner=found.get("corner"),
         )
     except Exception as error:
         raise JobError("mesh_unreadable", f"{Path(path).name}: {type(error).__name__}: {error}") from error
