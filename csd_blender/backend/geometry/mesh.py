@@ -25,6 +25,9 @@ class Mesh:
         material: ``[F]`` int32 material slot, or None.
         offset: ``[3]`` float64, what must be added to ``positions`` to be where the mesh was made. Zero, but for a mesh
             so far from the origin that 32 bits would not keep its shape there (`near_origin`).
+        corner: ``[F, 3]`` int32, which corner of the polygon that a triangle was cut from each of its corners is, where
+            the mesh has polygons: triangles of one polygon have corners in common, and a corner has but one UV. The
+            numbers of one polygon rise around it.
     """
 
     positions: np.ndarray
@@ -34,6 +37,7 @@ class Mesh:
     part_names: tuple[str, ...] = ("mesh",)
     material: np.ndarray | None = None
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    corner: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # beyond 32 bits is not finite, which `clean_mesh` tells
@@ -47,6 +51,8 @@ class Mesh:
         if self.material is not None:
             self.material = np.ascontiguousarray(self.material, np.int32)
         self.offset = np.array(self.offset, np.float64).reshape(3)
+        if self.corner is not None:
+            self.corner = np.ascontiguousarray(self.corner, np.int32).reshape(faces, 3)
 
     @property
     def part_count(self) -> int:

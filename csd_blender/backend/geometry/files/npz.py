@@ -24,6 +24,7 @@ MESH_ARRAYS = {
     "part": ("iu", (None,), MAX_FACES),
     "part_names": ("U", (None,), MAX_NAMES),
     "material": ("iu", (None,), MAX_FACES),
+    "corner": ("iu", (None, 3), MAX_FACES),
     "offset": ("f", (3,), 3),
 }
 
@@ -75,7 +76,7 @@ def save_npz(path: str | Path, mesh: Mesh) -> None:
         "part": mesh.part,
         "part_names": np.array(mesh.part_names, dtype=np.str_),
     }
-    for name in ("uv", "material"):
+    for name in ("uv", "material", "corner"):
         if getattr(mesh, name) is not None:
             arrays[name] = getattr(mesh, name)
     if mesh.offset.any():
@@ -103,6 +104,7 @@ def load_npz(path: str | Path) -> Mesh:
             part=found.get("part", np.zeros(faces, np.int32)),
             part_names=tuple(found.get("part_names", np.array(["mesh"])).tolist()),
             material=found.get("material"),
+            corner=found.get("corner"),
             offset=found.get("offset", np.zeros(3)),
         )
     except JobError:
