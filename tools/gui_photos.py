@@ -7,6 +7,7 @@ between them: ``yield seconds``.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -160,9 +161,44 @@ def steps():
     yield 3.0
     print("after undo", [s.material.name for o in bpy.data.objects for s in o.material_slots if s.material], flush=True)
     photograph("7_undone")
-    open_sub_panels()
+    with in_view():
+        bpy.ops.csd.resume("INVOKE_DEFAULT", folder=results()[0].folder, go_on="show")
+    yield 3.0
+    photograph("8_shown_again")
+    with in_view():
+        bpy.ops.csd.discard("INVOKE_DEFAULT", True)
+    open_sub_panels({"CSD_PT_results"})
+    yield 2.0
+    photograph("9_results")
+    open_sub_panels({"CSD_PT_guidance", "CSD_PT_output", "CSD_PT_backend"})
+    yield 2.0
+    photograph("10_sub_panels")
+    if not SUBJECT:
+        yield from another_file()
+
+
+def another_file():
+    """A finished result while another file is open, and in its own file again."""
+    path = str(OUT / "own file.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    with in_view():
+        bpy.ops.csd.resume("INVOKE_DEFAULT", folder=results()[0].folder, go_on="show")
     yield 1.0
-    photograph("8_sub_panels")
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_splash=False)
+    yield 1.0
+    view()[1].spaces.active.show_region_ui = True
+    yield 0.5
+    view()[2]["UI"].active_panel_category = "CSD"
+    redraw()
+    yield 2.0
+    photograph("11_another_file")
+    bpy.ops.wm.open_mainfile(filepath=path)
+    yield 3.0
+    photograph("12_own_file_again")
+
+
+def results() -> list:
+    return importlib.import_module(f"{MODULE}.addon.session").session.results
 
 
 def middle_and_worst(seconds: list[float]) -> list[float]:
@@ -170,15 +206,24 @@ def middle_and_worst(seconds: list[float]) -> list[float]:
     return [round(1000 * ordered[len(ordered) // 2], 3), round(1000 * ordered[-1], 3)]
 
 
-def open_sub_panels() -> None:
-    """Whether a panel is open is kept by its name, so open ones take the places of the closed ones."""
-    for cls in importlib.import_module(f"{MODULE}.addon.panels").CLASSES[1:]:
-        bpy.utils.unregister_class(cls)
-        parts = {"bl_label": cls.bl_label, "bl_parent_id": cls.bl_parent_id, "draw": cls.draw}
-        bpy.utils.register_class(type(f"{cls.__name__}_open", cls.__bases__, parts))
+def open_sub_panels(names: set[str]) -> None:
+    """Whether a panel is open is kept by its name, so open or closed ones of new names take the places of all."""
+    panels, listed = (importlib.import_module(f"{MODULE}.addon.{name}") for name in ("panels", "results_panel"))
+    for cls in (*panels.CLASSES[1:], listed.CSD_PT_results):
+        for old in [t for t in bpy.types.Panel.__subclasses__() if t.__name__.startswith(f"{cls.__name__}_")]:
+            bpy.utils.unregister_class(old)
+        if hasattr(bpy.types, cls.__name__):
+            bpy.utils.unregister_class(cls)
+        parts = {name: getattr(cls, name) for name in ("bl_label", "bl_parent_id", "bl_translation_context", "draw")}
+        parts["bl_order"] = cls.bl_order
+        if cls.__name__ not in names:
+            parts["bl_options"] = {"DEFAULT_CLOSED"}
+        number = next(_numbers)
+        bpy.utils.register_class(type(f"{cls.__name__}_{number}", cls.__bases__, parts))
     redraw()
 
 
+_numbers = itertools.count()
 _steps = steps()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import JobError, writing_failed
 
-BEHIND = 10  # nice levels between a program with a window and its child that computes
+BEHIND = 5  # nice levels between a program with a window and its child that computes
 
 
 def own_group() -> dict[str, Any]:

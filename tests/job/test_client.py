@@ -412,7 +412,7 @@ def test_the_child_takes_the_processor_only_where_its_owner_leaves_it_free(start
     client.start()
     wait_for_hello(client)
     own, child = os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, client._process.pid)
-    assert child == min(19, own + 10)
+    assert child == min(19, own + 5)
 
 
 def test_shutdown_lets_the_child_leave(start, folder):
