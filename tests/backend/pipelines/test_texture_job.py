@@ -171,7 +171,7 @@ def test_killed_at_any_moment_a_job_resumes_to_the_same_texture(make_job, models
     settings = {"steps": 40, "checkpoint_interval": 1.0}
     whole, other = make_job("whole", **settings), make_job("killed", **settings)
     run(whole, models)
-    for count, kind in ((1, "stage"), (1, "checkpoint"), (1, "progress"), (2, "checkpoint")):
+    for count, kind in ((1, "stage"), (1, "checkpoint"), (2, "checkpoint")):
         before = newest_checkpoint(other)
         status = killed(other, count, kind)
         assert status == (0 if other.finished else -signal.SIGKILL)
