@@ -20,7 +20,6 @@ from .pipelines.out_of_memory import is_out_of_memory
 from .reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
-LONGEST_DETAIL = 1000  # characters
 
 
 @dataclass
@@ -127,7 +126,7 @@ def _system_error(error: OSError, path: str) -> JobError:
 
 def _error(error: JobError) -> Outcome:
     body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail[:LONGEST_DETAIL]})
+    return Outcome("error", body | {"detail": error.detail})
 
 
 def _stopped(reason: str) -> Outcome:
