@@ -32,6 +32,13 @@ def main() -> int:
         return 130
 
 
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="build.py", description="CSD for Blender: see it, test it, package it.")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="make environments from wheels here, no network")
@@ -63,6 +70,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
     test = command("test", run_test, "everything that continuous integration runs")
     test.add_argument("--only", action="append", choices=("lint", "unit", "addon", "package", "end-to-end"))
+    test.add_argument("--fuzz", type=at_least_one, metavar="N", help="cases of each fuzz test; default: 2000")
     test.add_argument("pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENT", help="for example: -- -k seams")
 
     command("csd", run_csd, "the backend's command line: texture, doctor, models ...", passes_on=True)
@@ -94,7 +102,7 @@ def run_gallery(arguments: argparse.Namespace, _rest: list[str]) -> int:
 def run_test(arguments: argparse.Namespace, _rest: list[str]) -> int:
     from tools import check
 
-    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments)
+    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments, arguments.fuzz)
 
 
 def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:

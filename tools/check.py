@@ -39,7 +39,8 @@ class Totals:
         return f"{line}, {self.skipped} skipped" if self.skipped else line
 
 
-def run(only: list[str], wheels: Path | None, pytest_arguments: list[str]) -> int:
+def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz: int | None = None) -> int:
+    """Run the steps ``only``, or all. ``fuzz``: cases of each test that throws hostile data at a reader."""
     started = time.monotonic()
     steps = only or list(STEPS)
     line = StatusLine()
@@ -53,6 +54,8 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str]) -> in
         totals.check(missing is None, missing or "")
     REPORTS.mkdir(parents=True, exist_ok=True)
     lent = environments.with_check_tools(check, CSD_BACKEND_PYTHON=str(backend), CSD_BPY_PYTHON=str(bpy or ""))
+    if fuzz is not None:
+        lent["CSD_FUZZ"] = str(fuzz)
     pytest = ("-m", "pytest", "-q", *pytest_arguments)
 
     def title(text: str) -> None:

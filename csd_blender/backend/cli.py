@@ -48,7 +48,10 @@ def main(argv: Sequence[str]) -> int:
         if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text
             sys.stdout.reconfigure(errors="surrogateescape")
         try:
-            status = _answered(argv)
+            try:
+                status = _answered(argv)
+            except SystemExit as end:  # of the parser: help, or arguments that are wrong
+                status = end.code if isinstance(end.code, int) else EXIT_USAGE
             sys.stdout.flush()
             return status
         except BrokenPipeError:  # as in `csd models | head`
@@ -158,10 +161,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _texture(arguments: argparse.Namespace) -> int:
-    from .console import run_on_console
-
     if arguments.resume is not None:
-        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+        return _run(JobFolder.open(arguments.resume), resume=True)
     missing = [
         name
         for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
@@ -176,7 +177,13 @@ def _texture(arguments: argparse.Namespace) -> int:
     mesh = load_mesh(arguments.mesh)
     folder = JobFolder.create(arguments.out, job)
     save_npz(folder.mesh_path, mesh)
-    return run_on_console(folder, resume=False)
+    return _run(folder, resume=False)
+
+
+def _run(folder: JobFolder, resume: bool) -> int:
+    from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+    return run_on_console(folder, resume)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict:

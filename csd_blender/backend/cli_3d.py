@@ -76,10 +76,11 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
 
 
 def _text_to_3d(arguments: argparse.Namespace) -> int:
-    from .console import run_on_console
-
     if arguments.resume is not None:
-        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+        folder = JobFolder.open(arguments.resume)
+        from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+        return run_on_console(folder, resume=True)
     missing = [f"--{name}" for name in ("prompt", "out") if not getattr(arguments, name)]
     if missing:
         print(f"Error: csd text-to-3d needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
@@ -105,6 +106,8 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
         save_npz(folder.mesh_path, mesh)
     if coarse is not None:
         folder.write_bytes(COARSE_FILE, coarse)
+    from .console import run_on_console
+
     return run_on_console(folder, resume=False)
 
 

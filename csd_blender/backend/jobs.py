@@ -20,7 +20,6 @@ from .pipelines.out_of_memory import is_out_of_memory
 from .reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
-LONGEST_DETAIL = 1000  # characters
 
 
 @dataclass
@@ -133,7 +132,7 @@ def _system_error(error: OSError, path: str) -> JobError:
 def _error(error: JobError, kept: dict | None = None) -> Outcome:
     """``kept``: what a job that failed late has all the same, as in ``cancelled``."""
     body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail[:LONGEST_DETAIL]} | (kept or {}))
+    return Outcome("error", body | {"detail": error.detail} | (kept or {}))
 
 
 def _stopped(reason: str) -> Outcome:

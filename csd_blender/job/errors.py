@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUOTED = 80  # characters of a value that an error repeats
+LONGEST_DETAIL = 600  # characters; a path may be longer
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = QUOTED
@@ -83,8 +84,8 @@ ERRORS = {
 class JobError(Exception):
     """A failure with a code of :data:`ERRORS`.
 
-    ``detail`` names the file, field or value at fault; ``fix`` says what to do in place of the table's sentence, where
-    more is known; ``values`` keeps the figures behind it for programs.
+    ``detail`` names the file, field or value at fault, cut off where it gets too long to be read; ``fix`` says what to
+    do in place of the table's sentence, where more is known; ``values`` keeps the figures behind it for programs.
 
     Raises:
         KeyError: for a code that is not in the table.
@@ -93,7 +94,7 @@ class JobError(Exception):
     def __init__(self, code: str, detail: str = "", fix: str = "", **values: object):
         self.code = code
         self.entry = ERRORS[code]
-        self.detail = detail
+        self.detail = detail if len(detail) <= LONGEST_DETAIL else detail[:LONGEST_DETAIL] + "..."
         self.fix = fix or self.entry.fix
         self.values = values
         super().__init__(self.message)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import build as front_door
 from tools import check, package, paths, system_libraries
 from tools.status_line import StatusLine, clock
 
@@ -29,6 +30,24 @@ def test_help_names_every_command():
 def test_an_unknown_argument_is_refused_before_anything_is_made():
     done = build("package", "--colour")
     assert done.returncode == 2 and "--colour" in done.stderr
+
+
+def test_the_number_of_fuzz_cases_reaches_the_tests(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(check.environments, "ensure", lambda name, *_: tmp_path / name)
+    monkeypatch.setattr(check.environments, "with_check_tools", lambda _check, **lent: dict(lent))
+    monkeypatch.setattr(check, "REPORTS", tmp_path)
+    monkeypatch.setattr(check, "run_pytest", lambda name, command, limit, lent, totals: seen.append(lent))
+    for arguments in (["test", "--only", "unit", "--fuzz", "7"], ["test", "--only", "unit"]):
+        parsed, rest = front_door.parse(arguments)
+        parsed.run(parsed, rest)
+    assert [lent.get("CSD_FUZZ") for lent in seen] == ["7", None]
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "many", "1.5"])
+def test_a_number_of_fuzz_cases_that_cannot_be_is_refused(number):
+    done = build("test", "--fuzz", number)
+    assert done.returncode == 2 and "--fuzz" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_missing_mesh_is_told_in_a_sentence():
