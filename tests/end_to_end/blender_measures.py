@@ -19,7 +19,8 @@ def importer(path: str):
 
 
 def measure(path: str) -> dict:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    for things in (bpy.data.objects, bpy.data.meshes, bpy.data.armatures, bpy.data.collections, bpy.data.actions):
+        bpy.data.batch_remove(list(things))
     try:
         importer(path)(filepath=path)
     except Exception as error:
@@ -68,5 +69,6 @@ def read(things, name: str, count: int, kind) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    bpy.ops.wm.read_factory_settings(use_empty=True)
     names = json.load(open(sys.argv[-2]))
     json.dump([measure(name) for name in names], open(sys.argv[-1], "w"))
