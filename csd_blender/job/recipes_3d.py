@@ -48,7 +48,7 @@ def _model_index(model: str) -> dict | None:
         folder = Path(model).expanduser()
         for file in (folder / "model_index.json", *sorted(folder.glob("snapshots/*/model_index.json"))):
             if file.is_file() and file.stat().st_size <= _LARGEST_INDEX:
-                found = json.loads(file.read_text("utf-8"))
+                found = json.loads(file.read_text("utf-8-sig"))
                 return found if isinstance(found, dict) else None
     except (OSError, ValueError, RuntimeError, RecursionError):
         pass
