@@ -7,16 +7,15 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
+from .errors import JobError
+from .model_files import INDEX, read_json
+from .model_places import find_folder
 from .models import CATALOGUE
 from .schedule import Schedule, constant
 
 PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these configurations
 
 SCALE_ON_PIXELS, SCALE_ON_LATENTS = 20.0, 100.0  # guidance of SDS
-_LARGEST_INDEX = 1 << 20  # bytes; a model_index.json has about 600
 
 #: threestudio's cameras are not held quite still, where a configuration does not say that they are.
 _UNSTEADY = {"elevation_law": "batch", "position_noise": 0.1, "center_noise": 0.2, "up_noise": 0.02}
@@ -29,30 +28,18 @@ def works_on_pixels(model: str) -> bool:
     """Whether a model is one like DeepFloyd IF (pixels of 64 x 64, a T5 text encoder), not one like Stable Diffusion.
 
     Args:
-        model: a catalogue id, or a folder in the diffusers layout or in that of the hub's cache. One that is not here
-            is taken for Stable Diffusion, unless it has DeepFloyd's name.
+        model: a catalogue id, a repository of the hub that is in its cache, or a path. One that is not here, or cannot
+            be read, is taken for Stable Diffusion, unless it has DeepFloyd's name.
     """
     entry = next((e for e in CATALOGUE if e.id == model), None)
     if entry is not None:
         return entry.family == "if"
-    index = _model_index(str(model))
-    if index is None:
-        return str(model).lower().startswith("deepfloyd/if-i-")
-    named = {name: value if isinstance(value, list) else [None, None] for name, value in index.items()}
-    encoder = named.get("text_encoder", [None, None])
-    return not any(named.get("vae", [])) and "T5" in str(encoder[-1:])
-
-
-def _model_index(model: str) -> dict | None:
     try:
-        folder = Path(model).expanduser()
-        for file in (folder / "model_index.json", *sorted(folder.glob("snapshots/*/model_index.json"))):
-            if file.is_file() and file.stat().st_size <= _LARGEST_INDEX:
-                found = json.loads(file.read_text("utf-8"))
-                return found if isinstance(found, dict) else None
-    except (OSError, ValueError, RuntimeError, RecursionError):
-        pass
-    return None
+        index = read_json(find_folder(str(model)) / INDEX)
+    except JobError:
+        return str(model).lower().startswith("deepfloyd/if-i-")
+    named = {name: value if isinstance(value, list) else [] for name, value in index.items()}
+    return not any(named.get("vae", [])) and "T5" in str(named.get("text_encoder", [])[-1:])
 
 
 def published(

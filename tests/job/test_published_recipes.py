@@ -294,10 +294,9 @@ def test_a_folder_s_index_says_whether_its_model_works_on_pixels(tmp_path, index
     assert works_on_pixels(str(tmp_path)) is expected
 
 
-def test_a_folder_of_the_hub_s_cache_is_looked_into(tmp_path):
-    snapshot = tmp_path / "snapshots" / "0123"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model_index.json").write_text(json.dumps({"text_encoder": T5}))
+def test_a_folder_above_the_model_s_is_looked_into(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text("\ufeff" + json.dumps({"text_encoder": T5}), "utf-8")
     assert works_on_pixels(str(tmp_path)) is True
 
 

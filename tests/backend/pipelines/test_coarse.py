@@ -33,7 +33,8 @@ from csd_blender.job.spec_3d import CoarseStage, SceneCameras
 DRAWS = 2000
 # A field that is a grid, as for the bundled model; networks have tests of their own.
 GRID = {"network_width": 0, "normals": "taps", "background": "colors"}
-TINY = GRID | {"views": 2, "levels": 2, "finest_resolution": 16, "ray_samples": 24, "render_size": 16, "learning_rate": 0.03}
+TINY = {"views": 2, "levels": 2, "finest_resolution": 16, "ray_samples": 24, "render_size": 16, "learning_rate": 0.03}
+TINY |= GRID
 
 
 def numbers(seed=0):
