@@ -40,12 +40,12 @@ class Mesh:
     corner: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        with np.errstate(over="ignore"):  # beyond 32 bits is not finite, which `clean_mesh` tells
-            self.positions = np.ascontiguousarray(self.positions, np.float32).reshape(-1, 3)
         self.triangles = np.ascontiguousarray(self.triangles, np.int32).reshape(-1, 3)
         faces = len(self.triangles)
-        if self.uv is not None:
-            self.uv = np.ascontiguousarray(self.uv, np.float32).reshape(faces, 3, 2)
+        with np.errstate(over="ignore"):  # what is beyond 32 bits is not finite then, which `clean_mesh` tells
+            self.positions = np.ascontiguousarray(self.positions, np.float32).reshape(-1, 3)
+            if self.uv is not None:
+                self.uv = np.ascontiguousarray(self.uv, np.float32).reshape(faces, 3, 2)
         self.part = np.zeros(faces, np.int32) if self.part is None else np.ascontiguousarray(self.part, np.int32)
         self.part_names = tuple(str(name) for name in self.part_names)
         if self.material is not None:

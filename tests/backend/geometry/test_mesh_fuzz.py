@@ -1,5 +1,6 @@
 """Damaged and hostile mesh files: a sound mesh or one short sentence comes of each, in bounded memory."""
 
+import copy
 import json
 import os
 import struct
@@ -22,9 +23,10 @@ SEEDS = {
 }
 WORDS = [b"nan", b"inf", b"-1", b"0", b"1e39", b"1e309", b"4294967295", b"-2147483649", b"9" * 400, b"\xff\xfe", b"\0",
          b"#", b"\\\n", b"\r", b"\n", b"/", b"//", b" ", b"1_0", "٣".encode(), b"\xf0\x9f\x90\xb5", b"f", b"v", b"vt",
-         b"end_header\n", b"element face 99999999999\n", b"property list uchar int vertex_indices\n", b"endsolid", b"facet normal"]  # fmt: skip
-VALUES = [None, True, -1, 0, 1, 7, 255, 2**31, 2**64, 10**30, 1e308, float("nan"), "", "x" * 5000, "../../a.bin", [], {},
-          [[]], [None], [0] * 16, {"a": 1}, 5120, 5125, "VEC3", "MAT4", 4, 5, 6]  # fmt: skip
+         b"end_header\n", b"element face 99999999999\n", b"property list uchar int vertex_indices\n", b"endsolid",
+         b"facet normal"]  # fmt: skip
+VALUES = [None, True, -1, 0, 1, 7, 255, 2**31, 2**64, 10**30, 1e308, float("nan"), "", "x" * 5000, "../../a.bin",
+          [], {}, [[]], [None], [0] * 16, {"a": 1}, 5120, 5125, "VEC3", "MAT4", 4, 5, 6]  # fmt: skip
 
 
 def changed_bytes(data: bytes, random: np.random.Generator) -> bytes:
@@ -41,7 +43,8 @@ def changed_bytes(data: bytes, random: np.random.Generator) -> bytes:
         elif kind == 3:
             data = data[:at] + random.bytes(int(random.integers(1, 9))) + data[at + 4 :]
         elif kind == 4:
-            data = data[:at] + struct.pack("<I", int(random.choice([0, 1, 255, 65535, 2**31, 2**32 - 1]))) + data[at + 4 :]
+            number = int(random.choice([0, 1, 255, 65535, 2**31, 2**32 - 1]))
+            data = data[:at] + struct.pack("<I", number) + data[at + 4 :]
         elif kind == 5 and at < len(data):
             data = data[:at] + bytes([data[at] ^ (1 << int(random.integers(8)))]) + data[at + 1 :]
         else:
@@ -71,7 +74,7 @@ def changed_json(data: bytes, random: np.random.Generator) -> bytes:
             if isinstance(here[key], dict | list) and here[key] and random.random() < 0.9:
                 here = here[key]
                 continue
-            here[key] = VALUES[random.integers(len(VALUES))]
+            here[key] = copy.deepcopy(VALUES[random.integers(len(VALUES))])
             break
     text = json.dumps(document).encode()
     if not binary:

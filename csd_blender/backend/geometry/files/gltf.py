@@ -115,7 +115,10 @@ def _place(scene: Scene, placements: list[Placement], chosen: list[int]) -> Grou
         uv = np.concatenate([np.zeros((len(t), 3, 2)) if u is None else u for _, t, u, _ in pieces])
     slots = {number: slot for slot, number in enumerate(dict.fromkeys(piece[3] for piece in pieces))}
     material = np.repeat([slots[piece[3]] for piece in pieces], [len(piece[1]) for piece in pieces])
-    matrices = np.stack([np.eye(4) if one.skin is not None else placements[i].matrix for i in chosen])
+    if one.skin is not None or one.node is None:
+        matrices = np.broadcast_to(np.eye(4), (len(chosen), 4, 4))
+    else:
+        matrices = scene.matrices([placements[i].node for i in chosen])
     placed = np.einsum("pij,vj->pvi", matrices[:, :3, :3], points) + matrices[:, None, :3, 3]
     mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
     return Group(placed, triangles, uv, material, mirrored, np.array(chosen))

@@ -9,6 +9,8 @@ import numpy as np
 from .common import BadFile
 from .gltf_data import Document, entry, integer, numbers
 
+PLACE = {"matrix", "translation", "rotation", "scale"}  # what a node says of its own place
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -16,12 +18,12 @@ class Placement:
 
     Attributes:
         mesh: its number in the file. name: that of the object.
-        matrix: ``[4, 4]`` from the mesh to the scene. skin: number of the skin, or None. weights: of the morph targets.
+        node: that shows it, or None without nodes. skin: number of the skin, or None. weights: of the morph targets.
     """
 
     mesh: int
     name: str
-    matrix: np.ndarray
+    node: int | None
     skin: int | None
     weights: tuple[float, ...]
 
@@ -43,16 +45,26 @@ class Scene:
                 parents[child] += 1
         if max(parents, default=0) > 1:
             raise BadFile(f"node {parents.index(max(parents))} has {max(parents)} parents")
-        self.matrices: list[np.ndarray | None] = [None] * len(self.nodes)
         self._roots = [i for i, count in enumerate(parents) if count == 0]
-        waiting = [(root, np.eye(4)) for root in self._roots]
-        while waiting:
-            number, above = waiting.pop()
-            matrix = above @ _own_matrix(self.nodes[number], f"node {number}")
-            self.matrices[number] = matrix
-            waiting += [(child, matrix) for child in self._children[number]]
-        if any(matrix is None for matrix in self.matrices):
+        self._order = list(self._roots)  # parents before children
+        for number in self._order:
+            self._order += self._children[number]
+        if len(self._order) < len(self.nodes):
             raise BadFile("its nodes form a circle")
+        self._matrices: np.ndarray | None = None
+
+    def matrices(self, nodes: list[int]) -> np.ndarray:
+        """``[N, 4, 4]`` from the given nodes to the scene; those of all are worked out at the first call."""
+        if self._matrices is None:
+            self._matrices = np.broadcast_to(np.eye(4), (len(self.nodes), 4, 4)).copy()
+            for number in self._order:
+                node = self.nodes[number]
+                if PLACE & node.keys():
+                    self._matrices[number] = self._matrices[number] @ _own_matrix(node, f"node {number}")
+                children = self._children[number]
+                if children:
+                    self._matrices[children] = self._matrices[number]
+        return self._matrices[nodes]
 
     def _child_numbers(self, number: int) -> list[int]:
         children = entry(self.nodes, number, "node").get("children", [])
@@ -83,7 +95,7 @@ class Scene:
                 found.append(self._placement(number))
         if not self.nodes:
             meshes = range(len(self.document.list_of("meshes")))
-            return [Placement(i, self._name({}, i), np.eye(4), None, self._weights({}, i)) for i in meshes]
+            return [Placement(i, self._name({}, i), None, None, self._weights({}, i)) for i in meshes]
         return found
 
     def _placement(self, number: int) -> Placement:
@@ -91,7 +103,7 @@ class Scene:
         mesh = integer(node, "mesh", None, f"node {number}")
         entry(self.document.data.get("meshes"), mesh, "mesh")
         skin = None if node.get("skin") is None else integer(node, "skin", None, f"node {number}")
-        return Placement(mesh, self._name(node, mesh), self.matrices[number], skin, self._weights(node, mesh))
+        return Placement(mesh, self._name(node, mesh), number, skin, self._weights(node, mesh))
 
     def _name(self, node: dict, mesh: int) -> str:
         declared = entry(self.document.data.get("meshes"), mesh, "mesh")
@@ -112,7 +124,7 @@ class Scene:
             raise BadFile(f"skin {skin} has no joints")
         for joint in joints:
             entry(self.nodes, joint, "node")
-        places = np.stack([self.matrices[joint] for joint in joints])
+        places = self.matrices(joints)
         if declared.get("inverseBindMatrices") is None:
             return places
         inverse = self.document.accessor(declared["inverseBindMatrices"], ("MAT4",), "inverse bind matrices")

@@ -27,6 +27,7 @@ MESH_ARRAYS = {
     "corner": ("iu", (None, 3), MAX_FACES),
     "offset": ("f", (3,), 3),
 }
+UV_ARRAYS = {"uv": ("f", (None, 3, 2), MAX_FACES), "source": ("U", (None,), MAX_NAMES)}  # of ``result/uv.npz``
 
 
 def read_arrays(path: str | Path, wanted: dict[str, tuple[str, tuple, int]]) -> dict[str, np.ndarray]:
@@ -52,7 +53,7 @@ def read_arrays(path: str | Path, wanted: dict[str, tuple[str, tuple, int]]) -> 
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 there, columns_first, dtype = read(file, max_header_size=10_000)
                 fits = len(there) == len(shape) and all(b is None or a == b for a, b in zip(there, shape, strict=True))
-                if not fits or dtype.kind not in kinds or dtype.itemsize > MAX_NAMES:
+                if not fits or min(there) < 0 or dtype.kind not in kinds or dtype.itemsize > MAX_NAMES:
                     raise BadFile(f"{name} has shape {there!s:.60} of {dtype!s:.20}")
                 if shape[0] is None and there[0] > most:
                     check_size(*((there[0], 0) if name == "triangles" else (0, there[0])))
@@ -96,7 +97,9 @@ def load_npz(path: str | Path) -> Mesh:
     """
     try:
         found = read_arrays(path, MESH_ARRAYS)
-        faces = len(found["triangles"])
+        faces, vertices = len(found["triangles"]), len(found["positions"])
+        if faces and not 0 <= found["triangles"].min() <= found["triangles"].max() < vertices:
+            raise BadFile(f"a face uses a vertex that does not exist (there are {vertices})")
         return Mesh(
             positions=found["positions"],
             triangles=found["triangles"],

@@ -31,7 +31,7 @@ def read_obj(path: Path) -> FileMesh:
         words = line.split()
         if words:
             try:
-                _take(lines, words, number)
+                _take(lines, line, words, number)
             except (ValueError, IndexError) as error:
                 reason = str(error) if isinstance(error, BadFile) else f"'{quote(line.strip())}' cannot be understood"
                 raise BadFile(f"line {number}: {reason}") from None
@@ -75,14 +75,13 @@ def _joined(lines: Iterator[str]) -> Iterator[str]:
         yield begun
 
 
-def _take(lines: _Lines, words: list[str], number: int) -> None:
+def _take(lines: _Lines, line: str, words: list[str], number: int) -> None:
     key = words[0]
     if key in ("v", "vt", "f", "fo"):
-        for i, word in enumerate(words):
-            if "#" in word:
-                words = [*words[:i], *([word.partition("#")[0]] if word[0] != "#" else [])]
-                break
-        if any("_" in word or not word.isascii() for word in words):  # Python's own numbers would allow both
+        if "#" in line:
+            line = line[: line.index("#")]
+            words = line.split()
+        if "_" in line or not line.isascii():  # Python's own numbers would allow both
             raise ValueError
     if key == "v":
         x, y, z = words[1:4]
@@ -103,9 +102,11 @@ def _take_face(lines: _Lines, words: list[str], number: int) -> None:
     corners, uvs = [], []
     for word in words:
         vertex, _, rest = word.partition("/")
-        corners.append(_index(int(vertex), len(lines.points) // 3, "vertex"))
+        index = int(vertex)
+        corners.append(index - 1 if index > 0 else _index(index, len(lines.points) // 3, "vertex"))
         uv = rest.partition("/")[0]
-        uvs.append(_index(int(uv), len(lines.uvs) // 2, "UV") if uv else -1)
+        index = int(uv) if uv else 0
+        uvs.append(index - 1 if index > 0 or not uv else _index(index, len(lines.uvs) // 2, "UV"))
     if len(corners) < 3:  # points and lines
         return
     lines.triangles += len(corners) - 2
@@ -119,8 +120,7 @@ def _take_face(lines: _Lines, words: list[str], number: int) -> None:
 
 
 def _index(written: int, so_far: int, what: str) -> int:
-    if written > 0:
-        return written - 1
+    """From one that counts back."""
     if written == 0:
         raise BadFile(f"it uses {what} 0, but they are counted from 1")
     if written < -so_far:

@@ -137,6 +137,11 @@ def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[s
             if sum(1 for _ in islice(lines, element.count)) < element.count:
                 raise BadFile(f"the file ends early, within its {element.count} rows of '{quote(element.name)}'")
             continue
+        if not any(prop.count_kind for prop in element.properties):
+            table = _text_table(lines, element)
+            one = np.ones(element.count, np.int64)
+            result[element.name] = {p.name: Column(table[:, i], one) for i, p in enumerate(element.properties)}
+            continue
         columns = [(array("d"), array("q")) for _ in element.properties]
         taken = 0
         for line in islice(lines, element.count):
@@ -165,9 +170,23 @@ def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[s
     return result
 
 
+def _text_table(lines: Iterable[str], element: Element) -> np.ndarray:
+    """Rows of single numbers."""
+    values, width, taken = array("d"), len(element.properties), 0
+    for line in islice(lines, element.count if width else 0):
+        words, taken = line.split(None, width), taken + 1
+        if len(words) != width:
+            amount = "few" if len(words) < width else "many"
+            raise BadFile(f"row {taken} of '{element.name}' has too {amount} values")
+        values.extend(_numbers(words, element.name))
+    if taken < element.count and width:
+        raise BadFile(f"the file ends early: {taken} of {element.count} rows of '{element.name}' are there")
+    return np.array(values, np.float64).reshape(-1, max(width, 1))
+
+
 def _numbers(words: list[str], name: str) -> list[float]:
     try:
-        if any("_" in word for word in words):  # Python's own numbers would allow it
+        if "_" in "".join(words):  # Python's own numbers would allow it
             raise ValueError
         return [float(word) for word in words]
     except ValueError:

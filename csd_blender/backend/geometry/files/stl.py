@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,19 @@ def read_stl(path: Path) -> FileMesh:
     else:
         corners = _binary_corners(path, size, count)
     check_size(len(corners))
-    points, triangles = np.unique(corners.reshape(-1, 3) + 0.0, axis=0, return_inverse=True)  # (+ 0.0: -0 is 0)
-    return FileMesh(positions=points.astype(np.float64), triangles=triangles.reshape(-1, 3))
+    points = corners.reshape(-1, 3).astype(np.float64)
+    first, triangles = _equal_rows(points)
+    return FileMesh(positions=points[first], triangles=triangles.reshape(-1, 3))
+
+
+def _equal_rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One of each kind of row, and for each row which kind it is (three sorts of numbers, not one of rows)."""
+    key = np.zeros(len(points), np.int64)
+    for column in points.T:
+        values, rank = np.unique(column, return_inverse=True)
+        key = np.unique(key * len(values) + rank, return_inverse=True)[1]
+    _, first, kind = np.unique(key, return_index=True, return_inverse=True)
+    return first, kind
 
 
 def _binary_corners(path: Path, size: int, count: int) -> np.ndarray:
@@ -59,14 +71,21 @@ def _text_corners(path: Path) -> np.ndarray:
     data = path.read_bytes()
     facets = sum(1 for _ in re.finditer(rb"\bfacet\s+normal\b", data, re.I))
     check_size(facets)
-    rows = [match.groups() for match in FACET.finditer(data)]
-    if not re.search(rb"\bend\s?solid\b", data[-4096:], re.I) or facets > len(rows) + 1:
-        raise BadFile(f"the file ends early or is damaged: {len(rows)} of {facets} facets are whole")
-    if facets != len(rows):
-        raise BadFile(f"a facet is damaged: {len(rows)} of {facets} have three corners")
+    rows = array("d")
+    for match in FACET.finditer(data):
+        rows.extend(_numbers(match.groups()))
+    whole = len(rows) // 9
+    if not re.search(rb"\bend\s?solid\b", data[-4096:], re.I) or facets > whole + 1:
+        raise BadFile(f"the file ends early or is damaged: {whole} of {facets} facets are whole")
+    if facets != whole:
+        raise BadFile(f"a facet is damaged: {whole} of {facets} have three corners")
+    return np.array(rows, np.float64).reshape(-1, 3, 3)
+
+
+def _numbers(words: tuple[bytes, ...]) -> list[float]:
     try:
-        if any(b"_" in word for row in rows for word in row):
+        if b"_" in b"".join(words):  # Python's own numbers would allow it
             raise ValueError
-        return np.array([[float(word) for word in row] for row in rows], np.float64).reshape(-1, 3, 3)
+        return [float(word) for word in words]
     except ValueError:
         raise BadFile("a corner has a coordinate that is no number") from None

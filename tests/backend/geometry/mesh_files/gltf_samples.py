@@ -8,14 +8,17 @@ import struct
 
 import numpy as np
 
-from tests.backend.geometry.mesh_files.shapes import CUBE, CUBE_TRIANGLES, TRIANGLE_UV, UV_AREA, Sample, cube, upright
+from tests.backend.geometry.mesh_files.shapes import CUBE, CUBE_TRIANGLES, TRIANGLE_UV, Sample, cube, upright
 
 F32, U8, U16, U32, I8, I16 = 5126, 5121, 5123, 5125, 5120, 5122
 DTYPES = {F32: "<f4", U8: "u1", U16: "<u2", U32: "<u4", I8: "i1", I16: "<i2"}
 CORNERS = CUBE[CUBE_TRIANGLES.reshape(-1)]
 UV = TRIANGLE_UV.reshape(-1, 2) * [1, -1] + [0, 1]  # v down, as glTF has it
 INDICES = CUBE_TRIANGLES.reshape(-1)
-DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
 
 
 class Gltf:
@@ -61,8 +64,9 @@ class Gltf:
         buffer = {"byteLength": len(self.binary) if length is None else length} | ({"uri": uri} if uri else {})
         children = {child for node in self.nodes for child in node.get("children", [])}
         roots = [i for i in range(len(self.nodes)) if i not in children]
-        made = {"asset": {"version": "2.0"}, "buffers": [buffer], "bufferViews": self.views, "accessors": self.accessors,
-                "meshes": self.meshes, "nodes": self.nodes, "scenes": [{"nodes": roots}], "scene": 0}  # fmt: skip
+        made = {"asset": {"version": "2.0"}, "buffers": [buffer], "bufferViews": self.views}
+        made |= {"accessors": self.accessors, "meshes": self.meshes, "nodes": self.nodes}
+        made |= {"scenes": [{"nodes": roots}], "scene": 0}
         return {key: value for key, value in (made | self.more).items() if value is not None}
 
     def glb(self, cut: int = 0, version: int = 2) -> bytes:
@@ -203,7 +207,8 @@ def moved_by(offset) -> np.ndarray:
 
 def two_primitives() -> Gltf:
     g = Gltf()
-    g.mesh(g.primitive(indices=INDICES[:18]), g.primitive(indices=INDICES[18:], code=U32), g.primitive(indices=[0, 1], mode=1))
+    line = g.primitive(indices=[0, 1], mode=1)
+    g.mesh(g.primitive(indices=INDICES[:18]), g.primitive(indices=INDICES[18:], code=U32), line)
     return g
 
 

@@ -1,5 +1,7 @@
 """OBJ files in the dialects of many programs."""
 
+# ruff: noqa: E501 (one row a file)
+
 from __future__ import annotations
 
 import numpy as np
