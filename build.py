@@ -70,6 +70,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     command("train-mini", run_train_mini, "train the bundled miniature diffusion model again", passes_on=True)
     command("doctor", run_doctor, "look over the environments and system libraries, and say what is amiss")
     command("package", run_package, "the validated extension zip and a repository index, in dist/")
+    lock = command("lock", run_lock, "pin every package with its hashes again, and list their licences")
+    lock.add_argument("--fresh", action="store_true", help="take the newest versions of what the packages need")
     blender = command("blender", run_blender, "open a real Blender with the extension, in a profile of its own")
     blender.add_argument("--blender", type=Path, metavar="PATH", help="default: the `blender` that the shell finds")
 
@@ -139,6 +141,12 @@ def run_package(arguments: argparse.Namespace, _rest: list[str]) -> int:
     print(f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)")
     print(f"{paths.shown(paths.DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
     return 0
+
+
+def run_lock(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import lock
+
+    return lock.run(arguments.fresh)
 
 
 def run_blender(arguments: argparse.Namespace, _rest: list[str]) -> int:

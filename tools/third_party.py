@@ -1,0 +1,2 @@
+def learn(uv): pass
+def write(): pass
