@@ -82,7 +82,7 @@ def run(fresh: bool) -> int:
         in_turn = [entry(plan, p) for p in packages if p.name not in direct]
         plan.path.write_text(head + "".join(blocks) + "".join([IN_TURN + "\n", *in_turn] if in_turn else []), "utf-8")
         print(f"{shown(plan.path)}: {len(packages)} packages")
-    third_party.learn(uv)
+    third_party.learn()
     third_party.write()
     return 0
 
