@@ -35,7 +35,7 @@ SYSTEMS = {  # as Blender names them, with the end of a wheel's platform tag
     "macos-arm64": r"macosx_[0-9_]+_(arm64|universal2)",
     "macos-x64": r"macosx_[0-9_]+_(x86_64|universal2)",
 }
-BACKEND_SYSTEMS = ("linux-x64", "linux-arm64", "windows-x64", "macos-arm64")  # torch is not made for Intel Macs any more
+BACKEND_SYSTEMS = ("linux-x64", "linux-arm64", "windows-x64", "macos-arm64")  # torch is made for Intel Macs no more
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ COMPATIBLE = {
     *("MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib", "LLVM-exception"),
 }
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "ISC License (ISCL)": "ISC"}
-SHORT = {"Apache": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "MIT License": "MIT", "GPL-3.0": "GPL-3.0-or-later"}
+SHORT = {"Apache": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "GPL-3.0": "GPL-3.0-or-later"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def licence_of(metadata: dict) -> str:
     if told and set(re.split(r" (?:AND|OR|WITH) ", told)) <= COMPATIBLE:
         return told
     classes = [c.rpartition(" :: ")[2] for c in metadata.get("classifier", []) if c.startswith("License ::")]
-    return " AND ".join(sorted({CLASSIFIERS[c] for c in classes})) if classes and set(classes) <= set(CLASSIFIERS) else ""
+    clear = classes and set(classes) <= set(CLASSIFIERS)
+    return " AND ".join(sorted({CLASSIFIERS[c] for c in classes})) if clear else ""
 
 
 def address_of(metadata: dict) -> str:

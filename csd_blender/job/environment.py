@@ -40,7 +40,11 @@ NETWORK = re.compile(
 )
 CHANGED = re.compile(r"Hash mismatch for `([^`]+)`|DO NOT MATCH THE HASHES[^\n]*\n\s+(\S+) from")
 UNLISTED = re.compile(
-    r"no trusted hash was provided for: `([^`]+)`|(?:Hashes are required|all requirements must have)[^\n]*\n\s+(\S+)"
+    r"no trusted hash was provided for: `([^`]+)`|have a hash, but none were provided for: (\S+)"
+    r"|(?:Hashes are required|all requirements must have)[^\n]*\n\s+(\S+)"
+)
+UNREADABLE = re.compile(
+    r"Failed to [a-z ]+ `([^`]+)`\n\s*(?:cause|Caused by): (.+)|The structure of `([^`]+)`[^\n]*\n\s*(.+)"
 )
 SPARE = 1.3  # free disk space asked for, relative to the installed size
 
@@ -297,18 +301,25 @@ class _Work:
 
 def _failure(output: str) -> JobError:
     """The last telling line of an installer's output as an error."""
-    changed, unlisted = CHANGED.search(output), UNLISTED.search(output)
+    changed, unlisted, unreadable = (pattern.search(output) for pattern in (CHANGED, UNLISTED, UNREADABLE))
     if changed:
-        return JobError("wheel_changed", (changed[1] or changed[2]).replace("==", " "))
+        return JobError("wheel_changed", _named(changed)[0])
     if unlisted:
-        return JobError("setup_failed", f"{(unlisted[1] or unlisted[2]).replace('==', ' ')} is not in the list of packages")
+        return JobError("setup_failed", f"{_named(unlisted)[0]} is not in the list of packages")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if any("No space left" in line or "os error 28" in line for line in lines):
         return JobError("no_space", "while installing packages")
     if any(NETWORK.search(line) for line in lines):
         return JobError("setup_failed", "the packages cannot be reached; go online, or choose a folder of wheels")
+    if unreadable:
+        return JobError("setup_failed", ": ".join(_named(unreadable)))
     telling = [line for line in lines if re.search(r"error|fail|not found|no matching|×", line, re.IGNORECASE)]
     return JobError("setup_failed", (telling or lines or ["no reason was given"])[-1][:300])
+
+
+def _named(match: re.Match) -> list[str]:
+    """What a message names, pins as people write them: ``torch 2.13.0``."""
+    return [group.replace("==", " ")[:200] for group in match.groups() if group]
 
 
 def main(arguments: list[str] | None = None) -> int:
