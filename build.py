@@ -77,7 +77,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     command("bench", run_bench, "measure speed, memory and, with --quality, judged quality", passes_on=True)
     command("train-mini", run_train_mini, "train the bundled miniature diffusion model again", passes_on=True)
     command("doctor", run_doctor, "look over the environments and system libraries, and say what is amiss")
-    command("package", run_package, "the validated extension zip and a repository index, in dist/")
+    package = command("package", run_package, "the validated extension zips and a repository index, in dist/")
+    package.add_argument("--plain", action="store_true", help="only the zip without uv; needs no network")
+    lock = command("lock", run_lock, "pin every package with its hashes again, and list their licences")
+    lock.add_argument("--fresh", action="store_true", help="take the newest versions of what the packages need")
     blender = command("blender", run_blender, "open a real Blender with the extension, in a profile of its own")
     blender.add_argument("--blender", type=Path, metavar="PATH", help="default: the `blender` that the shell finds")
 
@@ -143,10 +146,27 @@ def run_package(arguments: argparse.Namespace, _rest: list[str]) -> int:
 
     line = StatusLine()
     tool = package.ExtensionTool.from_module(environments.ensure("bpy", line, arguments.wheels))
-    path = package.repository(tool)
-    print(f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)")
+    line.update("Looking for uv's wheels")
+    wheels = [] if arguments.plain else package.uv_wheels()
+    line.clear()
+    plain, *others = package.repository(tool, wheels)
+    print(f"{size_of(plain)} for any system; Set Up looks for pip or uv there")
+    for path in others:
+        print(f"{size_of(path)} with uv: Set Up needs nothing else on the computer")
+    if not others and not arguments.plain:
+        print("uv could not be downloaded, so there is no zip that carries it; see wheels/README.md")
     print(f"{paths.shown(paths.DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
     return 0
+
+
+def size_of(path: Path) -> str:
+    return f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)"
+
+
+def run_lock(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import lock
+
+    return lock.run(arguments.fresh)
 
 
 def run_blender(arguments: argparse.Namespace, _rest: list[str]) -> int:

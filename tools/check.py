@@ -75,7 +75,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
     if "package" in steps:
         title("Manifest, zip and repository index, by Blender's own extension tool")
         try:
-            zip_path = package.repository(package.ExtensionTool.from_module(bpy))
+            zip_path = package.repository(package.ExtensionTool.from_module(bpy))[0]
             index = (DIST / "index.json").is_file()
             totals.check(index, "the repository index was not written")
             line.say(f"{shown(zip_path)} is valid, {zip_path.stat().st_size / 1e6:.1f} MB")

@@ -73,6 +73,14 @@ ERRORS = {
     "protocol_mismatch": ErrorCode("The backend is of another version.", "Press Set Up to update it."),
     "backend_missing": ErrorCode("The backend is not installed yet.", "Press Set Up first."),
     "setup_failed": ErrorCode("The backend could not be set up.", "Try again; the log tells more.", True),
+    "setup_needs": ErrorCode(
+        "Set Up needs something that this computer lacks.",
+        "Install it, or install the extension's zip for your system, which brings it along.",
+    ),
+    "wheel_changed": ErrorCode(
+        "A package is not the one that was published.",
+        "It was not installed; get it again, from another network or folder.",
+    ),
     "busy": ErrorCode("Another job is still running.", "Wait for it or cancel it.", True),
     "cancelled": ErrorCode("The job was cancelled.", "Start it again or resume it.", True),
     "interrupted": ErrorCode("The job was interrupted.", "Resume it.", True),
