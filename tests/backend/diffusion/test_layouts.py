@@ -115,6 +115,16 @@ def test_foreign_missing_unknown_or_misshapen_weights_are_named(copy, sd15_folde
     assert "invalid numbers" in message
 
 
+def test_a_vocabulary_that_is_damaged_is_named(copy, if_folder, tmp_path):
+    (copy / "tokenizer" / "vocab.json").write_text('{"a": "b"}')
+    assert str(copy / "tokenizer" / "vocab.json") in refusal(copy)
+    folder = shutil.copytree(if_folder, tmp_path / "if")
+    spiece = folder / "tokenizer" / "spiece.model"
+    for damage in (b"garbage" * 20, spiece.read_bytes()[:-500], b""):
+        spiece.write_bytes(damage)
+        assert str(spiece) in refusal(folder)
+
+
 def test_settings_that_do_not_fit_the_weights_are_named(copy):
     edit_json(copy / "unet" / "config.json", cross_attention_dim=24)
     assert "attn2.to_k.weight" in refusal(copy)
@@ -274,7 +284,9 @@ def test_a_damaged_index_is_named(copy, text):
     assert str(copy / "model_index.json") in refusal(copy)
 
 
-@pytest.mark.parametrize("name", ["unet/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["unet/config.json", "text_encoder/config.json", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json"]
+)
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "\ufeff\0"])
 def test_damaged_settings_are_named(copy, name, text):
     (copy / name).write_text(text)
@@ -363,6 +375,8 @@ def same_values(model, other):
 def test_variants_load_when_there_is_nothing_else(sd15_folder, tmp_path):
     same_values(loads(write_sd15(tmp_path / "half", variant="fp16")), loads(sd15_folder))
     other = shutil.copytree(tmp_path / "half", tmp_path / "ema")
+    (other / "unet" / "diffusion_pytorch_model.safetensors.index.json").symlink_to("not-downloaded")
+    same_values(loads(other), loads(sd15_folder))
     file = other / "unet" / "diffusion_pytorch_model.fp16.safetensors"
     file.rename(other / "unet" / "diffusion_pytorch_model.non_ema.safetensors")
     same_values(loads(other), loads(sd15_folder))
@@ -370,7 +384,7 @@ def test_variants_load_when_there_is_nothing_else(sd15_folder, tmp_path):
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_weights_in_pieces_load_and_a_missing_piece_is_named(sd15_folder, tmp_path, variant):
-    whole, folder = loads(sd15_folder), shutil.copytree(sd15_folder, tmp_path / "pieces")
+    whole, folder = loads(sd15_folder), shutil.copytree(sd15_folder, tmp_path / "my models.v1.5 \u00fc" / "sd 1.5")
     for part, network in (("unet", whole.unet), ("text_encoder", whole.text_encoder), ("vae", whole.vae)):
         (folder / part / WEIGHTS[part]).unlink()
         network.save_pretrained(folder / part, max_shard_size="20KB", variant=variant)
