@@ -70,7 +70,8 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
         in_guidance = name in WEIGHTS
         source, usual = (plain.get("guidance", {}), preset["guidance"]) if in_guidance else (plain, preset)
         value = source.get(name)
-        differs = isinstance(value, int | float) and value != usual.get(name)
+        known = str if name == "extra_words" else int | float
+        differs = isinstance(value, known) and value != usual.get(name)
         differs = differs and (name != "texture_size" or str(value) in SIZES)
         setattr(csd, f"use_{name}", differs)
         if differs:

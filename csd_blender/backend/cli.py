@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument("--steps", type=int, help="optimization steps; overrides the quality preset")
     texture.add_argument("--views", type=int, help="views in each step")
     texture.add_argument("--resolution", type=int, default=1024, help="side of the texture in pixels, up to 4096")
+    texture.add_argument("--extra-words", metavar="WORDS", help="added to the prompt, against painted light")
     texture.add_argument("--seed", type=int, default=0)
     texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
@@ -129,6 +130,7 @@ def _overrides(arguments: argparse.Namespace) -> dict:
         "method": arguments.method,
         "steps": arguments.steps,
         "views": arguments.views,
+        "extra_words": arguments.extra_words,
         "texture_size": arguments.resolution,
         "seed": arguments.seed,
         "device": arguments.device,

@@ -40,6 +40,7 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--max-faces", type=int, help="of the finished mesh")
     parser.add_argument("--height", type=float, help="of the finished object in meters, 1 when left out")
     parser.add_argument("--keep", choices=("largest", "all"), help="which connected parts")
+    parser.add_argument("--extra-words", metavar="WORDS", help="added to the prompt of pictures of the bare color")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
@@ -97,6 +98,7 @@ def _overrides(arguments: argparse.Namespace) -> dict:
         "coarse_model": arguments.coarse_model,
         "coarse_steps": arguments.coarse_steps,
         "refine_steps": arguments.refine_steps,
+        "extra_words": arguments.extra_words,
         "texture_size": arguments.resolution,
         "max_faces": arguments.max_faces,
         "height": arguments.height,

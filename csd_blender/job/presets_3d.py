@@ -69,6 +69,8 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     values.setdefault("negative_prompt", CSD_NEGATIVE_PROMPT)
     if start in ("ellipsoid", "mesh"):
         begin_with_shape(values)
+    if not any(mini):
+        values["extra_words"] = ""  # none of the published systems adds any
     if mini[0]:
         values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
     if mini[1]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import JobError
-from .fields import bad, check, choice, from_json, interval, number, schedule, to_json
+from .fields import bad, check, choice, from_json, interval, number, schedule, text, to_json
 from .schedule import Schedule
 
 METHODS = ("csd", "sds")
@@ -92,6 +92,8 @@ class TextureJob:
         learning_rate: of Adam on the colors' logits; falls to a twentieth over the last half.
         weight_decay: pull of the colors towards gray (AdamW); while it is strong, early decisions stay open.
         view_prompts: add "front view" and the like to the prompt.
+        extra_words: added to the prompt, since all pictures show the bare color: empty for none, ``auto`` for what the
+            model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -112,6 +114,7 @@ class TextureJob:
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
     view_prompts: bool = True
+    extra_words: str = text("auto", added=True)
     rasterizer: str = choice(RASTERIZERS, "auto")
     allow_noncommercial: bool = False
     preview_interval: float = number(0, 600, 1.5)

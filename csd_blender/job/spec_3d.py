@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .errors import JobError
-from .fields import check, choice, from_json, interval, number, schedule, switch, to_json
+from .fields import check, choice, from_json, interval, number, schedule, switch, text, to_json
 from .schedule import Schedule
 from .spec import METHODS, QUALITIES, RASTERIZERS, WEIGHTINGS, Guidance, check_job, fingerprint
 
@@ -198,6 +198,8 @@ class TextTo3DJob:
         height: of the finished object in meters.
         keep: the ``largest`` connected part, or ``all`` of them.
         view_prompts: add "front view" and the like to the prompt.
+        extra_words: added to the prompt of pictures of the bare color, never to that of normals or lit ones: empty for
+            none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -220,6 +222,7 @@ class TextTo3DJob:
     height: float = number(0.001, 1000, 1.0)
     keep: str = choice(KEEPS, "largest")
     view_prompts: bool = True
+    extra_words: str = text("auto", added=True)
     rasterizer: str = choice(RASTERIZERS, "auto")
     allow_noncommercial: bool = False
     preview_interval: float = number(0, 600, 1.5)

@@ -145,6 +145,7 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "height": 2.0,
         "keep": "all",
         "view_prompts": False,
+        "extra_words": "matte",
         "rasterizer": "torch",
         "allow_noncommercial": True,
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ...job.presets import FLAT_WORDS, MINI_WORDS
 from .model import DiffusionModel
 
 
@@ -37,12 +38,20 @@ class GuidanceWords:
         return [f"The model has never seen {listed} and passes over it; try {self.known}."]
 
 
-def guidance_words(model: DiffusionModel) -> GuidanceWords:
-    """The additions for ``model``: the mini model's own words, plain English for Stable Diffusion."""
+def guidance_words(model: DiffusionModel, extra_words: str = "auto") -> GuidanceWords:
+    """The additions for ``model``: the mini model's own words, plain English for others.
+
+    ``extra_words``: a job's own choice of those for unlit pictures; empty for none.
+    """
+    words = _usual_words(model)
+    return words if extra_words == "auto" else replace(words, unlit=extra_words.strip().strip(","))
+
+
+def _usual_words(model: DiffusionModel) -> GuidanceWords:
     if model.name == "mini":
         from ..mini.vocabulary import OWN_MATERIALS, unknown_words
 
         materials = f"{', '.join(OWN_MATERIALS[:-1])} or {OWN_MATERIALS[-1]}"
         known = f"a color and a pattern such as “blue striped”, or {materials}"
-        return GuidanceWords("flat colors", "studio light", "close-up", unknown_words, known)
-    return GuidanceWords(unlit="flat even lighting, no shadows", close_up="close-up")
+        return GuidanceWords(MINI_WORDS, "studio light", "close-up", unknown_words, known)
+    return GuidanceWords(unlit=FLAT_WORDS, close_up="close-up")

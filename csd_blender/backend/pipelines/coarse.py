@@ -42,10 +42,17 @@ CoarseField = RadianceField | NetworkField
 
 @dataclass(frozen=True)
 class ScenePrompts:
-    """The job's prompts for pictures of the bare color, and for lit ones."""
+    """The job's prompts for pictures of the bare color, for lit ones, and for those of normals."""
 
     unlit: EncodedPrompts
     lit: EncodedPrompts
+    normal: EncodedPrompts
+
+    def of(self, kind: str) -> EncodedPrompts:
+        """Those for a kind of :class:`Look`."""
+        if kind == "color":
+            return self.unlit
+        return self.lit if kind in ("lit", "white") else self.normal
 
 
 @dataclass
@@ -170,7 +177,7 @@ def coarse_step(
         )
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    encoded = prompts.of(look.kind)
     seen = pictures.detach().requires_grad_(True)
     metrics = distill(
         model,

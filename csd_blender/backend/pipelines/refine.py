@@ -308,7 +308,7 @@ def refine_step(
         as_latents = normals_as_latents(stage, model, look, state.step)
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    encoded = prompts.of(look.kind)
     metrics = distill(
         model,
         pictures,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from safetensors.torch import load, save
@@ -123,16 +124,17 @@ def in_refine_stage(checkpoint: Checkpoint | None) -> bool:
 
 
 def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> ScenePrompts:
-    """The job's prompts for bare and for lit pictures, encoded once."""
-    words = guidance_words(model)
-    for warning in words.warnings(job.prompt, job.negative_prompt):
+    """The job's prompts for bare and for lit pictures and for those of normals, encoded once."""
+    words = guidance_words(model, job.extra_words)
+    for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
-    unlit, lit = (
-        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, lit=lit)
-        for lit in (False, True)
+    unlit, lit, normal = (
+        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit)
+        # Words about color or light say nothing of a picture of normals.
+        for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )
     make_room(model)
-    return ScenePrompts(unlit, lit)
+    return ScenePrompts(unlit, lit, normal)
 
 
 def run_coarse(

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-import trimesh
 from PIL import Image
 
 from csd_blender.backend import console, jobs
@@ -71,25 +70,29 @@ def models(tiny_folder):
     return Models(tiny_folder)
 
 
+def write_job(path, model, **overrides) -> JobFolder:
+    """A job on two triangles, which need no unwrapping."""
+    settings = {"steps": STEPS, "views": 1, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
+    folder = JobFolder.create(path, texture_job("a mug", model=str(model), **settings | overrides))
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]])
+    square = Mesh(np.insert(corners, 1, 0.0, axis=1), triangles, corners[triangles], part_names=("square",))
+    save_npz(folder.mesh_path, square)
+    return folder
+
+
 @pytest.fixture
 def make_job(tmp_path, tiny_folder):
-    def make(name="job", **overrides) -> JobFolder:
-        settings = {"steps": STEPS, "views": 1, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
-        folder = JobFolder.create(tmp_path / name, texture_job("a mug", model=str(tiny_folder), **settings | overrides))
-        shape = trimesh.creation.box((1.0, 1.0, 1.0))
-        save_npz(folder.mesh_path, Mesh(shape.vertices, shape.faces, part_names=("box",)))
-        return folder
-
-    return make
+    return lambda name="job", **overrides: write_job(tmp_path / name, tiny_folder, **overrides)
 
 
-@pytest.fixture
-def times(make_job, models):
-    """Noise levels of the steps; no two neighbors are equal."""
-    run(make_job("rehearsal"), models)
-    seen, models.model.unet.seen = models.model.unet.seen, []
-    assert len(set(seen)) == STEPS
-    return seen
+@pytest.fixture(scope="module")
+def times(tmp_path_factory, tiny_folder):
+    """Noise levels of the steps, all different."""
+    models = Models(tiny_folder)
+    run(write_job(tmp_path_factory.mktemp("rehearsal") / "job", tiny_folder), models)
+    assert len(set(models.model.unet.seen)) == STEPS
+    return models.model.unet.seen
 
 
 def run(folder, models, resume=False, stop=lambda step: None):
@@ -112,8 +115,9 @@ def warnings(events):
     return [body["text"] for kind, body in events if kind == "warning" and body["code"] == "not_finite"]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 2), slice(-1, None)])
+@pytest.mark.parametrize(
+    ("value", "rows"), [(math.nan, slice(0, 1)), (math.inf, slice(1, 2)), (-math.inf, slice(-1, None))]
+)
 def test_one_invalid_prediction_of_any_prompt_is_a_warning_and_the_job_goes_on(make_job, models, times, value, rows):
     unet = models.model.unet
     unet.bad, unet.value, unet.rows = {times[4]}, value, rows

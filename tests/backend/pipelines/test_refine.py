@@ -12,7 +12,7 @@ import trimesh
 
 from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines import refine
 from csd_blender.backend.pipelines.coarse import Look, ScenePrompts, make_radiance_field
@@ -312,7 +312,8 @@ def model(tiny_folder):
 def prompts(model):
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
-    return ScenePrompts(*(job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True)))
+    unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
+    return ScenePrompts(unlit, lit, unlit)
 
 
 def step(state, job, model, prompts):
@@ -354,15 +355,18 @@ def test_the_appearance_stage_weights_times_in_its_own_way(model, prompts, monke
     assert used == ["fantasia3d", "sds", "sds"]
 
 
-def test_a_network_s_answer_that_is_no_number_does_not_spread(model, prompts, monkeypatch):
+def test_a_network_s_answer_that_is_no_number_ends_the_step_and_does_not_spread(model, prompts, monkeypatch):
     predict = model.predict_noise
     monkeypatch.setattr(model, "predict_noise", lambda *a: predict(*a) * float("nan"))
     for share in (0.0, 1.0):
         job = job_of(refine={"normals_share": share})
         state = state_of(job)
+        before = {name: value.clone() for name, value in state.tensors().items() if name != "generator"}
         for _ in range(2):
-            step(state, job, model, prompts)
-        assert all(torch.isfinite(v).all() for v in state.tensors().values() if v.is_floating_point())
+            with pytest.raises(NotFinite):
+                step(state, job, model, prompts)
+        after = state.tensors()
+        assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_a_state_put_back_takes_the_very_steps_of_the_first(model, prompts):
