@@ -60,4 +60,5 @@ def moved(before, state) -> set[str]:
 def prompts_of(model) -> ScenePrompts:
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
-    return ScenePrompts(*(job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True)))
+    unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
+    return ScenePrompts(unlit, lit, unlit)

@@ -1,4 +1,4 @@
-"""Every recipe from the command line on models with the layout and the sizes of Stable Diffusion 1.5 and DeepFloyd IF."""
+"""Every recipe from the command line on models with the layout and sizes of Stable Diffusion 1.5 and DeepFloyd IF."""
 
 from __future__ import annotations
 
