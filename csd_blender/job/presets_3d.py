@@ -57,8 +57,6 @@ def text_to_3d_job(
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
     values |= {"method": method}
-    if model != "mini":
-        values["extra_words"] = ""  # none of the published systems adds any
     return from_json(TextTo3DJob, values | overrides)
 
 
@@ -71,6 +69,8 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     values.setdefault("negative_prompt", CSD_NEGATIVE_PROMPT)
     if start in ("ellipsoid", "mesh"):
         begin_with_shape(values)
+    if not any(mini):
+        values["extra_words"] = ""  # none of the published systems adds any
     if mini[0]:
         values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
     if mini[1]:

@@ -17,7 +17,7 @@ from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
-from ..geometry.network_field import NetworkColors, NetworkField
+from ..geometry.network_field import NetworkColors
 from ..geometry.regularizers import laplacian, normal_consistency
 from ..geometry.sdf_network import NetworkGeometry
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
@@ -28,7 +28,6 @@ from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
-from ..texture.field_kernels import HASH_Y, HASH_Z
 from .backdrop import as_pictures, behind_mesh, make_background
 from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore
@@ -38,11 +37,11 @@ from .coarse import (
     ScenePrompts,
     draw_cameras,
     guard_gradients,
-    log2_table_size,
     look_with_lamps,
     ray_step,
     shade,
 )
+from .color_fields import inherit_colors, make_color_field
 from .shape_network import fitted_network, network_geometry
 from .start_shapes import framed_radius, mean_density
 from .step_clock import StepClock
@@ -156,59 +155,6 @@ def make_optimizer(
     groups[0]["weight_decay"] = stage.shape_decay
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
     return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
-
-
-def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField | NetworkColors:
-    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures.
-
-    With a network the grid is exactly the coarse field's, as published: finer levels would not fit its weights.
-    """
-    stage = job.coarse
-    if stage.network_width:
-        return NetworkColors(
-            stage.color_activation,
-            levels=stage.levels,
-            base_resolution=stage.base_resolution,
-            finest_resolution=stage.finest_resolution,
-            log2_table_size=log2_table_size(stage),
-            width=stage.network_width,
-            seed=job.seed,
-        )
-    wanted = 2 * (job.refine.render_size or model.native_size) * stage.radius
-    growth = (stage.finest_resolution / stage.base_resolution) ** (1 / max(stage.levels - 1, 1))
-    levels, finest = stage.levels, float(stage.finest_resolution)
-    while growth > 1.05 and finest * growth <= 1.01 * min(wanted, 4096):
-        levels, finest = levels + 1, finest * growth
-    return TextureField(
-        levels=levels,
-        log2_table_size=19,
-        base_resolution=stage.base_resolution,
-        finest_resolution=finest,  # unrounded: a hair's breadth moves the levels between away from the coarse field's
-    )
-
-
-@torch.no_grad()
-def inherit_colors(colors: TextureField | NetworkColors, coarse: CoarseField) -> None:
-    """Take the colors over from levels that lie alike in both fields; networks along with their grid."""
-    if isinstance(coarse, NetworkField):
-        colors.inherit(coarse)
-        return
-    for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
-        if mine.resolution != theirs.resolution or mine.rows < theirs.rows:
-            break
-        found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4].to(colors.table)
-        if mine.dense and not theirs.dense:
-            found = found[hashed_corners(theirs.resolution, theirs.rows, found.device)]
-        elif mine.rows > theirs.rows:  # both hashed, by more and by fewer bits of one number
-            found = found.repeat(mine.rows // theirs.rows, 1)
-        colors.table[mine.offset : mine.offset + mine.rows] = found
-
-
-def hashed_corners(resolution: int, rows: int, device: torch.device) -> Tensor:
-    """Where a hashed level keeps its corners ``[(resolution + 1)^3]``, in the order of a dense one."""
-    n = torch.arange(resolution + 1, device=device)
-    z, y, x = torch.meshgrid(n, n, n, indexing="ij")
-    return ((x ^ (y * HASH_Y) ^ (z * HASH_Z)) & (rows - 1)).flatten()
 
 
 def shape_from_field(job: TextTo3DJob, coarse: CoarseField) -> tuple[TetGeometry, float]:

@@ -39,8 +39,7 @@ from csd_blender.job.errors import JobError
 from csd_blender.job.presets_3d import text_to_3d_job
 from csd_blender.job.spec_3d import CoarseStage, RefineStage
 
-# A grid that holds colors itself, as for the bundled model; networks have tests of their own.
-GRID = {"network_width": 0, "normals": "taps"}
+GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model
 COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}
 REFINE = {"views": 2, "tet_resolution": 8, "render_size": 16, "threshold": 0.0, "background": "colors"}
 DRAWS = 1500
