@@ -103,7 +103,7 @@ def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job
     # Last, since a folder that has it is offered to be resumed.
     for name, data in scene_export.targets_bytes(export.targets, bpy.data.filepath).items():
         folder.write_bytes(name, data)
-    return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath)
+    return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath, warnings=export.warnings)
 
 
 def begin(job: Job, client, resume: bool) -> None:

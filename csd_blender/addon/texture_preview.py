@@ -17,7 +17,7 @@ def prepare(job: Job, picture: Picture) -> bool:
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
     obj = find_object(job.targets[picture.part])
-    if obj is not None and picture.uv is not None and not preview.added_uv(obj.data):
+    if obj is not None and picture.uv is not None and not uv_maps.added_uv(obj.data):
         preview.mark(obj, preview.preview_key(job.id, picture.part))
         return bool(preview.add_uv(obj.data, picture.uv))
     return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
@@ -50,7 +50,7 @@ def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture |
     Where the object's own map is no longer what the job was made for, that is an added one, too. What the own map
     holds is looked at only for the finished texture (without ``picture``), since it takes long on a large mesh.
     """
-    added = preview.added_uv(obj.data)
+    added = uv_maps.added_uv(obj.data)
     if added:
         return added
     target = job.targets[part]
