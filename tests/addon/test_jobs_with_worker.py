@@ -237,7 +237,7 @@ print("PID", module("addon.session").session.client._process.pid, flush=True)
 def test_blender_quits_cleanly_during_a_job_and_takes_the_worker_with_it(tmp_path):
     worker = ROOT / "tests" / "job" / "fake_worker.py"
     script = SCRIPT.format(root=str(ROOT), data=str(tmp_path), worker=str(worker))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=40)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     if bpy.app.version >= (4, 5):  # 4.2 as a module crashes at exit once any property had a Python callback
         assert done.returncode == 0, done.stderr[-2000:]
     pid = int(done.stdout.split("PID")[1].split()[0])
