@@ -46,7 +46,7 @@ def load_mesh(path: str | Path) -> Mesh:
     except JobError:
         raise
     except BadFile as error:
-        raise JobError("mesh_unreadable", f"{name}: {str(error)[:200]}") from None
+        raise JobError("mesh_unreadable", f"{name}: {str(error)[:170]}") from None
     except PermissionError:
         raise JobError("mesh_unreadable", f"{name}: its permissions forbid to read it") from None
     except OSError as error:

@@ -111,6 +111,13 @@ def second_uv() -> Gltf:
     return g
 
 
+def second_uv_by_transform() -> Gltf:
+    g = second_uv()
+    transform = {"texCoord": 1, "offset": [0.25, 0]}
+    g.more |= material({"texCoord": 0, "extensions": {"KHR_texture_transform": transform}})
+    return g
+
+
 def packed(code: int, top: int, normalized: bool = True, transform: dict | None = None) -> Gltf:
     """As gltfpack writes it: whole numbers below a scaled node."""
     g = Gltf()
