@@ -7,6 +7,7 @@ import numpy as np
 
 from . import preview, scene_import, uv_maps
 from .pictures import Picture
+from .scene_export import SceneError
 from .session import Job
 from .targets import find_object
 
@@ -75,8 +76,16 @@ def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
 
 
 def refresh(job: Job, shown: dict[int, Picture]) -> None:
-    """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there."""
-    result = scene_import.read_result(job.folder) if job.phase == "finished" else None
+    """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there.
+
+    A finished result that cannot be read any more is not shown; accepting it says why.
+    """
+    try:
+        result = scene_import.read_result(job.folder) if job.phase == "finished" else None
+    except SceneError:
+        return
+    if result is not None and len(result.albedo) != len(job.targets):
+        return
     for part in range(len(job.targets)):
         if result is None:
             if part in shown:
