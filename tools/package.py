@@ -1,8 +1,8 @@
 """`build.py package`: the extension's zips, validated, and the index of a repository that people can host.
 
-There is a plain zip for every system, and one for each of the main systems that carries uv, so that Set Up needs nothing
-on the computer. Blender's own extension tool does the work. It is a stand-alone program inside the bpy package; a real
-Blender offers the same as ``blender --command extension``.
+There is a plain zip for every system, and one for each of the main systems that carries uv, so that Set Up needs
+nothing on the computer. Blender's own extension tool does the work. It is a stand-alone program inside the bpy package;
+a real Blender offers the same as ``blender --command extension``.
 """
 
 from __future__ import annotations

@@ -46,6 +46,15 @@ UNLISTED = re.compile(
 UNREADABLE = re.compile(
     r"Failed to [a-z ]+ `([^`]+)`\n\s*(?:cause|Caused by): (.+)|The structure of `([^`]+)`[^\n]*\n\s*(.+)"
 )
+ALL_FILES = """
+import sys
+from importlib.metadata import distributions
+def gone(dist):
+    return any(f.suffix != ".pyc" and not dist.locate_file(f).exists() for f in dist.files or ())
+names = [dist.metadata["Name"] for dist in distributions() if gone(dist)]
+if names:
+    sys.exit("error: files are missing of " + ", ".join(names))
+"""  # what a virus scanner or a cleaner took away
 SPARE = 1.3  # free disk space asked for, relative to the installed size
 
 
@@ -174,11 +183,12 @@ class _Work:
         self.cancelled = cancelled
         self.log = root / f"setup-{folder.name.rpartition('-')[0]}.log"
         self.bar = Bar(report)
-        self.steps = CheckSteps(pins.check, pins.check_seconds)
+        self.check_seconds = CheckSteps(pins.check, pins.check_seconds).total
         self.size_mb = pins.size_mb
 
     def build(self, wanted: list[Version], wheel_dir: Path | None) -> None:
         """From nothing to a checked environment, with one of the Pythons ``wanted``, or any that all packages know."""
+        self.bar = Bar(self.bar.report)  # what a check of the old one showed does not count
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.unlink()
         _need_space(self.root, self.size_mb)
@@ -189,7 +199,7 @@ class _Work:
             self.size_mb = torch.lock.size_mb
             _need_space(self.root, self.size_mb)
             wanted = [v for v in wanted or PYTHONS if not torch.pythons or v in torch.pythons]
-        python = find_python(wanted or PYTHONS, installer.uv, installer.environment, self._run)
+        python = find_python(wanted or PYTHONS, installer.uv, installer.environment, self._run, self._tell)
         try:
             self._fill(installer, python, torch, wheel_dir)
         except JobError as error:
@@ -207,7 +217,7 @@ class _Work:
     def is_sound(self, wheel_dir: Path | None) -> bool:
         """Whether an environment that stands can be used: its packages are all there, and torch's build fits still."""
         try:
-            self._check()
+            self._check(ALL_FILES)
             recorded = json.loads((self.folder / MARKER).read_text("utf-8")).get("torch")
         except JobError as error:
             if error.code == "cancelled":
@@ -227,20 +237,24 @@ class _Work:
 
     def _tell(self, text: str) -> None:
         """A step of its own before the installation, too short to be measured."""
-        self.bar.tell(text, install_left(0, self.size_mb, 0)[0] + self.steps.total)
+        self.bar.tell(text, install_left(0, self.size_mb, 0)[0] + self.check_seconds)
 
-    def _check(self) -> None:
-        """Try every library once, which also readies it for quick starts; this can take as long as installing."""
-        if not self.pins.check:
+    def _check(self, first: str = "") -> None:
+        """Try every library once, which also readies it for quick starts; this can take as long as installing.
+
+        ``first``: what the environment's Python runs before.
+        """
+        if not self.pins.check and not first:
             return
-        started = time.monotonic()
+        steps = CheckSteps(self.pins.check, self.pins.check_seconds)
+        started, start = time.monotonic(), self.bar.fraction
 
         def watch(output: str) -> None:
-            left, text = self.steps.left(output, time.monotonic() - started)
-            self.bar.tell(text, left, sure=True)
+            share, left, text = steps.at(output, time.monotonic() - started)
+            self.bar.tell_share(text, start, share, left)
 
         watch("")
-        self._run([str(environment_python(self.folder)), "-I", "-c", self.steps.code()], None, watch)
+        self._run([str(environment_python(self.folder)), "-I", "-c", first + steps.code()], None, watch)
 
     def _fill(self, installer: Installer, python: Path, torch: TorchBuild | None, wheel_dir: Path | None) -> None:
         _remove(self.folder)
@@ -251,7 +265,7 @@ class _Work:
         def watch(output: str) -> None:
             done = max(0, (shutil.disk_usage(self.root).used - before) / 2**20)
             left, sure = install_left(done, self.size_mb, time.monotonic() - started)
-            self.bar.tell(f"{doing(output)} ({done:.0f} of about {self.size_mb} MB)", left + self.steps.total, sure)
+            self.bar.tell(f"{doing(output)} ({done:.0f} of about {self.size_mb} MB)", left + self.check_seconds, sure)
 
         command = installer.install(environment_python(self.folder), self.pins, torch, wheel_dir)
         self._run(command, installer.environment, watch)
@@ -285,6 +299,8 @@ class _Work:
                         raise JobError("cancelled")
                     if watch:
                         watch(self._said(position))
+                    else:
+                        self.bar.again()
             finally:
                 child.stdin.close()  # the supervisor then ends what still runs
                 child.wait()

@@ -75,7 +75,7 @@ ERRORS = {
     "setup_failed": ErrorCode("The backend could not be set up.", "Try again; the log tells more.", True),
     "setup_needs": ErrorCode(
         "Set Up needs something that this computer lacks.",
-        "Install it, or install the extension's zip for your system, which brings it along.",
+        "Install it, then press Set Up again.",
     ),
     "wheel_changed": ErrorCode(
         "A package is not the one that was published.",

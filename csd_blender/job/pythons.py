@@ -26,13 +26,20 @@ def candidates() -> list[Path]:
     return [Path(p) for p in dict.fromkeys(ordered) if p]
 
 
-def find_python(wanted: Sequence[Version], uv: Path | None, environment: dict[str, str], run: Callable) -> Path:
+def find_python(
+    wanted: Sequence[Version],
+    uv: Path | None,
+    environment: dict[str, str],
+    run: Callable[..., str],
+    tell: Callable[[str], object] = lambda text: None,
+) -> Path:
     """A Python of one of the versions in ``wanted``; where this computer has none, uv fetches the first of them.
 
     uv knows the SHA-256 of every Python that it fetches. Without uv, a Python counts only with venv and pip in it.
 
     Args:
         run: runs a command, ``run(command, environment)``, and returns its output; raises ``JobError``.
+        tell: hears what takes long.
 
     Raises:
         JobError: ``setup_needs`` saying in one line what to install.
@@ -47,6 +54,8 @@ def find_python(wanted: Sequence[Version], uv: Path | None, environment: dict[st
         asked.append([str(uv), "python", "install", "--no-progress", names[0]])
         asked.append([str(uv), "python", "find", "--no-project", "--managed-python", names[0]])
         for command in asked:
+            if command[2] == "install":
+                tell(f"Fetching Python {names[0]}")
             try:
                 said = run(command, environment)
             except JobError as error:
@@ -68,8 +77,10 @@ def what_to_install(wanted: Sequence[Version], seen: list[tuple[Path, Version]],
     if uv:
         return f"a Python {versions} ({found}), and none can be fetched; go online once, or install Python {last}"
     if any(version in wanted for _, version in seen):
-        return f"pip and venv for its Python {versions}; run: {command_for('venv', last)}"
-    return f"a Python {versions} ({found}) or uv; run: {command_for('uv', last)}"
+        needs = f"pip and venv for its Python {versions}; run: {command_for('venv', last)}"
+    else:
+        needs = f"a Python {versions} ({found}) or uv; run: {command_for('uv', last)}"
+    return f"{needs}; or install the extension's zip for your system, which brings uv along"
 
 
 def command_for(what: str, version: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -24,17 +25,33 @@ class Bar:
     """Reports progress; the bar never runs backwards, whatever the estimates say, and is full only at the end."""
 
     def __init__(self, report: Callable[[Progress], object], clock: Callable[[], float] = time.monotonic) -> None:
-        self.report, self.clock, self.started, self.fraction = report, clock, clock(), 0.0
+        self.report, self.clock, self.started = report, clock, clock()
+        self.fraction, self._last = 0.0, ("", 1.0)
 
     def tell(self, text: str, left: float, sure: bool = False) -> None:
-        """``left``: seconds that everything still takes; shown to people only where that is ``sure``."""
+        """The bar as the share of time passed, where everything still takes about ``left`` seconds.
+
+        ``left`` is shown to people only where that is ``sure``.
+        """
+        self._last = (text, left)
         passed = self.clock() - self.started
-        self.fraction = max(self.fraction, min(0.99, passed / max(passed + left, 0.1)))
-        self.report(Progress(self.fraction, text, left if sure else None))
+        self._show(passed / max(passed + left, 0.1), text, left if sure else None)
+
+    def again(self) -> None:
+        """The same as before, half a second later."""
+        self.tell(*self._last)
+
+    def tell_share(self, text: str, start: float, share: float, left: float) -> None:
+        """The bar at ``share`` of the way from ``start`` to its end."""
+        self._show(start + (1 - start) * share, text, left)
 
     def full(self, text: str) -> None:
         self.fraction = 1.0
         self.report(Progress(1.0, text, 0.0))
+
+    def _show(self, fraction: float, text: str, left: float | None) -> None:
+        self.fraction = max(self.fraction, min(0.99, fraction))
+        self.report(Progress(self.fraction, text, left))
 
 
 def install_left(done_mb: float, size_mb: float, passed: float) -> tuple[float, bool]:
@@ -48,7 +65,12 @@ def install_left(done_mb: float, size_mb: float, passed: float) -> tuple[float, 
 
 
 class CheckSteps:
-    """The modules that are tried one after the other, and how long each is likely to take."""
+    """The modules that are tried one after the other, and how far that is.
+
+    Args:
+        statement: such as ``import one, two``.
+        seconds: how long each module took where that was measured; elsewhere all may take some times longer.
+    """
 
     def __init__(self, statement: str, seconds: Sequence[float]) -> None:
         match = re.fullmatch(r"import ([\w., ]+)", statement)
@@ -56,6 +78,7 @@ class CheckSteps:
         self.statement = statement
         count = max(len(self.modules), 1)
         self.seconds = list(seconds) if len(seconds) == count else [1.0] * count
+        self._at, self._since = 0, 0.0
 
     @property
     def total(self) -> float:
@@ -68,15 +91,19 @@ class CheckSteps:
             return self.statement
         return f"for name in {self.modules!r}:\n    print('trying', name, flush=True)\n    __import__(name)"
 
-    def left(self, output: str, passed: float) -> tuple[float, str]:
-        """Seconds left and what is being tried, from what ``code`` has printed after ``passed`` seconds."""
+    def at(self, output: str, passed: float) -> tuple[float, float, str]:
+        """Share done, seconds left and what is being tried, from what ``code`` has printed after ``passed`` seconds.
+
+        Within a module the share nears its end without reaching it, so that it moves however long the module takes.
+        """
         at = max(len(re.findall(r"^trying ", output, re.MULTILINE)) - 1, 0)
-        before = sum(self.seconds[:at])
-        # a computer that was slow with the first modules is slow with the others
-        pace = max(1.0, passed / (before + self.seconds[at])) if before + self.seconds[at] else 1.0
-        here = max(0.1 * self.seconds[at], before + self.seconds[at] - passed / pace)
-        text = f"Trying {self.modules[at]} for the first time ({at + 1} of {len(self.modules)})" if self.modules else "Trying it"
-        return pace * (here + sum(self.seconds[at + 1 :])), text
+        if at > self._at:
+            self._at, self._since = at, passed
+        before, here = sum(self.seconds[: self._at]), self.seconds[self._at]
+        pace = max(1.0, self._since / before) if before else 1.0
+        share = (before + here * (1 - math.exp(-(passed - self._since) / (pace * here)))) / max(self.total, 1.0)
+        name = f"{self.modules[self._at]} ({self._at + 1} of {len(self.modules)})" if self.modules else "it"
+        return share, pace * self.total * (1 - share), f"Trying {name} for the first time"
 
 
 def doing(output: str) -> str:

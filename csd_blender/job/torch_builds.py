@@ -1,8 +1,9 @@
 """Choosing the build of torch for this computer.
 
-torch 2.13 comes as ``pypi`` (CUDA 13 on Linux, the processor on Windows, Apple's GPU on macOS) and, on torch's own index,
-as ``cpu``, ``cu130`` and ``cu126``. Each build that may be chosen has a lock, ``locks/torch-<build>.txt``, with the sums
-of its files. Builds for AMD and Intel cards are not used: the renderer's kernels run on CUDA and the processor.
+torch 2.13 comes as ``pypi`` (CUDA 13 on Linux, the processor on Windows, Apple's GPU on macOS) and, on torch's own
+index, as ``cpu``, ``cu130`` and ``cu126``. Each build that may be chosen has a lock, ``locks/torch-<build>.txt``, with
+the sums of its files. Builds for AMD and Intel cards are not used: the renderer's kernels run on CUDA and the
+processor.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def choose(lock: Lock, wheel_dir: Path | None, environment: dict[str, str]) -> T
     if _lock(lock, asked).is_file():
         best, note = asked, ""
     if found:
-        known = [name for name in dict.fromkeys([best, *sorted(found)]) if name in found and _lock(lock, name).is_file()]
+        ordered = dict.fromkeys([best, *sorted(found)])
+        known = [name for name in ordered if name in found and _lock(lock, name).is_file()]
         if not known:
             raise JobError("setup_failed", f"torch {lock.torch}+{min(found)} is not a build that this version knows")
         return TorchBuild(known[0], Lock.read(_lock(lock, known[0])), True, tuple(sorted(found[known[0]])))

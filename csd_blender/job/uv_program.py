@@ -122,7 +122,7 @@ def _unpack(wheel: Path, target: Path) -> Path:
 
 
 def of_the_owner() -> Path | None:
-    """A uv that somebody installed on this computer; programs that were started from a desktop may have a short PATH."""
+    """A uv that somebody installed on this computer; PATH may be short where Blender was started from a desktop."""
     home = Path.home()
     names = [shutil.which("uv"), home / ".local/bin/uv", home / ".cargo/bin/uv"]
     for name in names:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +117,18 @@ def test_a_damaged_environment_is_made_anew_when_set_up_again(tmp_path, quick):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert not imports(python, "tinyone") and ensure_environment(root, lock, "tiny") == python
     assert ensure_environment(root, lock, "tiny", verify=True) == python and imports(python, "tinyone")
+
+
+def test_a_missing_file_that_no_import_needs_is_found_when_set_up_again(tmp_path, quick, wheels):
+    make_wheel(wheels, "tinytwo", "value = 2\n")
+    root, lock = tmp_path / "root", make_lock(tmp_path, "# check: import tinyone", "tinyone==1.0", "tinytwo==1.0")
+    python = ensure_environment(root, lock, "tiny")
+    seen = []
+    ensure_environment(root, lock, "tiny", verify=True, report=seen.append)
+    assert not any("Making" in p.text for p in seen), "a sound one was made anew"
+    for place in python.parent.parent.rglob("tinytwo.py"):
+        place.unlink()
+    assert ensure_environment(root, lock, "tiny", verify=True) == python and imports(python, "tinytwo")
 
 
 def test_a_half_made_environment_is_not_found_and_made_anew(tmp_path, quick):

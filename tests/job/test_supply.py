@@ -385,7 +385,8 @@ def test_comments_and_hashes_do_not_change_a_lock_but_versions_do(tmp_path):
 
 def test_pins_are_read_with_marker_and_all_hashes():
     first, second = hashlib.sha256(b"1").hexdigest(), hashlib.sha256(b"2").hexdigest()
-    text = f"a-b==1.0+cpu ; sys_platform == 'win32' \\\n    --hash=sha256:{first} \\\n    --hash=sha256:{second}\nc==2\n"
+    hashes = f" \\\n    --hash=sha256:{first} \\\n    --hash=sha256:{second}\n"
+    text = f"a-b==1.0+cpu ; sys_platform == 'win32'{hashes}c==2\n"
     (one, two) = read_pins(text)
     assert (one.name, one.version, one.marker) == ("a-b", "1.0+cpu", "sys_platform == 'win32'")
     assert one.hashes == {first, second} and (two.name, two.marker, two.hashes) == ("c", "", frozenset())

@@ -166,3 +166,18 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def test_only_a_wheel_of_uv_that_the_lock_knows_is_packed(monkeypatch, tmp_path):
+    monkeypatch.setattr(package, "WHEELS", tmp_path)
+    version, fetched = package.uv_program.version(), []
+    for tag in package.SYSTEMS.values():
+        (tmp_path / f"uv-{version}-py3-none-{tag}.whl").write_bytes(b"not uv")
+    monkeypatch.setattr(package, "_fetch", fetched.append)
+    assert package.uv_wheels() == [] and fetched == list(package.SYSTEMS.values())
+    assert not list(tmp_path.glob("*.whl")), "a changed wheel was kept"
+
+
+def test_a_wheel_of_uv_is_pinned_for_every_system_that_gets_a_zip():
+    known = package.Lock.read(package.uv_program.LOCK)
+    assert len(known.pins) == 1 and len(known.hashes) >= len(package.SYSTEMS)
