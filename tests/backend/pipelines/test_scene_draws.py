@@ -29,7 +29,7 @@ from csd_blender.backend.pipelines.refine import (
     shape_from_field,
 )
 from csd_blender.backend.pipelines.start_shapes import framed_radius, mean_density
-from csd_blender.backend.render.cameras import Cameras, orbit
+from csd_blender.backend.render.cameras import Cameras, orbit, random_elevation
 from csd_blender.backend.render.rasterizer import cover, get_rasterizer
 from csd_blender.backend.render.volume import OccupancyGrid, render_volume
 from csd_blender.job.presets_3d import text_to_3d_job
@@ -58,6 +58,24 @@ def test_cameras_are_off_as_far_as_is_published():
         assert value.std(0).tolist() == pytest.approx([deviation] * 3, rel=0.03)
         assert (value.abs() > 2 * deviation).float().mean().item() == pytest.approx(0.0455, abs=0.005)
         assert value.mean(0).tolist() == pytest.approx([0.0] * 3, abs=0.03 * deviation)
+
+
+@pytest.mark.parametrize("law", ["batch", "csd"])
+def test_a_scene_s_cameras_follow_its_law_of_elevation(law):
+    ranges = SceneCameras(elevation=(-10.0, 45.0), elevation_law=law)
+    for seed in range(20):
+        cameras = draw_cameras(ranges, 4, 0, torch.Generator().manual_seed(seed))
+        coin, _, u = torch.rand((5, 4), generator=torch.Generator().manual_seed(seed))[[0, 1, 2]]
+        assert torch.equal(cameras.elevation, random_elevation((-10.0, 45.0), coin, u, law))
+
+
+def test_a_scene_s_cameras_are_as_unsteady_as_it_says():
+    ranges = SceneCameras(position_noise=0.1, center_noise=0.2, up_noise=0.02, front_back_steps=5)
+    for step in (0, 5):
+        cameras = draw_cameras(ranges, 4, step, torch.Generator().manual_seed(0))
+        assert 0 < cameras.shake.position.abs().max() <= 0.1
+        still = torch.linalg.vector_norm(cameras.positions() - cameras.shake.position, dim=1)
+        torch.testing.assert_close(still, cameras.distance)
 
 
 # ---- lamps ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import pytest
 from csd_blender.backend.cli import main
 from csd_blender.backend.distillation import guided
 from csd_blender.backend.geometry import sdf_network
+from csd_blender.backend.pipelines import coarse as coarse_stage
+from csd_blender.backend.pipelines import refine as refine_stage
 from tests.backend.tiny_models import write_if, write_sd15
 
 SMALL = {
@@ -46,6 +48,21 @@ def seen(monkeypatch):
     return found
 
 
+@pytest.fixture
+def angles(monkeypatch):
+    """Within how many degrees of the front a picture was called so, step by step."""
+    found = []
+    for stage in (coarse_stage, refine_stage):
+        known = stage.view_names
+
+        def recording(azimuth, elevation, front_angle, known=known):
+            found.append(front_angle)
+            return known(azimuth, elevation, front_angle)
+
+        monkeypatch.setattr(stage, "view_names", recording)
+    return found
+
+
 LATENTS, PIXELS = (1, 4, 64, 64), (1, 3, 64, 64)
 
 
@@ -59,7 +76,9 @@ LATENTS, PIXELS = (1, 4, 64, 64), (1, 3, 64, 64)
         ("fantasia3d", "object", "sd", [LATENTS] * 2),
     ],
 )
-def test_a_recipe_runs_through_and_latents_are_64_by_64(large, seen, tmp_path, recipe, subject, coarse, expected):
+def test_a_recipe_runs_through_and_latents_are_64_by_64(
+    large, seen, angles, tmp_path, recipe, subject, coarse, expected
+):
     arguments = ["--prompt", "a red mug", "--recipe", recipe, "--subject", subject, "--model", large["sd"]]
     arguments += ["--coarse-model", large[coarse], "--coarse-steps", "1", "--refine-steps", "1"]
     arguments += ["--resolution", "64", "--device", "cpu", "--settings", json.dumps(SMALL)]
@@ -70,4 +89,5 @@ def test_a_recipe_runs_through_and_latents_are_64_by_64(large, seen, tmp_path, r
     assert result["complete"] and settings["recipe"] == recipe
     assert bool(settings["negative_prompt"]) == (recipe == "csd")
     assert all(asked["perp_neg_from"] == "negative" for _, asked in seen)
+    assert angles == [30.0 if recipe == "csd" and i == 0 else 45.0 for i in range(len(expected))]
     assert [asked["perp_neg"] for _, asked in seen][:1] == [3.0 if (recipe, subject) == ("csd", "character") else 0.0]
