@@ -32,6 +32,13 @@ def main() -> int:
         return 130
 
 
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="build.py", description="CSD for Blender: see it, test it, package it.")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="make environments from wheels here, no network")
@@ -63,13 +70,17 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
     test = command("test", run_test, "everything that continuous integration runs")
     test.add_argument("--only", action="append", choices=("lint", "unit", "addon", "package", "end-to-end"))
+    test.add_argument("--fuzz", type=at_least_one, metavar="N", help="cases of each fuzz test; default: 2000")
     test.add_argument("pytest_arguments", nargs="*", metavar="-- PYTEST ARGUMENT", help="for example: -- -k seams")
 
     command("csd", run_csd, "the backend's command line: texture, doctor, models ...", passes_on=True)
     command("bench", run_bench, "measure speed, memory and, with --quality, judged quality", passes_on=True)
     command("train-mini", run_train_mini, "train the bundled miniature diffusion model again", passes_on=True)
     command("doctor", run_doctor, "look over the environments and system libraries, and say what is amiss")
-    command("package", run_package, "the validated extension zip and a repository index, in dist/")
+    package = command("package", run_package, "the validated extension zips and a repository index, in dist/")
+    package.add_argument("--plain", action="store_true", help="only the zip without uv; needs no network")
+    lock = command("lock", run_lock, "pin every package with its hashes again, and list their licences")
+    lock.add_argument("--fresh", action="store_true", help="take the newest versions of what the packages need")
     blender = command("blender", run_blender, "open a real Blender with the extension, in a profile of its own")
     blender.add_argument("--blender", type=Path, metavar="PATH", help="default: the `blender` that the shell finds")
 
@@ -94,7 +105,7 @@ def run_gallery(arguments: argparse.Namespace, _rest: list[str]) -> int:
 def run_test(arguments: argparse.Namespace, _rest: list[str]) -> int:
     from tools import check
 
-    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments)
+    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments, arguments.fuzz)
 
 
 def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -135,10 +146,27 @@ def run_package(arguments: argparse.Namespace, _rest: list[str]) -> int:
 
     line = StatusLine()
     tool = package.ExtensionTool.from_module(environments.ensure("bpy", line, arguments.wheels))
-    path = package.repository(tool)
-    print(f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)")
+    line.update("Looking for uv's wheels")
+    wheels = [] if arguments.plain else package.uv_wheels()
+    line.clear()
+    plain, *others = package.repository(tool, wheels)
+    print(f"{size_of(plain)} for any system; Set Up looks for pip or uv there")
+    for path in others:
+        print(f"{size_of(path)} with uv: Set Up needs nothing else on the computer")
+    if not others and not arguments.plain:
+        print("uv could not be downloaded, so there is no zip that carries it; see wheels/README.md")
     print(f"{paths.shown(paths.DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
     return 0
+
+
+def size_of(path: Path) -> str:
+    return f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)"
+
+
+def run_lock(arguments: argparse.Namespace, _rest: list[str]) -> int:
+    from tools import lock
+
+    return lock.run(arguments.fresh)
 
 
 def run_blender(arguments: argparse.Namespace, _rest: list[str]) -> int:

@@ -106,7 +106,7 @@ sys.path.insert(0, {root!r})
 
 def run_python(code: str) -> subprocess.CompletedProcess:
     # -S: without site-packages, as on a machine where nothing is installed
-    return subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=600)
 
 
 def test_the_package_can_be_imported_without_bpy_torch_and_numpy():

@@ -39,7 +39,8 @@ class Totals:
         return f"{line}, {self.skipped} skipped" if self.skipped else line
 
 
-def run(only: list[str], wheels: Path | None, pytest_arguments: list[str]) -> int:
+def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz: int | None = None) -> int:
+    """Run the steps ``only``, or all. ``fuzz``: cases of each test that throws hostile data at a reader."""
     started = time.monotonic()
     steps = only or list(STEPS)
     line = StatusLine()
@@ -53,6 +54,8 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str]) -> in
         totals.check(missing is None, missing or "")
     REPORTS.mkdir(parents=True, exist_ok=True)
     lent = environments.with_check_tools(check, CSD_BACKEND_PYTHON=str(backend), CSD_BPY_PYTHON=str(bpy or ""))
+    if fuzz is not None:
+        lent["CSD_FUZZ"] = str(fuzz)
     pytest = ("-m", "pytest", "-q", *pytest_arguments)
 
     def title(text: str) -> None:
@@ -72,7 +75,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str]) -> in
     if "package" in steps:
         title("Manifest, zip and repository index, by Blender's own extension tool")
         try:
-            zip_path = package.repository(package.ExtensionTool.from_module(bpy))
+            zip_path = package.repository(package.ExtensionTool.from_module(bpy))[0]
             index = (DIST / "index.json").is_file()
             totals.check(index, "the repository index was not written")
             line.say(f"{shown(zip_path)} is valid, {zip_path.stat().st_size / 1e6:.1f} MB")

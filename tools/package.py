@@ -1,7 +1,8 @@
-"""`build.py package`: the extension's zip, validated, and the index of a repository that people can host.
+"""`build.py package`: the extension's zips, validated, and the index of a repository that people can host.
 
-Blender's own extension tool does the work. It is a stand-alone program inside the bpy package; a real Blender offers
-the same as ``blender --command extension``.
+There is a plain zip for every system, and one for each of the main systems that carries uv, so that Set Up needs
+nothing on the computer. Blender's own extension tool does the work. It is a stand-alone program inside the bpy package;
+a real Blender offers the same as ``blender --command extension``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,21 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from csd_blender.job import uv_program
+from csd_blender.job.package_lock import Lock, file_hash
+from csd_blender.job.pythons import candidates
+
 from .environments import site_packages
 from .paths import BUILD, DIST, PACKAGE, ROOT, child_environment, fail
 
 NOT_SHIPPED = ("__pycache__", "*.pyc", ".*", "*.blend", "*.tmp")
 BESIDE_THE_MANIFEST = ("LICENSE", "THIRD_PARTY.md")
+WHEELS = ROOT / "wheels"
+SYSTEMS = {  # as Blender names them, with the platform tag of uv's wheel
+    "linux-x64": "manylinux_2_17_x86_64",
+    "macos-arm64": "macosx_11_0_arm64",
+    "windows-x64": "win_amd64",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,35 @@ def version() -> str:
     return re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)[1]
 
 
+def uv_wheels() -> list[Path]:
+    """uv's wheels for all of ``SYSTEMS``, below ``wheels/``, fetched by a pip of this computer where they are missing.
+
+    Only files that the lock knows are taken. An empty list when one of them is not to be had, as without a network.
+    """
+    known = Lock.read(uv_program.LOCK).hashes
+    found = []
+    for tag in SYSTEMS.values():
+        pattern = f"uv-{uv_program.version()}-*{tag}*.whl"
+        for changed in (path for path in WHEELS.glob(pattern) if file_hash(path) not in known):
+            changed.unlink()  # torn or not the published one; it can be fetched again
+        if not list(WHEELS.glob(pattern)):
+            _fetch(tag)
+        found += list(WHEELS.glob(pattern))[:1]
+    return found if len(found) == len(SYSTEMS) else []
+
+
+def _fetch(tag: str) -> None:
+    """Let pip download uv's wheel for a platform; it refuses one that the lock does not know."""
+    wanted = ["--no-deps", "--only-binary", ":all:", "--platform", tag, "--require-hashes", "-r", str(uv_program.LOCK)]
+    for python in candidates():
+        command = [str(python), "-I", "-m", "pip", "download", "-q", "-d", str(WHEELS), *wanted]
+        try:
+            if subprocess.run(command, capture_output=True, timeout=600).returncode == 0:
+                return
+        except (OSError, subprocess.SubprocessError):
+            continue
+
+
 def stage(folder: Path) -> Path:
     """Lay the extension out as Blender wants it: the package's files beside the manifest."""
     if folder.exists():
@@ -64,7 +104,7 @@ def stage(folder: Path) -> Path:
 
 
 def build_zip(tool: ExtensionTool, out: Path) -> Path:
-    """Stage, build and validate; returns the zip."""
+    """Stage, build and validate the plain zip; returns it."""
     source = stage(BUILD / "stage")
     tool.run("validate", str(source))
     out.mkdir(parents=True, exist_ok=True)
@@ -76,11 +116,52 @@ def build_zip(tool: ExtensionTool, out: Path) -> Path:
     return path
 
 
-def repository(tool: ExtensionTool) -> Path:
-    """``dist/``: the zip with ``index.json`` and ``index.html`` beside it, ready to be put on a web server."""
+def build_system_zips(tool: ExtensionTool, out: Path, wheels: list[Path]) -> list[Path]:
+    """A zip for each of ``SYSTEMS`` with its wheel out of ``wheels``, split and named by Blender's tool."""
+    source = stage(BUILD / "stage-systems")
+    (source / "wheels").mkdir()
+    for wheel in wheels:
+        shutil.copy2(wheel, source / "wheels")
+    manifest = source / "blender_manifest.toml"
+    names = ", ".join(f'"{name}"' for name in SYSTEMS)
+    listed = "".join(f'    "./wheels/{wheel.name}",\n' for wheel in wheels)
+    text = manifest.read_text("utf-8").replace(
+        "\n[permissions]", f"\nplatforms = [{names}]\nwheels = [\n{listed}]\n\n[permissions]"
+    )
+    manifest.write_text(text, "utf-8")
+    tool.run("validate", str(source))
+    fresh = BUILD / "system-zips"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    tool.run("build", "--source-dir", str(source), "--output-dir", str(fresh), "--split-platforms")
+    made = sorted(fresh.glob(f"csd_blender-{version()}-*.zip"))
+    if len(made) != len(SYSTEMS):
+        fail(f"Blender's extension tool made {len(made)} zips in place of {len(SYSTEMS)}.")
+    out.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        tool.run("validate", str(path))
+        path.replace(out / path.name)
+    return [out / path.name for path in made]
+
+
+def repository(tool: ExtensionTool, wheels: list[Path] | None = None) -> list[Path]:
+    """``dist/``: the zips with ``index.json`` and ``index.html`` beside them, ready to be put on a web server.
+
+    The plain zip comes first. The index offers those for the systems where there are ``wheels`` for them, else the
+    plain one; never both, since a Blender could not choose.
+    """
     DIST.mkdir(exist_ok=True)
     for old in DIST.glob("csd_blender-*.zip"):
         old.unlink()
-    path = build_zip(tool, DIST)
-    tool.run("server-generate", "--repo-dir", str(DIST), "--html")
-    return path
+    plain = build_zip(tool, DIST)
+    for_systems = build_system_zips(tool, DIST, wheels) if wheels else []
+    offered = BUILD / "offered"
+    shutil.rmtree(offered, ignore_errors=True)
+    offered.mkdir(parents=True)
+    for path in for_systems or [plain]:
+        shutil.copy2(path, offered)
+    tool.run("server-generate", "--repo-dir", str(offered), "--html")
+    for name in ("index.json", "index.html"):
+        shutil.copy2(offered / name, DIST)
+    shutil.rmtree(offered)
+    return [plain, *for_systems]

@@ -37,7 +37,16 @@ from .targets import changed_maps, check_accept, find_object, resume_here, selec
 __all__ = ["selected_meshes"]
 
 # Errors whose detail an artist can use; that of the others is for the log.
-TELLING = ("bad_setting", "model_missing", "model_unreadable", "uv_overlap", "uv_missing", "no_space", "no_permission")
+TELLING = (
+    "bad_setting",
+    "model_missing",
+    "model_unreadable",
+    "model_not_finite",
+    "uv_overlap",
+    "uv_missing",
+    "no_space",
+    "no_permission",
+)
 
 pictures = PictureMaker()
 shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
@@ -94,7 +103,7 @@ def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job
     # Last, since a folder that has it is offered to be resumed.
     for name, data in scene_export.targets_bytes(export.targets, bpy.data.filepath).items():
         folder.write_bytes(name, data)
-    return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath)
+    return Job(job_id, Path(folder.path), spec, export.targets, bpy.data.filepath, warnings=export.warnings)
 
 
 def begin(job: Job, client, resume: bool) -> None:
@@ -198,6 +207,11 @@ def end(job: Job, message: Message) -> None:
         text, fix = body.get("text", "The backend failed."), body.get("fix", "")
         if body.get("detail") and body.get("code") in TELLING:
             text = f"{text.rstrip('.')}: {body['detail']}."
+        if body.get("kept"):  # what there was before it failed is offered, as after a cancel
+            job.stopped_early = True
+            job.warnings.append(f"{text} {fix}".strip())
+            finish(job)
+            return
         problem = Problem(text, fix, bool(body.get("retryable")), body.get("code", ""))
         end_without_result(job, "failed", problem)
         backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer

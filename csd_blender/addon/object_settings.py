@@ -20,6 +20,7 @@ ADVANCED = (
     "start",
     "keep_colors",
     "keep",
+    "extra_words",
     "rasterizer",
     "preview_interval",
     "checkpoint_interval",

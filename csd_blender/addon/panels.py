@@ -5,7 +5,7 @@ import textwrap
 
 import bpy
 
-from ..job.presets import EXPECTED_SECONDS, texture_job
+from ..job.presets import EXPECTED_SECONDS, MINI_WORDS, texture_job
 from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from . import backend, icons, results, state
 from .job_folders import short
@@ -267,7 +267,8 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
         column.prop(csd, "view_prompts")
         if new_object:
             column = layout.column(align=True)
-            for name, steps in zip(OBJECT_OVERRIDABLE, usual_steps(csd.quality, csd.model or "mini"), strict=True):
+            usual = usual_steps(csd.quality, csd.model or "mini", csd.recipe)
+            for name, steps in zip(OBJECT_OVERRIDABLE, usual, strict=True):
                 if name != "refine_steps" or csd.recipe != "dreamfusion":  # which has no such stage
                     draw_override(column, csd, name, str(steps))
             return
@@ -295,6 +296,8 @@ def draw_override(layout, csd, name: str, usual: str = "") -> None:
 def preset_text(quality: str, method: str, model: str, name: str) -> str:
     """A preset's value as people read it."""
     job = texture_job("any", quality, model or "mini", method=method)
+    if name == "extra_words":
+        return MINI_WORDS if job.extra_words == "auto" else job.extra_words or "none"
     if name not in WEIGHTS:
         return f"{getattr(job, name):g}{' px' if name == 'texture_size' else ''}"
     weight = getattr(job.guidance, name)

@@ -12,9 +12,9 @@ import numpy as np
 
 from . import uv_maps
 from .materials import build_material
+from .uv_maps import ADDED, added_uv
 
 KEY = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
-ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
 
@@ -159,12 +159,6 @@ def added(mesh: bpy.types.Mesh):
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
-
-
-def added_uv(mesh: bpy.types.Mesh) -> str:
-    """Name of the UV map that the preview added; empty when there is none."""
-    name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
-    return name if name in mesh.uv_layers else ""
 
 
 def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:

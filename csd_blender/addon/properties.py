@@ -152,6 +152,11 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
             default=True,
             **fixed,
         ),
+        "extra_words": StringProperty(
+            name="Extra Words",
+            description="Words added to the prompt of every picture, so that no light is painted into the texture",
+            **fixed,
+        ),
         "texture_size": EnumProperty(
             name="Size", description="Width and height of the texture", items=SIZE_ITEMS, default="1024", **fixed
         ),
@@ -231,7 +236,7 @@ def own_object_properties(options: frozenset[str] = frozenset()) -> dict:
 
 
 # Settings that the quality preset decides unless the box beside them is ticked.
-OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "generative_weight", "texture_size")
+OVERRIDABLE = ("steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size")
 OBJECT_OVERRIDABLE = ("coarse_steps", "refine_steps")  # besides, for a new object
 # Those of them that are schedules of the job's guidance.
 WEIGHTS = ("negative_weight", "generative_weight")

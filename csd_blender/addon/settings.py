@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import bpy
 
-from ..job.presets import texture_job
+from ..job.presets import NEGATIVE_PROMPT, texture_job
 from ..job.schedule import constant
 from ..job.spec import TextureJob
 from .preferences import preference
@@ -32,6 +32,8 @@ def gather(scene: bpy.types.Scene, overrides: dict, names=NAMES, advanced=()) ->
             values[name] = overrides[name]
         elif name not in OVERRIDABLE + OBJECT_OVERRIDABLE or getattr(scene.csd, f"use_{name}"):
             values[name] = getattr(scene.csd, name)
+    if "negative_prompt" not in overrides and values.get("negative_prompt") == NEGATIVE_PROMPT:
+        del values["negative_prompt"]  # as it comes: the preset has the one that suits model and recipe
     if "seed" not in overrides and scene.csd.use_new_seed:
         values["seed"] = scene.csd.seed = random.randrange(1_000_000)
     values["device"] = overrides.get("device") or preference("device", "auto")
@@ -69,7 +71,8 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
         in_guidance = name in WEIGHTS
         source, usual = (plain.get("guidance", {}), preset["guidance"]) if in_guidance else (plain, preset)
         value = source.get(name)
-        differs = isinstance(value, int | float) and value != usual.get(name)
+        known = str if name == "extra_words" else int | float
+        differs = isinstance(value, known) and value != usual.get(name)
         differs = differs and (name != "texture_size" or str(value) in SIZES)
         setattr(csd, f"use_{name}", differs)
         if differs:

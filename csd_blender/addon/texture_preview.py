@@ -7,6 +7,7 @@ import numpy as np
 
 from . import preview, scene_import, uv_maps
 from .pictures import Picture
+from .scene_export import SceneError
 from .session import Job
 from .targets import find_object
 
@@ -17,7 +18,7 @@ def prepare(job: Job, picture: Picture) -> bool:
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
     obj = find_object(job.targets[picture.part])
-    if obj is not None and picture.uv is not None and not preview.added_uv(obj.data):
+    if obj is not None and picture.uv is not None and not uv_maps.added_uv(obj.data):
         preview.mark(obj, preview.preview_key(job.id, picture.part))
         return bool(preview.add_uv(obj.data, picture.uv))
     return preview.ensure_image(preview.preview_key(job.id, picture.part), picture.width, picture.height)
@@ -50,7 +51,7 @@ def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture |
     Where the object's own map is no longer what the job was made for, that is an added one, too. What the own map
     holds is looked at only for the finished texture (without ``picture``), since it takes long on a large mesh.
     """
-    added = preview.added_uv(obj.data)
+    added = uv_maps.added_uv(obj.data)
     if added:
         return added
     target = job.targets[part]
@@ -75,8 +76,16 @@ def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
 
 
 def refresh(job: Job, shown: dict[int, Picture]) -> None:
-    """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there."""
-    result = scene_import.read_result(job.folder) if job.phase == "finished" else None
+    """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there.
+
+    A finished result that cannot be read any more is not shown; accepting it says why.
+    """
+    try:
+        result = scene_import.read_result(job.folder) if job.phase == "finished" else None
+    except SceneError:
+        return
+    if result is not None and len(result.albedo) != len(job.targets):
+        return
     for part in range(len(job.targets)):
         if result is None:
             if part in shown:

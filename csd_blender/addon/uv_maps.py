@@ -8,6 +8,13 @@ import numpy as np
 from .scene_export import Target, fingerprint
 
 NAME = "CSD"  # of the maps that this extension adds
+ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
+
+
+def added_uv(mesh: bpy.types.Mesh) -> str:
+    """Name of the UV map that a preview added; empty when there is none."""
+    name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
+    return name if name in mesh.uv_layers else ""
 
 
 def read_map(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
@@ -24,7 +31,7 @@ def find_map(mesh: bpy.types.Mesh, target: Target) -> str:
     """
     if not len(target.own_uv):
         return target.uv_layer
-    names = [u.name for u in mesh.uv_layers]
+    names = [u.name for u in mesh.uv_layers if u.name != added_uv(mesh)]
     for name in sorted(names, key=lambda name: name != target.uv_layer):  # the one of that name first
         if np.array_equal(read_map(mesh.uv_layers[name]), target.own_uv, equal_nan=True):
             return name
@@ -35,7 +42,7 @@ def state_of(mesh: bpy.types.Mesh, target: Target) -> str:
     """``same``, ``changed`` or ``missing``: the map that the job was made for, in the object's own mesh."""
     if not target.uv_layer or find_map(mesh, target):
         return "same"
-    return "changed" if target.uv_layer in mesh.uv_layers else "missing"
+    return "changed" if target.uv_layer in mesh.uv_layers and target.uv_layer != added_uv(mesh) else "missing"
 
 
 def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:

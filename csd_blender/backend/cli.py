@@ -48,7 +48,10 @@ def main(argv: Sequence[str]) -> int:
         if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text
             sys.stdout.reconfigure(errors="surrogateescape")
         try:
-            status = _answered(argv)
+            try:
+                status = _answered(argv)
+            except SystemExit as end:  # of the parser: help, or arguments that are wrong
+                status = end.code if isinstance(end.code, int) else EXIT_USAGE
             sys.stdout.flush()
             return status
         except BrokenPipeError:  # as in `csd models | head`
@@ -113,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     texture.add_argument("--steps", type=whole, help="optimization steps; overrides the quality preset")
     texture.add_argument("--views", type=whole, help="views in each step")
     texture.add_argument("--resolution", type=whole, default=1024, help="side of the texture in pixels, up to 4096")
+    texture.add_argument("--extra-words", metavar="WORDS", help="added to the prompt, against painted light")
     texture.add_argument("--seed", type=whole, default=0)
     texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
@@ -157,10 +161,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _texture(arguments: argparse.Namespace) -> int:
-    from .console import run_on_console
-
     if arguments.resume is not None:
-        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+        return _run(JobFolder.open(arguments.resume), resume=True)
     missing = [
         name
         for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
@@ -175,7 +177,13 @@ def _texture(arguments: argparse.Namespace) -> int:
     mesh = load_mesh(arguments.mesh)
     folder = JobFolder.create(arguments.out, job)
     save_npz(folder.mesh_path, mesh)
-    return run_on_console(folder, resume=False)
+    return _run(folder, resume=False)
+
+
+def _run(folder: JobFolder, resume: bool) -> int:
+    from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+    return run_on_console(folder, resume)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict:
@@ -187,6 +195,7 @@ def _overrides(arguments: argparse.Namespace) -> dict:
         "method": arguments.method,
         "steps": arguments.steps,
         "views": arguments.views,
+        "extra_words": arguments.extra_words,
         "texture_size": arguments.resolution,
         "seed": arguments.seed,
         "device": arguments.device,
@@ -206,16 +215,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from ..job.model_places import state_of
     from ..job.models import CATALOGUE
-    from .diffusion.loading import find_model
     from .mini.vocabulary import COLORS, OWN_MATERIALS, PATTERNS
 
     for entry in CATALOGUE:
-        try:
-            find_model(entry.id)
-            state = "ready"
-        except JobError:
-            state = "not on this computer"
+        state = state_of(entry)
         size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
         print(
             f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"

@@ -62,6 +62,7 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--max-faces", type=whole, help="of the finished mesh")
     parser.add_argument("--height", type=float, help="of the finished object in meters, 1 when left out")
     parser.add_argument("--keep", choices=("largest", "all"), help="which connected parts")
+    parser.add_argument("--extra-words", metavar="WORDS", help="added to the prompt of pictures of the bare color")
     parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
@@ -75,10 +76,11 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
 
 
 def _text_to_3d(arguments: argparse.Namespace) -> int:
-    from .console import run_on_console
-
     if arguments.resume is not None:
-        return run_on_console(JobFolder.open(arguments.resume), resume=True)
+        folder = JobFolder.open(arguments.resume)
+        from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+        return run_on_console(folder, resume=True)
     missing = [f"--{name}" for name in ("prompt", "out") if not getattr(arguments, name)]
     if missing:
         print(f"Error: csd text-to-3d needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
@@ -104,6 +106,8 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
         save_npz(folder.mesh_path, mesh)
     if coarse is not None:
         folder.write_bytes(COARSE_FILE, coarse)
+    from .console import run_on_console
+
     return run_on_console(folder, resume=False)
 
 
@@ -119,6 +123,7 @@ def _overrides(arguments: argparse.Namespace) -> dict:
         "coarse_model": arguments.coarse_model,
         "coarse_steps": arguments.coarse_steps,
         "refine_steps": arguments.refine_steps,
+        "extra_words": arguments.extra_words,
         "texture_size": arguments.resolution,
         "max_faces": arguments.max_faces,
         "height": arguments.height,

@@ -50,7 +50,8 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
         print(f"Error: {outcome.body['text']} {outcome.body['fix']}".strip(), file=sys.stderr)
         if outcome.body.get("detail"):
             print(f"  ({outcome.body['detail']})", file=sys.stderr)
-        return EXIT_TERMINATED if outcome.body["code"] == "interrupted" else EXIT_FAILED
     for name, path in outcome.body.get("files", {}).items():
         print(f"{name:10} {folder.path / path}")
+    if outcome.type == "error":
+        return EXIT_TERMINATED if outcome.body["code"] == "interrupted" else EXIT_FAILED
     return 0 if outcome.type == "result" else EXIT_CANCELLED

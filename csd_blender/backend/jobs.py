@@ -20,7 +20,6 @@ from .pipelines.out_of_memory import is_out_of_memory
 from .reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
-LONGEST_DETAIL = 1000  # characters
 
 
 @dataclass
@@ -111,7 +110,12 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
         from .pipelines.text_to_3d import make_object as run
     else:
         from .pipelines.texture import texture_mesh as run
-    result = run(folder.spec, folder, reporter, models.get, resume=resume)
+    try:
+        result = run(folder.spec, folder, reporter, models.get, resume=resume)
+    except JobError as error:
+        raise reporter.failure or error from None  # what went wrong first, not what that led to
+    if reporter.failure is not None:
+        return _error(reporter.failure, {"kept": True, "files": result.files})
     if result.cancelled:
         return Outcome("cancelled", {"kept": True, "files": result.files})
     return Outcome("result", {"files": result.files, "stats": result.stats})
@@ -125,9 +129,10 @@ def _system_error(error: OSError, path: str) -> JobError:
     return known if known.code == "no_space" or isinstance(error, PermissionError) else JobError("internal", str(error))
 
 
-def _error(error: JobError) -> Outcome:
+def _error(error: JobError, kept: dict | None = None) -> Outcome:
+    """``kept``: what a job that failed late has all the same, as in ``cancelled``."""
     body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail[:LONGEST_DETAIL]})
+    return Outcome("error", body | {"detail": error.detail} | (kept or {}))
 
 
 def _stopped(reason: str) -> Outcome:

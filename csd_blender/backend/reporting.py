@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..job.errors import JobError
 from ..job.folder import JobFolder
 
 PROGRESS_INTERVAL = 0.25  # seconds; at most four messages a second
@@ -36,12 +37,14 @@ class Reporter:
         stop_reason: None, ``cancel`` once the user asked to stop (keep the best so far), or ``leave`` when the other
             side went away (save a checkpoint and end). Pipelines look at every step.
         preview_interval: seconds between preview pictures; 0 switches them off.
+        failure: why the job ends early all the same, though what it had before is kept as after a cancel.
     """
 
     emit: Callable[[str, dict], None]
     stop_reason: Callable[[], str | None] = lambda: None
     preview_interval: float = 1.5
     warnings: list[dict] = field(default_factory=list)
+    failure: JobError | None = None
     stage_name: str = ""
     _last_progress: float = 0.0
     _last_preview: float = 0.0
@@ -127,6 +130,11 @@ class Reporter:
         if not any(w["code"] == code and w["text"] == text for w in self.warnings):
             self.warnings.append({"code": code, "text": text})
             self.emit("warning", {"code": code, "text": text})
+
+    def fail(self, error: JobError) -> None:
+        """Let the job end with ``error`` once its result so far is written, which tells of it."""
+        self.failure = error
+        self.warnings.append({"code": error.code, "text": error.message})
 
 
 def process_memory_mb() -> int:

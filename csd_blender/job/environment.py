@@ -8,7 +8,7 @@ a lock changes, the new environment is built beside the old one, which is remove
 from __future__ import annotations
 
 import argparse
-import hashlib
+import errno
 import json
 import os
 import re
@@ -19,63 +19,43 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import JobError
 from .folder import write_atomic
-from .package_tools import Installer, can_use_pip, find_installer, find_python, installer_environment
+from .package_lock import LOCKS, Lock, Version, parse_version
+from .package_tools import Installer, find_installer
 from .processes import HeldFile, own_group
+from .pythons import can_use_pip, clean_environment, find_python
+from .setup_progress import Bar, CheckSteps, Progress, doing, install_left
+from .torch_builds import TorchBuild, choose
 
-LOCKS = Path(__file__).resolve().parent / "locks"
 SUPERVISOR = Path(__file__).resolve().parent / "supervise.py"
 MARKER = "installed.json"
-PYTHON_RANGE = ((3, 11), (3, 13))  # what all pinned packages run on
+PYTHONS = ((3, 11), (3, 12), (3, 13))  # what all pinned packages run on
 LOG_LIMIT = 2**20
 NETWORK = re.compile(
     "dns error|tcp connect|error sending request|failed to establish|name resolution|getaddrinfo|timed out|unreachable",
     re.IGNORECASE,
 )
+CHANGED = re.compile(r"Hash mismatch for `([^`]+)`|DO NOT MATCH THE HASHES[^\n]*\n\s+(\S+) from")
+UNLISTED = re.compile(
+    r"no trusted hash was provided for: `([^`]+)`|have a hash, but none were provided for: (\S+)"
+    r"|(?:Hashes are required|all requirements must have)[^\n]*\n\s+(\S+)"
+)
+UNREADABLE = re.compile(
+    r"Failed to [a-z ]+ `([^`]+)`\n\s*(?:cause|Caused by): (.+)|The structure of `([^`]+)`[^\n]*\n\s*(.+)"
+)
+ALL_FILES = """
+import sys
+from importlib.metadata import distributions
+def gone(dist):
+    return any(f.suffix != ".pyc" and not dist.locate_file(f).exists() for f in dist.files or ())
+names = [dist.metadata["Name"] for dist in distributions() if gone(dist)]
+if names:
+    sys.exit("error: files are missing of " + ", ".join(names))
+"""  # what a virus scanner or a cleaner took away
 SPARE = 1.3  # free disk space asked for, relative to the installed size
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an installation is: ``fraction`` in [0, 1], a text for people, seconds left or None."""
-
-    fraction: float
-    text: str
-    seconds_left: float | None = None
-
-
-@dataclass(frozen=True)
-class Lock:
-    """A list of pinned packages, with what its header lines say.
-
-    Attributes:
-        digest: of the pins, 12 hexadecimal digits; comments do not count.
-        size_mb: of the installed environment, about.
-        check: a statement that must run in the new environment.
-        python: required version such as ``3.11``, or empty.
-    """
-
-    path: Path
-    digest: str
-    size_mb: int
-    check: str
-    python: str
-
-    @staticmethod
-    def read(path: Path) -> Lock:
-        """Raises ``JobError('setup_failed')`` when the file is missing."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise JobError("setup_failed", f"the list of packages {path} is missing") from error
-        notes = dict(re.findall(r"^# ([a-z-]+): (.+)$", text, re.MULTILINE))
-        pins = sorted(line.strip().lower() for line in text.splitlines() if line.strip() and line[0] != "#")
-        digest = hashlib.sha256("\n".join(pins).encode()).hexdigest()[:12]
-        return Lock(Path(path), digest, int(notes.get("size-mb", 50)), notes.get("check", ""), notes.get("python", ""))
 
 
 def environment_python(folder: Path) -> Path:
@@ -91,16 +71,6 @@ def installed_python(root: str | Path, name: str, lock: str | Path | None = None
 
 def _stands(folder: Path) -> bool:
     return (folder / MARKER).is_file() and environment_python(folder).exists()
-
-
-def _damaged(folder: Path, pins: Lock) -> bool:
-    """Whether the packages cannot be imported, after a virus scanner or a cleaner took files away, say."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [str(environment_python(folder)), "-I", "-c", pins.check or "pass"]
-    try:
-        return subprocess.run(command, timeout=300, **pipes).returncode != 0
-    except (OSError, subprocess.TimeoutExpired):
-        return True
 
 
 def _folder(root: Path, name: str, lock: Lock) -> Path:
@@ -121,48 +91,67 @@ def ensure_environment(
 
     Args:
         root: folder of all environments.
-        lock: file of pinned packages.
+        lock: file of pinned packages with their hashes.
         python: required version such as ``"3.11"``; by default the lock's, else any from 3.11 to 3.13.
         wheel_dir: folder of wheels to install from without any network.
         report: called about twice a second while it works.
         cancelled: asked as often; True stops and leaves no half-made environment.
-        verify: try an environment that stands, and build it anew when parts of it are gone; takes some seconds.
+        verify: try an environment that stands, and build it anew when parts of it are gone, or when another build
+            of torch fits this computer by now; takes some seconds.
 
     Raises:
-        JobError: ``setup_failed`` with the reason, ``no_space``, ``no_permission``, ``busy`` or ``cancelled``.
+        JobError: ``setup_failed`` with the reason, ``setup_needs`` with what to install first, ``wheel_changed`` with
+            the package whose file is not the published one, ``no_space``, ``no_permission``, ``busy`` or ``cancelled``.
     """
     root, pins = Path(root).absolute(), Lock.read(Path(lock))
     folder = _folder(root, name, pins)
-    if _stands(folder) and not (verify and _damaged(folder, pins)):
+    if _stands(folder) and not verify:
         return environment_python(folder)
-    if wheel_dir is not None and not Path(wheel_dir).is_dir():
+    wheels = Path(wheel_dir) if wheel_dir else None
+    if wheels is not None and not wheels.is_dir():
         raise JobError("setup_failed", f"the folder of wheels {wheel_dir} does not exist")
-    _make_root(root, pins)
-    with HeldFile(root / f"{name}.lock", "another Set Up is running"):
-        # made by another process a moment ago
-        if _stands(folder) and not (verify and _damaged(folder, pins)):
-            return environment_python(folder)
-        for rest in root.glob(f"{name}-*.old*"):
-            shutil.rmtree(rest, ignore_errors=True)
-        work = _Work(root, folder, pins, report, cancelled)
-        try:
-            work.build(python or pins.python, Path(wheel_dir) if wheel_dir else None)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # best effort: without its marker it counts for nothing
-            raise
-        for old in root.glob(f"{name}-*"):
-            if old != folder and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", old.name):
-                shutil.rmtree(old, ignore_errors=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError("no_permission", str(root)) from error
+    try:
+        with HeldFile(root / f"{name}.lock", "another Set Up is running"):
+            work = _Work(root, folder, pins, report, cancelled)
+            # made by another process a moment ago, or to be looked over
+            if not (_stands(folder) and (not verify or work.is_sound(wheels))):
+                _make(work, python, wheels, name)
+    except OSError as error:
+        raise _plain(error) from error
     return environment_python(folder)
 
 
-def _make_root(root: Path, pins: Lock) -> None:
+def _make(work: _Work, python: str | None, wheels: Path | None, name: str) -> None:
+    for rest in work.root.glob(f"{name}-*.old*"):
+        shutil.rmtree(rest, ignore_errors=True)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(root).free / 2**20
-    except OSError as error:
-        raise JobError("no_permission", str(root)) from error
-    needed = pins.size_mb * SPARE
+        work.build([parse_version(python)] if python else list(work.pins.pythons), wheels)
+    except BaseException:
+        shutil.rmtree(work.folder, ignore_errors=True)  # best effort: without its marker it counts for nothing
+        raise
+    for old in work.root.glob(f"{name}-*"):
+        if old != work.folder and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", old.name):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(error: OSError) -> JobError:
+    """A failure of the file system in words: no number, no class name."""
+    where = str(error.filename or "")
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return JobError("no_space", where)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return JobError("no_permission", where)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return JobError("setup_failed", f"{where or 'its folder'} was taken away while Set Up was running")
+    return JobError("setup_failed", f"{error.strerror or error}{': ' + where if where else ''}")
+
+
+def _need_space(root: Path, size_mb: float) -> None:
+    free, needed = shutil.disk_usage(root).free / 2**20, size_mb * SPARE
     if free < needed:
         raise JobError("no_space", f"{needed:.0f} MB are needed in {root}, {free:.0f} MB are free")
 
@@ -191,58 +180,101 @@ class _Work:
         cancelled: Callable[[], bool],
     ) -> None:
         self.root, self.folder, self.pins = root, folder, pins
-        self.report, self.cancelled = report, cancelled
+        self.cancelled = cancelled
         self.log = root / f"setup-{folder.name.rpartition('-')[0]}.log"
-        self.fraction = 0.0
+        self.bar = Bar(report)
+        self.check_seconds = CheckSteps(pins.check, pins.check_seconds).total
+        self.size_mb = pins.size_mb
 
-    def build(self, version: str, wheel_dir: Path | None) -> None:
-        """From nothing to a checked environment."""
+    def build(self, wanted: list[Version], wheel_dir: Path | None) -> None:
+        """From nothing to a checked environment, with one of the Pythons ``wanted``, or any that all packages know."""
+        self.bar = Bar(self.bar.report)  # what a check of the old one showed does not count
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.unlink()
-        self._report(0.01, "Looking for Python")
+        _need_space(self.root, self.size_mb)
+        self._tell("Looking for Python")
         installer = find_installer(self.root, wheel_dir, self._run)
-        python = find_python(version, PYTHON_RANGE, installer, self._run)
-        inside = environment_python(self.folder)
+        torch = choose(self.pins, wheel_dir, installer.environment)
+        if torch:
+            self.size_mb = torch.lock.size_mb
+            _need_space(self.root, self.size_mb)
+            wanted = [v for v in wanted or PYTHONS if not torch.pythons or v in torch.pythons]
+        python = find_python(wanted or PYTHONS, installer.uv, installer.environment, self._run, self._tell)
         try:
-            self._fill(installer, python, inside, wheel_dir)
+            self._fill(installer, python, torch, wheel_dir)
         except JobError as error:
             # Some networks and antivirus programs let pip through but not uv.
             if error.code != "setup_failed" or not installer.uv or wheel_dir or not can_use_pip(python):
                 raise
-            self._fill(Installer(None, installer_environment()), python, inside, None)
-        self._report(0.96, "Checking what was installed")
-        if self.pins.check:
-            self._run([str(inside), "-I", "-c", self.pins.check], None)
+            self._fill(Installer(None, clean_environment()), python, torch, None)
+        self._check()
         record = {"lock": self.pins.path.name, "digest": self.pins.digest, "python": str(python), "time": time.time()}
+        if torch:
+            record |= {"torch": torch.name, "note": torch.note}
         write_atomic(self.folder / MARKER, json.dumps(record).encode())
-        self._report(1.0, "Ready", 0.0)
+        self.bar.full("Ready")
 
-    def _report(self, fraction: float, text: str, seconds_left: float | None = None) -> None:
-        """Tell how far it is; the bar never runs backwards, whatever the estimates say."""
-        self.fraction = max(self.fraction, fraction)
-        self.report(Progress(self.fraction, text, seconds_left))
+    def is_sound(self, wheel_dir: Path | None) -> bool:
+        """Whether an environment that stands can be used: its packages are all there, and torch's build fits still."""
+        try:
+            self._check(ALL_FILES)
+            recorded = json.loads((self.folder / MARKER).read_text("utf-8")).get("torch")
+        except JobError as error:
+            if error.code == "cancelled":
+                raise
+            return False
+        except (OSError, ValueError, AttributeError):
+            return False
+        if recorded is None:
+            return True
+        try:
+            torch = choose(self.pins, wheel_dir, find_installer(self.root, wheel_dir, self._run).environment)
+        except JobError as error:
+            if error.code == "cancelled":
+                raise
+            return True  # nothing to build a better one with
+        return torch is None or torch.name == recorded
 
-    def _fill(self, installer: Installer, python: Path, inside: Path, wheel_dir: Path | None) -> None:
+    def _tell(self, text: str) -> None:
+        """A step of its own before the installation, too short to be measured."""
+        self.bar.tell(text, install_left(0, self.size_mb, 0)[0] + self.check_seconds)
+
+    def _check(self, first: str = "") -> None:
+        """Try every library once, which also readies it for quick starts; this can take as long as installing.
+
+        ``first``: what the environment's Python runs before.
+        """
+        if not self.pins.check and not first:
+            return
+        steps = CheckSteps(self.pins.check, self.pins.check_seconds)
+        started, start = time.monotonic(), self.bar.fraction
+
+        def watch(output: str) -> None:
+            share, left, text = steps.at(output, time.monotonic() - started)
+            self.bar.tell_share(text, start, share, left)
+
+        watch("")
+        self._run([str(environment_python(self.folder)), "-I", "-c", first + steps.code()], None, watch)
+
+    def _fill(self, installer: Installer, python: Path, torch: TorchBuild | None, wheel_dir: Path | None) -> None:
         _remove(self.folder)
-        self._report(0.03, "Making the environment")
+        self._tell("Making the environment")
         self._run(installer.make_environment(python, self.folder), installer.environment)
-        self._install(installer, inside, wheel_dir)
-
-    def _install(self, installer: Installer, inside: Path, wheel_dir: Path | None) -> None:
         started, before = time.monotonic(), shutil.disk_usage(self.root).used
 
-        def watch() -> None:
-            done = (shutil.disk_usage(self.root).used - before) / 2**20
-            part = min(max(done / self.pins.size_mb, 0.0), 0.97)
-            elapsed = time.monotonic() - started
-            left = elapsed * (1 - part) / part if part > 0.05 else None
-            text = f"Installing packages ({max(done, 0):.0f} of about {self.pins.size_mb} MB)"
-            self._report(0.05 + 0.9 * part, text, left)
+        def watch(output: str) -> None:
+            done = max(0, (shutil.disk_usage(self.root).used - before) / 2**20)
+            left, sure = install_left(done, self.size_mb, time.monotonic() - started)
+            self.bar.tell(f"{doing(output)} ({done:.0f} of about {self.size_mb} MB)", left + self.check_seconds, sure)
 
-        self._run(installer.install(inside, self.pins.path, wheel_dir), installer.environment, watch)
+        command = installer.install(environment_python(self.folder), self.pins, torch, wheel_dir)
+        self._run(command, installer.environment, watch)
 
-    def _run(self, command: list[str], environment: dict | None, watch: Callable[[], None] = lambda: None) -> str:
-        """Run a step to its end; its output goes to the log and comes back. Raises ``JobError``."""
+    def _run(self, command: list[str], environment: dict | None, watch: Callable[[str], None] | None = None) -> str:
+        """Run a step to its end; its output goes to the log, now and then to ``watch``, and comes back.
+
+        Raises ``JobError``.
+        """
         position = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             try:
@@ -251,7 +283,7 @@ class _Work:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=installer_environment() if environment is None else environment,
+                    env=clean_environment() if environment is None else environment,
                     **own_group(),
                 )
             except OSError as error:
@@ -265,25 +297,45 @@ class _Work:
                         pass
                     if self.cancelled():
                         raise JobError("cancelled")
-                    watch()
+                    if watch:
+                        watch(self._said(position))
+                    else:
+                        self.bar.again()
             finally:
                 child.stdin.close()  # the supervisor then ends what still runs
                 child.wait()
-        output = self.log.read_bytes()[position:].decode("utf-8", "replace")
+        output = self._said(position)
         if status != 0:
             raise _failure(output)
         return output
 
+    def _said(self, position: int) -> str:
+        with open(self.log, "rb") as log:
+            log.seek(position)
+            return log.read().decode("utf-8", "replace")
+
 
 def _failure(output: str) -> JobError:
     """The last telling line of an installer's output as an error."""
+    changed, unlisted, unreadable = (pattern.search(output) for pattern in (CHANGED, UNLISTED, UNREADABLE))
+    if changed:
+        return JobError("wheel_changed", _named(changed)[0])
+    if unlisted:
+        return JobError("setup_failed", f"{_named(unlisted)[0]} is not in the list of packages")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if any("No space left" in line or "os error 28" in line for line in lines):
         return JobError("no_space", "while installing packages")
     if any(NETWORK.search(line) for line in lines):
         return JobError("setup_failed", "the packages cannot be reached; go online, or choose a folder of wheels")
+    if unreadable:
+        return JobError("setup_failed", ": ".join(_named(unreadable)))
     telling = [line for line in lines if re.search(r"error|fail|not found|no matching|×", line, re.IGNORECASE)]
     return JobError("setup_failed", (telling or lines or ["no reason was given"])[-1][:300])
+
+
+def _named(match: re.Match) -> list[str]:
+    """What a message names, pins as people write them: ``torch 2.13.0``."""
+    return [group.replace("==", " ")[:200] for group in match.groups() if group]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -325,11 +377,19 @@ def main(arguments: list[str] | None = None) -> int:
         tell("error", code=error.code, text=error.text, fix=error.fix, detail=error.detail)
         return 1
     except OSError as error:
-        entry = JobError("setup_failed", str(error))
+        entry = _plain(error)
         tell("error", code=entry.code, text=entry.text, fix=entry.fix, detail=entry.detail)
         return 1
-    tell("done", python=str(python))
+    tell("done", python=str(python), note=_note(python))
     return 0
+
+
+def _note(python: Path) -> str:
+    """What there is to say about the finished environment, such as that the graphics card's driver is too old."""
+    try:
+        return str(json.loads((python.parents[1] / MARKER).read_text("utf-8")).get("note", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def _show_log(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUOTED = 80  # characters of a value that an error repeats
+LONGEST_DETAIL = 600  # characters; a path may be longer
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = QUOTED
@@ -51,7 +52,12 @@ ERRORS = {
     ),
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
-        "The diffusion model's files cannot be used.", "Choose a Stable Diffusion 1 or 2 folder with safetensors."
+        "The diffusion model's files cannot be used.",
+        "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
+    ),
+    "model_not_finite": ErrorCode(
+        "The diffusion model answers with invalid numbers.",
+        "Choose another model, or set the device to the CPU, where large numbers do not overflow.",
     ),
     "licence_not_accepted": ErrorCode(
         "This part may not be used commercially.", "Allow non-commercial parts, or choose another one."
@@ -67,6 +73,14 @@ ERRORS = {
     "protocol_mismatch": ErrorCode("The backend is of another version.", "Press Set Up to update it."),
     "backend_missing": ErrorCode("The backend is not installed yet.", "Press Set Up first."),
     "setup_failed": ErrorCode("The backend could not be set up.", "Try again; the log tells more.", True),
+    "setup_needs": ErrorCode(
+        "Set Up needs something that this computer lacks.",
+        "Install it, then press Set Up again.",
+    ),
+    "wheel_changed": ErrorCode(
+        "A package is not the one that was published.",
+        "It was not installed; get it again, from another network or folder.",
+    ),
     "busy": ErrorCode("Another job is still running.", "Wait for it or cancel it.", True),
     "cancelled": ErrorCode("The job was cancelled.", "Start it again or resume it.", True),
     "interrupted": ErrorCode("The job was interrupted.", "Resume it.", True),
@@ -78,26 +92,24 @@ ERRORS = {
 class JobError(Exception):
     """A failure with a code of :data:`ERRORS`.
 
-    ``detail`` names the file, field or value at fault; ``values`` keeps the figures behind it for programs.
+    ``detail`` names the file, field or value at fault, cut off where it gets too long to be read; ``fix`` says what to
+    do in place of the table's sentence, where more is known; ``values`` keeps the figures behind it for programs.
 
     Raises:
         KeyError: for a code that is not in the table.
     """
 
-    def __init__(self, code: str, detail: str = "", **values: object):
+    def __init__(self, code: str, detail: str = "", fix: str = "", **values: object):
         self.code = code
         self.entry = ERRORS[code]
-        self.detail = detail
+        self.detail = detail if len(detail) <= LONGEST_DETAIL else detail[:LONGEST_DETAIL] + "..."
+        self.fix = fix or self.entry.fix
         self.values = values
         super().__init__(self.message)
 
     @property
     def text(self) -> str:
         return self.entry.text
-
-    @property
-    def fix(self) -> str:
-        return self.entry.fix
 
     @property
     def retryable(self) -> bool:

@@ -59,5 +59,8 @@ def main() -> int:
     return run(sys.argv[1:])
 
 
+if __name__ == "__mp_main__":  # a process of a pool, which looks for its work in the package
+    load_package(Path(__file__).resolve().parent.parent)
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,28 +1,25 @@
-"""Finding a Python to build on and a tool to install with: uv where it can be had, else pip.
+"""The tool that makes and fills environments: uv where it can be had, else pip; both install only what a lock knows.
 
-uv is faster, fetches a Python of its own when the computer has none that fits, and picks the build of torch that suits
-the graphics card. Whatever pip is configured to use (indexes, folders of wheels, certificates) is handed on to it.
+uv is faster, fetches a Python of its own when the computer has none that fits, and needs no pip. Whatever pip is
+configured to use (indexes, folders of wheels, certificates) is handed on to it.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
 import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from .errors import JobError
+from . import uv_program
+from .package_lock import Lock
+from .pythons import candidates, clean_environment
+from .torch_builds import TorchBuild
 
-UV_VERSION = "0.13.8"
-Version = tuple[int, int]
 Run = Callable[..., str]
 
 
@@ -39,65 +36,30 @@ class Installer:
             return [str(self.uv), "venv", "--no-project", "--python", str(python), str(folder)]
         return [str(python), "-I", "-m", "venv", str(folder)]
 
-    def install(self, inside: Path, lock: Path, wheel_dir: Path | None) -> list[str]:
-        """Command that installs the pins of ``lock`` into the environment with the Python ``inside``."""
-        offline = ["--no-index", "--find-links", str(wheel_dir)] if wheel_dir else []
-        if not self.uv:
-            return [str(inside), "-I", "-m", "pip", "install", "--progress-bar", "off", *offline, "-r", str(lock)]
-        command = [str(self.uv), "pip", "install", "--python", str(inside), "--no-progress", *offline, "-r", str(lock)]
-        if "torch==" in lock.read_text(encoding="utf-8") and not self._owner_chose_torch(wheel_dir):
-            command += ["--torch-backend", "auto"]
-        return command
+    def install(self, inside: Path, lock: Lock, build: TorchBuild | None, wheel_dir: Path | None) -> list[str]:
+        """Command that installs the pins of ``lock``, and of its ``build`` of torch, for the Python ``inside``.
 
-    def _owner_chose_torch(self, wheel_dir: Path | None) -> bool:
-        """A build of torch, or an index, chosen by the owner of this computer beats our choice."""
-        if wheel_dir or self.environment.get("UV_DEFAULT_INDEX"):
-            return True
-        folders = self.environment.get("UV_FIND_LINKS", "").split(",")
-        return any(next(Path(f).glob("torch-*.whl"), None) for f in folders if f and Path(f).is_dir())
+        Every file must have a SHA-256 that the locks name; anything else is refused, also what they do not list.
+        """
+        wanted = ["--require-hashes", "-r", str(lock.path), *(["-r", str(build.lock.path)] if build else [])]
+        offline = ["--no-index", "--find-links", str(wheel_dir)] if wheel_dir else []
+        if self.uv:
+            index = ["--torch-backend", build.name] if build and build.index else []
+            return [str(self.uv), "pip", "install", "--python", str(inside), "--no-progress", *index, *offline, *wanted]
+        index = ["--extra-index-url", build.index] if build and build.index else []
+        return [str(inside), "-I", "-m", "pip", "install", "--progress-bar", "off", *index, *offline, *wanted]
 
 
 def find_installer(root: Path, wheel_dir: Path | None, run: Run) -> Installer:
-    """uv of the pinned version, from this computer or by way of pip; else plain pip. Does not fail."""
-    environment = _uv_environment(root)
-    cached = root / f"uv-{UV_VERSION}" / ("uv.exe" if os.name == "nt" else "uv")
-    if not cached.is_file() and (wheel_dir is None or any(wheel_dir.glob("uv-*.whl"))):
-        _fetch_uv(cached, wheel_dir, run)
-    if cached.is_file():
-        return Installer(cached, environment)
-    return Installer(None, environment)
+    """uv where it can be had, else plain pip, of which is not known yet whether it is there.
+
+    Raises:
+        JobError: see ``uv_program.find``.
+    """
+    return Installer(uv_program.find(root, wheel_dir, run), uv_environment(root))
 
 
-def _fetch_uv(target: Path, wheel_dir: Path | None, run: Run) -> None:
-    """Take the program out of uv's wheel, which any pip can download."""
-    wheels = target.parent / "wheel"
-    for python in _candidates():
-        offline = ["--no-index", "--find-links", str(wheel_dir)] if wheel_dir else []
-        pinned = [f"uv=={UV_VERSION}", "--no-deps", "--only-binary", ":all:"]
-        try:
-            run([str(python), "-I", "-m", "pip", "download", "-q", "-d", str(wheels), *offline, *pinned], None)
-        except JobError as error:
-            if error.code == "cancelled":
-                raise
-            continue
-        for wheel in wheels.glob("uv-*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                for name in archive.namelist():
-                    if re.fullmatch(r"uv-[^/]*\.data/scripts/uv(\.exe)?", name):
-                        target.with_suffix(".new").write_bytes(archive.read(name))
-                        target.with_suffix(".new").chmod(0o755)
-                        os.replace(target.with_suffix(".new"), target)
-        break
-    shutil.rmtree(wheels, ignore_errors=True)
-
-
-def installer_environment() -> dict[str, str]:
-    """This process's environment for installers: pip's own settings stay, other Pythons' paths go."""
-    dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-    return {k: v for k, v in os.environ.items() if k not in dropped}
-
-
-def _uv_environment(root: Path) -> dict[str, str]:
+def uv_environment(root: Path) -> dict[str, str]:
     """uv's settings: everything below ``root``, and pip's configuration in uv's words. The person's own UV_... win."""
     pip, mine = _pip_settings(), {"UV_HTTP_TIMEOUT": "180"}
     if pip.get("find-links"):
@@ -118,12 +80,14 @@ def _uv_environment(root: Path) -> dict[str, str]:
         "UV_PYTHON_INSTALL_DIR": str(root / "python"),
         "UV_NO_CONFIG": "1",
     }
-    return {**mine, **installer_environment(), **always}
+    settings = {**mine, **clean_environment(), **always}
+    settings.pop("UV_TORCH_BACKEND", None)  # torch_builds heeds it
+    return settings
 
 
 def _pip_settings() -> dict[str, list[str]]:
     """pip's configuration by option name, split where an option takes several values; missing folders are left out."""
-    for python in _candidates():
+    for python in candidates():
         try:
             command = [str(python), "-I", "-m", "pip", "config", "list"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -154,58 +118,3 @@ def _is_there(place: str) -> bool:
     if not place.startswith("file://"):
         return True
     return Path(url2pathname(urlsplit(place).path)).exists()
-
-
-def _candidates() -> list[Path]:
-    """Pythons on this computer, the ones most likely to fit first."""
-    names = [f"python3.{minor}" for minor in (11, 12, 13)] + ["python3", "python"]
-    paths = [shutil.which(name) for name in names]
-    if sys.platform == "darwin" and not Path("/Library/Developer/CommandLineTools/usr/bin/python3").exists():
-        paths = [p for p in paths if p != "/usr/bin/python3"]  # there, it only offers to install Apple's tools
-    ordered = [*(p for p in paths if p), sys.executable]
-    return [Path(p) for p in dict.fromkeys(ordered) if p]
-
-
-def find_python(wanted: str, allowed: tuple[Version, Version], installer: Installer, run: Run) -> Path:
-    """A Python of version ``wanted`` ("3.11"), or of any ``allowed`` one; fetched by uv when there is none.
-
-    Raises:
-        JobError: ``setup_failed`` saying in one line what to install.
-    """
-    low, high = (_parse(wanted), _parse(wanted)) if wanted else allowed
-    for python in _candidates():
-        if low <= _version(python) <= high and (installer.uv or can_use_pip(python)):
-            return python
-    version = wanted or f"{low[0]}.{low[1]}"
-    if installer.uv:
-        try:
-            run([str(installer.uv), "python", "install", "--no-progress", version], installer.environment)
-            found = run([str(installer.uv), "python", "find", "--managed-python", version], installer.environment)
-            return Path(found.strip().splitlines()[-1])
-        except JobError as error:
-            if error.code == "cancelled":
-                raise
-    package = f"python{version}" if sys.platform == "linux" else f"Python {version}"
-    hint = f"{package} with its venv module (on Debian: python{version}-venv)" if sys.platform == "linux" else package
-    raise JobError("setup_failed", f"no Python {version} was found; install {hint} and try again")
-
-
-def _parse(version: str) -> Version:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
-def _version(python: Path) -> Version:
-    code = "import sys; print(*sys.version_info[:2])"
-    try:
-        done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        major, minor = done.stdout.split()
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return (0, 0)
-    return int(major), int(minor)
-
-
-def can_use_pip(python: Path) -> bool:
-    """Whether this Python can make environments with pip in them; Debian's needs a further package for that."""
-    done = subprocess.run([str(python), "-I", "-c", "import venv, ensurepip"], capture_output=True, check=False)
-    return done.returncode == 0

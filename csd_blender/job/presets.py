@@ -12,6 +12,8 @@ from .spec import QUALITIES, Guidance, TextureJob
 __all__ = [
     "CSD_NEGATIVE_PROMPT",
     "EXPECTED_SECONDS",
+    "FLAT_WORDS",
+    "MINI_WORDS",
     "NEGATIVE_PROMPT",
     "QUALITIES",
     "falling_decay",
@@ -23,6 +25,10 @@ __all__ = [
 NEGATIVE_PROMPT = "blurry, noisy, low quality"
 #: Of CSD's published configurations, for Stable Diffusion and its like.
 CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
+
+#: Ask for bare surface color, so that light is not painted into the texture: of the mini model, and in plain English
+#: for the others. The published systems have none; ours are a setting (``extra_words``), for textures only.
+MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
@@ -70,6 +76,8 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "texture_size": preset.texture_size,
         "learning_rate": preset.learning_rate,
     }
+    if not mini:
+        values["extra_words"] = FLAT_WORDS
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         usual = guidance(steps, overrides.get("method", "csd"), mini)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import JobError
-from .fields import bad, check, choice, from_json, interval, number, schedule, to_json
+from .fields import bad, check, choice, from_json, interval, number, schedule, text, to_json
 from .schedule import Schedule
 
 METHODS = ("csd", "sds")
 WEIGHTINGS = ("uniform", "sds", "fantasia3d")
+SCALE_CONVENTIONS = ("s", "1+s")
+PERP_NEG_REFERENCES = ("empty", "negative")
 UV_MODES = ("auto", "keep", "new")
 RASTERIZERS = ("auto", "warp", "torch", "nvdiffrast")
 QUALITIES = ("draft", "normal", "best")
@@ -29,12 +31,17 @@ class Guidance:
         negative_weight: weight of the negative prompt's classifier score (omega 2).
         generative_weight: weight of the generative prior in CSD; 0 is the paper's pure classifier score, a little of
             it keeps long jobs from over-saturating.
-        guidance_scale: of SDS, in the convention ``eps_neg + s (eps_pos - eps_neg)``.
+        guidance_scale: s, of SDS.
+        scale_convention: how s is counted: ``s`` means ``eps_neg + s (eps_pos - eps_neg)``, that of Ho and Salimans'
+            samplers today; ``1+s`` means ``eps_pos + s (eps_pos - eps_neg)``, that of DreamFusion and threestudio.
         weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
         t_min, t_max: range of the diffusion time, as fractions of all steps.
         grad_clip: element-wise bound on the gradient in latent space; None is off.
         grad_normalize: scale each step's gradient to unit norm.
         perp_neg: strength of Perp-Neg against wrong views; 0 is off.
+        perp_neg_from: where its directions begin: at the prediction for the ``empty`` prompt, as in the paper
+            (Armandpour et al. 2023), or at that for the ``negative`` one, as in the code of CSD, threestudio and DSD;
+            without a negative prompt both are the same.
     """
 
     positive_weight: Schedule = schedule(0, 100, 1.0)
@@ -47,6 +54,8 @@ class Guidance:
     grad_clip: Schedule | None = schedule(0, 1000, None)
     grad_normalize: bool = False
     perp_neg: float = number(0, 20, 0.0)
+    scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
+    perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ class TextureJob:
         learning_rate: of Adam on the colors' logits; falls to a twentieth over the last half.
         weight_decay: pull of the colors towards gray (AdamW); while it is strong, early decisions stay open.
         view_prompts: add "front view" and the like to the prompt.
+        extra_words: added to the prompt, since all pictures show the bare color: empty for none, ``auto`` for what the
+            model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -103,6 +114,7 @@ class TextureJob:
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
     view_prompts: bool = True
+    extra_words: str = text("auto", added=True)
     rasterizer: str = choice(RASTERIZERS, "auto")
     allow_noncommercial: bool = False
     preview_interval: float = number(0, 600, 1.5)

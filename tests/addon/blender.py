@@ -57,7 +57,7 @@ def select(*objects) -> None:
     bpy.context.view_layer.objects.active = objects[0]
 
 
-def turn_pump(until, seconds: float = 60.0) -> None:
+def turn_pump(until, seconds: float = 600.0) -> None:
     """Do what the timer would, until the condition holds."""
     pump = module("addon.pump")
     end = time.monotonic() + seconds

@@ -59,7 +59,7 @@ class HandJob:
         self.work_until_it_lands()
 
     def work_until_it_lands(self):
-        end = time.monotonic() + 5
+        end = time.monotonic() + 600
         while not self.pump.work(time.perf_counter() + 1) and self.jobs.pictures.busy():
             assert time.monotonic() < end
             time.sleep(0.002)

@@ -102,6 +102,17 @@ def test_cancel_keeps_and_offers_what_there_is_so_far(click, monkeypatch):
     assert cube().material_slots[0].material.name == "Red brick"
 
 
+def test_a_late_failure_says_why_and_offers_what_there_was_before(click, monkeypatch):
+    use_worker(monkeypatch, "invalid-numbers")
+    job = click()
+    turn_pump(lambda: not job.active)
+    assert job.phase == "finished" and job.stopped_early
+    text = " ".join(panel_text())
+    assert "Stopped early" in text and "Invalid numbers: big, from step 9 on. Choose another." in text
+    bpy.ops.csd.accept()
+    assert cube().material_slots[0].material.name == "Red brick"
+
+
 def test_a_crashed_job_is_resumed_with_one_press(click, monkeypatch):
     use_worker(monkeypatch, "crash")
     job = click()
@@ -237,7 +248,7 @@ print("PID", module("addon.session").session.client._process.pid, flush=True)
 def test_blender_quits_cleanly_during_a_job_and_takes_the_worker_with_it(tmp_path):
     worker = ROOT / "tests" / "job" / "fake_worker.py"
     script = SCRIPT.format(root=str(ROOT), data=str(tmp_path), worker=str(worker))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=40)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     if bpy.app.version >= (4, 5):  # 4.2 as a module crashes at exit once any property had a Python callback
         assert done.returncode == 0, done.stderr[-2000:]
     pid = int(done.stdout.split("PID")[1].split()[0])

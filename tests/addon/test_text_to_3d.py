@@ -221,6 +221,31 @@ def test_reused_lengths_give_the_same_job(recipe, by_hand):
     assert not csd.use_coarse_steps and not csd.use_refine_steps
 
 
+@pytest.mark.parametrize(
+    ("recipe", "negative"), [("csd", "oversaturated color, ugly, tiling, low quality, noisy"), ("magic3d", "")]
+)
+def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_artist_s(recipe, negative):
+    settings, textures = module("addon.object_settings"), module("addon.settings")
+    csd = bpy.context.scene.csd
+
+    def spec(**overrides):
+        overrides = {"prompt": "small robot", "model": "some/model", "recipe": recipe} | overrides
+        values = settings.gather(bpy.context.scene, overrides)
+        return settings.make_spec({k: v for k, v in values.items() if k != "modifiers"})
+
+    assert spec().negative_prompt == negative
+    assert spec(model="mini").negative_prompt == csd.negative_prompt == "blurry, noisy, low quality"
+    assert spec(negative_prompt="rust").negative_prompt == "rust"
+    csd.negative_prompt = "rust"
+    assert spec().negative_prompt == "rust"
+    csd.negative_prompt = ""
+    assert spec().negative_prompt == ""
+    csd.property_unset("negative_prompt")
+    values = textures.gather(bpy.context.scene, {"prompt": "brick", "model": "some/model"})
+    texture = textures.make_spec({k: v for k, v in values.items() if k != "modifiers"})
+    assert texture.negative_prompt == "oversaturated color, ugly, tiling, low quality, noisy"
+
+
 def test_the_object_grows_with_a_worker_and_is_offered(worker):
     job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: growing() is not None)

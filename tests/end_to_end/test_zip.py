@@ -3,6 +3,8 @@
 import json
 import zipfile
 
+from tools import package
+
 MOST_MEGABYTES = 40
 
 
@@ -43,3 +45,19 @@ def test_a_repository_index_offers_the_zip(extension_tool, zip_path):
     (entry,) = index["data"]
     assert entry["id"] == "csd_blender" and entry["archive_url"].endswith(zip_path.name)
     assert entry["blender_version_min"] == "4.2.0" and entry["license"] == ["SPDX:GPL-3.0-or-later"]
+
+
+def test_each_main_system_gets_a_zip_with_its_own_wheel_only(extension_tool, tmp_path):
+    names = [f"uv-9.9.9-py3-none-{tag}.whl" for tag in package.SYSTEMS.values()]
+    for name in names:
+        with zipfile.ZipFile(tmp_path / name, "w") as wheel:
+            wheel.writestr("uv-9.9.9.dist-info/RECORD", "")
+    made = package.build_system_zips(extension_tool, tmp_path / "out", [tmp_path / name for name in names])
+    assert len(made) == len(package.SYSTEMS)
+    for path, system, name in zip(made, package.SYSTEMS, names):
+        assert path.name.endswith(system.replace("-", "_") + ".zip")
+        with zipfile.ZipFile(path) as archive:
+            wheels = [n for n in archive.namelist() if n.endswith(".whl")]
+            manifest = archive.read("blender_manifest.toml").decode()
+        assert wheels == [f"wheels/{name}"]
+        assert f'platforms = ["{system}"]' in manifest.partition("[build.generated]")[2]

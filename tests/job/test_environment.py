@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from csd_blender.job import environment, package_tools
-from csd_blender.job.environment import LOCKS, Lock, ensure_environment, installed_python
+from csd_blender.job import environment
+from csd_blender.job.environment import ensure_environment, installed_python
 from csd_blender.job.errors import JobError
-from csd_blender.job.package_tools import Installer, find_python, parse_pip_settings
+from csd_blender.job.package_tools import Installer
+from tests.job.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,10 +33,11 @@ pathlib.Path(wheels, "installing").touch()
 time.sleep(float(pause))
 site = next(pathlib.Path(inside).parent.parent.glob("lib/python*/site-packages"))
 for line in open(lock):
-    if line.strip() and line[0] != "#":
-        wheel = pathlib.Path(wheels, line.strip().replace("==", "-") + "-py3-none-any.whl")
+    pin = line.partition(" ")[0].strip()
+    if pin and line[0] != "#":
+        wheel = pathlib.Path(wheels, pin.replace("==", "-") + "-py3-none-any.whl")
         if not wheel.exists():
-            sys.exit(f"error: {line.strip()} was not found")
+            sys.exit(f"error: {pin} was not found")
         zipfile.ZipFile(wheel).extractall(site)
 pathlib.Path(wheels, "installed").touch()
 """
@@ -51,24 +51,9 @@ class FakeInstaller(Installer):
     def make_environment(self, python, folder):
         return [sys.executable, "-I", str(self.script), "make", str(folder), "-", "-", "0"]
 
-    def install(self, inside, lock, wheel_dir):
-        arguments = [inside, lock, self.wheels, self.pause]
+    def install(self, inside, lock, build, wheel_dir):
+        arguments = [inside, lock.path, self.wheels, self.pause]
         return [sys.executable, "-I", str(self.script), "fill", *map(str, arguments)]
-
-
-def make_wheel(folder: Path, name: str, body: str) -> None:
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}.py", body)
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-
-
-def make_lock(folder: Path, *lines: str) -> Path:
-    path = folder / "tiny.txt"
-    path.write_text("\n".join(["# size-mb: 5", *lines]) + "\n")
-    return path
 
 
 @pytest.fixture
@@ -132,6 +117,18 @@ def test_a_damaged_environment_is_made_anew_when_set_up_again(tmp_path, quick):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert not imports(python, "tinyone") and ensure_environment(root, lock, "tiny") == python
     assert ensure_environment(root, lock, "tiny", verify=True) == python and imports(python, "tinyone")
+
+
+def test_a_missing_file_that_no_import_needs_is_found_when_set_up_again(tmp_path, quick, wheels):
+    make_wheel(wheels, "tinytwo", "value = 2\n")
+    root, lock = tmp_path / "root", make_lock(tmp_path, "# check: import tinyone", "tinyone==1.0", "tinytwo==1.0")
+    python = ensure_environment(root, lock, "tiny")
+    seen = []
+    ensure_environment(root, lock, "tiny", verify=True, report=seen.append)
+    assert not any("Making" in p.text for p in seen), "a sound one was made anew"
+    for place in python.parent.parent.rglob("tinytwo.py"):
+        place.unlink()
+    assert ensure_environment(root, lock, "tiny", verify=True) == python and imports(python, "tinytwo")
 
 
 def test_a_half_made_environment_is_not_found_and_made_anew(tmp_path, quick):
@@ -240,70 +237,6 @@ def test_a_full_disk_is_told_before_anything_is_downloaded(tmp_path, quick):
     lock.write_text("# size-mb: 999999999\ntinyone==1.0\n")
     error = failure(tmp_path / "root", lock, "tiny")
     assert error.code == "no_space" and "MB are needed" in error.detail
-
-
-def test_a_missing_python_is_named_with_what_to_install(monkeypatch):
-    monkeypatch.setattr(package_tools, "_candidates", lambda: [Path(sys.executable)])
-    with pytest.raises(JobError) as caught:
-        find_python("3.7", ((3, 11), (3, 13)), Installer(None, {}), None)
-    assert caught.value.code == "setup_failed" and "install" in caught.value.detail and "3.7" in caught.value.detail
-
-
-@pytest.mark.parametrize("line", ["error: dns error: failed", "Network is unreachable", "error sending request"])
-def test_a_network_that_is_down_is_told_as_such(line):
-    assert "go online" in environment._failure(f"Resolving\n{line}\n").detail
-
-
-def test_everything_pip_is_told_reaches_uv(monkeypatch, tmp_path):
-    listing = (
-        ":env:.find-links='/a b/'\n"
-        "global.find-links='\\n/wheels\\n/more'\n"
-        f"global.extra-index-url='file://{tmp_path.as_posix()} file:///no/such/folder'\n"
-        "user.index-url='an-index'\n"
-        "global.index-url='another-index'\n"
-        "freeze.index-url='not this one'\n"
-        "global.cert='/certificates'\n"
-    )
-    found = parse_pip_settings(listing)
-    assert found["find-links"] == ["/a", "b/"]  # the environment beats the files
-    assert found["extra-index-url"] == [f"file://{tmp_path.as_posix()}"]  # a missing folder is passed over, as by pip
-    assert found["index-url"] == ["an-index"] and found["cert"] == ["/certificates"]
-    assert parse_pip_settings(listing.partition("\n")[2])["find-links"] == ["/wheels", "/more"]
-    for name in ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", "somewhere")
-    monkeypatch.setattr(package_tools, "_pip_settings", lambda: found)
-    env = package_tools._uv_environment(tmp_path)
-    assert env["UV_DEFAULT_INDEX"] == "an-index" and env["UV_INDEX"] == found["extra-index-url"][0]
-    assert env["SSL_CERT_FILE"] == "/certificates" and env["UV_FIND_LINKS"] == "/a,b/" and "PYTHONPATH" not in env
-
-
-def test_the_owners_own_build_of_torch_is_not_overruled(tmp_path):
-    lock = make_lock(tmp_path, "torch==1.0")
-
-    def command(wheel_dir=None, **settings):
-        return Installer(Path("uv"), settings).install(Path("python"), lock, wheel_dir)
-
-    assert "--torch-backend" in command()
-    assert "--torch-backend" not in command(UV_DEFAULT_INDEX="a-mirror")
-    assert "--torch-backend" not in command(wheel_dir=tmp_path)
-    assert "--torch-backend" in command(UV_FIND_LINKS=str(tmp_path))
-    (tmp_path / "torch-1.0-cp311-cp311-any.whl").touch()
-    assert "--torch-backend" not in command(UV_FIND_LINKS=str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["backend", "bpy"])
-def test_every_package_of_a_lock_is_pinned(name):
-    lock = Lock.read(LOCKS / f"{name}.txt")
-    pins = [line for line in lock.path.read_text().splitlines() if line and line[0] != "#"]
-    assert pins and all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", pin) for pin in pins)
-    assert lock.size_mb > 500 and lock.check.startswith("import ")
-
-
-def test_comments_do_not_change_a_lock(tmp_path):
-    one = Lock.read(make_lock(tmp_path, "a==1", "B==2")).digest
-    assert Lock.read(make_lock(tmp_path, "# words", "b==2", "", "a==1")).digest == one
-    assert Lock.read(make_lock(tmp_path, "a==1", "b==3")).digest != one
 
 
 def test_set_up_as_a_child_tells_json_and_stops_when_its_owner_lets_go(tmp_path):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ...job.errors import JobError
+from ...job.model_files import ModelFiles, Part, read_model, unreadable
+from ...job.model_places import find_folder
 from .model import DiffusionModel
 
 log = logging.getLogger(__name__)
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
+IF_TOKENS = 77  # DeepFloyd IF was trained on texts of that length, though its T5 reads longer ones
+#: Endings of keys that old checkpoints have and no network needs: a buffer that counts from 0, and parts of a whole
+#: CLIP beside its text encoder.
+HARMLESS = ("position_ids", "logit_scale", "text_projection.weight", "visual_projection.weight")
 
 
 def select_device(wanted: str = "auto") -> torch.device:
@@ -43,108 +50,228 @@ def network_dtypes(device: torch.device) -> tuple[torch.dtype, torch.dtype]:
 
 
 def find_model(name: str) -> Path:
-    """Folder of a model given as ``mini``, a catalogue id, or a path. Raises ``JobError('model_missing')``."""
-    if name == "mini":
-        return MINI_FOLDER
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    from ...job.models import CATALOGUE
+    """Folder of a model given as ``mini``, a catalogue id, a repository in the hub's cache, or a path.
 
-    entry = next((e for e in CATALOGUE if e.id == name), None)
-    for source in entry.sources if entry else ():
-        cached = _in_hub_cache(source)
-        if cached is not None:
-            return cached
-    raise JobError("model_missing", f"no model {name!r} on this computer")
-
-
-def _in_hub_cache(repo: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError, OSError):
-        return None
+    Raises:
+        JobError: as :func:`~csd_blender.job.model_places.find_folder` does.
+    """
+    return MINI_FOLDER if name == "mini" else find_folder(name)
 
 
 def load_model(name: str, device: torch.device) -> DiffusionModel:
-    """Load ``mini``, a catalogue id or a diffusers folder onto ``device``, frozen and in evaluation mode.
+    """Load a model, named as in :func:`find_model`, onto ``device``, frozen and in evaluation mode.
 
     Raises:
-        JobError: ``model_missing`` when there is no such model, ``model_unreadable`` when its files are damaged,
-            are not safetensors or are of a family this version cannot drive.
+        JobError: ``model_missing`` when there is no such model; ``model_unreadable`` when a file is missing, damaged or
+            no safetensors, when a weight is missing, unknown, of the wrong shape or no number, when the folder brings
+            programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
     """
-    folder = find_model(name)
-    index_file = folder / "model_index.json"
-    if not index_file.is_file():
-        raise JobError("model_missing", f"{folder} has no model_index.json")
+    files = read_model(find_model(name))
+    with _or_unreadable(f"{files.folder} does not make a model; the log tells more"), _quiet_libraries():
+        return _load_parts(name, files, device)
+
+
+@contextmanager
+def _or_unreadable(sentence: str) -> Iterator[None]:
+    """Whatever a library raises becomes ``sentence``; there are a dozen kinds, and the log has the details."""
     try:
-        index = json.loads(index_file.read_text(encoding="utf-8"))
-        if index.get("text_encoder_2", [None, None])[1] or index["unet"][1] != "UNet2DConditionModel":
-            raise JobError("model_unreadable", f"{folder} is not of the Stable Diffusion 1 or 2 family")
-        return _load_components(name, folder, index, device)
-    except JobError:
+        yield
+    except (JobError, torch.OutOfMemoryError, MemoryError):
         raise
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # the libraries raise a dozen kinds; the log has the details
-        log.exception("loading %s failed", folder)
-        raise JobError("model_unreadable", f"{folder}: {type(error).__name__}") from error
+    except Exception as error:
+        log.exception("%s", sentence)
+        raise unreadable(sentence) from error
 
 
-def _load_components(name: str, folder: Path, index: dict, device: torch.device) -> DiffusionModel:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Their progress bars would be drawn across the job's own, and their reports repeat what the errors here say."""
+    from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # it would be drawn across the job's own
+    transformers_logging.disable_progress_bar()
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
 
+
+def _load_parts(name: str, files: ModelFiles, device: torch.device) -> DiffusionModel:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+    pixels = files.vae is None
+    _check_kind(files)
+    with _or_unreadable(f"{files.scheduler.folder / 'scheduler_config.json'} is no noise schedule that is known"):
+        scheduler = DDPMScheduler.from_config(files.scheduler.config)
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        raise unreadable(f"{files.scheduler.folder} predicts {scheduler.config.prediction_type!r}, which is not known")
     unet_dtype, vae_dtype = network_dtypes(device)
-    options = {"use_safetensors": True, "local_files_only": True}
-    unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", torch_dtype=unet_dtype, variant=_variant(folder / "unet"), **options
-    )
-    vae = None
-    if "vae" in index:
-        vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=vae_dtype, variant=_variant(folder / "vae"), **options
-        )
-    encoder_class = T5EncoderModel if index["text_encoder"][1] == "T5EncoderModel" else CLIPTextModel
-
-    def load_text_encoder() -> torch.nn.Module:
-        place = folder / "text_encoder"
-        encoder = encoder_class.from_pretrained(place, dtype=unet_dtype, variant=_variant(place), **options)
-        return encoder.requires_grad_(False).eval().to(device)
-
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    channels = 3 if vae is None else vae.config.latent_channels
-    plain = unet.config.in_channels == channels and not unet.config.class_embed_type
-    if not plain or scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-        raise JobError("model_unreadable", f"{folder} is for inpainting, depth or the like, not plain text to image")
-    for network in (unet, vae):
-        if network is not None:
-            network.requires_grad_(False).eval().to(device)
+    tokenizer = _load_tokenizer(files.tokenizer)
+    unet = _load_network(UNet2DConditionModel, files.unet, unet_dtype, device)
+    vae = None if pixels else _load_network(AutoencoderKL, files.vae, vae_dtype, device)
     if device.type == "cuda":
         unet.to(memory_format=torch.channels_last)
-    factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def load_text_encoder() -> torch.nn.Module:
+        with _quiet_libraries():
+            return _load_network(_text_class(files.text_encoder), files.text_encoder, unet_dtype, device)
+
+    text_encoder = load_text_encoder()
+    channels = 3 if pixels else vae.config.latent_channels
+    if unet.config.in_channels != channels or unet.config.out_channels < channels:
+        kind = "an upscaler or for inpainting, depth or the like, not plain text to image"
+        raise unreadable(f"{files.unet.folder} takes {unet.config.in_channels} channels: it is {kind}")
+    _check_text(files, tokenizer, text_encoder, unet)
     return DiffusionModel(
         name=name,
         vae=vae,
         unet=unet,
-        text_encoder=load_text_encoder(),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         alphas_cumprod=scheduler.alphas_cumprod.float(),
         prediction_type=scheduler.config.prediction_type,
-        native_size=int(unet.config.sample_size) * factor,
+        native_size=_native_size(files, unet, vae),
         device=device,
         load_text_encoder=load_text_encoder,
+        text_tokens=_text_tokens(files, tokenizer, text_encoder),
+        reads_t5=_is_t5(files.text_encoder),
     )
 
 
-def _variant(folder: Path) -> str | None:
-    """``fp16`` where the weights come in that variant only (``model.fp16.safetensors``), None for the usual names."""
-    names = [path.name for path in folder.glob("*.safetensors*")]
-    return "fp16" if names and all(".fp16" in name for name in names) else None
+def _check_kind(files: ModelFiles) -> None:
+    """Raise for networks that want to be told more than a text."""
+    config, place = files.unet.config, files.unet.folder
+    wanted = {
+        "class_embed_type": (None,),
+        "num_class_embeds": (None,),
+        "addition_embed_type": (None, "text"),
+        "encoder_hid_dim_type": (None, "text_proj"),
+        "time_cond_proj_dim": (None,),
+    }
+    for setting, known in wanted.items():
+        if config.get(setting) not in known:
+            found = f"{setting} {config[setting]!r}"
+            raise unreadable(f"{place / 'config.json'}: a network with {found} is not one of plain text to image")
+
+
+def _load_network(cls: type, part: Part, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """One network with exactly the weights that its files hold.
+
+    Raises:
+        JobError: ``model_unreadable`` naming the file and the first key that is missing, unknown, of another shape, or
+            holds something else than numbers.
+    """
+    with _or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
+        options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
+        network, report = cls.from_pretrained(
+            part.folder,
+            torch_dtype=dtype,
+            variant=part.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
+            output_loading_info=True,
+            **options,
+        )
+    _check_keys(part, report)
+    network.requires_grad_(False).eval().to(device)
+    _check_numbers(part, network, dtype)
+    return network
+
+
+def _check_keys(part: Part, report: dict) -> None:
+    """Raise unless file and network have the same weights; random ones in their place would ruin a job silently."""
+
+    def first(keys: Iterable) -> str:
+        names = sorted(key[0] if isinstance(key, tuple) else key for key in keys)
+        return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+    unknown = report["unexpected_keys"]
+    if part.class_name.startswith("CLIP"):
+        unknown = [key for key in unknown if not key.endswith(HARMLESS) and not key.startswith("vision_model.")]
+    found = [
+        f"{what} {first(keys)}"
+        for keys, what in (
+            (report["missing_keys"], "lacks"),
+            (unknown, "has unknown weights:"),
+            (report["mismatched_keys"], "has weights of another shape than config.json says:"),
+        )
+        if keys
+    ]
+    if found:
+        whole = f"Get a whole copy of the model's {part.folder.name}."
+        raise unreadable(f"{part.weights} {'; it '.join(found)}", whole)
+
+
+def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype) -> None:
+    for name, value in network.named_parameters():
+        if value.is_meta:
+            raise unreadable(f"{part.weights} lacks {name}")
+        if not bool(torch.isfinite(value).all()):
+            raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {name}")
+
+
+def _is_text(cls: type) -> bool:
+    return cls.__module__.startswith("transformers")
+
+
+def _is_t5(part: Part) -> bool:
+    return part.class_name == "T5EncoderModel"
+
+
+def _text_class(part: Part) -> type:
+    from transformers import CLIPTextModel, T5EncoderModel
+
+    return T5EncoderModel if _is_t5(part) else CLIPTextModel
+
+
+def _text_config(cls: type, part: Part) -> object:
+    """The text encoder's settings, less those that choose files, kernels or programs for the library to fetch."""
+    usual = cls.config_class().to_dict()
+    kept = ("use_attention_mask", *(k for k in usual if not k.startswith("_") and "implementation" not in k))
+    left_out = ("dtype", "torch_dtype", "transformers_weights")
+    return cls.config_class(**{k: v for k, v in part.config.items() if k in kept and k not in left_out})
+
+
+def _load_tokenizer(part: Part) -> object:
+    from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
+
+    kind = part.class_name.removesuffix("Fast")
+    cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
+    with _or_unreadable(f"{part.weights} does not make a {part.class_name}"):
+        return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
+
+
+def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:
+    """The tokenizer, the text encoder and the network must fit each other."""
+    words, known = len(tokenizer), text_encoder.config.vocab_size
+    if words > known:
+        raise unreadable(f"{files.tokenizer.folder} has {words} tokens, but {files.text_encoder.folder} knows {known}")
+    width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
+    wide = text_encoder.config.hidden_size
+    if width != wide:
+        raise unreadable(f"{files.unet.folder} wants texts {width} wide, but {files.text_encoder.folder} gives {wide}")
+    if tokenizer.pad_token is None:
+        raise unreadable(f"{files.tokenizer.folder} has no token to pad with")
+
+
+def _text_tokens(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module) -> int:
+    """Tokens of a text: as many as the family's own pipeline gives the encoder."""
+    if _is_t5(files.text_encoder):
+        return IF_TOKENS
+    return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
+
+
+def _native_size(files: ModelFiles, unet: torch.nn.Module, vae: torch.nn.Module | None) -> int:
+    """Side of the pictures in pixels."""
+    size = unet.config.sample_size
+    if isinstance(size, (list, tuple)):
+        size = size[0] if len(set(size)) == 1 else None
+    if not isinstance(size, int) or size < 1:
+        raise unreadable(f"{files.unet.folder / 'config.json'} does not say how large its pictures are (sample_size)")
+    return size * (1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1))

@@ -1,7 +1,8 @@
 """A frozen, text-conditioned diffusion model as score distillation sees it.
 
-The bundled mini model and Stable Diffusion 1.x / 2.x come in the same diffusers folder layout and pass through the
-same code. Nothing here needs a gradient of the network; the VAE encoder does pass one on to the picture.
+The bundled mini model, Stable Diffusion 1.x / 2.x and the first stage of DeepFloyd IF come in the same diffusers folder
+layout and pass through the same code. Nothing here needs a gradient of the network; the VAE encoder does pass one on to
+the picture.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class DiffusionModel:
         alphas_cumprod: float32 ``[T]``, the products written as alpha-bar in DDPM (Ho et al. 2020).
         prediction_type: ``"epsilon"`` or ``"v_prediction"`` (Salimans and Ho 2022).
         native_size: side of the square pictures the model was trained on, in pixels.
+        text_tokens: so many tokens of a text are read, and shorter texts are padded to.
+        reads_t5: the text encoder is a T5, as DeepFloyd IF's, and no CLIP.
         vae_slicing: encode one picture at a time, the cheapest step when memory runs out.
+        refused_predictions: how many calls of the network gave NaN or infinite numbers.
     """
 
     name: str
@@ -40,7 +44,10 @@ class DiffusionModel:
     native_size: int
     device: torch.device
     load_text_encoder: Callable[[], torch.nn.Module] | None = None
+    text_tokens: int = 77
+    reads_t5: bool = False
     vae_slicing: bool = False
+    refused_predictions: int = 0
     _embeddings: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -68,29 +75,43 @@ class DiffusionModel:
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings ``[N, L, D]``; each distinct prompt is encoded once and remembered."""
+        """Text embeddings ``[N, L, D]``; each distinct prompt is encoded once and remembered.
+
+        They are those of the family's own pipeline in diffusers: CLIP reads the padding as it reads the text, unless
+        its settings ask for a mask, while T5 gets the mask, and texts in lower case. (That pipeline can also clean web
+        captions of addresses and the like, if two more packages are there; prompts need none of it.)
+        """
         missing = [p for p in dict.fromkeys(prompts) if p not in self._embeddings]
         if missing:
             if self.text_encoder is None:
                 self.text_encoder = self.load_text_encoder()
             tokens = self.tokenizer(
-                missing,
+                [self._as_read(p) for p in missing],
                 padding="max_length",
                 truncation=True,
-                max_length=min(int(self.tokenizer.model_max_length), 512),
+                max_length=self.text_tokens,
+                return_attention_mask=True,
                 return_tensors="pt",
             )
-            embeddings = self.text_encoder(tokens.input_ids.to(self.device))[0]
+            config = getattr(self.text_encoder, "config", None)
+            with_mask = self.reads_t5 or getattr(config, "use_attention_mask", False)
+            mask = {"attention_mask": tokens.attention_mask.to(self.device)} if with_mask else {}
+            embeddings = self.text_encoder(tokens.input_ids.to(self.device), **mask)[0]
             self._embeddings.update(zip(missing, embeddings.to(self.unet.dtype), strict=True))
         return torch.stack([self._embeddings[p] for p in prompts])
+
+    def _as_read(self, prompt: str) -> str:
+        return prompt.lower().strip() if self.reads_t5 else prompt
 
     def fitting_prompt(self, prompt: str, ending: str) -> str:
         """As many of the prompt's words as the text encoder reads with ``ending`` after them; all of them, mostly."""
         words = prompt.split(" ")
-        limit = min(int(self.tokenizer.model_max_length), 512)
-        while len(words) > 1 and len(self.tokenizer(" ".join(words) + ending, truncation=False).input_ids) > limit:
+        while len(words) > 1 and self._count_tokens(" ".join(words) + ending) > self.text_tokens:
             words.pop()
         return " ".join(words)
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self.tokenizer(self._as_read(text), truncation=False).input_ids)
 
     def free_text_encoder(self) -> None:
         """Give the text encoder's memory back; encoded prompts stay."""
@@ -100,22 +121,16 @@ class DiffusionModel:
         """Latents of pictures, differentiable.
 
         Args:
-            images: ``[B, 3, H, W]`` in [0, 1], resized to ``native_size`` when a side is not a multiple of the
-                latent factor, or, for a pixel model, when it is not the native size.
+            images: ``[B, 3, H, W]`` in [0, 1]; of another size than the model's own they are resized to that, see
+                :func:`resize`.
             generator: CPU generator for the posterior sample; None takes the posterior mean.
 
         Returns:
             ``[B, C, h, w]`` float32, scaled to about unit variance.
         """
-        pixels = images * 2 - 1
-        factor = self.latent_factor
+        pixels = resize(images * 2 - 1, self.native_size)
         if self.vae is None:
-            if pixels.shape[-1] != self.native_size:
-                size = (self.native_size, self.native_size)
-                pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
             return pixels
-        if pixels.shape[-1] % factor or pixels.shape[-2] % factor:
-            pixels = F.interpolate(pixels, (self.native_size, self.native_size), mode="bilinear", align_corners=False)
         pixels = pixels.to(self.vae.dtype)
         if self.vae_slicing:  # one picture's activations at a time, made again on the way back
             rows = [checkpoint(self._moments, row, use_reentrant=False) for row in pixels.split(1)]
@@ -152,7 +167,7 @@ class DiffusionModel:
             embeddings: ``[N, L, D]``.
 
         A ``v`` prediction is turned into noise by ``eps = sigma x_t + alpha v``. Of a model that also predicts a
-        variance (twice the channels), only the noise half is kept.
+        variance (twice the channels), only the noise half is kept. Calls that give invalid numbers are counted.
         """
         dtype = self.unet.dtype
         prediction = self.unet(noisy.to(dtype), t.to(self.device), encoder_hidden_states=embeddings.to(dtype)).sample
@@ -160,6 +175,8 @@ class DiffusionModel:
         if self.prediction_type == "v_prediction":
             alpha, sigma = self.alpha_sigma(t)
             prediction = sigma * noisy + alpha * prediction
+        if not bool(torch.isfinite(prediction).all()):
+            self.refused_predictions += 1
         return prediction
 
     @torch.no_grad()
@@ -187,3 +204,18 @@ class DiffusionModel:
             alpha_next, sigma_next = self.alpha_sigma(t_next[None])
             x = alpha_next * (x - sigma * noise_pred) / alpha + sigma_next * noise_pred
         return self.decode_latents(x)
+
+
+def resize(pictures: Tensor, side: int) -> Tensor:
+    """Square pictures ``[B, C, side, side]`` by bilinear interpolation, differentiable; of that size, they stay.
+
+    The published systems hand every picture to the model so, whatever it was rendered at: CSD's and threestudio's
+    guidance classes enlarge the coarse stage's 64 pixels to Stable Diffusion's 512. Plain bilinear interpolation, which
+    is theirs, sees all pixels of a picture up to twice as large; where there is more to leave out, each new pixel is
+    an average over its whole area.
+    """
+    height, width = pictures.shape[-2:]
+    if height == width == side:
+        return pictures
+    shrinks = max(height, width) > 2 * side
+    return F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -3,10 +3,12 @@ into whatever made the pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.spec import Guidance
@@ -24,6 +26,17 @@ from .score import (
 from .view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
 
 Clock = Callable[[str], AbstractContextManager]
+
+
+class NotFinite(Exception):
+    """A step whose numbers are no numbers, so that nothing can be learned from it.
+
+    ``in_result``: already the pictures are not, and the model is not to blame.
+    """
+
+    def __init__(self, where: str, in_result: bool = False):
+        super().__init__(where)
+        self.in_result = in_result
 
 
 def job_prompts(
@@ -58,9 +71,13 @@ def make_room(model: DiffusionModel) -> None:
 def guidance_coefficients(method: str, guidance: Guidance, step: int, negative: bool) -> Coefficients:
     """The row of the score equation for ``method`` at ``step``; ``negative``: there is a negative prompt."""
     if method == "sds":
-        return sds_coefficients(guidance.guidance_scale, negative)
+        return sds_coefficients(guidance.guidance_scale, negative, guidance.scale_convention)
     negative_weight = guidance.negative_weight.at(step) if negative else 0.0
     return csd_coefficients(guidance.positive_weight.at(step), negative_weight, guidance.generative_weight.at(step))
+
+
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
 
 
 def distill(
@@ -74,6 +91,7 @@ def distill(
     generator: torch.Generator,
     clock: Clock,
     retain_graph: bool = False,
+    as_latents: bool = False,
 ) -> dict[str, float]:
     """Move the gradient of the score into the graph behind ``pictures`` (added to what is there).
 
@@ -82,13 +100,23 @@ def distill(
         t: ``[B]`` integer diffusion times.
         generator: of the encoder's sample and of the noise, in this order, on the CPU.
         retain_graph: keep the graph for another backward pass.
+        as_latents: the pictures are latents already, ``[B, C, H, W]`` in any size: they are resized, and not encoded.
 
     Returns:
         What is logged about the step.
+
+    Raises:
+        NotFinite: pictures, latents, the network's predictions or the gradient hold NaN or infinite numbers; nothing
+            has been added to the graph then, and all random numbers of the step have been drawn.
     """
     with clock("encode"):
         leaf = pictures.detach().requires_grad_(True)
-        latents = model.encode_images(leaf, generator)
+        if as_latents:
+            side = model.native_size // model.latent_factor
+            latents = F.interpolate(leaf, (side, side), mode="bilinear", align_corners=False)
+        else:
+            latents = model.encode_images(leaf, generator)
+    refused = model.refused_predictions
     noise = torch.randn(latents.shape, generator=generator).to(model.device)
     with clock("network"):
         score = score_gradient(
@@ -102,10 +130,19 @@ def distill(
             perp_neg=guidance.perp_neg,
             grad_clip=None if guidance.grad_clip is None else guidance.grad_clip.at(step),
             grad_normalize=guidance.grad_normalize,
+            perp_neg_from=guidance.perp_neg_from,
         )
+    if not _is_finite(leaf):
+        raise NotFinite("pictures", in_result=True)
+    if not _is_finite(latents):
+        raise NotFinite("latents")
+    if model.refused_predictions != refused or not all(math.isfinite(v) for v in score.metrics.values()):
+        raise NotFinite("predictions")
     with clock("encode"):
         distillation_loss(latents, score.grad).backward()
+    if not _is_finite(leaf.grad):
+        raise NotFinite("gradient")
     with clock("render"):
-        pictures.backward(torch.nan_to_num(leaf.grad, nan=0.0, posinf=0.0, neginf=0.0), retain_graph=retain_graph)
+        pictures.backward(leaf.grad, retain_graph=retain_graph)
     logged = {"positive": coefficients.positive, "negative": coefficients.negative, "null": coefficients.null}
     return score.metrics | {f"weight_{k}": v for k, v in logged.items()}

@@ -1,6 +1,6 @@
 """Score distillation as one equation with four coefficients.
 
-    grad = w(t) * (a_pos eps_pos + a_neg eps_neg + a_null eps_null + a_noise eps) + Perp-Neg
+    grad = w(t) * (a_pos eps_pos + a_neg eps_neg + a_null eps_null + a_noise eps + Perp-Neg)
 
 ``eps_pos``, ``eps_neg`` and ``eps_null`` are the network's noise predictions for the positive, the negative and the
 empty prompt at the same ``x_t``; ``eps`` is the noise that was added. SDS (Poole et al. 2022) and classifier score
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from ..diffusion.model import DiffusionModel
+
+#: Where Perp-Neg's directions may begin, as branches of the equation.
+ORIGINS = {"empty": "null", "negative": "negative"}
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,27 @@ def csd_coefficients(
     return Coefficients(positive_weight + g, -negative_weight, negative_weight - positive_weight, -g)
 
 
-def sds_coefficients(guidance_scale: float = 7.5, negative_prompt: bool = True) -> Coefficients:
-    """SDS with classifier-free guidance ``eps_n + s (eps_pos - eps_n)``, minus the noise.
+def sds_coefficients(
+    guidance_scale: float = 7.5, negative_prompt: bool = True, convention: str = "s"
+) -> Coefficients:
+    """SDS with classifier-free guidance, minus the noise.
 
-    ``eps_n`` is the negative prompt's prediction, or the empty prompt's when ``negative_prompt`` is False.
+    Args:
+        guidance_scale: s.
+        negative_prompt: ``eps_n`` is the negative prompt's prediction; False makes it the empty prompt's.
+        convention: ``s`` for ``eps_n + s (eps_pos - eps_n)``; ``1+s`` for ``eps_pos + s (eps_pos - eps_n)``, as
+            DreamFusion's equation and threestudio's SDS without Perp-Neg have it, which is one more of the same scale.
+
+    Raises:
+        ValueError: for another convention.
     """
-    rest = 1.0 - guidance_scale
+    if convention not in ("s", "1+s"):
+        raise ValueError(f"unknown convention {convention!r}")
+    scale = guidance_scale + (convention == "1+s")
+    rest = 1.0 - scale
     if negative_prompt:
-        return Coefficients(guidance_scale, rest, 0.0, -1.0)
-    return Coefficients(guidance_scale, 0.0, rest, -1.0)
+        return Coefficients(scale, rest, 0.0, -1.0)
+    return Coefficients(scale, 0.0, rest, -1.0)
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ def score_gradient(
     perp_neg: float = 0.0,
     grad_clip: float | None = None,
     grad_normalize: bool = False,
+    perp_neg_from: str = "empty",
 ) -> ScoreGradient:
     """Evaluate the distillation gradient at ``latents``; no gradient flows through the network.
 
@@ -122,15 +138,23 @@ def score_gradient(
         perp_neg: scale of the Perp-Neg term (Armandpour et al. 2023), 0 is off.
         grad_clip: element-wise bound on the weighted gradient, applied before the normalization.
         grad_normalize: divide by the L2 norm over the whole batch.
+        perp_neg_from: the prediction that Perp-Neg's directions begin at: the ``empty`` prompt's, as in the paper, or
+            the ``negative`` prompt's, as in the code of CSD, threestudio and DSD.
+
+    Raises:
+        ValueError: for another ``perp_neg_from``.
     """
+    if perp_neg_from not in ORIGINS:
+        raise ValueError(f"unknown perp_neg_from {perp_neg_from!r}")
+    origin = ORIGINS[perp_neg_from]
     with torch.no_grad():
         noisy = model.add_noise(latents, noise, t)
-        eps, perp = _predict_branches(model, noisy, t, prompts, coefficients, perp_neg != 0.0)
+        eps, perp = _predict_branches(model, noisy, t, prompts, coefficients, origin if perp_neg != 0.0 else None)
         direction = coefficients.noise * noise
         for name, value in eps.items():
             direction = direction + getattr(coefficients, name) * value
         if perp is not None:
-            direction = direction + perp_neg * _perp_neg_term(eps, perp, prompts.perp_weights)
+            direction = direction + perp_neg * _perp_neg_term(eps["positive"], eps[origin], perp, prompts.perp_weights)
         alpha_bar = model.alpha_sigma(t)[0] ** 2
         grad = torch.nan_to_num(weight(weighting, alpha_bar) * direction, nan=0.0, posinf=0.0, neginf=0.0)
         metrics = _metrics(eps, noise, t, model.num_train_timesteps, grad)
@@ -147,13 +171,18 @@ def _predict_branches(
     t: Tensor,
     prompts: PromptEmbeddings,
     coefficients: Coefficients,
-    with_perp: bool,
+    perp_origin: str | None,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Noise predictions by branch name, and those of the Perp-Neg views ``[B, K, C, h, w]``, from one network call."""
-    with_perp = with_perp and prompts.perp_negative is not None
-    names = [n for n in ("positive", "negative", "null") if getattr(coefficients, n) != 0.0]
-    if with_perp:  # its reference directions
-        names = [n for n in ("positive", "negative", "null") if n in names or n != "negative"]
+    """Noise predictions by branch name, and those of the Perp-Neg views ``[B, K, C, h, w]``, from one network call.
+
+    ``perp_origin`` is the branch where Perp-Neg's directions begin; None for no Perp-Neg.
+    """
+    with_perp = perp_origin is not None and prompts.perp_negative is not None
+    names = [
+        n
+        for n in ("positive", "negative", "null")
+        if getattr(coefficients, n) != 0.0 or (with_perp and n in ("positive", perp_origin))
+    ]
     embeddings = [getattr(prompts, n) for n in names]
     inputs, steps = [noisy] * len(names), [t] * len(names)
     if with_perp:
@@ -172,12 +201,12 @@ def _predict_branches(
     return eps, prediction[len(names) * batch :].view(batch, views, *noisy.shape[1:])
 
 
-def _perp_neg_term(eps: dict[str, Tensor], perp: Tensor, weights: Tensor) -> Tensor:
-    """``sum_k w_k perp(eps_k - eps_null, eps_pos - eps_null)``."""
-    toward = eps["positive"] - eps["null"]
+def _perp_neg_term(positive: Tensor, origin: Tensor, perp: Tensor, weights: Tensor) -> Tensor:
+    """``sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
+    toward = positive - origin
     term = torch.zeros_like(toward)
     for k in range(perp.shape[1]):
-        away = perpendicular_component(perp[:, k] - eps["null"], toward)
+        away = perpendicular_component(perp[:, k] - origin, toward)
         term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
     return term
 

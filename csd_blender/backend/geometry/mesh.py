@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...job.errors import JobError
 
 MAX_FACES = 500_000
+FAR = 16.0  # sizes from the origin: beyond, float32 keeps less than a millionth of the size
 
 
 @dataclass
@@ -22,6 +23,11 @@ class Mesh:
         part: ``[F]`` int32, which texture a face belongs to; an index into ``part_names``.
         part_names: one name for each texture, usually the name of an object.
         material: ``[F]`` int32 material slot, or None.
+        offset: ``[3]`` float64, what must be added to ``positions`` to be where the mesh was made. Zero, but for a mesh
+            so far from the origin that 32 bits would not keep its shape there (`near_origin`).
+        corner: ``[F, 3]`` int32, which corner of the polygon that a triangle was cut from each of its corners is, where
+            the mesh has polygons: triangles of one polygon have corners in common, and a corner has but one UV. The
+            numbers of one polygon rise around it.
     """
 
     positions: np.ndarray
@@ -30,17 +36,23 @@ class Mesh:
     part: np.ndarray | None = None
     part_names: tuple[str, ...] = ("mesh",)
     material: np.ndarray | None = None
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    corner: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        self.positions = np.ascontiguousarray(self.positions, np.float32).reshape(-1, 3)
         self.triangles = np.ascontiguousarray(self.triangles, np.int32).reshape(-1, 3)
         faces = len(self.triangles)
-        if self.uv is not None:
-            self.uv = np.ascontiguousarray(self.uv, np.float32).reshape(faces, 3, 2)
+        with np.errstate(over="ignore"):  # what is beyond 32 bits is not finite then, which `clean_mesh` tells
+            self.positions = np.ascontiguousarray(self.positions, np.float32).reshape(-1, 3)
+            if self.uv is not None:
+                self.uv = np.ascontiguousarray(self.uv, np.float32).reshape(faces, 3, 2)
         self.part = np.zeros(faces, np.int32) if self.part is None else np.ascontiguousarray(self.part, np.int32)
         self.part_names = tuple(str(name) for name in self.part_names)
         if self.material is not None:
             self.material = np.ascontiguousarray(self.material, np.int32)
+        self.offset = np.array(self.offset, np.float64).reshape(3)
+        if self.corner is not None:
+            self.corner = np.ascontiguousarray(self.corner, np.int32).reshape(faces, 3)
 
     @property
     def part_count(self) -> int:
@@ -48,7 +60,10 @@ class Mesh:
 
 
 def merge(meshes: list[Mesh]) -> Mesh:
-    """One mesh of several, the parts one after another. Faces of meshes without UVs get zeros if others have UVs."""
+    """One mesh of several, the parts one after another. Faces of meshes without UVs get zeros if others have UVs.
+
+    The offset is that of the first mesh.
+    """
     if not meshes:
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3)))
     vertices = np.cumsum([0] + [len(m.positions) for m in meshes])
@@ -58,13 +73,34 @@ def merge(meshes: list[Mesh]) -> Mesh:
     uv = [np.zeros((len(m.triangles), 3, 2), np.float32) if m.uv is None else m.uv for m in meshes]
     material = [np.zeros(len(m.triangles), np.int32) if m.material is None else m.material for m in meshes]
     return Mesh(
-        positions=np.concatenate([m.positions for m in meshes]),
+        positions=np.concatenate([m.positions + np.float32(m.offset - meshes[0].offset) for m in meshes]),
         triangles=np.concatenate([m.triangles + v for m, v in zip(meshes, vertices[:-1], strict=True)]),
         uv=np.concatenate(uv) if with_uv else None,
         part=np.concatenate([m.part + p for m, p in zip(meshes, parts[:-1], strict=True)]),
         part_names=tuple(name for m in meshes for name in m.part_names),
         material=np.concatenate(material) if with_material else None,
+        offset=meshes[0].offset,
     )
+
+
+def near_origin(positions: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions that keep their shape in 32 bits, and the offset ``[3]`` float64 that leads back.
+
+    A mesh whose box has its center more than `FAR` times its size from the origin is moved there; others stay
+    exactly as they are. Only finite vertices that a face uses count.
+
+    Args:
+        positions: ``[V, 3]`` float64. triangles: ``[F, 3]``, of vertices that exist.
+    """
+    used = positions[np.unique(triangles)]
+    used = used[np.isfinite(used).all(axis=1)]
+    if not len(used):
+        return positions, np.zeros(3)
+    low, high = used.min(axis=0), used.max(axis=0)
+    center = low / 2 + high / 2
+    if np.abs(center).max() <= FAR * (high - low).max():
+        return positions, np.zeros(3)
+    return positions - center, center
 
 
 def face_cross(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:

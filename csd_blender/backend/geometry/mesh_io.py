@@ -1,11 +1,9 @@
-"""Reading and writing meshes: .obj .glb .gltf .ply .stl through trimesh, and the job folder's own .npz."""
+"""Reading and writing mesh files: .obj .glb .gltf .ply .stl by the readers in ``files/``, .glb also written."""
 
 from __future__ import annotations
 
 import os
-import re
-import warnings
-from dataclasses import replace
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,17 @@ import trimesh
 from PIL import Image
 
 from ...job.errors import JobError
-from .mesh import Mesh, merge
+from .files.common import BadFile, FileMesh, check_kind, quote, unique_names
+from .files.gltf import read_gltf
+from .files.npz import load_npz, save_npz
+from .files.obj import read_obj
+from .files.ply import read_ply
+from .files.stl import read_stl
+from .mesh import Mesh, near_origin
+
+__all__ = ["load_mesh", "load_npz", "save_glb", "save_npz", "split_corners", "vertex_normals"]
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
-# (maintain_order stays off: it would give every vertex of an OBJ file the UV of only one of its corners)
-OPTIONS = {".obj": {"split_objects": True, "group_material": False, "skip_materials": True}}
 MAX_PARTS = 8  # a file of more objects becomes one part, which then needs one UV map for all
 Y_UP = (".obj", ".glb", ".gltf")  # glTF says so; for .obj it is what Blender and most programs write by default
 
@@ -26,123 +30,82 @@ def load_mesh(path: str | Path) -> Mesh:
     """Read a mesh file; several objects become one part each, more than `MAX_PARTS` a single one.
 
     glTF and OBJ files are Y up with their front facing +Z and are turned to Z up, front -Y; PLY and STL files are
-    taken as they are.
+    taken as they are. What lies far from the origin is moved there in 64 bits (``offset`` of the mesh).
 
     Raises:
-        JobError: ``mesh_unreadable`` or ``mesh_no_faces``.
+        JobError: ``mesh_unreadable``, ``mesh_no_faces`` or ``mesh_too_large``.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise JobError("mesh_unreadable", f"{path.name}: the file must be one of {' '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise JobError("mesh_unreadable", f"{path}: there is no such file")
+    name = quote(path.name)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters is checked below
-            scene = trimesh.load_scene(str(path), process=False, **OPTIONS.get(suffix, {}))
-            pieces = _pieces(scene)
-            if suffix == ".obj":
-                pieces.sort(key=lambda piece: piece[0])  # its reader changes their order from run to run
-            meshes = _objects(pieces)
+        _check_file(path)
+        found = _read(path)
+        if not len(found.triangles):
+            raise JobError("mesh_no_faces", name)
+        return _as_mesh(found, path)
     except JobError:
         raise
-    except Exception as error:  # readers raise whatever they like on broken files
-        raise JobError("mesh_unreadable", f"{path.name}: {type(error).__name__}: {error}") from error
-    meshes = [mesh for mesh in meshes if len(mesh.triangles)]
-    if not meshes:
-        raise JobError("mesh_no_faces", path.name)
-    mesh = merge(meshes)
-    if mesh.part_count > MAX_PARTS:
-        mesh = replace(mesh, part=None, part_names=(path.stem,))
-    if suffix in Y_UP:
-        mesh.positions = np.ascontiguousarray(mesh.positions[:, [0, 2, 1]] * np.float32([1, -1, 1]))
-    return mesh
+    except BadFile as error:
+        raise JobError("mesh_unreadable", f"{name}: {str(error)[:170]}") from None
+    except PermissionError:
+        raise JobError("mesh_unreadable", f"{name}: its permissions forbid to read it") from None
+    except OSError as error:
+        raise JobError("mesh_unreadable", f"{name}: {error.strerror or type(error).__name__}") from error
+    except MemoryError:
+        raise JobError("mesh_unreadable", f"{name}: there is not enough memory for it") from None
+    except Exception as error:  # a damage that no reader has a name for
+        raise JobError("mesh_unreadable", f"{name}: it is damaged ({type(error).__name__})") from error
 
 
-def _pieces(scene: trimesh.Scene) -> list[tuple[str, trimesh.Trimesh]]:
-    """The scene's meshes, by the names of their objects and with their placement applied."""
-    pieces = []
-    order = {name: i for i, name in enumerate(scene.geometry)}
-    for node in sorted(scene.graph.nodes_geometry, key=lambda node: (order[scene.graph[node][1]], str(node))):
-        transform, geometry = scene.graph[node]
-        piece = scene.geometry[geometry]
-        if isinstance(piece, trimesh.Trimesh):  # curves and points have no faces
-            piece = piece.copy()
-            piece.apply_transform(transform)
-            pieces.append((_object_name(scene, str(node)), piece))
-    return pieces
-
-
-def _object_name(scene: trimesh.Scene, node: str) -> str:
-    """The name of the object a piece belongs to.
-
-    A glTF mesh of several materials arrives as one piece each, below the object's node and with random endings.
-    """
-    parent = str(scene.graph.transforms.parents.get(node, ""))
-    return parent if re.fullmatch(re.escape(parent) + "_[0-9a-f]{6}", node) else node
-
-
-def _objects(pieces: list[tuple[str, trimesh.Trimesh]]) -> list[Mesh]:
-    """One mesh for each object, its pieces being its material slots."""
-    objects: dict[str, list[Mesh]] = {}
-    for name, piece in pieces:
-        objects.setdefault(name, []).append(_from_trimesh(piece, name))
-    result = []
-    for name, meshes in objects.items():
-        mesh = merge(meshes)
-        result.append(replace(mesh, material=mesh.part, part=None, part_names=(name,)))
-    return result
-
-
-def _from_trimesh(piece: trimesh.Trimesh, name: str) -> Mesh:
-    faces = np.asarray(piece.faces)
-    uv = getattr(piece.visual, "uv", None)
-    if uv is not None and len(uv) == len(piece.vertices):
-        uv = np.asarray(uv, np.float32)[:, :2][faces]
-    else:
-        uv = None
-    return Mesh(np.asarray(piece.vertices), faces, uv, part_names=(name,))
-
-
-def save_npz(path: str | Path, mesh: Mesh) -> None:
-    """Write the arrays of a mesh, without pickles; the file appears whole or not at all."""
-    arrays = {
-        "positions": mesh.positions,
-        "triangles": mesh.triangles,
-        "part": mesh.part,
-        "part_names": np.array(mesh.part_names, dtype=np.str_),
-    }
-    for name in ("uv", "material"):
-        if getattr(mesh, name) is not None:
-            arrays[name] = getattr(mesh, name)
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(beside, path)
-
-
-def load_npz(path: str | Path) -> Mesh:
-    """Read what `save_npz` wrote (or the Blender side, which writes the same arrays).
-
-    Raises:
-        JobError: ``mesh_unreadable``.
-    """
+def _check_file(path: Path) -> None:
+    """Raises ``BadFile`` for what cannot be a mesh file, before it is opened: a pipe would be waited for."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise BadFile(f"its name must end with one of {' '.join(SUFFIXES)}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        faces = len(found["triangles"])
-        return Mesh(
-            positions=found["positions"],
-            triangles=found["triangles"],
-            uv=found.get("uv"),
-            part=found.get("part", np.zeros(faces, np.int32)),
-            part_names=tuple(found.get("part_names", np.array(["mesh"])).tolist()),
-            material=found.get("material"),
-        )
-    except Exception as error:
-        raise JobError("mesh_unreadable", f"{Path(path).name}: {type(error).__name__}: {error}") from error
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadFile("there is no such file") from None
+    except ValueError:  # a name with a NUL
+        raise BadFile("no file can have this name") from None
+    if stat.S_ISDIR(mode):
+        raise BadFile("it is a folder")
+    if not stat.S_ISREG(mode):
+        raise BadFile("it is a device or a pipe, not a file")
+    check_kind(path)
+
+
+def _read(path: Path) -> FileMesh:
+    with np.errstate(all="ignore"):  # what matters is checked below
+        suffix = path.suffix.lower()
+        if suffix == ".obj":
+            return read_obj(path)
+        if suffix == ".ply":
+            return read_ply(path)
+        if suffix == ".stl":
+            return read_stl(path)
+        return read_gltf(path)
+
+
+def _as_mesh(found: FileMesh, path: Path) -> Mesh:
+    """Upright, near the origin, with at most `MAX_PARTS` parts that have faces and names of their own."""
+    positions = found.positions
+    if path.suffix.lower() in Y_UP:
+        positions = positions[:, [0, 2, 1]] * [1, -1, 1]
+    with np.errstate(all="ignore"):
+        positions, offset = near_origin(positions, found.triangles)
+    part, names = None, ()
+    if found.part is not None and found.part_names:
+        used, part = np.unique(found.part, return_inverse=True)
+        names = unique_names([found.part_names[i] for i in used]) if len(used) <= MAX_PARTS else ()
+    return Mesh(
+        positions=positions,
+        triangles=found.triangles,
+        uv=found.uv,
+        part=part if names else None,
+        part_names=names or unique_names([path.stem]),
+        material=found.material,
+        offset=offset,
+    )
 
 
 def split_corners(mesh: Mesh, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -174,6 +137,8 @@ def vertex_normals(mesh: Mesh) -> np.ndarray:
 def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | list[str | Path]) -> None:
     """Write a textured binary glTF file: Y up, one mesh and material for each part.
 
+    The mesh's offset becomes the place of its nodes, whose numbers have 64 bits.
+
     Args:
         uv: ``[F, 3, 2]``, v up.
         albedo: the image file of the part, or one for each part. It is embedded, as sRGB base color.
@@ -181,6 +146,8 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
     images = [albedo] if isinstance(albedo, str | Path) else list(albedo)
     normals = vertex_normals(mesh)
     scene = trimesh.Scene()
+    place = np.eye(4)
+    place[:3, 3] = mesh.offset[[0, 2, 1]] * [1, 1, -1]
     for i, name in enumerate(mesh.part_names):
         faces = np.flatnonzero(mesh.part == i)
         if not len(faces):
@@ -203,6 +170,7 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
             ),
             node_name=name,
             geom_name=name,
+            transform=place if mesh.offset.any() else None,
         )
     path = Path(path)
     beside = path.with_name(path.name + ".part")

@@ -51,7 +51,7 @@ class RadianceField(nn.Module):
         self.radius, self.blob_scale, self.blob_std = float(radius), float(blob_scale), float(blob_std)
         self.levels = grid_levels(levels, base_resolution, finest_resolution, log2_table_size)
         self.table = nn.Parameter(torch.zeros(self.levels[-1].offset + self.levels[-1].rows, 4))
-        self.register_buffer("level_rows", _level_rows(self.levels), persistent=False)
+        self.register_buffer("level_rows", level_rows(self.levels), persistent=False)
 
     @property
     def cell(self) -> float:
@@ -140,7 +140,7 @@ class RadianceField(nn.Module):
         return self.blob_scale * (1 - points.norm(dim=-1) / self.blob_std)
 
 
-def _level_rows(levels: list[GridLevel]) -> Tensor:
+def level_rows(levels: list[GridLevel]) -> Tensor:
     """``[levels, 4]`` int32 as the kernels read them: resolution, offset, stride, mask."""
     rows = [(v.resolution, v.offset, v.resolution + 1, 0) if v.dense else (v.resolution, v.offset, 0, v.rows - 1)
             for v in levels]  # fmt: skip

@@ -47,10 +47,7 @@ class TetGeometry(nn.Module):
         ends = edges.flatten()
         fixed = self.border.index_select(0, ends)
         sdf = self.sdf.index_select(0, ends).masked_fill(fixed, 1.0)
-        step = torch.tensor(self.grid.cube_size, dtype=sdf.dtype, device=sdf.device) / 2
-        shift = torch.tanh(self.deformation.index_select(0, ends)) * step
-        positions = self.grid.points(ends).to(sdf.dtype) + shift.masked_fill(fixed[:, None], 0.0)
-        return interpolate(positions.view(-1, 2, 3), sdf.view(-1, 2)), triangles
+        return surface_points(self.grid, ends, fixed, sdf, self.deformation.index_select(0, ends)), triangles
 
     @classmethod
     def from_density(
@@ -133,6 +130,19 @@ class TetGeometry(nn.Module):
         if not (sdf < 0).any():
             raise ValueError(f"The half axes {tuple(radii)} are too short for a grid of resolution {resolution}.")
         return cls(grid, (sdf / max(grid.cube_size)).clamp(-1, 1))
+
+
+def surface_points(grid: TetGrid, ends: Tensor, fixed: Tensor, sdf: Tensor, deformation: Tensor) -> Tensor:
+    """Where a surface crosses edges of the grid, ``[P, 3]``; differentiable.
+
+    Args:
+        ends: ``[2 P]`` vertices, two for each edge. fixed: ``[2 P]`` those that do not move.
+        sdf: ``[2 P]`` of either sign on each edge. deformation: ``[2 P, 3]``, see `TetGeometry`.
+    """
+    step = torch.tensor(grid.cube_size, dtype=sdf.dtype, device=sdf.device) / 2
+    shift = torch.tanh(deformation) * step
+    positions = grid.points(ends).to(sdf.dtype) + shift.masked_fill(fixed[:, None], 0.0)
+    return interpolate(positions.view(-1, 2, 3), sdf.view(-1, 2))
 
 
 def workable_threshold(

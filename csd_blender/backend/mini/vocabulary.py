@@ -9,6 +9,7 @@ at everything that is not a letter. The tokenizer in `tokenizer.py` is built fro
 from __future__ import annotations
 
 import re
+import unicodedata
 
 #: Plain hues; every one combines with every word of `PATTERNS`.
 COLORS: tuple[str, ...] = (
@@ -232,9 +233,34 @@ def canonical(prompt: str) -> list[str]:
 
 
 def unknown_words(prompt: str) -> list[str]:
-    """Words of the prompt the model has never seen, each once, in order of appearance (lower-case)."""
-    unknown = [word for word in _split(prompt) if word not in FILLERS and word not in _CANONICAL]
+    """Words of the prompt the model has never seen, each once, in order of appearance (lower-case).
+
+    In any alphabet; a run of emoji or other signs is a word, too. Digits and punctuation are not.
+    """
+    text = prompt.lower()
+    for pattern, word in _PHRASES:
+        text = pattern.sub(word, text)
+    unknown = [word for word in _runs(text) if word not in FILLERS and word not in _CANONICAL]
     return list(dict.fromkeys(unknown))
+
+
+def _runs(text: str) -> list[str]:
+    """Runs of letters, and runs of signs outside ASCII; accents, joiners and the like belong to what they follow."""
+    runs, last = [], ""
+    for character in text:
+        kind = unicodedata.category(character)
+        if kind == "Cf" and last != "S":
+            continue  # an unseen mark between letters
+        if kind[0] == "M" or kind == "Cf":
+            kind = last
+        else:
+            kind = "L" if kind[0] == "L" else "S" if kind[0] == "S" and not character.isascii() else ""
+        if kind and kind == last:
+            runs[-1] += character
+        elif kind:
+            runs.append(character)
+        last = kind
+    return runs
 
 
 def view_word(azimuth: float, elevation: float) -> str:

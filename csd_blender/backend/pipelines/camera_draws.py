@@ -1,5 +1,5 @@
-"""Backgrounds of all jobs' pictures, and random cameras of a texture job: the whole mesh, parts of it from close by,
-and now and then from below."""
+"""Backgrounds and lamps of all jobs' pictures, and random cameras of a texture job: the whole mesh, parts of it from
+close by, and now and then from below."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.spec import CameraRange
-from ..render.cameras import Cameras, between, random_elevation
+from ...job.spec_3d import SceneCameras
+from ..render.cameras import Cameras, Shake, between, random_elevation
 
 NEAREST = 1.55  # camera distance in radii of the mesh; the near surface must stay well before the lens
 
 NEAREST_TO_CENTER = 1.1
+
+LAMP_DISTANCE = (0.8, 1.5)  # of the published lamps from the origin, in scene units
+LAMP_AMBIENT, LAMP_DIFFUSE = 0.1, 0.9  # their light all around, and their own
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,67 @@ def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) ->
     if any_color:
         return torch.where(coin, colors[:, :1], colors)
     return coin.float().expand(views, 3)
+
+
+def draw_shake(ranges: SceneCameras, views: int, generator: torch.Generator) -> Shake | None:
+    """Cameras off by up to ``position_noise`` along each axis; what they look at and their upward direction by normal
+    deviations. None, and no random number taken, where all three are zero."""
+    if not (ranges.position_noise or ranges.center_noise or ranges.up_noise):
+        return None
+    position = (torch.rand((views, 3), generator=generator) * 2 - 1) * ranges.position_noise
+    center, up = torch.randn((2, views, 3), generator=generator)
+    return Shake(position, center * ranges.center_noise, up * ranges.up_noise)
+
+
+@dataclass(frozen=True)
+class Lamps:
+    """Points that shine on the scene, one for each picture.
+
+    Attributes:
+        kind: ``dreamfusion`` or ``magic3d``.
+        offset: ``[B, 3]``; ``dreamfusion``: what is added to the camera's position to get the lamp's direction from the
+            origin; ``magic3d``: that direction in axes (any, any, from the origin to the camera).
+        distance: ``[B]`` from the origin.
+    """
+
+    kind: str
+    offset: Tensor
+    distance: Tensor
+
+    def positions(self, cameras: Cameras) -> Tensor:
+        """Where they are, ``[B, 3]``."""
+        eye = cameras.positions()
+        offset, distance = self.offset.to(eye), self.distance.to(eye)
+        if self.kind == "dreamfusion":
+            return F.normalize(eye + offset, dim=-1) * distance[:, None]
+        back = F.normalize(eye, dim=-1)
+        across = F.normalize(torch.linalg.cross(cameras.axes()[:, 1], back), dim=-1)
+        axes = torch.stack([across, torch.linalg.cross(back, across), back], dim=1)
+        return torch.einsum("bi,bij->bj", offset, axes) * distance[:, None]
+
+
+def draw_lamps(kind: str, soft: bool, views: int, generator: torch.Generator) -> tuple[Lamps, Tensor, Tensor]:
+    """Lamps of a step as threestudio draws them, and the strengths ``[B]`` of the light all around and of the lamps'.
+
+    ``dreamfusion``: in the direction of the camera's position plus a standard normal deviation (Poole et al. 2022).
+    ``magic3d``: at most 60 degrees off the camera's direction, the angle uniform (Lin et al. 2022). Either 0.8 to 1.5
+    from the origin. With ``soft`` shading chance divides the light between the two, alike for the batch.
+
+    Raises:
+        ValueError: for another ``kind``.
+    """
+    distance = between(LAMP_DISTANCE, torch.rand(views, generator=generator))
+    if kind == "dreamfusion":
+        offset = torch.randn((views, 3), generator=generator)
+    elif kind == "magic3d":
+        turn, height = torch.rand((2, views), generator=generator)
+        turn, height = turn * (2 * math.pi), math.pi / 6 + height * (math.pi / 3)
+        offset = torch.stack([height.cos() * turn.cos(), height.cos() * turn.sin(), height.sin()], dim=1)
+    else:
+        raise ValueError(f"unknown lamp {kind!r}")
+    share = float(torch.rand((), generator=generator))  # in any case: a switch must not move other random numbers
+    ambient, diffuse = (1 - share, share) if soft else (LAMP_AMBIENT, LAMP_DIFFUSE)
+    return Lamps(kind, offset, distance), torch.full((views,), ambient), torch.full((views,), diffuse)
 
 
 def _between_log(limits: tuple[float, float], u: Tensor) -> Tensor:

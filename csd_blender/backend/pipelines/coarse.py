@@ -5,18 +5,20 @@ After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.spec_3d import CoarseStage, SceneCameras, TextTo3DJob
+from ...job.spec_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
 from ..distillation.view_prompts import EncodedPrompts
+from ..geometry.network_field import NetworkField
 from ..geometry.radiance_field import RadianceField
+from ..render.background import LearnedBackground
 from ..render.cameras import Cameras, sample_cameras, view_names
 from ..render.volume import (
     OccupancyGrid,
@@ -26,7 +28,8 @@ from ..render.volume import (
     render_volume,
     sparsity_loss,
 )
-from .camera_draws import draw_backgrounds
+from .backdrop import as_pictures, behind_pictures, make_background
+from .camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
 from .checkpoint import optimizer_tensors, restore
 from .step_clock import StepClock
 
@@ -34,23 +37,33 @@ OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
 MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
 FRONT_BACK_REACH = 30.0  # degrees to either side
 
+CoarseField = RadianceField | NetworkField
+
 
 @dataclass(frozen=True)
 class ScenePrompts:
-    """The job's prompts for pictures of the bare color, and for lit ones."""
+    """The job's prompts for pictures of the bare color, for lit ones, and for those of normals."""
 
     unlit: EncodedPrompts
     lit: EncodedPrompts
+    normal: EncodedPrompts
+
+    def of(self, kind: str) -> EncodedPrompts:
+        """Those for a kind of :class:`Look`."""
+        if kind == "color":
+            return self.unlit
+        return self.lit if kind in ("lit", "white") else self.normal
 
 
 @dataclass
 class CoarseState:
     """Everything a step changes; a checkpoint holds exactly this."""
 
-    field: RadianceField
+    field: CoarseField
     occupancy: OccupancyGrid
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    background: LearnedBackground | None = None
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
 
@@ -58,6 +71,8 @@ class CoarseState:
         """The state by name, for a checkpoint."""
         named = {f"coarse.{name}": value for name, value in self.field.state_dict().items()}
         named |= {f"occupancy.{name}": value for name, value in self.occupancy.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
@@ -67,25 +82,45 @@ class CoarseState:
 
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     """A gray ball of fog, and random numbers from the job's seed."""
-    radiance = make_radiance_field(job.coarse).to(device)
-    occupancy = OccupancyGrid(job.coarse.radius).to(device)
-    optimizer = torch.optim.Adam(
-        radiance.parameters(), lr=job.coarse.learning_rate, betas=(0.9, 0.99), eps=1e-15, fused=device.type != "mps"
-    )
-    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed))
+    stage = job.coarse
+    radiance = make_radiance_field(stage, job.seed).to(device)
+    occupancy = OccupancyGrid(stage.radius).to(device)
+    background = make_background(stage, stage.color_activation, job.seed)
+    groups = [{"params": list(radiance.parameters())}]
+    if background is not None:
+        background = background.to(device)
+        groups.append({"params": list(background.parameters()), "lr": stage.background_rate})
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    optimizer = torch.optim.Adam(groups, lr=stage.learning_rate, betas=betas, eps=1e-15, fused=fused)
+    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed), background)
 
 
-def make_radiance_field(stage: CoarseStage) -> RadianceField:
-    """The stage's field, fresh."""
-    return RadianceField(
-        levels=stage.levels,
-        base_resolution=stage.base_resolution,
-        finest_resolution=stage.finest_resolution,
-        log2_table_size=17 if stage.finest_resolution <= 256 else 19,  # the smaller one fits into a CPU's cache
-        radius=stage.radius,
-        blob_scale=stage.blob_scale,
-        blob_std=stage.blob_std,
-    )
+def make_radiance_field(stage: CoarseStage, seed: int = 0) -> CoarseField:
+    """The stage's field, fresh; ``seed``: of a network's first weights."""
+    shape = {
+        "levels": stage.levels,
+        "base_resolution": stage.base_resolution,
+        "finest_resolution": stage.finest_resolution,
+        "log2_table_size": log2_table_size(stage),
+        "radius": stage.radius,
+        "blob_scale": stage.blob_scale,
+        "blob_std": stage.blob_std,
+    }
+    if stage.network_width:
+        return NetworkField(**shape, width=stage.network_width, activation=stage.color_activation, seed=seed)
+    return RadianceField(**shape)
+
+
+def log2_table_size(stage: CoarseStage) -> int:
+    """Largest number of rows of a level, as a power of two; the smaller one fits into a CPU's cache."""
+    return 17 if stage.finest_resolution <= 256 else 19
+
+
+def active_levels(stage: CoarseStage, step: int) -> int:
+    """So many levels of the grid count at ``step``, the coarsest ones."""
+    if not stage.start_level:
+        return stage.levels
+    return min(stage.start_level + max(step - stage.level_start, 0) // stage.level_interval, stage.levels)
 
 
 def ray_step(stage: CoarseStage) -> float:
@@ -106,25 +141,32 @@ def coarse_step(
     low, high = g.t_min.at(state.step), g.t_max.at(state.step)
     t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
     orientation = stage.orientation.at(state.step)
+    size = stage.render_size or model.native_size
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, state.step)
 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         if state.step % OCCUPANCY_INTERVAL == 0:
             state.occupancy.update(state.field.density, ray_step(stage), generator)
+        drawn = look.background.to(model.device)
+        behind = behind_pictures(stage, drawn, state.background, lambda: cameras.directions(size), generator)
+        look = replace(look, background=behind)
         volume = render_volume(
             state.field,
             cameras,
-            stage.render_size or model.native_size,
+            size,
             state.occupancy,
             ray_step(stage),
-            look.background.to(model.device),
+            look.background,
             generator,
             normals=look.kind != "color" or orientation > 0,
+            normal_eps=0.0 if stage.normals == "analytic" else None,
             min_alpha=MIN_ALPHA,
         )
         pictures = show(volume, look, cameras)
-    names = view_names(cameras.azimuth, cameras.elevation)
-    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
+    encoded = prompts.of(look.kind)
     seen = pictures.detach().requires_grad_(True)
     metrics = distill(
         model,
@@ -143,6 +185,8 @@ def coarse_step(
         torch.autograd.backward([pictures, loss], [seen.grad, None])
     with clock("optimizer"):
         guard_gradients(state.field)
+        if state.background is not None:
+            guard_gradients(state.background)
         state.optimizer.step()
     return metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
 
@@ -173,9 +217,10 @@ class Look:
 
     Attributes:
         kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
-        background: ``[B, 3]``.
+        background: ``[B, 3]``, or ``[B, 3, S, S]`` where each pixel has its own.
         light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
-        ambient, diffuse: ``[B]`` strengths of the light.
+        ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
+        lamps: points that shine in place of ``light``; None for light from one direction.
     """
 
     kind: str
@@ -183,16 +228,20 @@ class Look:
     light: Tensor
     ambient: Tensor
     diffuse: Tensor
+    lamps: Lamps | None = None
 
 
 def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
     """Random cameras, in the first steps those at the front and the back only."""
-    cameras = sample_cameras(generator, views, ranges.elevation, ranges.distance, ranges.fov_y)
+    cameras = sample_cameras(
+        generator, views, ranges.elevation, ranges.distance, ranges.fov_y, elevation_law=ranges.elevation_law
+    )
     coin, offset = torch.rand((2, views), generator=generator)
+    cameras = replace(cameras, shake=draw_shake(ranges, views, generator))
     if step >= ranges.front_back_steps:
         return cameras
     azimuth = torch.where(coin < 0.5, 0.0, 180.0) + (offset * 2 - 1) * FRONT_BACK_REACH
-    return Cameras((azimuth + 180) % 360 - 180, cameras.elevation, cameras.distance, cameras.fov_y)
+    return replace(cameras, azimuth=(azimuth + 180) % 360 - 180)
 
 
 def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
@@ -203,8 +252,19 @@ def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Genera
         kind = "lit"
         if textureless < stage.textureless_share:
             kind = "normal" if stage.textureless_normals else "white"
-    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
-                *draw_lights(views, generator))  # fmt: skip
+    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    return look_with_lamps(kind, background, stage, generator)
+
+
+def look_with_lamps(
+    kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator
+) -> Look:
+    """A look with the stage's sort of light, drawn anew; ``background`` ``[B, 3]``."""
+    views = len(background)
+    if stage.lamp == "studio":
+        return Look(kind, background, *draw_lights(views, generator))
+    lamps, ambient, diffuse = draw_lamps(stage.lamp, stage.soft_shading, views, generator)
+    return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
 
 
 def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,17 +280,32 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     if look.kind == "color":
         return volume.color
     rest = 1 - volume.opacity
-    behind = look.background.to(rest)[:, :, None, None] * rest
+    behind = as_pictures(look.background.to(rest)) * rest
     if look.kind == "normal":
         return volume.normal - 0.5 * rest + behind
     normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)
     body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
-    return body * shade(normal, look, cameras) + behind
+    points = None if look.lamps is None else seen_points(volume, cameras)
+    return body * shade(normal, look, cameras, points) + behind
 
 
-def shade(normal: Tensor, look: Look, cameras: Cameras) -> Tensor:
-    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps."""
-    light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)
-    facing = (normal * light[:, :, None, None]).sum(1, keepdim=True).clamp_min(0)
+@torch.no_grad()
+def seen_points(volume: VolumePictures, cameras: Cameras) -> Tensor:
+    """The mean place of what each pixel sees, ``[B, 3, S, S]``; the camera's own where that is nothing."""
+    depth = volume.depth / volume.opacity.clamp_min(1e-6)
+    rays = cameras.directions(depth.shape[-1]).permute(0, 3, 1, 2)
+    return cameras.positions()[:, :, None, None] + rays * depth
+
+
+def shade(normal: Tensor, look: Look, cameras: Cameras, points: Tensor | None = None) -> Tensor:
+    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps.
+
+    ``points``: ``[B, 3, S, S]`` where the surfaces are; lamps with a place need it.
+    """
+    if look.lamps is None:
+        light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)[:, :, None, None]
+    else:
+        light = F.normalize(look.lamps.positions(cameras)[:, :, None, None] - points, dim=1)
+    facing = (normal * light).sum(1, keepdim=True).clamp_min(0)
     ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
     return (ambient + diffuse * facing).clamp(max=1.2)

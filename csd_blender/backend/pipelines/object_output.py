@@ -59,7 +59,7 @@ class ObjectPreview:
         if not len(triangles):
             return
         vertices, triangles = simplify(*largest_component(vertices, triangles), PREVIEW_FACES)
-        device = state.geometry.sdf.device
+        device = state.geometry.border.device
         colors = to_bytes(state.color(torch.from_numpy(vertices).to(device)))
         positions = place_on_floor(vertices, self.job.height)
         self.reporter.preview_mesh(self.folder, positions, triangles, colors, step=step)
@@ -86,20 +86,17 @@ def scene_cameras(views: int) -> Cameras:
 def coarse_pictures(state: CoarseState, job: TextTo3DJob, cameras: Cameras, size: int, gray: float = 0.25) -> Tensor:
     """The radiance field, softly lit, ``[B, 3, size, size]`` in [0, 1]."""
     cameras = cameras.to(state.field.table.device)
-    background = torch.full((len(cameras), 3), gray)
+    background = torch.full((1, 3), gray).to(state.field.table)
     cameras = replace(cameras, distance=cameras.distance * job.coarse.radius)
-    volume = render_volume(
-        state.field,
-        cameras,
-        size,
-        state.occupancy,
-        ray_step(job.coarse),
-        background.to(state.field.table),
-        normals=True,
-    )
     light, _, _ = draw_lights(len(cameras), torch.Generator().manual_seed(0))
-    soft = Look("lit", background, light, torch.full((len(cameras),), 0.5), torch.full((len(cameras),), 0.6))
-    return show(volume, soft, cameras).clamp(0, 1)
+    pictures = []
+    for i in range(len(cameras)):  # one by one: so large a picture of fog takes much memory
+        one = Cameras(*(x[i : i + 1] for x in (cameras.azimuth, cameras.elevation, cameras.distance, cameras.fov_y)))
+        step = ray_step(job.coarse)
+        volume = render_volume(state.field, one, size, state.occupancy, step, background, normals=True)
+        soft = Look("lit", background, light[i : i + 1], torch.full((1,), 0.5), torch.full((1,), 0.6))
+        pictures.append(show(volume, soft, one).clamp(0, 1))
+    return torch.cat(pictures)
 
 
 def bare_surface(vertices: np.ndarray, triangles: np.ndarray, rasterizer: Rasterizer) -> Surface:

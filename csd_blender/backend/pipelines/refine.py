@@ -17,34 +17,44 @@ from ...job.spec_3d import CoarseStage, RefineStage, TextTo3DJob
 from ..diffusion.model import DiffusionModel
 from ..distillation.guided import distill, guidance_coefficients
 from ..distillation.score import draw_timesteps
-from ..geometry.radiance_field import RadianceField
+from ..geometry.network_field import NetworkColors
 from ..geometry.regularizers import laplacian, normal_consistency
+from ..geometry.sdf_network import NetworkGeometry
 from ..geometry.tet_geometry import TetGeometry, workable_threshold
 from ..geometry.tet_grid import MAX_RESOLUTION, TetGrid
+from ..render.background import LearnedBackground
 from ..render.cameras import Cameras, orbit, view_names
 from ..render.normals import vertex_normals
 from ..render.rasterizer import Rasterizer, Topology, cover, topology
 from ..render.volume import OccupancyGrid, render_volume
 from ..texture.field import TextureField
-from ..texture.field_kernels import HASH_Y, HASH_Z
+from .backdrop import as_pictures, behind_mesh, make_background
 from .camera_draws import draw_backgrounds
 from .checkpoint import optimizer_tensors, restore
 from .coarse import (
+    CoarseField,
     Look,
     ScenePrompts,
     draw_cameras,
-    draw_lights,
     guard_gradients,
+    look_with_lamps,
     ray_step,
     shade,
 )
+from .color_fields import inherit_colors, make_color_field
+from .shape_network import fitted_network, network_geometry
+from .start_shapes import framed_radius, mean_density
 from .step_clock import StepClock
 from .stepping import late_fall
 from .surface import SMALL_PICTURE
 
 ELLIPSOID = (0.5, 0.5, 0.7)  # half axes of the shape to start from, in radii of the scene
+MESH_SIZE = 0.8  # of a mesh to start from, also in radii of the scene
 SEEN_SHARE = 0.4  # of the density where half of the light is gone: gaps between lumps close
 SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid is laid around the shape
+
+
+Geometry = TetGeometry | NetworkGeometry
 
 
 @dataclass
@@ -55,11 +65,12 @@ class RefineState:
         radius: of the scene, which the color field spans.
     """
 
-    geometry: TetGeometry
-    colors: TextureField
+    geometry: Geometry
+    colors: TextureField | NetworkColors
     radius: float
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    background: LearnedBackground | None = None
     step: int = 0
     clock: StepClock = field(default_factory=StepClock)
 
@@ -72,35 +83,51 @@ class RefineState:
         grid = self.geometry.grid
         named = {f"geometry.{name}": value for name, value in self.geometry.state_dict().items()}
         named |= {f"colors.{name}": value for name, value in self.colors.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
         named["grid"] = torch.tensor([*grid.low, *grid.high, *grid.cubes], dtype=torch.float64)
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
 def start_refine(
-    job: TextTo3DJob, model: DiffusionModel, geometry: TetGeometry, coarse: RadianceField | None
+    job: TextTo3DJob, model: DiffusionModel, geometry: Geometry, coarse: CoarseField | None
 ) -> RefineState:
-    """The state before the first step; colors are taken over from the coarse field where there is one."""
+    """The state before the first step; colors are taken over from the coarse field where there is one.
+
+    Raises:
+        JobError: ``mesh_unusable`` when a network is to take the shape on and cannot.
+    """
     colors = make_color_field(job, model)
     if coarse is not None:
         inherit_colors(colors, coarse)
     geometry, colors = geometry.to(model.device), colors.to(model.device)
-    optimizer = make_optimizer(geometry, colors, job.refine, model.device)
+    if job.refine.shape == "network" and isinstance(geometry, TetGeometry):
+        geometry = fitted_network(job, geometry)
+    background = make_background(job.refine, job.coarse.color_activation, job.seed + 1)
+    background = None if background is None else background.to(model.device)
+    optimizer = make_optimizer(geometry, colors, job.refine, model.device, background)
     # Numbers of its own: the stage must not depend on how long the one before it was.
     generator = torch.Generator().manual_seed(job.seed + 1)
-    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator)
+    return RefineState(geometry, colors, job.coarse.radius, optimizer, generator, background)
 
 
 def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
     """The state that a checkpoint holds. Raises ``ValueError`` for one that is not of this job's refine stage."""
-    state = start_refine(job, model, TetGeometry(saved_grid(tensors)), None)
+    network = job.refine.shape == "network"
+    grid = saved_grid(tensors, on_vertices=not network)
+    geometry = network_geometry(job, grid) if network else TetGeometry(grid)
+    state = start_refine(job, model, geometry, None)
     restore(state, tensors, step)
     return state
 
 
-def saved_grid(tensors: dict[str, Tensor]) -> TetGrid:
-    """The grid of a checkpoint. Raises ``ValueError`` unless it is one, and as large as what lies on it."""
+def saved_grid(tensors: dict[str, Tensor], on_vertices: bool) -> TetGrid:
+    """The grid of a checkpoint. Raises ``ValueError`` unless it is one, and as large as what lies on it.
+
+    ``on_vertices``: there is a distance for each of its vertices.
+    """
     grid, sdf = tensors.get("grid"), tensors.get("geometry.sdf")
-    if grid is None or sdf is None or grid.shape != (9,) or grid.dtype != torch.float64:
+    if grid is None or (sdf is None) == on_vertices or grid.shape != (9,) or grid.dtype != torch.float64:
         raise ValueError("there is no grid")
     numbers = grid.tolist()
     low, high, cubes = numbers[:3], numbers[3:6], numbers[6:]
@@ -108,60 +135,29 @@ def saved_grid(tensors: dict[str, Tensor]) -> TetGrid:
     if not ordered or not all(1 <= n <= MAX_RESOLUTION and n == int(n) for n in cubes):
         raise ValueError("the grid is none")
     made = TetGrid(tuple(low), tuple(high), tuple(int(n) for n in cubes))
-    if sdf.shape != (made.vertex_count,):
+    if on_vertices and sdf.shape != (made.vertex_count,):
         raise ValueError(f"the grid has {made.vertex_count} vertices, its distances are {tuple(sdf.shape)}")
     return made
 
 
 def make_optimizer(
-    geometry: TetGeometry, colors: TextureField, stage: RefineStage, device: torch.device
+    geometry: Geometry,
+    colors: TextureField | NetworkColors,
+    stage: RefineStage,
+    device: torch.device,
+    background: LearnedBackground | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam, with a rate for the shape and one for the colors; only the colors decay."""
-    groups = [
-        {"params": list(geometry.parameters()), "lr": stage.learning_rate, "initial_lr": stage.learning_rate},
-        {"params": list(colors.parameters()), "lr": stage.color_rate, "initial_lr": stage.color_rate},
-    ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.0, fused=device.type != "mps")
+    """Adam, with a rate for the shape, one for the colors and one for a learned background; the latter never decays."""
+    modules = [(geometry, stage.learning_rate), (colors, stage.color_rate)]
+    if background is not None:
+        modules.append((background, stage.background_rate))
+    groups = [{"params": list(module.parameters()), "lr": rate, "initial_lr": rate} for module, rate in modules]
+    groups[0]["weight_decay"] = stage.shape_decay
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
 
 
-def make_color_field(job: TextTo3DJob, model: DiffusionModel) -> TextureField:
-    """The coarse field's grid, with finer levels until a cell is about half a pixel of the stage's pictures."""
-    stage = job.coarse
-    wanted = 2 * (job.refine.render_size or model.native_size) * stage.radius
-    growth = (stage.finest_resolution / stage.base_resolution) ** (1 / max(stage.levels - 1, 1))
-    levels, finest = stage.levels, float(stage.finest_resolution)
-    while growth > 1.05 and finest * growth <= 1.01 * min(wanted, 4096):
-        levels, finest = levels + 1, finest * growth
-    return TextureField(
-        levels=levels,
-        log2_table_size=19,
-        base_resolution=stage.base_resolution,
-        finest_resolution=finest,  # unrounded: a hair's breadth moves the levels between away from the coarse field's
-    )
-
-
-@torch.no_grad()
-def inherit_colors(colors: TextureField, coarse: RadianceField) -> None:
-    """Take the colors over from levels that lie alike in both fields."""
-    for mine, theirs in zip(colors.levels, coarse.levels, strict=False):
-        if mine.resolution != theirs.resolution or mine.rows < theirs.rows:
-            break
-        found = coarse.table[theirs.offset : theirs.offset + theirs.rows, 1:4].to(colors.table)
-        if mine.dense and not theirs.dense:
-            found = found[hashed_corners(theirs.resolution, theirs.rows, found.device)]
-        elif mine.rows > theirs.rows:  # both hashed, by more and by fewer bits of one number
-            found = found.repeat(mine.rows // theirs.rows, 1)
-        colors.table[mine.offset : mine.offset + mine.rows] = found
-
-
-def hashed_corners(resolution: int, rows: int, device: torch.device) -> Tensor:
-    """Where a hashed level keeps its corners ``[(resolution + 1)^3]``, in the order of a dense one."""
-    n = torch.arange(resolution + 1, device=device)
-    z, y, x = torch.meshgrid(n, n, n, indexing="ij")
-    return ((x ^ (y * HASH_Y) ^ (z * HASH_Z)) & (rows - 1)).flatten()
-
-
-def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeometry, float]:
+def shape_from_field(job: TextTo3DJob, coarse: CoarseField) -> tuple[TetGeometry, float]:
     """The coarse field's surface, and the density at which it was found.
 
     Raises:
@@ -169,7 +165,10 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
     """
     device, radius = coarse.table.device, job.coarse.radius
     try:
-        wanted = job.refine.threshold or seen_density(job, coarse)
+        if job.refine.mean_threshold:
+            wanted = mean_density(coarse.density, radius, device)
+        else:
+            wanted = job.refine.threshold or seen_density(job, coarse)
         threshold = workable_threshold(coarse.density, wanted, radius, device)
         geometry = TetGeometry.from_density(
             coarse.density, job.refine.tet_resolution, radius, threshold, device, outliers=SMALLEST_PIECE
@@ -180,7 +179,7 @@ def shape_from_field(job: TextTo3DJob, coarse: RadianceField) -> tuple[TetGeomet
 
 
 @torch.no_grad()
-def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
+def seen_density(job: TextTo3DJob, coarse: CoarseField) -> float:
     """Density where rays meet the field, the median over opaque rays from all sides. 0.01 when there are none.
 
     Half of the light is gone there, so a surface of this density looks as large as the field did.
@@ -205,6 +204,9 @@ def seen_density(job: TextTo3DJob, coarse: RadianceField) -> float:
 def ellipsoid_shape(job: TextTo3DJob) -> TetGeometry:
     """Where Fantasia3D begins without a mesh."""
     radii = [r * job.coarse.radius for r in ELLIPSOID]
+    if job.refine.fit_start:
+        room = min(1.0, framed_radius(job.refine.cameras) / max(radii))
+        radii = [r * room for r in radii]
     return TetGeometry.from_ellipsoid(radii, job.refine.tet_resolution, job.coarse.radius)
 
 
@@ -214,16 +216,20 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
     Raises:
         JobError: ``mesh_unusable`` when it encloses no space.
     """
+    size = MESH_SIZE * job.coarse.radius
+    if job.refine.fit_start:
+        size = min(size, framed_radius(job.refine.cameras))
     try:
-        return TetGeometry.from_mesh(points * 0.8 * job.coarse.radius, triangles, job.refine.tet_resolution)
+        return TetGeometry.from_mesh(points * size, triangles, job.refine.tet_resolution)
     except ValueError as error:
         raise JobError("mesh_unusable", str(error)) from None
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
-    """Learning rates, each from its own peak; they fall late. Decay of the colors: as scheduled."""
+    """Learning rates, each from its own peak; they fall late or not at all. Decay of the colors: as scheduled."""
+    factor = late_fall(step, stage.steps) if stage.rates_fall else 1.0
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * late_fall(step, stage.steps)
+        group["lr"] = group["initial_lr"] * factor
     optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
@@ -253,9 +259,13 @@ def refine_step(
             raise JobError("diverged", "nothing is left of the shape")
         size = stage.render_size or model.native_size
         edges = topology(triangles) if vertices.requires_grad else None
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges)
-    names = view_names(cameras.azimuth, cameras.elevation)
-    encoded = prompts.lit if look.kind in ("lit", "white") else prompts.unlit
+        look = replace(
+            look, background=behind_mesh(stage, look.kind, look.background, state.background, cameras, generator)
+        )
+        as_latents = normals_as_latents(stage, model, look, state.step)
+        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
+    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
+    encoded = prompts.of(look.kind)
     metrics = distill(
         model,
         pictures,
@@ -267,14 +277,16 @@ def refine_step(
         generator,
         clock,
         retain_graph=True,
+        as_latents=as_latents,
     )
     with clock("render"):
         loss = regularizer(vertices, triangles, stage, edges)
         if loss.requires_grad:
             loss.backward()
     with clock("optimizer"):
-        for module in (state.geometry, state.colors):
-            guard_gradients(module)
+        for module in (state.geometry, state.colors, state.background):
+            if module is not None:
+                guard_gradients(module)
         state.optimizer.step()
     return metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
 
@@ -290,8 +302,13 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
         kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
     elif shaded < stage.shaded_share:
         kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
-    return Look(kind, draw_backgrounds(views, random_background < stage.random_background, generator),
-                *draw_lights(views, generator))  # fmt: skip
+    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    return look_with_lamps(kind, background, stage, generator)
+
+
+def normals_as_latents(stage: RefineStage, model: DiffusionModel, look: Look, step: int) -> bool:
+    """Whether a step's normals and mask stand for latents themselves (arXiv 2303.13873): four are needed for that."""
+    return look.kind == "normal" and step < stage.latent_steps and model.vae is not None and model.latent_channels == 4
 
 
 def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:
@@ -314,21 +331,24 @@ def render_mesh(
     look: Look,
     rasterizer: Rasterizer,
     edges: Topology | None = None,
+    as_latents: bool = False,
 ) -> Tensor:
     """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors.
 
-    ``edges`` of the mesh, where they are known already.
+    Args:
+        edges: of the mesh, where they are known already.
+        as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
     """
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
     covered = cover(raster)[..., 0] > 0
     background = look.background.to(vertices)
-    body = background[:, None, None, :].expand(*covered.shape, 3).clone()
+    body = as_pictures(background).permute(0, 2, 3, 1).expand(*covered.shape, 3).clone()
+    with torch.no_grad():  # where the surface is; pictures of normals need not know
+        points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
     if look.kind in ("color", "lit"):
-        with torch.no_grad():
-            points = rasterizer.interpolate(vertices, raster, triangles)[covered]
-        painted = state.color(points)
+        painted = state.color(points[covered])
     if look.kind == "color":
         body[covered] = painted
     else:
@@ -337,8 +357,11 @@ def render_mesh(
         if look.kind == "normal":
             body[covered] = (normal * 0.5 + 0.5)[covered]
         else:
-            bright = shade(normal.permute(0, 3, 1, 2), look, cameras).permute(0, 2, 3, 1)[covered]
+            bright = shade(normal.permute(0, 3, 1, 2), look, cameras, points.permute(0, 3, 1, 2))
+            bright = bright.permute(0, 2, 3, 1)[covered]
             body[covered] = painted * bright if look.kind == "lit" else bright.expand(-1, 3)
+    if as_latents:
+        body = torch.cat([body * 2 - 1, covered[..., None].to(body)], -1)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
     return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)

@@ -17,6 +17,7 @@ from ...job.folder import JobFolder
 from ...job.spec import TextureJob
 from ...job.spec_3d import TextTo3DJob
 from ..diffusion.model import DiffusionModel
+from ..geometry.files.npz import UV_ARRAYS, read_arrays
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import Mesh, clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
@@ -257,8 +258,8 @@ def find_uv(
 def _stored_uv(folder: JobFolder, mesh: Mesh) -> tuple[np.ndarray, list[str]] | None:
     """The map of an earlier run of this job: a resumed texture must fit the one it began with."""
     try:
-        with np.load(folder.path / UV_FILE, allow_pickle=False) as arrays:
-            uv, sources = arrays["uv"], arrays["source"].tolist()
+        arrays = read_arrays(folder.path / UV_FILE, UV_ARRAYS)
+        uv, sources = arrays["uv"], arrays["source"].tolist()
     except Exception:  # missing or damaged, the unwrapping decides anew
         return None
     return (uv, sources) if uv.shape == (len(mesh.triangles), 3, 2) and len(sources) == mesh.part_count else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from safetensors.torch import load, save
@@ -21,10 +22,9 @@ from ..distillation.guided import job_prompts, make_room
 from ..geometry.gather import gather_parts
 from ..geometry.mesh import clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
-from ..geometry.radiance_field import RadianceField
 from ..reporting import Reporter
 from .checkpoint import Checkpoint, Saved, save_checkpoint
-from .coarse import CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
+from .coarse import CoarseField, CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
 from .object_output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     RefineState,
@@ -143,16 +143,17 @@ def resume_refine(job: TextTo3DJob, saved: Saved, model: DiffusionModel) -> Refi
 
 
 def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> ScenePrompts:
-    """The job's prompts for bare and for lit pictures, encoded once."""
-    words = guidance_words(model)
-    for warning in words.warnings(job.prompt, job.negative_prompt):
+    """The job's prompts for bare and for lit pictures and for those of normals, encoded once."""
+    words = guidance_words(model, job.extra_words)
+    for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
-    unlit, lit = (
-        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, lit=lit)
-        for lit in (False, True)
+    unlit, lit, normal = (
+        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit)
+        # Words about color or light say nothing of a picture of normals.
+        for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )
     make_room(model)
-    return ScenePrompts(unlit, lit)
+    return ScenePrompts(unlit, lit, normal)
 
 
 def run_coarse(
@@ -183,7 +184,7 @@ def run_coarse(
 
 
 def begin_refine(
-    job: TextTo3DJob, folder: JobFolder, model: DiffusionModel, coarse: RadianceField | None, reporter: Reporter
+    job: TextTo3DJob, folder: JobFolder, model: DiffusionModel, coarse: CoarseField | None, reporter: Reporter
 ) -> RefineState:
     """The shape that the refine stage starts from: what the coarse stage found, an ellipsoid, or the user's mesh."""
     if job.start == "coarse":
@@ -203,7 +204,7 @@ def begin_refine(
     return start_refine(job, model, shape, coarse if job.keep_colors else None)
 
 
-def load_coarse(job: TextTo3DJob, folder: JobFolder) -> RadianceField:
+def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
     """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
     field = make_radiance_field(job.coarse)
     try:

@@ -87,8 +87,8 @@ def texture_mesh(
 
     reporter.stage("load", "Loading the model", 1, STAGES)
     model = load_for(job, job.model, load_model)
-    words = guidance_words(model)
-    for warning in words.warnings(job.prompt, job.negative_prompt):
+    words = guidance_words(model, job.extra_words)
+    for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter)
     make_room(model)

@@ -9,14 +9,36 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NEAR, FAR = 0.01, 100.0
 
 
 @dataclass(frozen=True)
+class Shake:
+    """How far cameras are off, as by an unsteady hand, each ``[B, 3]`` in world axes.
+
+    Attributes:
+        position: added to where they are.
+        center: added to what they look at.
+        up: added to the upward direction (0, 0, 1).
+    """
+
+    position: Tensor
+    center: Tensor
+    up: Tensor
+
+    def to(self, device: torch.device | str) -> Shake:
+        """The same on another device."""
+        return Shake(self.position.to(device), self.center.to(device), self.up.to(device))
+
+
+@dataclass(frozen=True)
 class Cameras:
     """A batch of B cameras that look at their targets; pictures are upright (Z up), also straight from above.
+
+    Azimuth, elevation and distance are those without the ``shake``; prompts go by them.
 
     Attributes:
         azimuth: ``[B]`` degrees; 0 front (-Y), 90 at +X, 180 back.
@@ -24,6 +46,7 @@ class Cameras:
         distance: ``[B]`` from the target, in world units, > 0.
         fov_y: ``[B]`` vertical field of view in degrees, 0 to 180 (exclusive).
         target: ``[B, 3]`` points looked at; None is the origin.
+        shake: None for a steady hand.
     """
 
     azimuth: Tensor
@@ -31,6 +54,7 @@ class Cameras:
     distance: Tensor
     fov_y: Tensor
     target: Tensor | None = None
+    shake: Shake | None = None
 
     def __len__(self) -> int:
         return len(self.azimuth)
@@ -39,10 +63,23 @@ class Cameras:
         """The same cameras on another device."""
         target = None if self.target is None else self.target.to(device)
         moved = (t.to(device) for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
-        return Cameras(*moved, target)
+        return Cameras(*moved, target, None if self.shake is None else self.shake.to(device))
 
     def axes(self) -> Tensor:
         """Unit vectors right, up, back (from target to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
+        steady = self._orbit_axes()
+        if self.shake is None:
+            return steady
+        back = self.positions() - self.shake.center
+        back = F.normalize(back if self.target is None else back - self.target, dim=-1)
+        up = self.shake.up + torch.tensor([0.0, 0.0, 1.0]).to(back)
+        right = torch.linalg.cross(up, back)
+        # Straight from above no direction is upward; there the steady camera's right is as good as any.
+        right = torch.where(right.norm(dim=-1, keepdim=True) > 1e-4, right, steady[:, 0])
+        right = F.normalize(right - back * (right * back).sum(-1, keepdim=True), dim=-1)
+        return torch.stack([right, torch.linalg.cross(back, right), back], dim=1)
+
+    def _orbit_axes(self) -> Tensor:
         az, el = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
         sa, ca, se, ce = az.sin(), az.cos(), el.sin(), el.cos()
         rows = [ca, sa, torch.zeros_like(sa), -sa * se, ca * se, ce, sa * ce, -ca * ce, se]
@@ -50,8 +87,10 @@ class Cameras:
 
     def positions(self) -> Tensor:
         """Where the cameras are, ``[B, 3]``."""
-        back = self.axes()[:, 2] * self.distance[:, None]
-        return back if self.target is None else back + self.target
+        place = self._orbit_axes()[:, 2] * self.distance[:, None]
+        if self.target is not None:
+            place = place + self.target
+        return place if self.shake is None else place + self.shake.position
 
     def view(self) -> Tensor:
         """World to camera, ``[B, 4, 4]``; the camera looks along its -Z, +Y is up (not flipped)."""
@@ -114,7 +153,7 @@ class Cameras:
             ],
             dim=-1,
         )
-        return torch.nn.functional.normalize(torch.einsum("bhwi,bij->bhwj", rays, self.axes()), dim=-1)
+        return F.normalize(torch.einsum("bhwi,bij->bhwj", rays, self.axes()), dim=-1)
 
 
 def orbit(count: int, elevation: float = 15.0, distance: float = 3.0, fov_y: float = 40.0) -> Cameras:
@@ -132,12 +171,14 @@ def sample_cameras(
     distance: tuple[float, float] = (2.5, 3.5),
     fov_y: tuple[float, float] = (40.0, 40.0),
     stratified: bool = True,
+    elevation_law: str = "camera",
 ) -> Cameras:
     """Random cameras, as in DreamFusion (Poole et al. 2022, arXiv 2209.14988) and threestudio.
 
     Elevations are with probability 1/2 uniform in degrees, else uniform on the sphere, that is, sin(elevation) is
-    uniform between the sines of the limits. Azimuths lie in [-180, 180), one in each of ``count`` equal sectors when
-    ``stratified``, else independent. The numbers of a seed do not depend on the ranges.
+    uniform between the sines of the limits; :func:`random_elevation` has the other laws. Azimuths lie in [-180, 180),
+    one in each of ``count`` equal sectors when ``stratified``, else independent. The numbers of a seed do not depend on
+    the ranges.
 
     Raises:
         ValueError: when a range is upside down.
@@ -149,16 +190,32 @@ def sample_cameras(
     azimuth = (torch.arange(count) + u_az) / count if stratified else u_az
     return Cameras(
         azimuth * 360.0 - 180.0,
-        random_elevation(elevation, coin, u_el),
+        random_elevation(elevation, coin, u_el, elevation_law),
         between(distance, u_distance),
         between(fov_y, u_fov),
     )
 
 
-def random_elevation(limits: tuple[float, float], coin: Tensor, u: Tensor) -> Tensor:
-    """Degrees within ``limits``: uniform where ``coin < 1/2``, else uniform on the sphere; both inputs in [0, 1)."""
-    low, high = (math.sin(math.radians(e)) for e in limits)
+def random_elevation(limits: tuple[float, float], coin: Tensor, u: Tensor, law: str = "camera") -> Tensor:
+    """Degrees within ``limits``: uniform where ``coin < 1/2``, else uniform on the sphere.
+
+    Args:
+        coin, u: ``[B]`` in [0, 1).
+        law: ``camera`` has a coin each; ``batch``, as threestudio, the first one's for all. ``csd``, as CSD's public
+            code: one coin too, and its second law takes the sine uniform between ``limits / 90``, which is narrower:
+            for (-10, 45) it is -6.4 to 30 degrees.
+
+    Raises:
+        ValueError: for another law.
+    """
+    if law not in ("camera", "batch", "csd"):
+        raise ValueError(f"unknown law {law!r}")
+    if law == "csd":
+        low, high = (e / 90.0 for e in limits)
+    else:
+        low, high = (math.sin(math.radians(e)) for e in limits)
     on_sphere = torch.rad2deg(torch.asin(between((low, high), u).clamp(-1, 1)))
+    coin = coin if law == "camera" else coin[:1]
     return torch.where(coin < 0.5, between(limits, u), on_sphere).clamp(*limits)
 
 
@@ -167,10 +224,11 @@ def between(limits: tuple[float, float], u: Tensor) -> Tensor:
     return limits[0] + (limits[1] - limits[0]) * u
 
 
-def view_names(azimuth: Tensor, elevation: Tensor) -> list[str]:
-    """The word for each camera: overhead above 60 degrees, front within 45 of azimuth 0, back beyond 135, else side.
+def view_names(azimuth: Tensor, elevation: Tensor, front_angle: float = 45.0) -> list[str]:
+    """The word for each camera: overhead above 60 degrees, front within ``front_angle`` of azimuth 0, back within as
+    much of 180, else side.
 
-    All comparisons are strict, so 45 and 135 are side, 60 is not overhead.
+    All comparisons are strict: at 45 degrees, and at 135, 45 still makes it a side; at 60 it is not overhead.
 
     Args:
         azimuth, elevation: ``[B]`` degrees; azimuth may be any number, it is wrapped to [-180, 180).
@@ -180,8 +238,8 @@ def view_names(azimuth: Tensor, elevation: Tensor) -> list[str]:
         turned = abs((az + 180.0) % 360.0 - 180.0)
         if el > 60.0:
             names.append("overhead")
-        elif turned < 45.0:
+        elif turned < front_angle:
             names.append("front")
         else:
-            names.append("back" if turned > 135.0 else "side")
+            names.append("back" if turned > 180.0 - front_angle else "side")
     return names

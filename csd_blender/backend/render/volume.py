@@ -129,7 +129,7 @@ def render_volume(
         size: S, pixels on each side.
         occupancy: what to skip.
         step: between samples, in world units.
-        background: ``[B, 3]`` or ``[3]`` colors.
+        background: ``[B, 3]`` or ``[3]`` colors, or pictures ``[B, 3, S, S]`` of them.
         generator: shifts the samples of each ray; None for always the same place.
         normals: also the picture of normals.
         normal_eps: `RadianceField.normals`'s; 0 is the fastest.
@@ -147,7 +147,10 @@ def render_volume(
     unit = field.normals(samples.points, normal_eps) if normals else None
     sums = composite(density, values if unit is None else torch.cat([values, unit], 1), samples)
     pictures, opacity = sums.values.permute(0, 3, 1, 2), sums.opacity.permute(0, 3, 1, 2)
-    color = pictures[:, :3] + (1 - opacity) * background.to(pictures).expand(len(cameras), 3)[:, :, None, None]
+    behind = background.to(pictures)
+    if behind.dim() < 4:
+        behind = behind.expand(len(cameras), 3)[:, :, None, None]
+    color = pictures[:, :3] + (1 - opacity) * behind
     normal = None if unit is None else pictures[:, 3:] * 0.5 + 0.5
     return VolumePictures(color, opacity, sums.depth.permute(0, 3, 1, 2), normal, samples, sums.weights, unit)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..geometry.mesh import face_cross
+from ..geometry.mesh import face_cross, uv_areas
+from .polygons import FOLDED, groups, lay_alone, members, polygons_of
 from .uv_kernels import claim, coverage_counts
 
 SMOOTHING = 6  # rounds of averaging normals over neighbors, which makes larger islands
@@ -20,27 +21,38 @@ PEELS = 6  # rounds of moving faces that lie over others into islands of their o
 PEEL_SIZE = 2048
 
 
-def project_unwrap(positions: np.ndarray, triangles: np.ndarray, padding: float = 1 / 256) -> np.ndarray:
+def project_unwrap(
+    positions: np.ndarray, triangles: np.ndarray, padding: float = 1 / 256, corner: np.ndarray | None = None
+) -> np.ndarray:
     """UVs by projection.
 
     Args:
         positions: ``[V, 3]``.
         triangles: ``[F, 3]``, none without area.
         padding: least distance of islands, in tiles (smaller when there are very many).
+        corner: ``[F, 3]`` of the triangles of a mesh with polygons (``Mesh.corner``), which stay whole then.
 
     Returns:
         ``[F, 3, 2]`` float32 inside the tile.
     """
     pairs = face_neighbors(positions, triangles)
-    axis = _axes(face_cross(positions, triangles), pairs)
+    cross = face_cross(positions, triangles)
+    polygon = np.arange(len(triangles)) if corner is None else polygons_of(corner)
+    axis = _axes(cross, pairs, polygon)
     flat = _project(positions, triangles, axis)
+    label = axis * (PEELS + 1)
+    if corner is not None:
+        folded = np.bincount(polygon, weights=uv_areas(flat) < FOLDED * np.linalg.norm(cross, axis=1) / 2)[polygon] > 0
+        for i, of_one in enumerate(members(polygon, folded & (np.bincount(polygon)[polygon] > 1))):
+            flat[of_one] = lay_alone(positions, triangles[of_one], corner[of_one])
+            label[of_one] = (len(AXES) + i) * (PEELS + 1)
     layer = np.zeros(len(triangles), np.int64)
     for round_ in range(PEELS + 1):
-        island = _islands(axis * (PEELS + 1) + layer, pairs)
+        island = _islands(label + layer, pairs)
         uv = _pack(flat, island, padding)
         if round_ == PEELS:
             break
-        hidden = _overlapped(uv)
+        hidden = np.bincount(polygon, weights=_overlapped(uv))[polygon] > 0
         if not hidden.any():
             break
         layer[hidden] = round_ + 1
@@ -60,8 +72,11 @@ def face_neighbors(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.stack([faces[:-1][same], faces[1:][same]], axis=1)
 
 
-def _axes(cross: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The axis each face is projected along: the nearest to its smoothed normal that does not fold it over."""
+def _axes(cross: np.ndarray, pairs: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """The axis each face is projected along: the nearest to its smoothed normal that does not fold it over.
+
+    One and the same for the faces of one ``polygon [F]``.
+    """
     unit = cross / np.linalg.norm(cross, axis=1, keepdims=True)
     smooth = cross.copy()
     for _ in range(SMOOTHING):
@@ -72,6 +87,10 @@ def _axes(cross: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-30)
     score = smooth @ AXES.T
     score[unit @ AXES.T < 0.35] -= 4.0  # too steep: the island would be squeezed
+    if polygon.max(initial=0) + 1 < len(polygon):
+        total = np.zeros((polygon.max() + 1, len(AXES)))
+        np.add.at(total, polygon, score)
+        score = total[polygon]
     return score.argmax(axis=1)
 
 
@@ -85,19 +104,8 @@ def _project(positions: np.ndarray, triangles: np.ndarray, axis: np.ndarray) -> 
 
 
 def _islands(label: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Connected faces with one label share a number ``0..n-1`` (label propagation with pointer jumping)."""
-    inside = pairs[label[pairs[:, 0]] == label[pairs[:, 1]]]
-    root = np.arange(len(label))
-    while True:
-        a, b = root[inside[:, 0]], root[inside[:, 1]]
-        if np.array_equal(a, b):
-            break
-        low = np.minimum(a, b)
-        np.minimum.at(root, a, low)
-        np.minimum.at(root, b, low)
-        while not np.array_equal(root, root[root]):
-            root = root[root]
-    return np.unique(root, return_inverse=True)[1].reshape(-1)
+    """Connected faces with one label share a number ``0..n-1``."""
+    return groups(len(label), pairs[label[pairs[:, 0]] == label[pairs[:, 1]]])
 
 
 def _pack(flat: np.ndarray, island: np.ndarray, padding: float) -> np.ndarray:

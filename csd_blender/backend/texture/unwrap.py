@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from ...job.errors import JobError
 from ..geometry.mesh import Mesh, face_cross, uv_areas, zero_area_faces
+from .polygons import Polygons, lay_flat_faces, make_whole, polygons_of
 from .project import project_unwrap
 from .uv_kernels import coverage_counts
 
@@ -154,6 +155,8 @@ def unwrap(
 ) -> np.ndarray:
     """A new UV map for one part: xatlas (MIT, by J. Young), or box projection when xatlas cannot do it in time.
 
+    Polygons (``mesh.corner``) stay whole: each corner has one and the same UV in all triangles.
+
     Returns:
         ``[faces of the part, 3, 2]`` float32 inside the tile. Faces without area get zeros.
 
@@ -173,18 +176,46 @@ def unwrap(
     wide -= wide.mean(axis=0)
     positions = np.float32(wide / max(np.abs(wide).max(), 1e-30))
 
+    polygons = None
+    if mesh.corner is not None:
+        corner = mesh.corner[faces]
+        polygons = Polygons(mesh.positions, mesh.triangles[faces], corner, solid, polygons_of(corner))
+
+    def by_xatlas() -> np.ndarray | None:
+        atlas = run_xatlas(positions, triangles, timeout, cancelled, texture_size)
+        if atlas is None or polygons is None:
+            return None if atlas is None else atlas.corners
+        result[solid] = atlas.corners
+
+        def pack(uv: np.ndarray, island: np.ndarray) -> np.ndarray | None:
+            packed = pack_islands(uv[solid], island[solid], atlas.size, timeout, cancelled)
+            if packed is not None:
+                uv[solid] = packed.corners
+            return None if packed is None else uv
+
+        whole = make_whole(polygons, result, pack)
+        return None if whole is None else whole[solid]
+
     corners = None
     if len(triangles) <= XATLAS_FACES:
-        corners = run_xatlas(positions, triangles, timeout, cancelled, texture_size)
+        corners = by_xatlas()
         if corners is None:
             warn(
                 "unwrap_simple",
                 f"{mesh.part_names[part]}: no good UV map was found in time; a simpler one was made.",
             )
     if corners is None:
-        corners = project_unwrap(positions, triangles, padding=PADDING / texture_size)
+        corner = None if polygons is None else polygons.corner[solid]
+        corners = project_unwrap(positions, triangles, PADDING / texture_size, corner)
     result[solid] = corners
-    return result
+    return result if polygons is None else lay_flat_faces(polygons, result)
+
+
+class Atlas(NamedTuple):
+    """What xatlas made: ``corners [F, 3, 2]`` in the tile, and how many of its texels the tile is wide."""
+
+    corners: np.ndarray
+    size: int
 
 
 def run_xatlas(
@@ -193,17 +224,47 @@ def run_xatlas(
     timeout: float,
     cancelled: Callable[[], bool] | None = None,
     texture_size: int = 1024,
-) -> np.ndarray | None:
-    """UVs ``[F, 3, 2]`` by xatlas in a child process, or None when it failed or took longer than ``timeout`` seconds.
+) -> Atlas | None:
+    """UVs by xatlas in a child process, or None when it failed or took longer than ``timeout`` seconds.
 
     Raises:
         JobError: ``cancelled``; the child is gone by then.
     """
+    arrays = {"positions": positions, "triangles": triangles}
+    return run_child(arrays, timeout, cancelled, texture_size)
+
+
+def pack_islands(
+    uv: np.ndarray,
+    island: np.ndarray,
+    size: int,
+    timeout: float,
+    cancelled: Callable[[], bool] | None = None,
+) -> Atlas | None:
+    """The islands ``island [F]`` of ``uv [F, 3, 2]``, kept in shape, side by side in the tile; None as above.
+
+    ``size`` is that of the atlas they come from; they keep their size and distance in its texels.
+    """
+    # One vertex for each place in each island, so that xatlas sees what hangs together.
+    key = np.concatenate([np.repeat(island, 3)[:, None], np.float32(uv).reshape(-1, 2).view(np.int32)], axis=1)
+    _, first, triangles = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    uvs = np.float32(uv).reshape(-1, 2)[first]
+    arrays = {"uvs": uvs, "triangles": triangles.reshape(-1, 3).astype(np.int32), "islands": island.astype(np.int32)}
+    return run_child(arrays, timeout, cancelled, size)
+
+
+def run_child(
+    arrays: dict[str, np.ndarray],
+    timeout: float,
+    cancelled: Callable[[], bool] | None,
+    size: int,
+) -> Atlas | None:
+    """Have ``xatlas_child.py`` work on ``arrays``. Returns and raises as :func:`run_xatlas`."""
     with tempfile.TemporaryDirectory(prefix="csd-unwrap-") as folder:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(source, positions=positions, triangles=triangles)
+        np.savez(source, **arrays)
         script = Path(__file__).with_name("xatlas_child.py")
-        arguments = [str(script), str(source), str(target), str(timeout + 1), str(texture_size), str(PADDING)]
+        arguments = [str(script), str(source), str(target), str(timeout + 1), str(size), str(PADDING)]
         child = subprocess.Popen(
             [sys.executable, "-I", *arguments],
             stdin=subprocess.DEVNULL,
@@ -225,6 +286,6 @@ def run_xatlas(
             child.wait()
         if child.returncode != 0 or not target.is_file():
             return None
-        with np.load(target, allow_pickle=False) as arrays:
-            corners = arrays["corners"]
-    return corners if np.isfinite(corners).all() else None
+        with np.load(target, allow_pickle=False) as made:
+            atlas = Atlas(made["corners"], int(made["size"]))
+    return atlas if np.isfinite(atlas.corners).all() else None

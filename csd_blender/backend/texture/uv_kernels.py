@@ -60,6 +60,35 @@ def nearest_weights(p: wp.vec2, a: wp.vec2, b: wp.vec2, c: wp.vec2):
     return best
 
 
+@wp.func
+def clipped(a: wp.vec2, b: wp.vec2, low: float, high: float, reach: wp.vec2):
+    """``reach`` (from x, to x) widened to what of the segment ab lies between two heights."""
+    if wp.min(a[1], b[1]) > high or wp.max(a[1], b[1]) < low:
+        return reach
+    p, q = a[0], b[0]
+    e = b - a
+    if e[1] != 0.0:
+        t = wp.clamp((low - a[1]) / e[1], 0.0, 1.0)
+        u = wp.clamp((high - a[1]) / e[1], 0.0, 1.0)
+        p = a[0] + t * e[0]
+        q = a[0] + u * e[0]
+    return wp.vec2(wp.min(reach[0], wp.min(p, q)), wp.max(reach[1], wp.max(p, q)))
+
+
+@wp.func
+def row_range(a: wp.vec2, b: wp.vec2, c: wp.vec2, y: float, margin: float):
+    """First and last texel of the row at height ``y`` that can be within ``margin`` of triangle abc, one to spare.
+
+    Without it, long and thin triangles would take a time as for all of their bounding box.
+    """
+    reach = wp.vec2(1.0e9, -1.0e9)
+    low, high = y - margin - 0.01, y + margin + 0.01
+    reach = clipped(a, b, low, high, reach)
+    reach = clipped(b, c, low, high, reach)
+    reach = clipped(c, a, low, high, reach)
+    return wp.vec2i(wp.int32(wp.floor(reach[0] - margin)) - 1, wp.int32(wp.ceil(reach[1] + margin)) + 1)
+
+
 @wp.kernel(enable_backward=False)
 def claim_texels(
     corners: wp.array2d(dtype=wp.vec2), margin: float, size: int, splits: int, keys: wp.array2d(dtype=wp.int64)
@@ -75,7 +104,8 @@ def claim_texels(
         row = y % size
         if row < 0:
             row += size
-        for x in range(x0, x1):
+        here = row_range(a, b, c, float(y) + 0.5, margin)
+        for x in range(wp.max(x0, here[0]), wp.min(x1, here[1])):
             p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
             w = nearest_weights(p, a, b, c)
             distance = wp.length_sq(a * w[0] + b * w[1] + c * w[2] - p)
@@ -103,7 +133,8 @@ def count_faces(corners: wp.array2d(dtype=wp.vec2), size: int, splits: int, coun
         return
     slack = 1.0e-4  # texels: a center on a shared edge belongs to neither face
     for y in range(y0 + split, y1, splits):
-        for x in range(x0, x1):
+        here = row_range(a, b, c, float(y) + 0.5, 0.0)
+        for x in range(wp.max(x0, here[0]), wp.min(x1, here[1])):
             p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
             s = wp.sign(area)
             if (
@@ -112,6 +143,40 @@ def count_faces(corners: wp.array2d(dtype=wp.vec2), size: int, splits: int, coun
                 and s * cross2(a - c, p - c) > slack * wp.length(a - c)
             ):
                 wp.atomic_add(counts, y, x, 1)
+
+
+@wp.kernel(enable_backward=False)
+def count_lost(
+    corners: wp.array2d(dtype=wp.vec2),
+    owner: wp.array2d(dtype=wp.int64),
+    size: int,
+    splits: int,
+    counts: wp.array2d(dtype=wp.int32),
+):
+    """For each face, the texels whose center lies strictly inside, and those of them that belong to another face."""
+    face, split = wp.tid()
+    a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+    area = cross2(b - a, c - a)
+    x0 = wp.max(wp.int32(wp.floor(wp.min(wp.min(a[0], b[0]), c[0]))), 0)
+    x1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[0], b[0]), c[0]))), size)
+    y0 = wp.max(wp.int32(wp.floor(wp.min(wp.min(a[1], b[1]), c[1]))), 0)
+    y1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[1], b[1]), c[1]))), size)
+    if area == 0.0:
+        return
+    slack = 1.0e-4  # texels, as above
+    for y in range(y0 + split, y1, splits):
+        here = row_range(a, b, c, float(y) + 0.5, 0.0)
+        for x in range(wp.max(x0, here[0]), wp.min(x1, here[1])):
+            p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
+            s = wp.sign(area)
+            if (
+                s * cross2(b - a, p - a) > slack * wp.length(b - a)
+                and s * cross2(c - b, p - b) > slack * wp.length(c - b)
+                and s * cross2(a - c, p - c) > slack * wp.length(a - c)
+            ):
+                wp.atomic_add(counts, face, 0, 1)
+                if owner[y, x] != wp.int64(face):
+                    wp.atomic_add(counts, face, 1, 1)
 
 
 @wp.kernel(enable_backward=False)
@@ -208,6 +273,19 @@ def coverage_counts(corners: Tensor, size: int) -> Tensor:
     data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
     splits = _splits(len(corners), device)
     _launch(count_faces, (len(corners), splits), [data, size, splits, wp.from_torch(counts)], device)
+    return counts
+
+
+def lost_texels(corners: Tensor, size: int) -> Tensor:
+    """``[F, 2]`` int32: of how many texels each of the faces ``[F, 3, 2]`` (texel coordinates) contains the center, and
+    how many of them a face before it in the list contains, too."""
+    device = _device(corners)
+    owner = claim(corners, size, 0.0)
+    counts = torch.zeros((len(corners), 2), dtype=torch.int32, device=corners.device)
+    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
+    splits = _splits(len(corners), device)
+    inputs = [data, wp.from_torch(owner), size, splits, wp.from_torch(counts)]
+    _launch(count_lost, (len(corners), splits), inputs, device)
     return counts
 
 

@@ -206,3 +206,104 @@ def test_a_broken_prediction_gives_a_finite_gradient(setting):
     model, x, t, noise = setting
     model.predict_noise = lambda noisy, steps, emb: torch.full_like(noisy, float("nan"))
     assert torch.isfinite(score_gradient(model, x, t, noise, embeddings(), csd_coefficients()).grad).all()
+
+
+# ---- against sums written out, on predictions that point anywhere ---------------------------------------------------
+
+
+class Table(GaussianScore):
+    """A network whose prediction depends on the prompt alone: branch ``n`` gets row ``n`` of a table of numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.randn((5, *SHAPE[1:]), generator=torch.Generator().manual_seed(11))
+        self.asked: list[int] = []
+
+    def predict_noise(self, noisy, t, embeddings):
+        rows = embeddings[:, 0, 0].long()
+        self.asked += rows.tolist()
+        return self.table[rows]
+
+
+def table_prompts(with_views=True):
+    views = torch.stack([torch.full((SHAPE[0], 2, 3), 3.0), torch.full((SHAPE[0], 2, 3), 4.0)], dim=1)
+    extra = {"perp_negative": views, "perp_weights": torch.tensor([[-1.0, -0.5], [-0.2, -1.5]])}
+    return embeddings(0.0, 1.0, 2.0, **(extra if with_views else {}))
+
+
+def written_out_perp_neg(table, origin, weights):
+    """Sum over views of weight * (the view's direction less its part along the prompt's), both from ``origin``."""
+    toward = (table[0] - table[origin]).double().flatten()
+    total = torch.zeros_like(toward)
+    for view, weight_of_view in ((3, weights[0]), (4, weights[1])):
+        away = (table[view] - table[origin]).double().flatten()
+        total += weight_of_view * (away - (away @ toward) / (toward @ toward) * toward)
+    return total.view(table[0].shape).float()
+
+
+@pytest.mark.parametrize(("origin", "row"), [("empty", 2), ("negative", 1)])
+@pytest.mark.parametrize("negative_weight", [0.0, 0.5, 1.0])
+def test_perp_neg_adds_its_views_with_their_own_sign_from_where_it_is_told(setting, origin, row, negative_weight):
+    _, x, t, noise = setting
+    model, prompts = Table(), table_prompts()
+    c = csd_coefficients(1.0, negative_weight)
+    grad = score_gradient(model, x, t, noise, prompts, c, weighting="sds", perp_neg=3.0, perp_neg_from=origin).grad
+    plain = model.table[0] * c.positive + model.table[1] * c.negative + model.table[2] * c.null
+    w = 1 - model.alpha_sigma(t)[0].flatten() ** 2
+    for item in range(SHAPE[0]):
+        perp = written_out_perp_neg(model.table, row, prompts.perp_weights[item].tolist())
+        assert (3 * perp).norm() > 0.5 * plain.norm()  # it matters, and so does its sign
+        torch.testing.assert_close(grad[item], w[item] * (plain + 3.0 * perp), rtol=2e-5, atol=2e-5)
+
+
+def test_a_step_down_the_perp_neg_gradient_leads_away_from_the_other_views(setting):
+    """The prediction of noise falls as a picture gets likelier: less of a view's noise means more of that view."""
+    _, x, t, noise = setting
+    model, prompts = Table(), table_prompts()
+
+    def grad(scale):
+        return score_gradient(model, x, t, noise, prompts, csd_coefficients(), perp_neg=scale).grad
+
+    moved = -(grad(3.0) - grad(0.0))
+    toward = (model.table[0] - model.table[2]).flatten()
+    for item in range(SHAPE[0]):
+        assert (moved[item].flatten() @ toward).abs() < 1e-3 * moved[item].norm() * toward.norm()
+        pull = 0.0
+        for k, view in enumerate((3, 4)):
+            away = perpendicular_component(model.table[view] - model.table[2], model.table[0] - model.table[2])
+            pull += float(-prompts.perp_weights[item, k] * (away * moved[item]).sum())
+        assert pull > 0  # along the noise that a view predicts, which is away from the view
+
+
+@pytest.mark.parametrize(("origin", "branches"), [("empty", {0, 2, 3, 4}), ("negative", {0, 1, 2, 3, 4})])
+def test_perp_neg_evaluates_the_branch_its_directions_begin_at(setting, origin, branches):
+    _, x, t, noise = setting
+    model = Table()
+    score_gradient(model, x, t, noise, table_prompts(), csd_coefficients(), perp_neg=1.0, perp_neg_from=origin)
+    assert set(model.asked) == branches and len(model.asked) == len(branches) * SHAPE[0]
+
+
+def test_an_origin_that_there_is_not_is_refused(setting):
+    _, x, t, noise = setting
+    with pytest.raises(ValueError, match="perp_neg_from"):
+        score_gradient(Table(), x, t, noise, table_prompts(), csd_coefficients(), perp_neg_from="positive")
+
+
+def test_clipping_bounds_the_gradient_on_both_sides(setting):
+    _, x, t, noise = setting
+    bound = 0.4
+    plain = score_gradient(Table(), x, t, noise, table_prompts(False), csd_coefficients()).grad
+    assert (plain > bound).any() and (plain < -bound).any() and (plain.abs() < bound).any()
+    clipped = score_gradient(Table(), x, t, noise, table_prompts(False), csd_coefficients(), grad_clip=bound).grad
+    assert float(clipped.max()) == pytest.approx(bound) and float(clipped.min()) == pytest.approx(-bound)
+    within = plain.abs() < bound
+    assert torch.equal(clipped[within], plain[within])
+    assert torch.equal(clipped.sign(), plain.sign())
+
+
+def test_the_two_conventions_of_the_scale_are_one_apart():
+    assert sds_coefficients(100.0, True, "1+s") == sds_coefficients(101.0) == Coefficients(101.0, -100.0, 0.0, -1.0)
+    assert sds_coefficients(20.0, False, "1+s") == Coefficients(21.0, 0.0, -20.0, -1.0)
+    assert sds_coefficients(7.5, True, "s") == sds_coefficients(7.5)
+    with pytest.raises(ValueError, match="convention"):
+        sds_coefficients(7.5, True, "s+1")

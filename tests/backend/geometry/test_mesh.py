@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from csd_blender.backend.geometry.mesh import MAX_FACES, Mesh, clean_mesh, merge, normalize, uv_areas, zero_area_faces
+from csd_blender.backend.geometry.mesh import (
+    FAR,
+    MAX_FACES,
+    Mesh,
+    clean_mesh,
+    merge,
+    near_origin,
+    normalize,
+    uv_areas,
+    zero_area_faces,
+)
 from csd_blender.job.errors import JobError
 
 SQUARE = np.float32([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
@@ -93,3 +103,28 @@ def test_merged_meshes_keep_their_faces_parts_and_uvs():
 
 def test_uv_areas_of_a_half_tile():
     assert uv_areas(np.float32([[[0, 0], [1, 0], [0, 1]], [[0, 0], [0, 1], [1, 0]]])).tolist() == [0.5, -0.5]
+
+
+def test_only_a_mesh_many_sizes_from_the_origin_is_moved():
+    square = SQUARE.astype(np.float64) - [0.5, 0.5, 0]
+    for far, moved in ((0.0, False), (FAR - 1, False), (FAR + 1, True), (-1e12, True)):
+        positions, offset = near_origin(square + [0, far, 0], TWO)
+        assert offset.tolist() == ([0, far, 0] if moved else [0, 0, 0])
+        assert np.array_equal(positions + offset, square + [0, far, 0])
+
+
+def test_vertices_that_no_face_uses_or_that_are_no_numbers_do_not_say_what_is_far():
+    square = SQUARE.astype(np.float64) + 1e6
+    loose = np.concatenate([square, [[0, 0, 0]], [[np.nan, np.inf, 0]]])
+    positions, offset = near_origin(loose, TWO)
+    assert np.allclose(offset, [1e6 + 0.5, 1e6 + 0.5, 1e6]) and np.abs(positions[:4]).max() <= 0.5
+    broken = square.copy()
+    broken[0, 0] = np.inf
+    assert near_origin(broken, TWO)[1][1] == pytest.approx(1e6 + 0.5)
+
+
+def test_merged_meshes_take_the_offset_of_the_first():
+    one, two = Mesh(SQUARE, TWO, offset=[1000, 0, 0]), Mesh(SQUARE, TWO, offset=[1010, 0, 0])
+    both = merge([one, two])
+    assert both.offset.tolist() == [1000, 0, 0]
+    assert np.array_equal(both.positions[4:], SQUARE + np.float32([10, 0, 0]))

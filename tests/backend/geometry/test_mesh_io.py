@@ -9,7 +9,7 @@ import trimesh
 from PIL import Image
 
 from csd_blender.backend.geometry.demo_meshes import demo_mesh
-from csd_blender.backend.geometry.mesh import Mesh, face_cross, uv_areas
+from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, face_cross, uv_areas
 from csd_blender.backend.geometry.mesh_io import load_mesh, load_npz, save_glb, save_npz, split_corners
 from csd_blender.job.errors import JobError
 
@@ -165,3 +165,32 @@ def test_uvs_are_not_mirrored_on_the_way(tmp_path, picture):
     mesh = demo_mesh("knot")
     save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
     assert np.sign(uv_areas(load_mesh(tmp_path / "m.glb").uv)).sum() == np.sign(uv_areas(mesh.uv)).sum()
+
+
+def test_a_mesh_far_from_the_origin_keeps_its_shape_and_returns_to_its_place(tmp_path, picture):
+    rock = demo_mesh("rock")
+    place = np.array([500_000.25, 5_500_000.5, 120.125])
+    lines = [f"v {x!r} {z!r} {-y!r}\n" for x, y, z in (rock.positions.astype(float) + place).tolist()]
+    faces = ["f " + " ".join(map(str, face)) + "\n" for face in (rock.triangles + 1).tolist()]
+    (tmp_path / "far.obj").write_text("".join(lines) + "v 0 0 0\n" + "".join(faces))  # a loose vertex at the origin
+    mesh, _ = clean_mesh(load_mesh(tmp_path / "far.obj"))
+    assert np.allclose(mesh.positions + mesh.offset - place, rock.positions, atol=1e-6)
+    save_npz(tmp_path / "mesh.npz", mesh)
+    kept = load_npz(tmp_path / "mesh.npz")
+    assert np.array_equal(kept.offset, mesh.offset) and np.array_equal(kept.positions, mesh.positions)
+    uv = np.random.default_rng(0).random((len(mesh.triangles), 3, 2))
+    save_glb(tmp_path / "mesh.glb", kept, uv, picture)
+    (node,) = (node for node in gltf_of(tmp_path / "mesh.glb")["nodes"] if "mesh" in node)
+    assert np.allclose(node["matrix"][12:15], mesh.offset[[0, 2, 1]] * [1, 1, -1], rtol=0, atol=1e-6)
+    back = load_mesh(tmp_path / "mesh.glb")
+    there = (back.positions + back.offset - place)[back.triangles]
+    assert np.allclose(there, rock.positions[rock.triangles], atol=1e-6)
+
+
+def test_a_mesh_near_the_origin_stays_exactly_where_it_is(tmp_path, picture):
+    rock = demo_mesh("rock")
+    trimesh.Trimesh(rock.positions + [9, 0, 0], rock.triangles, process=False).export(tmp_path / "near.ply")
+    mesh = load_mesh(tmp_path / "near.ply")
+    assert not mesh.offset.any() and np.array_equal(mesh.positions, np.float32(rock.positions + [9, 0, 0]))
+    save_npz(tmp_path / "mesh.npz", mesh)
+    assert "offset" not in np.load(tmp_path / "mesh.npz").files

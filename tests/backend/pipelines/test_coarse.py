@@ -9,7 +9,7 @@ import torch
 
 from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.pipelines.coarse import (
     FRONT_BACK_REACH,
     Look,
@@ -31,7 +31,10 @@ from csd_blender.job.presets_3d import text_to_3d_job
 from csd_blender.job.spec_3d import CoarseStage, SceneCameras
 
 DRAWS = 2000
+# A field that is a grid, as for the bundled model; networks have tests of their own.
+GRID = {"network_width": 0, "normals": "taps", "background": "colors"}
 TINY = {"views": 2, "levels": 2, "finest_resolution": 16, "ray_samples": 24, "render_size": 16, "learning_rate": 0.03}
+TINY |= GRID
 
 
 def numbers(seed=0):
@@ -222,7 +225,7 @@ def scene(model, **coarse):
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
     both = [job_prompts(model, job.prompt, job.negative_prompt, True, words, reporter, lit=x) for x in (False, True)]
-    return job, start_coarse(job, model.device), ScenePrompts(*both)
+    return job, start_coarse(job, model.device), ScenePrompts(*both, both[0])
 
 
 SHADED = {"ambient_only_steps": 0, "shaded_share": 1.0}
@@ -277,8 +280,9 @@ def test_the_gradient_is_the_pictures_own(model):
         assert (slopes[0] - slopes[1]) / 2e-2 == pytest.approx(float(table.grad[row, column]), rel=0.03)
 
 
-def test_a_network_s_answer_that_is_no_number_does_not_spread(model, monkeypatch):
+def test_a_network_s_answer_that_is_no_number_ends_the_step_and_does_not_spread(model, monkeypatch):
     job, state, prompts = scene(model)
+    before = {name: value.clone() for name, value in state.field.state_dict().items()}
     predict = model.predict_noise
 
     def broken(noisy, t, embeddings):
@@ -289,8 +293,12 @@ def test_a_network_s_answer_that_is_no_number_does_not_spread(model, monkeypatch
 
     monkeypatch.setattr(model, "predict_noise", broken)
     for _ in range(2):
-        coarse_step(state, job, model, prompts, 2)
+        with pytest.raises(NotFinite):
+            coarse_step(state, job, model, prompts, 2)
         state.step += 1
+    assert all(torch.equal(value, before[name]) for name, value in state.field.state_dict().items())
+    monkeypatch.setattr(model, "predict_noise", predict)
+    coarse_step(state, job, model, prompts, 2)
     assert all(torch.isfinite(value).all() for value in state.tensors().values() if value.is_floating_point())
 
 

@@ -12,7 +12,7 @@ import trimesh
 
 from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines import refine
 from csd_blender.backend.pipelines.coarse import Look, ScenePrompts, make_radiance_field
@@ -39,8 +39,9 @@ from csd_blender.job.errors import JobError
 from csd_blender.job.presets_3d import text_to_3d_job
 from csd_blender.job.spec_3d import CoarseStage, RefineStage
 
-COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0}
-REFINE = {"views": 2, "tet_resolution": 8, "render_size": 16, "threshold": 0.0}
+GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model
+COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}
+REFINE = {"views": 2, "tet_resolution": 8, "render_size": 16, "threshold": 0.0, "background": "colors"}
 DRAWS = 1500
 CPU = torch.device("cpu")
 
@@ -96,7 +97,7 @@ def test_finer_levels_are_added_until_a_cell_is_half_a_pixel():
 
 
 def test_added_levels_leave_the_published_grid_as_it_is():
-    job = text_to_3d_job("a mug", model="a/folder", subject="character")
+    job = text_to_3d_job("a mug", model="a/folder", subject="character", coarse=GRID)
     colors, field = make_color_field(job, small()), make_radiance_field(job.coarse)
     shared = len(field.levels)
     assert len(colors.levels) > shared == 12
@@ -310,7 +311,8 @@ def model(tiny_folder):
 def prompts(model):
     reporter = Reporter(emit=lambda kind, body: None)
     words = guidance_words(model)
-    return ScenePrompts(*(job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True)))
+    unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
+    return ScenePrompts(unlit, lit, unlit)
 
 
 def step(state, job, model, prompts):
@@ -352,15 +354,18 @@ def test_the_appearance_stage_weights_times_in_its_own_way(model, prompts, monke
     assert used == ["fantasia3d", "sds", "sds"]
 
 
-def test_a_network_s_answer_that_is_no_number_does_not_spread(model, prompts, monkeypatch):
+def test_a_network_s_answer_that_is_no_number_ends_the_step_and_does_not_spread(model, prompts, monkeypatch):
     predict = model.predict_noise
     monkeypatch.setattr(model, "predict_noise", lambda *a: predict(*a) * float("nan"))
     for share in (0.0, 1.0):
         job = job_of(refine={"normals_share": share})
         state = state_of(job)
+        before = {name: value.clone() for name, value in state.tensors().items() if name != "generator"}
         for _ in range(2):
-            step(state, job, model, prompts)
-        assert all(torch.isfinite(v).all() for v in state.tensors().values() if v.is_floating_point())
+            with pytest.raises(NotFinite):
+                step(state, job, model, prompts)
+        after = state.tensors()
+        assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_a_state_put_back_takes_the_very_steps_of_the_first(model, prompts):
@@ -387,7 +392,7 @@ def test_a_shape_that_vanished_ends_the_job_with_a_sentence(model, prompts):
 
 
 def test_rates_are_constant_for_half_of_the_stage_and_then_fall_to_a_twentieth():
-    job = job_of(refine={"steps": 100, "learning_rate": 0.01, "color_rate": 0.1})
+    job = job_of(refine={"steps": 100, "learning_rate": 0.01, "color_rate": 0.1, "rates_fall": True})
     optimizer = state_of(job).optimizer
     for at, share in {0: 1, 50: 1, 75: 0.525, 100: 0.05}.items():
         set_rates(optimizer, job.refine, at)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from csd_blender.job.presets import texture_job
 from csd_blender.job.processes import HeldFile
 
 ROOT = Path(__file__).resolve().parents[3]
+ENDLESS = 1200  # seconds after which a test gives up; no machine that works comes near it
 
 
 def box(name: str = "box", shift: float = 0.0) -> Mesh:
@@ -136,35 +136,103 @@ def test_cancel_before_the_first_step_keeps_nothing(make_job, models):
     assert outcome.type == "cancelled" and not outcome.body["kept"]
 
 
+KILLED_AFTER = """
+import os, signal, sys
+from csd_blender.backend.cli import main
+from csd_blender.job.folder import JobFolder
+
+append, left = JobFolder.append_event, [int(sys.argv[2])]
+
+def deadly(self, event):
+    append(self, event)
+    if event["type"] == sys.argv[3]:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), getattr(signal, sys.argv[4]))
+
+JobFolder.append_event = deadly
+sys.exit(main(["texture", "--resume", sys.argv[1]]))
+"""
+
+
+def killed(folder, count: int, kind: str, how: str = "SIGKILL") -> int:
+    """The real command line, ended by a signal right after the ``count``-th event of a kind. Its exit status."""
+    command = [sys.executable, "-c", KILLED_AFTER, str(folder.path), str(count), kind, how]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=ENDLESS).returncode
+
+
+def newest_checkpoint(folder) -> int:
+    return max((int(path.stem[5:]) for path in (folder.path / "checkpoint").glob("*.json")), default=0)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_killed_at_any_moment_a_job_resumes_to_the_same_texture(make_job):
-    """The real command line, killed without warning, several times, until it comes through."""
-    settings = {"steps": 500, "checkpoint_interval": 1.0}  # a few seconds
-    whole, killed = make_job("whole", **settings), make_job("killed", **settings)
-    rng = random.Random(0)
+def test_killed_at_any_moment_a_job_resumes_to_the_same_texture(make_job, models, monkeypatch):
+    """Killed without warning, several times, each time after so many events, until it comes through."""
+    settings = {"steps": 40, "checkpoint_interval": 1.0}
+    whole, other = make_job("whole", **settings), make_job("killed", **settings)
+    run(whole, models)
+    for count, kind in ((1, "stage"), (1, "checkpoint"), (2, "checkpoint")):
+        before = newest_checkpoint(other)
+        status = killed(other, count, kind)
+        assert status == (0 if other.finished else -signal.SIGKILL)
+        assert newest_checkpoint(other) >= before + (kind == "checkpoint")
+    outcome, events = run(other, models, resume=True)
+    assert outcome.type == "result"
+    assert not [b for k, b in events if k == "warning" and b["code"] == "checkpoint_unusable"]
+    assert np.array_equal(albedo(whole), albedo(other))
 
-    def start(folder):
-        command = [sys.executable, "-m", "csd_blender.backend", "texture", "--resume", str(folder.path)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    assert start(whole).wait(timeout=300) == 0
-    kills = 0
-    while kills < 2:
-        child = start(killed)
-        end = time.monotonic() + 120
-        while not list((killed.path / "checkpoint").glob("*.json")) and time.monotonic() < end:
-            if child.poll() is not None:
-                break
-            time.sleep(0.05)
-        time.sleep(rng.uniform(0.0, 0.5))
-        if child.poll() is not None:
-            break
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        kills += 1
-    assert kills > 0
-    assert start(killed).wait(timeout=300) == 0
-    assert np.array_equal(albedo(whole), albedo(killed))
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_job_that_is_terminated_stores_a_checkpoint_first(make_job, models):
+    folder, whole = make_job(steps=40, checkpoint_interval=3600.0), make_job("whole", steps=40)
+    assert killed(folder, 1, "progress", "SIGTERM") == 143
+    assert 0 < newest_checkpoint(folder) < 40 and not folder.finished
+    run(whole, models)
+    assert run(folder, models, resume=True)[0].type == "result"
+    assert np.array_equal(albedo(whole), albedo(folder))
+
+
+def test_halves_of_killed_writes_are_tidied_away_and_nothing_else_is(make_job, models):
+    folder = make_job()
+    ours = ["checkpoint/step_000003.json.0123456789ab.tmp", "preview/view.rgba.abc_1234.tmp", "job.json.01234567.tmp"]
+    theirs = ["notes.tmp", "result/mine.txt.tmp", "my.0123456789ab.tmp.bak"]
+    for name in ours + theirs:
+        (folder.path / name).write_bytes(b"x")
+    assert run(folder, models)[0].type == "result"
+    assert [name for name in ours + theirs if (folder.path / name).exists()] == theirs
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_results_have_the_mode_that_the_users_umask_gives(make_job, models, umask, mode):
+    before = os.umask(umask)
+    try:
+        folder = make_job(f"job{umask}", steps=1)
+        assert run(folder, models)[0].type == "result"
+    finally:
+        os.umask(before)
+    written = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert len(written) > 5 and {path.stat().st_mode & 0o777 for path in written} == {mode}
+
+
+def test_a_folder_that_is_removed_during_the_job_is_told_in_a_sentence_and_not_made_anew(make_job, models, monkeypatch):
+    every_progress(monkeypatch)
+    folder = make_job()
+    outcome, _ = run(folder, models, stop=lambda last: shutil.rmtree(folder.path) if last == 3 else None)
+    assert (outcome.type, outcome.body["code"]) == ("error", "bad_job_folder")
+    assert str(folder.path) in outcome.body["detail"] and not folder.path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_a_file_that_may_not_grow_ends_in_the_sentence_about_a_full_disk(make_job):
+    """What a quota does; the log of the job cannot be written any more either."""
+    folder = make_job(steps=3)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+    code = limit + "import sys; from csd_blender.backend.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "texture", "--resume", str(folder.path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENDLESS)
+    assert done.returncode == 1 and "The disk is full." in done.stderr and "Traceback" not in done.stderr
+    assert not list(folder.path.rglob("*.tmp"))
 
 
 def test_several_objects_get_a_texture_each(make_job, models):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from csd_blender.backend.render.cameras import Cameras, orbit, sample_cameras, view_names
+from csd_blender.backend.render.cameras import Cameras, Shake, orbit, random_elevation, sample_cameras, view_names
 
 
 def one(azimuth: float, elevation: float = 0.0, distance: float = 3.0, fov_y: float = 40.0) -> Cameras:
@@ -121,3 +121,101 @@ def test_a_range_upside_down_is_refused_by_name():
 )  # fmt: skip
 def test_view_names_change_exactly_at_the_strict_thresholds(azimuth, elevation, name):
     assert view_names(torch.tensor([azimuth]), torch.tensor([elevation])) == [name]
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "name"),
+    [(29.9, "front"), (30, "side"), (-30, "side"), (150, "side"), (150.1, "back"), (-150.1, "back"), (-150, "side")],
+)
+def test_how_far_the_front_and_the_back_reach_can_be_set(azimuth, name):
+    assert view_names(torch.tensor([azimuth]), torch.tensor([0.0]), front_angle=30.0) == [name]
+
+
+# ---- laws of elevation ---------------------------------------------------------------------------------------------
+
+
+def elevations(law, heads, limits=(-10.0, 45.0), count=40_000):
+    u = torch.rand(count, generator=torch.Generator().manual_seed(1))
+    return random_elevation(limits, torch.full((count,), 0.2 if heads else 0.8), u, law)
+
+
+@pytest.mark.parametrize("law", ["camera", "batch", "csd"])
+def test_half_of_all_elevations_are_uniform_in_degrees_by_any_law(law):
+    found = elevations(law, heads=True)
+    for limit in (0.0, 17.5, 30.0):
+        assert (found < limit).float().mean().item() == pytest.approx((limit + 10) / 55, abs=0.01)
+
+
+@pytest.mark.parametrize("law", ["camera", "batch"])
+@pytest.mark.parametrize("limits", [(-10.0, 45.0), (-10.0, 90.0)])
+def test_the_others_are_uniform_on_the_sphere(law, limits):
+    found = elevations(law, heads=False, limits=limits)
+    low, high = (math.sin(math.radians(e)) for e in limits)
+    for limit in (0.0, 20.0, 40.0):
+        share = (math.sin(math.radians(limit)) - low) / (high - low)
+        assert (found < limit).float().mean().item() == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reached"),
+    [((-10.0, 45.0), (-6.3794, 30.0)), ((-10.0, 90.0), (-6.3794, 90.0)), ((0.0, 30.0), (0.0, 19.4712))],
+)
+def test_csd_s_second_law_is_narrower_than_its_limits(limits, reached):
+    """As its public code has it: the sine is uniform between the limits over 90 degrees."""
+    found = elevations("csd", heads=False, limits=limits)
+    assert (float(found.min()), float(found.max())) == pytest.approx(reached, abs=0.3)
+    assert found.min() >= reached[0] - 1e-3 and found.max() <= reached[1] + 1e-3
+    sine = torch.sin(torch.deg2rad(found))
+    middle = (limits[0] + limits[1]) / 180
+    assert (sine < middle).float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("law", "kinds"), [("camera", 4), ("batch", 2), ("csd", 2)])
+def test_one_coin_decides_for_the_batch_where_it_is_published_so(law, kinds):
+    coin = torch.tensor([[0.2, 0.8], [0.8, 0.2], [0.2, 0.2], [0.8, 0.8]])
+    u = torch.tensor([0.5, 0.5])
+    found = {tuple(random_elevation((-10.0, 45.0), c, u, law).tolist()) for c in coin}
+    assert len(found) == kinds
+
+
+def test_a_law_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="law"):
+        random_elevation((0.0, 1.0), torch.zeros(1), torch.zeros(1), "other")
+
+
+# ---- unsteady cameras ----------------------------------------------------------------------------------------------
+
+
+def shaken(count=6, **off):
+    generator = torch.Generator().manual_seed(2)
+    cameras = sample_cameras(generator, count, (-10.0, 90.0), (1.5, 2.0))
+    noise = {k: off.get(k, 0.0) * torch.randn((count, 3), generator=generator) for k in ("position", "center", "up")}
+    return cameras, Cameras(**vars(cameras) | {"shake": Shake(**noise)})
+
+
+def test_a_shake_of_nothing_changes_nothing():
+    steady, same = shaken()
+    torch.testing.assert_close(same.mvp(), steady.mvp(), atol=2e-6, rtol=2e-6)
+    assert torch.equal(same.positions(), steady.positions())
+
+
+def test_a_shaken_camera_looks_from_where_it_is_to_where_it_looks():
+    steady, cameras = shaken(position=0.1, center=0.2, up=0.02)
+    torch.testing.assert_close(cameras.positions(), steady.positions() + cameras.shake.position)
+    inside = cameras.clip(cameras.shake.center[:, None, :])[:, 0]
+    torch.testing.assert_close(inside[:, :2], torch.zeros(6, 2), atol=1e-5, rtol=0)  # the middle of the picture
+    # The upward direction has no part to the right, and points up.
+    upward = torch.einsum("bij,bj->bi", cameras.axes(), cameras.shake.up + torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(upward[:, 0], torch.zeros(6), atol=1e-6, rtol=0)
+    assert (upward[:, 1] > 0).all()
+    axes = cameras.axes()
+    torch.testing.assert_close(axes @ axes.transpose(1, 2), torch.eye(3).expand(6, 3, 3), atol=1e-6, rtol=0)
+    assert torch.linalg.det(axes).min() > 0.999
+
+
+def test_straight_from_above_a_shaken_camera_still_has_axes():
+    flat = torch.zeros(1, 3)
+    cameras = Cameras(*(torch.tensor([v]) for v in (30.0, 90.0, 2.0, 40.0)), shake=Shake(flat, flat, flat))
+    axes = cameras.axes()[0]
+    torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(axes[2], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5, rtol=0)

@@ -54,3 +54,10 @@ def test_an_empty_or_full_mask_changes_nothing():
     albedo = torch.rand((8, 8, 3))
     for value in (True, False):
         assert torch.equal(dilate(albedo, torch.full((8, 8), value)), albedo)
+
+
+def test_a_neighbor_across_a_corner_counts_half_as_much_as_one_across_a_side():
+    albedo, mask = torch.zeros((3, 3, 1)), torch.zeros((3, 3), dtype=torch.bool)
+    albedo[0, 1], mask[0, 1] = 0.9, True  # above the middle
+    albedo[2, 2], mask[2, 2] = 0.3, True  # across its corner
+    assert dilate(albedo, mask, pixels=1)[1, 1, 0].item() == pytest.approx((0.9 + 0.5 * 0.3) / 1.5)

@@ -15,6 +15,7 @@ from csd_blender.backend.reporting import Reporter
 
 ROOT = Path(__file__).resolve().parents[4]
 COARSE, REFINE = 4, 4
+# Colors and density by the grid itself: what these tests are about is the same with networks, which take longer.
 TINY = {
     "coarse_steps": COARSE,
     "refine_steps": REFINE,
@@ -26,8 +27,18 @@ TINY = {
         "render_size": 16,
         "radius": 1.0,
         "learning_rate": 0.03,
+        "network_width": 0,
+        "normals": "taps",
+        "background": "colors",
     },
-    "refine": {"views": 1, "tet_resolution": 8, "render_size": 16, "threshold": 0.0, "color_rate": 0.05},
+    "refine": {
+        "views": 1,
+        "tet_resolution": 8,
+        "render_size": 16,
+        "threshold": 0.0,
+        "color_rate": 0.05,
+        "background": "colors",
+    },
     "texture_size": 64,
     "max_faces": 400,
     "preview_interval": 0,

@@ -1,0 +1,1 @@
+"""One strict reader for each mesh format: a file is read right or refused by name. Begin with ``common``."""
