@@ -184,13 +184,12 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
     if ADDED not in mesh:
         return
     record, name = mesh[ADDED], added_uv(mesh)
-    if name and not mesh.is_editmode:
+    if name:
         mesh.uv_layers.remove(mesh.uv_layers[name])
         uv_maps.select(mesh, record["active"], record["render"])
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
         mesh.materials.clear()
-    if not added_uv(mesh):
-        del mesh[ADDED]
+    del mesh[ADDED]
 
 
 def uncover_all(keep_job: str = "") -> None:

@@ -1,5 +1,7 @@
 """Objects that share one mesh: the preview shows what accepting will do to each, and leaves nothing behind."""
 
+import shutil
+
 import pytest
 
 from tests.addon.blender import bpy, cube, module, select
@@ -167,6 +169,11 @@ def test_a_file_saved_in_edit_mode_during_the_preview_holds_none_of_it(by_hand, 
     bpy.ops.object.mode_set(mode="EDIT")
     path = str(tmp_path / "scene.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
+    copy = shutil.copy(path, tmp_path / "copy.blend")  # read as Blender without the extension does
+    with bpy.data.libraries.load(str(copy)) as (source, target):
+        target.meshes = source.meshes
+    for mesh in target.meshes:
+        assert "CSD" not in mesh.uv_layers and preview.ADDED not in mesh and preview.KEY not in mesh
     module("addon.session").session.job = None
     bpy.ops.wm.open_mainfile(filepath=path)
     if cube().mode == "EDIT":
