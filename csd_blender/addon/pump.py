@@ -10,37 +10,52 @@ import bpy
 
 from ..job.errors import JobError
 from . import backend, icons, jobs, screen
+from .pace import Pace
 from .session import Problem, session
 
 BUDGET = 0.005  # seconds on the main thread for one tick
 BUSY_INTERVAL, IDLE_INTERVAL = 0.1, 1.0
+DRAWING_INTERVAL = 0.01  # while a redraw is awaited, to see how long it takes
 REDRAW_INTERVAL = 0.5  # seconds between two redraws for progress alone; each has the whole window put together anew
 
 log = logging.getLogger(__name__)
 _news = False  # whether something is to be told that was not drawn yet
 _drawn = 0.0  # when it was drawn last
+_due = 0.0  # when the timer is to turn next
+pace = Pace()
 durations: deque[tuple[float, bool]] = deque(maxlen=4096)  # (seconds, whether a picture landed) of each tick
 
 
 def tick() -> float | None:
     """One turn of the timer; returns when to call again, or None when there is nothing to wait for."""
+    global _due
     began = time.perf_counter()
+    pace.turned(began, _due)
     landed = False
     try:
-        landed = work(began + BUDGET)
+        landed = work(began + BUDGET, pace.is_free(began))
     except Exception:
         log.exception("an event of the backend could not be shown")
         text = "Something went wrong while showing the preview."
         session.problem = Problem(text, "Blender's system console tells more.")
     durations.append((time.perf_counter() - began, landed))
+    interval = next_interval()
+    _due = time.perf_counter() + (interval or 0.0)
+    return interval
+
+
+def next_interval() -> float | None:
     if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
-        return BUSY_INTERVAL
+        return DRAWING_INTERVAL if pace.waiting else BUSY_INTERVAL
     alive = session.client is not None and session.client.state not in ("stopped", "lost")
     return IDLE_INTERVAL if alive else None
 
 
-def work(deadline: float) -> bool:
-    """Handle messages until ``deadline``, then at most one picture. Returns whether one was put on the mesh."""
+def work(deadline: float, may_draw: bool = True) -> bool:
+    """Handle messages until ``deadline``, then at most one picture, if the window may be drawn anew.
+
+    Returns whether one was put on the mesh.
+    """
     global _news
     job, phase = session.job, phase_of(session.job)
     if session.client is not None:
@@ -56,7 +71,7 @@ def work(deadline: float) -> bool:
         job.final_shown = True
         jobs.refresh_preview()
         ended, landed = True, not job.makes_object  # a finished object is still to be read
-    elif time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
+    elif may_draw and time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
         if picture.kind == "view":
             icons.show(picture)
             if job is not None:
@@ -66,9 +81,9 @@ def work(deadline: float) -> bool:
             jobs.pictures.put_back(picture)
         else:
             landed = jobs.show_picture(picture)
-    else:
+    elif may_draw:
         landed = jobs.show_unseen()
-    redraw_when_due(ended, landed)
+    redraw_when_due(ended, landed, may_draw)
     return landed
 
 
@@ -76,15 +91,16 @@ def phase_of(job) -> str:
     return job.phase if job is not None else ""
 
 
-def redraw_when_due(ended: bool, landed: bool) -> None:
+def redraw_when_due(ended: bool, landed: bool, may_draw: bool) -> None:
     """Have what changed drawn anew: a picture and what ended at once, progress with them or some time later.
 
     A picture in the scene has the 3D views that show it drawn by Blender itself.
     """
     global _news, _drawn
     now = time.monotonic()
-    if ended or landed or (_news and now - _drawn >= REDRAW_INTERVAL):
+    if ended or landed or (_news and may_draw and now - _drawn >= REDRAW_INTERVAL):
         _news, _drawn = False, now
+        pace.asked()
         screen.redraw(viewports=ended)
 
 

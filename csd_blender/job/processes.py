@@ -40,10 +40,12 @@ def step_back(process: subprocess.Popen) -> None:
         return  # it was started like that
     try:
         os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + BEHIND))
-        # Where Linux weighs sessions against each other, the session's own value is what counts.
+        # Where Linux weighs sessions against each other, it is the session's own value that counts.
+        with open("/proc/self/autogroup") as file:
+            own = int(file.read().rpartition(" ")[2])  # "/autogroup-25 nice 0"
         with open(f"/proc/{process.pid}/autogroup", "w") as file:
-            file.write(str(BEHIND))
-    except OSError:
+            file.write(str(min(19, own + BEHIND)))
+    except (OSError, ValueError):
         pass  # it has just ended, or the system knows no such thing
 
 

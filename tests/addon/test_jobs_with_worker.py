@@ -40,8 +40,8 @@ def test_the_texture_grows_on_the_mesh_and_is_offered(click):
     job = click()
     turn_pump(lambda: look(cube())[2].startswith(job.id))
     assert temporary()
-    turn_pump(lambda: job.phase == "finished" and job.final_shown)
-    assert job.has_view and job.fraction() > 0.9
+    turn_pump(lambda: job.phase == "finished" and job.final_shown and job.has_view)
+    assert job.fraction() > 0.9
     text = panel_text()
     assert {"Accept", "Discard", "Reuse Settings"} <= set(text)
     bpy.ops.csd.accept()
