@@ -171,7 +171,9 @@ def test_who_does_not_hear_a_cancel_is_interrupted_before_it_is_killed(start, fo
     clock.now += LADDER.interrupt - 0.1
     assert not client.poll() and not client._interrupted
     clock.now += 0.2
-    seen = until(client, ends)  # the time to kill never comes: the interrupt must have ended it
+    seen = client.poll()
+    assert client._interrupted
+    seen += until(client, ends)  # the time to kill never comes: the interrupt must have ended it
     end = next(m for m in seen if m.type == "cancelled")
     assert end.seq > 0 and not end.get("kept")  # the backend's own word, not the client's
     assert client.state == "ready" and client.job == ""
