@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
+from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.mini import vocabulary as voc
 from csd_blender.backend.mini.tokenizer import MAX_LENGTH, TOKEN_IDS, encode_words, make_tokenizer
 
@@ -74,3 +75,31 @@ def test_a_view_is_clear_near_its_middle_only():
     assert all(voc.clear_view(azimuth, 10) for azimuth in (0, -29, 61, 119, -90, 151, 180, 209, 331))
     assert not any(voc.clear_view(azimuth, 10) for azimuth in (31, -45, 121, 149, 225, 300))
     assert voc.clear_view(45, 61)
+
+
+@pytest.mark.parametrize(
+    "prompt,words",
+    [
+        ("красный Кирпич", ["красный", "кирпич"]),
+        ("赤いレンガ", ["赤いレンガ"]),
+        ("लाल ईंट", ["लाल", "ईंट"]),
+        ("🧱🔥, red 👨‍👩‍👧", ["🧱🔥", "👨‍👩‍👧"]),
+        ("façade, blue", ["façade"]),
+        (",,, 4 ½ !?", []),
+    ],
+)
+def test_words_of_any_alphabet_and_emoji_are_unknown_words(prompt, words):
+    assert voc.unknown_words(prompt) == words
+
+
+def test_every_prompt_without_a_known_word_has_a_warning_that_stays_short():
+    class Mini:
+        name = "mini"
+
+    words = guidance_words(Mini())
+    for prompt in ("красный кирпич", "🧱", ",,,", "a photo of the", "x" * 2000, "k" + " ab cd ef" * 300):
+        [sentence] = words.warnings(prompt, "")
+        assert len(sentence) < 500
+    assert words.warnings("red brick", "") == [] and words.warnings("red brick", " ") == []
+    many = " ".join(f"w{a}{b}" for a in "abcdefghij" for b in "abcdefghij")
+    assert len(words.warnings(many)[0]) < 500 and "92 other words" in words.warnings(many)[0]
