@@ -108,9 +108,16 @@ def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job
 
 def begin(job: Job, client, resume: bool) -> None:
     backend.submit(client, job, resume)
-    session.job = job
+    take_in(job)
     session.notice, session.problem = "", None
     forget_pictures()
+
+
+def take_in(job: Job) -> None:
+    """Make ``job`` the session's; it is remembered as the open file's, whatever that is called later."""
+    session.job = job
+    if job.in_file and not job.makes_object:
+        session.of_file.add(job.folder)
 
 
 def resume(folder: Path, show: bool = False) -> Job:
@@ -148,7 +155,7 @@ def show_again(job: Job, complete: bool) -> None:
     """Offer a result of an earlier job, with its small picture."""
     forget_pictures()
     job.phase, job.stopped_early = "finished", not complete
-    session.job = job
+    take_in(job)
     session.notice, session.problem = "", None
     picture = read_view(job.folder / job_folders.VIEW)
     if picture is not None:

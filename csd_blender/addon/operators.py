@@ -130,7 +130,7 @@ class CSD_OT_accept(bpy.types.Operator):
         column = self.layout.column(align=True)
         names = ", ".join(f"“{name}”" for name in session.job.changed_maps)
         column.label(text=f"The UV map of {names} changed since the job began.", translate=False)
-        column.label(text="The texture can go on a new UV map; the maps there are stay as they are.", translate=False)
+        column.label(text="The texture can go on a new UV map. Your own maps stay as they are.", translate=False)
 
     def execute(self, context):
         try:
@@ -298,7 +298,7 @@ class CSD_OT_show_log(bpy.types.Operator):
         layout.label(text=str(log_path()), icon="TEXT", translate=False)
         column = layout.box().column(align=True)
         column.scale_y = 0.7
-        for line in self.lines:
+        for line in self.lines or ["It is empty."]:
             column.label(text=line[:140], translate=False)
         row = layout.row()
         row.operator("wm.path_open", text="Open the Whole Log", icon="FILE_TEXT", translate=False).filepath = str(

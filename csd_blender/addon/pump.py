@@ -67,6 +67,7 @@ def work(deadline: float, may_draw: bool = True) -> bool:
     ended = phase_of(job) != phase
     job = session.job
     landed = False
+    may_draw = may_draw or session.active_job() is None  # after its end there is little to come
     if job is not None and job.phase == "finished" and not job.final_shown:
         job.final_shown = True
         jobs.refresh_preview()
@@ -98,7 +99,7 @@ def redraw_when_due(ended: bool, landed: bool, may_draw: bool) -> None:
     """
     global _news, _drawn
     now = time.monotonic()
-    if ended or landed or (_news and may_draw and now - _drawn >= REDRAW_INTERVAL):
+    if ended or landed or (_news and may_draw and (session.active_job() is None or now - _drawn >= REDRAW_INTERVAL)):
         _news, _drawn = False, now
         pace.asked()
         screen.redraw(viewports=ended)

@@ -114,16 +114,19 @@ class CSD_OT_delete_result(bpy.types.Operator):
         entry = results.find(self.folder)
         if entry is None:
             return self.execute(context)
-        what = f"“{job_folders.short(entry.prompt, 40)}”, {entry.kind}, {entry.state}, {entry.made}"
-        return context.window_manager.invoke_confirm(
-            self,
-            event,
-            title="Delete Result",
-            message=f"{what}: {job_folders.size_text(entry.size)} are deleted for good. Accepted textures and objects "
-            "in your files stay.",
-            confirm_text="Delete",
-            icon="WARNING",
+        self.lines = [
+            f"“{job_folders.short(entry.prompt, 40)}”, {entry.kind}, {entry.state}",
+            f"{entry.made}, {job_folders.size_text(entry.size)}",
+            "It is deleted for good. What you accepted stays in your files.",
+        ]
+        return context.window_manager.invoke_props_dialog(
+            self, width=360, title="Delete Result", confirm_text="Delete", cancel_default=True
         )
+
+    def draw(self, context):
+        column = self.layout.column(align=True)
+        for line in self.lines:
+            column.label(text=line, translate=False)
 
     def execute(self, context):
         folder = Path(self.folder)

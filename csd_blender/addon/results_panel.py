@@ -15,7 +15,7 @@ ICONS = {
     "stopped early": "PAUSE",
     "not finished": "PAUSE",
     "accepted": "CHECKMARK",
-    "discarded": "TRASH",
+    "discarded": "REMOVE",
     "answered": "CHECKMARK",
     "failed": "ERROR",
     "damaged": "ERROR",

@@ -117,6 +117,7 @@ class Session:
     problem: Problem | None = None
     results: list[Entry] = field(default_factory=list)
     discarded: Path | None = None  # the folder that was discarded last, in case that is undone
+    of_file: set[Path] = field(default_factory=set)  # folders of jobs that belong to the open file, as far as known
     show_textures: bool = False  # whether something was accepted that Solid shading does not show
     listeners: list[Callable] = field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def remember_file(job: Job) -> None:
         write_atomic(job.folder / "target.json", data)
     except (JobError, OSError):
         pass  # a later session then looks for the objects by what it knows
+
+
+def move_to_file(folder: Path) -> None:
+    """Note in the folder of a job that is not the session's that its file has the open one's name now."""
+    try:
+        record = json.loads((folder / "target.json").read_text("utf-8"))
+        record["blend_file"] = bpy.data.filepath
+        write_atomic(folder / "target.json", json.dumps(record, indent=1).encode())
+    except (JobError, OSError, ValueError, RecursionError, TypeError):
+        pass  # it was deleted or damaged; a later session then looks for the objects by what it knows
 
 
 def let_go(job: Job) -> None:

@@ -261,3 +261,23 @@ def test_refine_again_shows_and_uses_the_results_own_prompt(monkeypatch):
     panels.draw_finished(Layout([]), context, session.job)
     [again] = [record for record in asked if record.name == "csd.text_to_3d"]
     assert (again.prompt, again.refine_from) == ("small robot", str(job.job.folder))
+
+
+def test_saving_under_another_name_takes_the_results_of_the_file_along(by_hand, tmp_path):
+    first = by_hand(prompt="red brick")
+    first.finish()
+    second = by_hand(prompt="blue brick")  # the first one waits in the list
+    second.finish()
+    path = str(tmp_path / "saved later.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.csd.discard()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "and again.blend"))
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
+    for job in (first, second):
+        shown = module("addon.jobs").resume(job.job.folder, show=True)
+        assert not shown.in_file and not bpy.ops.csd.accept.poll()
+        assert any("belongs to and again.blend" in t for t in panel_text())
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "and again.blend"))
+    assert session.job.in_file and bpy.ops.csd.accept.poll()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a third name.blend"), copy=True)
+    assert session.job.in_file
