@@ -16,7 +16,7 @@ from tests.backend.tiny_models import write_if, write_sd15
 SMALL = {
     "coarse": {"levels": 2, "finest_resolution": 32, "ray_samples": 16, "views": 1},
     "refine": {"tet_resolution": 12},
-    "max_faces": 400,
+    "max_faces": 5000,  # none are taken away: that is tested elsewhere
     "preview_interval": 0,
 }
 
