@@ -17,84 +17,9 @@ from csd_blender.job import client as client_module
 from csd_blender.job import link as link_module
 from csd_blender.job.client import BackendClient, Patience, backend_environment
 from csd_blender.job.errors import ERRORS, JobError
-from csd_blender.job.folder import JobFolder
-from csd_blender.job.messages import TERMINAL, Message
-from csd_blender.job.presets import texture_job
+from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
-WORKER = Path(__file__).with_name("fake_worker.py")
-ENDLESS = 600.0  # seconds after which a test gives up; nothing that goes well comes near it, on any machine
-CALM = Patience(interrupt=ENDLESS, kill=ENDLESS, silence=ENDLESS, hello=ENDLESS)  # slowness is no fault
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
-
-
-@pytest.fixture
-def start(tmp_path):
-    clients = []
-
-    def make(mode: str, patience: Patience = CALM) -> BackendClient:
-        command = [sys.executable, str(WORKER), mode]
-        client = BackendClient(command, tmp_path / "logs" / "backend.log", patience=patience)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        client.kill()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return JobFolder.create(tmp_path / "job", texture_job("a red mug"))
-
-
-class Clock:
-    """Time as a test wants it: who waits for the backend loses patience when the test says so, and not before."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    made = Clock()
-    monkeypatch.setattr(client_module, "time", made)
-    monkeypatch.setattr(link_module, "time", made)
-    return made
-
-
-def run(client: BackendClient, folder: JobFolder, on_message=None) -> list:
-    """Submit a job and poll until its end and a little longer; returns all its messages."""
-    client.submit("job", folder.path)
-    return drain(client, on_message)
-
-
-def drain(client, on_message=None) -> list:
-    """Everything until a job's end, and what comes right after it."""
-    seen = until(client, ends, on_message)
-    for _ in range(60):  # a second end would come now
-        seen += client.poll()
-        time.sleep(0.005)
-    return seen
-
-
-def until(client, holds, on_message=None) -> list:
-    """All messages until ``holds`` says so of them."""
-    seen, end = [], time.monotonic() + ENDLESS
-    while not holds(seen):
-        assert time.monotonic() < end, "it did not happen"
-        for message in client.poll():
-            seen.append(message)
-            if on_message:
-                on_message(message)
-        time.sleep(0.005)
-    return seen
-
-
-def ends(messages) -> list:
-    return [(m.type, m.get("code")) for m in messages if m.type in TERMINAL]
 
 
 def test_a_job_runs_from_accepted_to_its_result(start, folder):
@@ -314,82 +239,6 @@ def test_previews_that_nobody_fetched_are_merged_to_the_newest(start, folder):
         time.sleep(0.02)
     textures = [m for m in drain(client) if m.type == "preview" and m.get("kind") == "texture"]
     assert [m.get("step") for m in textures] == [20]
-
-
-def hear(client, folder, **body) -> list:
-    """What the client makes of a preview message about a picture of 2 by 2 pixels."""
-    client.submit("job", folder.path)
-    until(client, lambda seen: any(m.type == "accepted" for m in seen))
-    plain = {"path": "preview/own.rgba", "kind": "view", "part": 7, "width": 2, "height": 2, "step": 1}
-    line = client_module.encode(Message("preview", "job", 1, plain | body))
-    client._link._hear(line)
-    return [m for m in client.poll(budget=5) if m.get("part") == 7]
-
-
-def spoil(path: Path, how: str, outside: Path) -> None:
-    """Make something else of the picture ``path``."""
-    outside.mkdir()
-    (outside / "own.rgba").write_bytes(bytes(16))
-    if how == "pipe":
-        os.mkfifo(path)
-    elif how == "folder":
-        path.mkdir()
-    elif how == "link out":
-        path.symlink_to(outside / "own.rgba")
-    elif how == "link in a circle":
-        path.symlink_to(path)
-    elif how == "too long":
-        path.write_bytes(bytes(17))
-    elif how == "huge":
-        with open(path, "wb") as file:
-            file.truncate(2**40)  # takes no space on the disk
-    elif how == "whole":
-        path.write_bytes(bytes(16))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs pipes and links in folders")
-@pytest.mark.parametrize(
-    "how", ["whole", "missing", "pipe", "folder", "link out", "link in a circle", "too long", "huge"]
-)
-def test_a_preview_is_read_only_from_an_ordinary_file_of_its_size_in_the_job_folder(start, folder, tmp_path, how):
-    client = start("slow")
-    spoil(folder.path / "preview" / "own.rgba", how, tmp_path / "outside")
-    assert [len(m.get("pixels")) for m in hear(client, folder)] == ([16] if how == "whole" else [])
-    client.cancel()
-    assert ends(drain(client)) == [("cancelled", None)]  # the reader thread lives
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"path": "../outside/own.rgba"},
-        {"path": "/etc/hostname"},
-        {"path": "\\\\host\\share"},
-        {"path": "preview/own.rgba\0"},
-        {"path": 5},
-        {"width": -2, "height": -2},
-        {"width": 2.0},
-        {"width": True, "height": 4},
-        {"width": 10**400},
-        {"width": None},
-        {"kind": "film"},
-        {"part": [7]},
-    ],
-)
-def test_a_preview_that_is_announced_wrongly_is_passed_over(start, folder, body):
-    client = start("slow")
-    folder.write_bytes("preview/own.rgba", bytes(16))
-    assert hear(client, folder, **body) == []
-
-
-def test_infinite_numbers_are_no_message(start, folder):
-    client = start("slow")
-    client.submit("job", folder.path)
-    until(client, lambda seen: any(m.type == "accepted" for m in seen))
-    for value in (b"Infinity", b"NaN", b"1e999", b'"fast"', b"[]", b"9" * 400, b"9" * 5000, b"-1"):
-        line = b'{"v":1,"type":"progress","job":"job","seq":1,"step":77,"total":99,"steps_per_second":' + value + b"}\n"
-        client._link._hear(line)
-    assert not any(m.get("step") == 77 for m in client.poll(budget=5))
 
 
 def test_a_second_job_is_refused_while_one_runs(start, folder):

@@ -20,7 +20,8 @@ FIRST_PREVIEW = 3  # steps; earlier ones show nothing but gray
 MOST_INVALID = 5  # steps in a row without valid numbers that a job bears
 MOST_NOTES = 5  # such steps that are named one by one, when they come alone
 STORED_SHARE = 0.1  # of a stage's steps, the most that a job which is killed loses
-WRITING_SHARE = 0.03  # of the time, the most that storing more often than the interval may take
+WRITING_SHARE = 0.03  # of the time, the most that storing large states more often than the interval may take
+CHEAP = 0.3  # seconds; what is written in less is no large state
 
 
 class Stepping(Protocol):
@@ -93,8 +94,8 @@ class StoreClock:
 
     def due(self, step: int) -> bool:
         waited = time.monotonic() - self.last_time
-        enough = step - self.last_step >= STORED_SHARE * self.steps and waited * WRITING_SHARE >= self.cost
-        return waited >= self.interval or enough
+        cheap = self.cost <= max(CHEAP, waited * WRITING_SHARE)
+        return waited >= self.interval or (cheap and step - self.last_step >= STORED_SHARE * self.steps)
 
     def store(self, step: int, write: Callable[[], None]) -> None:
         began = time.monotonic()
