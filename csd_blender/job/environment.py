@@ -265,7 +265,8 @@ class _Work:
         def watch(output: str) -> None:
             done = max(0, (shutil.disk_usage(self.root).used - before) / 2**20)
             left, sure = install_left(done, self.size_mb, time.monotonic() - started)
-            self.bar.tell(f"{doing(output)} ({done:.0f} of about {self.size_mb} MB)", left + self.check_seconds, sure)
+            text = f"{doing(output)} ({min(done, self.size_mb):.0f} of about {self.size_mb} MB)"
+            self.bar.tell(text, left + self.check_seconds, sure)
 
         command = installer.install(environment_python(self.folder), self.pins, torch, wheel_dir)
         self._run(command, installer.environment, watch)

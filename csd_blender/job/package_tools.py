@@ -47,7 +47,9 @@ class Installer:
             index = ["--torch-backend", build.name] if build and build.index else []
             return [str(self.uv), "pip", "install", "--python", str(inside), "--no-progress", *index, *offline, *wanted]
         index = ["--extra-index-url", build.index] if build and build.index else []
-        return [str(inside), "-I", "-m", "pip", "install", "--progress-bar", "off", *index, *offline, *wanted]
+        # as uv does: what is imported gets compiled when it is tried, not all ten thousand files
+        quietly = ["--progress-bar", "off", "--no-compile"]
+        return [str(inside), "-I", "-m", "pip", "install", *quietly, *index, *offline, *wanted]
 
 
 def find_installer(root: Path, wheel_dir: Path | None, run: Run) -> Installer:
