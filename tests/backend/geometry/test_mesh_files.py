@@ -36,6 +36,9 @@ def test_what_a_file_holds_is_read_to_the_measure(sample, tmp_path):
     assert np.allclose(box_of(mesh), sample.box, rtol=1e-12, atol=1e-5 * size)
     if sample.volume is not None:
         assert volume_of(mesh) == pytest.approx(sample.volume, rel=1e-3)  # positive: the faces look outside
+    if sample.facing:
+        whole = face_cross(mesh.positions, mesh.triangles).sum(axis=0) / 2
+        assert np.allclose(whole, np.array(sample.facing) * sample.area)
     assert (mesh.uv is None) == (sample.uv is None)
     if sample.uv is not None:
         assert uv_areas(mesh.uv).sum() == pytest.approx(sample.uv, rel=1e-3)  # positive: nothing is mirrored
@@ -49,3 +52,13 @@ def test_what_cannot_be_read_is_refused_by_name(sample, tmp_path):
     assert all(word in message for word in sample.refused), message
     assert len(message) <= 300 and "\n" not in message and message.isprintable()
     assert sample.name in message or caught.value.code == "mesh_not_finite"
+
+
+def test_a_texture_transform_turns_uvs_as_blenders_mapping_node_would(tmp_path):
+    (x, y), turn, (width, height) = offset, rotation, scale = (0.3, -0.2), 0.7, (0.5, 2.0)
+    sample = gltf_list.textured({"offset": offset, "rotation": rotation, "scale": scale}).file("turned")
+    mesh = load_mesh(sample.write(tmp_path))
+    before = load_mesh(gltf_list.corners().file("plain").write(tmp_path)).uv
+    c, s = np.cos(turn), np.sin(turn)
+    place = np.array([x + height * s, 1 - y - height * c])  # of the node, for a map whose v goes up
+    assert np.allclose(mesh.uv, (before * scale) @ np.array([[c, s], [-s, c]]) + place, atol=1e-5)

@@ -237,9 +237,9 @@ def required(g: Gltf, *names: str, needed: bool = True) -> Gltf:
 
 
 FAN = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (-1, 1, 0)]
-FAN_KNOWN = {"area": 1.5, "box": upright((-1, 0, 0), (1, 1, 0))}
+FAN_KNOWN = {"area": 1.5, "box": upright((-1, 0, 0), (1, 1, 0)), "facing": (0, -1, 0)}
 STRIP = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 2, 0)]
-STRIP_KNOWN = {"area": 1.5, "box": upright((0, 0, 0), (1, 2, 0))}
+STRIP_KNOWN = {"area": 1.5, "box": upright((0, 0, 0), (1, 2, 0)), "facing": (0, -1, 0)}
 TALL = {"area": 40.0, "volume": 16.0, "box": upright((-1, -1, -1), (1, 3, 1))}
 MOVED = cube(box=upright((4, -1, -1), (6, 1, 1)))
 HALF = 2**0.5 / 2

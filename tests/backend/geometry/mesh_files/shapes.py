@@ -16,6 +16,7 @@ class Sample:
         name: of the file that is opened; ``files`` are its bytes and those beside it.
         area, volume: of the surface (volume None: not closed). box: lowest and highest corner.
         uv: area of the UV map in tiles, None when there is none.
+        facing: the way all faces of a flat one look.
         refused: words that the error must have, for a file that is not read.
         blender: why Blender's importer finds something else, empty when it must find the same.
     """
@@ -26,6 +27,7 @@ class Sample:
     volume: float | None = None
     box: tuple = ()
     uv: float | None = None
+    facing: tuple = ()
     refused: tuple[str, ...] = ()
     blender: str = ""
 
