@@ -44,9 +44,10 @@ def look(root: Path, number: int) -> None:
 
 def arrive() -> float | None:
     """Timer: take in what the thread found."""
+    looking = any(thread.name == THREAD for thread in threading.enumerate())  # asked first: it may end meanwhile
     newest = next((entries for number, entries in _found if number == _asked), None)
     if newest is None:
-        return 0.1 if any(t.name == THREAD for t in threading.enumerate()) else None
+        return 0.1 if looking else None
     _found.clear()
     take(newest)
     screen.redraw()
