@@ -55,10 +55,10 @@ def test_what_cannot_be_read_is_refused_by_name(sample, tmp_path):
 
 
 def test_a_texture_transform_turns_uvs_as_blenders_mapping_node_would(tmp_path):
-    (x, y), turn, (width, height) = offset, rotation, scale = (0.3, -0.2), 0.7, (0.5, 2.0)
+    offset, rotation, scale = (0.3, -0.2), 0.7, (0.5, 2.0)
     sample = gltf_list.textured({"offset": offset, "rotation": rotation, "scale": scale}).file("turned")
     mesh = load_mesh(sample.write(tmp_path))
     before = load_mesh(gltf_list.corners().file("plain").write(tmp_path)).uv
-    c, s = np.cos(turn), np.sin(turn)
-    place = np.array([x + height * s, 1 - y - height * c])  # of the node, for a map whose v goes up
+    c, s = np.cos(rotation), np.sin(rotation)
+    place = np.array([offset[0] + scale[1] * s, 1 - offset[1] - scale[1] * c])  # of the node, for a map whose v goes up
     assert np.allclose(mesh.uv, (before * scale) @ np.array([[c, s], [-s, c]]) + place, atol=1e-5)
