@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-BOX = (290, 82, 1050, 662)  # the 3D view with its sidebar in a window of 1280 x 800
+BOX = (290, 82, 1050, 716)  # the 3D view with its sidebar in a window of 1280 x 800
 
 
 def panel_picture(folder: Path) -> Image.Image:
