@@ -30,6 +30,7 @@ def examine() -> list[Check]:
         ("rasterizer", _rasterizer),
         ("unwrapping", _unwrap),
         ("mini model", _mini_model),
+        ("other models", _other_models),
         ("distillation", _distill),
         ("temporary files", _temporary_files),
     ):
@@ -105,6 +106,13 @@ def _mini_model() -> str:
     model = load_model("mini", torch.device("cpu"))
     weights = sum(p.numel() for network in (model.unet, model.vae, model.text_encoder) for p in network.parameters())
     return f"{weights / 1e6:.1f} million weights, {model.native_size} pixel pictures"
+
+
+def _other_models() -> str:
+    from ..job.model_places import state_of
+    from ..job.models import CATALOGUE
+
+    return "; ".join(f"{entry.id} {state_of(entry)}" for entry in CATALOGUE if entry.sources)
 
 
 def _distill() -> str:

@@ -16,6 +16,7 @@ from .errors import JobError
 
 INDEX = "model_index.json"
 JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
+WORDS_LIMIT = 64 * 2**20  # bytes of a tokenizer's vocabulary; CLIP's has one of them, T5's two
 HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
 LARGEST_NUMBER, MOST_LAYERS = 10**7, 1000  # beyond these, settings are damaged and not a network's
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
@@ -32,7 +33,7 @@ class Part:
     Attributes:
         class_name: as the model's index names it.
         config: its settings, as they are in its JSON file.
-        weights: file that holds, or lists, its weights; None for what has none.
+        weights: file that holds, or lists, its weights, or a tokenizer's vocabulary; None for what has neither.
         variant: word in the names of its weight files, such as ``fp16``; None where there is none.
     """
 
@@ -97,11 +98,12 @@ def refuse_code(folder: Path) -> None:
                 )
 
 
-def read_json(path: Path) -> dict:
-    """A file of settings. Raises ``JobError('model_unreadable')`` naming it when it is missing or damaged."""
+def read_json(path: Path, limit: int = JSON_LIMIT) -> dict:
+    """A JSON file of at most ``limit`` bytes. Raises ``JobError('model_unreadable')`` naming it when it is missing or
+    damaged, or asks for a program."""
     check_file(path)
     try:
-        if path.stat().st_size > JSON_LIMIT:
+        if path.stat().st_size > limit:
             raise ValueError("too large")
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -226,44 +228,50 @@ def _network(folder: Path, class_name: str, stem: str) -> Part:
         limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
         if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
             raise unreadable(f"{folder / 'config.json'} is damaged at {name!r}", AGAIN)
-    weights, variant = _find_weights(folder, stem)
-    if weights.name.endswith(".json"):
-        _check_shards(weights)
-    else:
-        read_header(weights)
-    return Part(folder, class_name, config, weights, variant)
+    problem = None
+    for weights, variant in _choices_of_weights(folder, stem):
+        try:
+            _check_shards(weights) if weights.suffix == ".json" else read_header(weights)
+            return Part(folder, class_name, config, weights, variant)
+        except JobError as error:  # a hub's cache may list the usual weights and have those of a variant only
+            problem = problem or error
+    raise problem or _no_weights(folder, stem)
 
 
-def _find_weights(folder: Path, stem: str) -> tuple[Path, str | None]:
-    """The file with the weights, or the list of its pieces, and its variant: the usual one, else ``fp16`` and so on."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise unreadable(f"{folder} cannot be read ({error.strerror})", "Change its permissions.") from error
+def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
+    """Files with the weights, or lists of their pieces, with their variants: the usual one first, then ``fp16`` …"""
     found: dict[str, str] = {}
-    for name in names:
-        if name == f"{stem}.safetensors" or name == f"{stem}.safetensors.index.json":
+    for name in _names_in(folder):
+        if name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
             found.setdefault("", name)
         elif name.startswith(f"{stem}.safetensors.index.") and name.endswith(".json"):
-            found[name[len(stem) + len(".safetensors.index.") : -len(".json")]] = name
-        elif name.startswith(f"{stem}.") and name.endswith(".safetensors"):
-            variant = name[len(stem) + 1 : -len(".safetensors")]
-            if "-of-" not in variant:
-                found.setdefault(variant, name)
-    for variant in ("", "fp16", "bf16", "fp32", *sorted(found)):
-        if variant in found:
-            return folder / found[variant], variant or None
+            found.setdefault(name[len(stem) + len(".safetensors.index.") : -len(".json")], name)
+        elif name.startswith(f"{stem}.") and name.endswith(".safetensors") and "-of-" not in name:
+            found.setdefault(name[len(stem) + 1 : -len(".safetensors")], name)
+    order = dict.fromkeys(("", "fp16", "bf16", "fp32", *sorted(found)))
+    return [(folder / found[variant], variant or None) for variant in order if variant in found]
+
+
+def _no_weights(folder: Path, stem: str) -> JobError:
+    """What is there in place of weights."""
+    names = _names_in(folder)
     pickle = next((name for name in names if name.endswith(PICKLES)), None)
     if pickle is not None:
-        raise unreadable(
+        return unreadable(
             f"{folder / pickle} is a pickle, which may hold a program and is never opened",
             "Get the model with safetensors, or convert it.",
         )
     other = next((name for name in names if name.endswith(".safetensors")), None)
     if other is not None:
-        raise unreadable(f"{folder / other} is there in place of {stem}.safetensors", AGAIN)
-    check_file(folder / f"{stem}.safetensors")
-    raise AssertionError("unreachable: that file was not in the list")
+        return unreadable(f"{folder / other} is there in place of {stem}.safetensors", AGAIN)
+    return unreadable(f"{folder / stem}.safetensors is missing", AGAIN)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise unreadable(f"{folder} cannot be read ({error.strerror})", "Change its permissions.") from error
 
 
 def _check_shards(index_file: Path) -> None:
@@ -302,9 +310,14 @@ def _tokenizer(folder: Path, class_name: str) -> Part:
     config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     choices = TOKENIZER_FILES[class_name]
     present = [names for names in choices if any((folder / name).is_file() for name in names)]
-    for name in (present or choices[-1:])[0]:
+    chosen = (present or choices[-1:])[0]
+    for name in chosen:
         check_file(folder / name)
-    return Part(folder, class_name, config)
+        if name.endswith(".json"):
+            words = read_json(folder / name, WORDS_LIMIT)
+            if name == "vocab.json" and not (words and all(type(number) is int for number in words.values())):
+                raise unreadable(f"{folder / name} is damaged", AGAIN)
+    return Part(folder, class_name, config, folder / chosen[0])
 
 
 def _scheduler(folder: Path, class_name: str) -> Part:

@@ -99,6 +99,17 @@ def test_cancel_keeps_and_offers_what_there_is_so_far(click, monkeypatch):
     assert cube().material_slots[0].material.name == "Red brick"
 
 
+def test_a_late_failure_says_why_and_offers_what_there_was_before(click, monkeypatch):
+    use_worker(monkeypatch, "invalid-numbers")
+    job = click()
+    turn_pump(lambda: not job.active)
+    assert job.phase == "finished" and job.stopped_early
+    text = " ".join(panel_text())
+    assert "Stopped early" in text and "Invalid numbers: big, from step 9 on. Choose another." in text
+    bpy.ops.csd.accept()
+    assert cube().material_slots[0].material.name == "Red brick"
+
+
 def test_a_crashed_job_is_resumed_with_one_press(click, monkeypatch):
     use_worker(monkeypatch, "crash")
     job = click()

@@ -93,6 +93,29 @@ def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
     assert str(draft.steps) not in panel_text(["CSD_PT_guidance"])
 
 
+def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
+    settings, make = bpy.context.scene.csd, module("addon.settings").make_spec
+
+    def spec():
+        values = module("addon.settings").gather(bpy.context.scene, {})
+        return make({name: value for name, value in values.items() if name != "modifiers"} | {"prompt": "x"})
+
+    select(cube())
+    assert "flat colors" in panel_text(["CSD_PT_guidance"]) and spec().extra_words == "auto"
+    settings.model = "sd15"
+    assert "flat even lighting, no shadows" in panel_text(["CSD_PT_guidance"])
+    assert spec().extra_words == "flat even lighting, no shadows"
+    settings.use_extra_words = True
+    assert "flat even lighting, no shadows" not in panel_text(["CSD_PT_guidance"])
+    assert spec().extra_words == ""
+    settings.extra_words = "matte"
+    plain = spec().to_json()
+    assert plain["extra_words"] == "matte"
+    settings.use_extra_words = False
+    module("addon.settings").reuse(bpy.context.scene, plain)
+    assert settings.use_extra_words and settings.extra_words == "matte"
+
+
 def test_long_sentences_are_wrapped_to_the_sidebar():
     bpy.context.scene.csd.prompt = "x"
     session.notice = "word " * 60

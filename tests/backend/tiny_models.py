@@ -117,9 +117,7 @@ def write_if(folder: Path, seed: int = 0, only_spiece: bool = False, sample_size
     else:
         t5_tokenizer().save_pretrained(folder / "tokenizer")
     text_encoder = T5EncoderModel(
-        T5Config(
-            vocab_size=400, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu"
-        )
+        T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu")
     )
     text_encoder.save_pretrained(folder / "text_encoder")
     return write_index(folder, "IFPipeline", T5EncoderModel, T5Tokenizer, vae=False)

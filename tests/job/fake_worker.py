@@ -32,6 +32,7 @@ MODES = (
     "silent",
     "disk-full",
     "two-ends",
+    "invalid-numbers",
     "chatter",
     "stdout-noise",
     "grandchild",
@@ -149,6 +150,11 @@ def run(mode: str, job: str, folder: Path) -> None:
         )  # fmt: skip
         if step % 4 == 0:
             preview(folder, job, step, total)
+        if step == 8 and mode == "invalid-numbers":
+            told = {"code": "model_not_finite", "text": "Invalid numbers.", "fix": "Choose another."}
+            told |= {"detail": "big, from step 9 on", "retryable": False, "kept": True}
+            send("error", job, **told, files=write_result(folder, step, total))
+            return
         if step == 8:
             fault(mode, job)
     send("stage", job, name="finish", label="Baking the texture", index=2, count=3)

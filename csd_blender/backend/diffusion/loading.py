@@ -243,7 +243,7 @@ def _load_tokenizer(part: Part) -> object:
 
     kind = part.class_name.removesuffix("Fast")
     cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
-    with _or_unreadable(f"{part.folder} does not make a {part.class_name}"):
+    with _or_unreadable(f"{part.weights} does not make a {part.class_name}"):
         return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
 
 

@@ -138,7 +138,7 @@ def licences(model: DiffusionModel) -> dict[str, str]:
     """Licences of the model and of the code that made the result."""
     from ...job.models import CATALOGUE
 
-    entry = next((e for e in CATALOGUE if e.id == model.name), None)
+    entry = next((e for e in CATALOGUE if model.name in (e.id, *e.sources)), None)
     licence = entry.licence if entry else "unknown: the model was given as a folder"
     return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence}
 

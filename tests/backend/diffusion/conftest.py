@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.backend.tiny_models import write_if, write_sd15, write_sd21
@@ -20,3 +22,9 @@ def sd21_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def if_folder(tmp_path_factory):
     return write_if(tmp_path_factory.mktemp("models") / "if", only_spiece=True)
+
+
+@pytest.fixture
+def copy(sd15_folder, tmp_path):
+    """A Stable Diffusion 1.5 to be damaged."""
+    return shutil.copytree(sd15_folder, tmp_path / "model")
