@@ -64,6 +64,9 @@ class NetworkGeometry(nn.Module):
     def fit(self, vertices: Tensor, triangles: Tensor, seed: int) -> None:
         """Take the shape of a mesh on: its signed distance, by least squares at places all over the scene.
 
+        Only levels no finer than the tetrahedra are fitted. So few places visit few cells of the others, where each
+        would leave a dent of its own; these begin as good as zero, and learn with the shape.
+
         Args:
             vertices: ``[V, 3]``. triangles: ``[F, 3]`` integer, on the device of this module.
             seed: of the places.
@@ -75,12 +78,16 @@ class NetworkGeometry(nn.Module):
         places = ((torch.rand((POOL, 3), generator=generator) * 2 - 1) * self.radius).to(vertices)
         wanted = signed_distance(places, vertices, triangles)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=FIT_RATE, fused=vertices.device.type != "mps")
+        count = len(self.network.levels)
+        finest = 2 * max(self.grid.cubes)  # cells along the scene as small as a step of the grid
+        self.network.active = max(1, sum(level.resolution <= finest for level in self.network.levels))
         for _ in range(FIT_STEPS):
             some = torch.randint(POOL, (FIT_POINTS,), generator=generator).to(places.device)
             found = self.network.at("sdf", places[some] / self.radius)[:, 0]
             optimizer.zero_grad(set_to_none=True)
             F.mse_loss(found, wanted[some]).backward()
             optimizer.step()
+        self.network.active = count
         if not ((self.distances() < 0) & ~self.border).any():
             raise ValueError("The shape is too thin for the network that is to take it on.")
 

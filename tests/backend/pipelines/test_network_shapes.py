@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.geometry import sdf_network
-from csd_blender.backend.geometry.sdf_network import NetworkGeometry
+from csd_blender.backend.geometry.sdf_network import NetworkGeometry, whole_scene
+from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines import refine
 from csd_blender.backend.pipelines.coarse import Look
 from csd_blender.backend.pipelines.refine import (
@@ -75,6 +76,23 @@ def test_the_shape_network_takes_the_ellipsoid_on(model, monkeypatch):
     assert (torch.unique(edges.sort(1).values, dim=0, return_counts=True)[1] == 2).all()  # closed
 
 
+def test_levels_finer_than_the_tetrahedra_take_no_part_in_the_fit():
+    """They would leave dents; afterwards they count like all others."""
+    shape = {"levels": 3, "base_resolution": 4, "finest_resolution": 64, "width": 8}
+    start, geometry = (
+        TetGeometry.from_ellipsoid([0.5, 0.5, 0.6], 16),
+        NetworkGeometry(whole_scene(16, 1.0), 1.0, **shape),
+    )
+    before, first = geometry.network.table.detach().clone(), geometry.network.levels[2].offset
+    vertices, triangles = start()
+    geometry.fit(vertices.detach(), triangles, seed=0)
+    table = geometry.network.table.detach()
+    assert torch.equal(table[first:], before[first:]) and not torch.equal(table[:first], before[:first])
+    assert geometry.network.active == 3
+    geometry()[0].sum().backward()
+    assert geometry.network.table.grad[first:].any()
+
+
 def test_a_shape_that_the_network_cannot_take_on_is_said(model, monkeypatch):
     monkeypatch.setattr(sdf_network, "FIT_STEPS", 0)
     monkeypatch.setattr(NetworkGeometry, "distances", lambda self: torch.ones(self.grid.vertex_count))
@@ -122,6 +140,9 @@ def test_a_refine_state_put_back_takes_the_very_steps_of_the_first(model, prompt
         each.step += 1
 
     take(state)
+    with torch.no_grad():  # as after steps in which it was seen
+        for weight in state.background.parameters():
+            weight *= 3
     other = restore_refine(job, model, copy_of(state), 1)
     for each in (state, other):
         for _ in range(4):
