@@ -143,6 +143,7 @@ def test_npz_keeps_everything_without_pickles(tmp_path):
     back = load_npz(tmp_path / "m.npz")
     for name in ("positions", "triangles", "uv", "part", "material"):
         assert np.array_equal(getattr(back, name), getattr(mesh, name))
+    assert back.positions.flags.writeable and back.part.flags.writeable
     assert back.part_names == mesh.part_names and [p.name for p in tmp_path.iterdir()] == ["m.npz"]
     np.savez(tmp_path / "evil.npz", positions=np.array([object()]), triangles=mesh.triangles)
     with pytest.raises(JobError, match="mesh"):

@@ -64,7 +64,7 @@ def read_arrays(path: str | Path, wanted: dict[str, tuple[str, tuple, int]]) -> 
                 data = file.read(size)
                 if len(data) < size:
                     raise BadFile(f"{name} ends early")
-                array = np.frombuffer(bytearray(data), dtype)  # writable, as torch wants it
+                array = np.frombuffer(bytearray(data), dtype)  # (torch wants arrays that may be written)
                 found[name] = array.reshape(there, order="F" if columns_first else "C")
     return found
 
