@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 
 from ..job.spec_3d import TextTo3DJob
-from .geometry.radiance_field import RadianceField
+from .geometry.network_field import NetworkField
 from .geometry.regularizers import normal_consistency
 from .geometry.tet_geometry import TetGeometry
-from .pipelines.coarse import MIN_ALPHA, make_radiance_field, ray_step
+from .pipelines.coarse import MIN_ALPHA, CoarseField, make_radiance_field, ray_step
 from .pipelines.refine import shape_from_field
 from .pipelines.surface import SMALL_PICTURE, choose_rasterizer
 from .render.cameras import sample_cameras
@@ -26,8 +26,12 @@ RENDER_SIZES, RAY_SAMPLES, TET_RESOLUTIONS = (32, 64, 128), (64, 110, 256), (32,
 
 
 @torch.no_grad()
-def make_ball(field: RadianceField) -> RadianceField:
-    """Make the field a gray ball with a clear edge, by the finest level whose rows are not hashed. Returns it."""
+def make_ball(field: CoarseField) -> CoarseField:
+    """Make the field a gray ball with a clear edge: by the finest level whose rows are not hashed, or, where a network
+    stands between, by a steep blob. Returns it."""
+    if isinstance(field, NetworkField):
+        field.blob_scale, field.blob_std = 10 * STEEP, BALL * field.radius
+        return field
     level = next(level for level in reversed(field.levels) if level.dense)
     axis = torch.linspace(-field.radius, field.radius, level.resolution + 1)
     distance = torch.cartesian_prod(axis, axis, axis).norm(dim=1)  # of a ball any order of the axes is right
@@ -36,7 +40,7 @@ def make_ball(field: RadianceField) -> RadianceField:
     return field
 
 
-def ball_shape(job: TextTo3DJob, device: torch.device) -> tuple[TetGeometry, RadianceField]:
+def ball_shape(job: TextTo3DJob, device: torch.device) -> tuple[TetGeometry, CoarseField]:
     """The tetrahedral mesh of a ball, made as a job makes it, and the field it comes from."""
     field = make_ball(make_radiance_field(job.coarse).to(device))
     return shape_from_field(job, field)[0].to(device), field
