@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import contextlib
 import json
 import os
 import re
@@ -395,7 +396,5 @@ def _note(python: Path) -> str:
 
 def _show_log(path: Path) -> None:
     """What the installers said last, to stderr, which is the log that people are shown."""
-    try:
+    with contextlib.suppress(OSError):
         sys.stderr.write(path.read_text(encoding="utf-8", errors="replace")[-8000:])
-    except OSError:
-        pass

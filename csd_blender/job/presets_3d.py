@@ -44,12 +44,13 @@ def text_to_3d_job(
     ``coarse`` and ``refine`` may be given in part, as tables; ``coarse_steps`` and ``refine_steps`` set the lengths,
     over which all schedules are stretched. Raises ``JobError('bad_setting')``.
     """
-    coarse_model = str(overrides.get("coarse_model") or model)
-    usual = usual_steps(quality, str(model), recipe, coarse_model)
+    named = word(model)
+    coarse_model = word(overrides.get("coarse_model")) or named
+    usual = usual_steps(quality, named, recipe, coarse_model)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
     method = overrides.get("method", "csd" if recipe == "csd" else "sds")
-    values = _values(word(recipe), word(subject), steps, coarse_model, str(model), method, overrides.get("start"))
+    values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"))
     for i, stage in enumerate(("coarse", "refine")):
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]

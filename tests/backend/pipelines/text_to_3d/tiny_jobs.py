@@ -28,6 +28,7 @@ TINY = {
         "radius": 1.0,
         "learning_rate": 0.03,
         "network_width": 0,
+        "start_level": 0,
         "normals": "taps",
         "background": "colors",
     },
