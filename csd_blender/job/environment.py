@@ -8,8 +8,8 @@ a lock changes, the new environment is built beside the old one, which is remove
 from __future__ import annotations
 
 import argparse
-import errno
 import contextlib
+import errno
 import json
 import os
 import re
