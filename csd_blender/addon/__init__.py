@@ -8,6 +8,7 @@ from . import (
     handlers,
     icons,
     jobs,
+    live_preview,
     menus,
     object_operators,
     operators,
@@ -65,7 +66,7 @@ def leave() -> None:
     pump.stop()
     results.stop()
     handlers.unregister()
-    jobs.pictures.close()
+    live_preview.pictures.close()
     backend_setup.stop()
     backend.stop()
     session.job = None

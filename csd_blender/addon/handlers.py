@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import jobs, preview, results, targets
+from . import jobs, live_preview, preview, results, targets
 from .session import session
 
 
@@ -47,7 +47,7 @@ def restore() -> None:
     live = job.id if job is not None and job.in_scene else ""
     preview.uncover_all(keep_job=live)
     if live:
-        jobs.refresh_preview()
+        live_preview.refresh_preview()
 
 
 HANDLERS = {

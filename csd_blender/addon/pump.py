@@ -9,7 +9,7 @@ from collections import deque
 import bpy
 
 from ..job.errors import JobError
-from . import backend, icons, jobs, screen
+from . import backend, icons, jobs, live_preview, screen
 from .pace import Pace
 from .session import Problem, session
 
@@ -45,7 +45,7 @@ def tick() -> float | None:
 
 
 def next_interval() -> float | None:
-    if session.active_job() is not None or session.setup is not None or jobs.pictures.busy():
+    if session.active_job() is not None or session.setup is not None or live_preview.pictures.busy():
         return DRAWING_INTERVAL if pace.waiting else BUSY_INTERVAL
     alive = session.client is not None and session.client.state not in ("stopped", "lost")
     return IDLE_INTERVAL if alive else None
@@ -70,20 +70,20 @@ def work(deadline: float, may_draw: bool = True) -> bool:
     may_draw = may_draw or session.active_job() is None  # after its end there is little to come
     if job is not None and job.phase == "finished" and not job.final_shown:
         job.final_shown = True
-        jobs.refresh_preview()
+        live_preview.refresh_preview()
         ended, landed = True, not job.makes_object  # a finished object is still to be read
-    elif may_draw and time.perf_counter() < deadline and (picture := jobs.pictures.take()) is not None:
+    elif may_draw and time.perf_counter() < deadline and (picture := live_preview.pictures.take()) is not None:
         if picture.kind == "view":
             icons.show(picture)
             if job is not None:
                 job.has_view = True
             _news = True
-        elif jobs.prepare_for(picture):
-            jobs.pictures.put_back(picture)
+        elif live_preview.prepare_for(picture):
+            live_preview.pictures.put_back(picture)
         else:
-            landed = jobs.show_picture(picture)
+            landed = live_preview.show_picture(picture)
     elif may_draw:
-        landed = jobs.show_unseen()
+        landed = live_preview.show_unseen()
     redraw_when_due(ended, landed, may_draw)
     return landed
 
@@ -139,5 +139,5 @@ def run_to_end(job) -> None:
             return
         for message in session.client.poll(budget=0.05):
             jobs.handle(message)
-        jobs.pictures.clear()
+        live_preview.pictures.clear()
         time.sleep(0.01)

@@ -34,6 +34,7 @@ class HandJob:
 
     def __init__(self, monkeypatch, **settings):
         self.jobs, self.pump = module("addon.jobs"), module("addon.pump")
+        self.live = module("addon.live_preview")
         client = SilentClient()
         monkeypatch.setattr(module("addon.backend"), "client", lambda: client)
         module("addon.session").session.client = client
@@ -60,7 +61,7 @@ class HandJob:
 
     def work_until_it_lands(self):
         end = time.monotonic() + 600
-        while not self.pump.work(time.perf_counter() + 1) and self.jobs.pictures.busy():
+        while not self.pump.work(time.perf_counter() + 1) and self.live.pictures.busy():
             assert time.monotonic() < end
             time.sleep(0.002)
 

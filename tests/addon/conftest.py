@@ -31,4 +31,4 @@ def blender(extension, tmp_path, monkeypatch):
     module("addon.backend_setup").stop()
     module("addon.backend").stop()
     session.job = None
-    module("addon.jobs").forget_pictures()
+    module("addon.live_preview").forget_pictures()

@@ -74,7 +74,7 @@ def test_a_preview_that_cannot_be_read_is_passed_over(by_hand, name, tmp_path):
     elif name == "not finite":
         np.savez(path, positions=positions * np.nan, triangles=triangles)
     job.say("preview", path=said, kind="mesh", part=0, step=1)
-    turn_pump(lambda: not job.jobs.pictures.busy())
+    turn_pump(lambda: not job.live.pictures.busy())
     assert growing() is None
     job.preview()
     assert growing() is not None and session.problem is None

@@ -332,7 +332,7 @@ def test_a_finished_job_of_an_earlier_session_is_shown_again(by_hand):
     job = by_hand()
     job.finish()
     session.job = None
-    job.jobs.forget_pictures()
+    module("addon.live_preview").forget_pictures()
     module("addon.preview").uncover_all()
     assert job.jobs.resume(job.job.folder).phase == "finished"
     turn_pump(lambda: growing() is not None)

@@ -70,7 +70,7 @@ def test_pictures_wait_while_the_window_may_not_be_drawn_and_the_newest_comes_th
         job.say("preview", kind="texture", part=0, width=64, height=64, step=1, pixels=pixels)
         assert not job.pump.work(job_deadline(), may_draw=False)
     assert look(cube())[2] == ""
-    while job.jobs.pictures.busy():
+    while job.live.pictures.busy():
         job.pump.work(job_deadline())
     image = cube().material_slots[0].material.node_tree.nodes.active.image
     assert image.pixels[2] > 0.9 and image.pixels[0] < 0.1
@@ -111,7 +111,7 @@ def test_a_texture_that_no_view_shows_is_kept_and_goes_on_the_mesh_when_one_does
     monkeypatch.setattr(screen, "textures_are_seen", lambda: True)
     job.pump.work(job_deadline())
     assert shown() == "blue"
-    assert not job.jobs.unseen
+    assert not job.live.unseen
 
 
 def test_show_texture_is_offered_where_the_view_shows_none_and_changes_it_only_when_pressed(by_hand):
