@@ -9,7 +9,7 @@ import bpy
 
 from ..job.errors import JobError
 from ..job.messages import Message
-from . import backend, jobs, pump
+from . import backend, jobs, object_jobs, pump
 from .scene_export import SceneError
 from .scene_import import Applied
 from .session import Job, session
@@ -75,6 +75,7 @@ def text_to_3d(
     Raises:
         As :func:`texture` does.
     """
+    object_jobs.check_mode(bpy.context)  # or all would be computed and could not be added
     if prompt is not None:
         settings["prompt"] = prompt
     with listening(progress):
@@ -86,6 +87,9 @@ def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = N
     """Go on with the job in ``folder``, wait, and apply the result. Raises as :func:`texture` does."""
     if session.active_job() is not None:
         raise JobError("busy")
+    active = bpy.context.view_layer.objects.active
+    if active is not None and active.mode == "EDIT":
+        raise SceneError(f"“{active.name}” is in Edit Mode.", "Leave Edit Mode before a job is gone on with.")
     with listening(progress):
         return wait_and_accept(jobs.resume(Path(folder)))
 

@@ -12,13 +12,14 @@ import os
 import random
 import re
 import shutil
-import stat
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..job.folder import read_ordinary
 from . import scene_import
 from .scene_export import SceneError
 
@@ -119,12 +120,14 @@ def reopen(folder: Path) -> None:
 def remove_working_files(folder: Path) -> None:
     """What only a resume or a live preview needs, most of the folder's size; the result and its small picture stay."""
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    for file in (folder / "preview").glob("*"):
+    try:
+        files = list((folder / "preview").iterdir())
+    except OSError:
+        return  # the artist has just deleted it all
+    for file in files:
         if file != folder / VIEW:
-            try:
+            with suppress(OSError):
                 file.unlink()
-            except OSError:
-                pass
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -203,20 +206,18 @@ def made_at(folder: Path) -> float:
 
 def read_answer(folder: Path) -> str:
     try:
-        with open(folder / CLOSED, encoding="utf-8", errors="replace") as file:
-            said = file.read(20)
-    except OSError:
+        said = read_ordinary(folder / CLOSED, LARGEST_RECORD).decode("utf-8", "replace")
+    except FileNotFoundError:
         return ""
+    except OSError:
+        return "answered"
     return said if said in (ACCEPTED, DISCARDED, FAILED) else "answered"  # earlier versions did not say how
 
 
 def read_record(path: Path) -> dict:
     """The table in a JSON file; empty when that is missing, too large, nested without end or no table."""
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST_RECORD:
-            return {}
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(read_ordinary(path, LARGEST_RECORD).decode("utf-8"))
     except DAMAGED:
         return {}
     return record if isinstance(record, dict) else {}

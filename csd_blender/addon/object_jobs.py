@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 
 import bpy
@@ -13,6 +13,7 @@ from .preferences import jobs_folder
 from .scene_export import SceneError
 from .scene_import import Applied
 from .session import Job
+from .stored_arrays import UNREADABLE, read_json
 
 
 def write_job(context, overrides: dict) -> Job:
@@ -63,18 +64,23 @@ def export_shape(objects: list[bpy.types.Object], depsgraph, modifiers: str) -> 
 def read_place(folder: Path) -> tuple[float, float, float]:
     """Where the job's object shall stand; the origin when that was lost."""
     try:
-        x, y, z = json.loads((folder / "target.json").read_text("utf-8"))["place"]
-        return float(x), float(y), float(z)
-    except (OSError, ValueError, KeyError, TypeError):
+        x, y, z = (float(n) for n in read_json(folder / "target.json")["place"])
+    except UNREADABLE:
         return 0.0, 0.0, 0.0
+    return (x, y, z) if all(math.isfinite(n) for n in (x, y, z)) else (0.0, 0.0, 0.0)
+
+
+def check_mode(context) -> None:
+    """Raise ``SceneError`` while an object cannot be added."""
+    active = context.view_layer.objects.active
+    if active is not None and active.mode != "OBJECT":
+        raise SceneError(f"“{active.name}” is not in Object Mode.", "Go to Object Mode first.")
 
 
 def accept(job: Job) -> list[Applied]:
     """Add the finished object to the scene. Raises ``SceneError``; the preview is untouched then."""
     context = bpy.context
-    active = context.view_layer.objects.active
-    if active is not None and active.mode != "OBJECT":
-        raise SceneError(f"“{active.name}” is not in Object Mode.", "Go to Object Mode first.")
+    check_mode(context)
     result, mesh = object_import.read_result(job.folder)
     preview.uncover_all()
     return [object_import.add_object(context, result, mesh, job.place)]

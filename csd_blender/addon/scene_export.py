@@ -16,7 +16,7 @@ import numpy as np
 from . import open_file
 from .scene_checks import check_accepting, check_objects, dropped_by_applying, has_room, left_out, no_faces
 from .scene_error import SceneError
-from .stored_arrays import UNREADABLE, read_npz
+from .stored_arrays import UNREADABLE, read_json, read_npz
 
 FAR = 16  # sizes of the objects from the origin, where float32 still is exact to a millionth of the size
 MOST_CORNERS = 20_000_000  # of one mesh in a job folder; ten times what a job can have
@@ -286,7 +286,7 @@ def read_targets(folder: Path) -> tuple[list[Target], str]:
         SceneError: when the folder was not made by Blender or is damaged.
     """
     try:
-        record = json.loads((folder / "target.json").read_text("utf-8"))
+        record = read_json(folder / "target.json")
         arrays = read_npz(folder / "target.npz") if record["targets"] else {}
         targets = [read_target(plain, arrays, i) for i, plain in enumerate(record["targets"])]
         return targets, str(record["blend_file"])
@@ -311,6 +311,6 @@ def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
 def read_opening(folder: Path) -> str:
     """The word for the file in which the job was started (see :mod:`open_file`); empty when it is not known."""
     try:
-        return str(json.loads((folder / "target.json").read_text("utf-8")).get("opening", ""))
+        return str(read_json(folder / "target.json").get("opening", ""))
     except UNREADABLE:
         return ""

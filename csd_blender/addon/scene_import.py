@@ -14,7 +14,7 @@ from . import uv_maps
 from .materials import build_material
 from .scene_checks import MOST_MAPS
 from .scene_export import SceneError, Target, fingerprint
-from .stored_arrays import UNREADABLE, read_npz
+from .stored_arrays import UNREADABLE, read_json, read_npz
 
 NAME_LENGTH = 48
 
@@ -50,7 +50,7 @@ def unreadable() -> SceneError:
 def read_result(folder: Path) -> Result:
     """Raises :class:`SceneError` when the result is not complete."""
     try:
-        record = json.loads((folder / "result" / "result.json").read_text("utf-8"))
+        record = read_json(folder / "result" / "result.json")
         parts = record["parts"]
         albedo = [result_file(folder, p["albedo"]) for p in parts]
         if record.get("kind") == "text-to-3d":

@@ -1,8 +1,9 @@
-"""Reading ``.npz`` files of a job folder, which may be cut off or damaged; touches no Blender data."""
+"""Reading ``.npz`` and JSON files of a job folder, which may be cut off or damaged; touches no Blender data."""
 
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import struct
 import zipfile
@@ -11,6 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+
+from ..job.folder import LARGEST_RECORD, read_ordinary
 
 LARGEST = 1 << 30  # bytes that the arrays of one file may take; the largest job needs a tenth of it
 # What reading a damaged .npz or .json may raise: the readers' own errors, and Python's for odd values.
@@ -32,6 +35,11 @@ UNREADABLE = (
 )
 
 
+def read_json(path: Path):
+    """What the JSON file ``path`` holds. Raises ``UNREADABLE``, also for pipes and devices, which might never end."""
+    return json.loads(read_ordinary(path, LARGEST_RECORD).decode("utf-8"))
+
+
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of ``path``, or of those in ``names`` the ones that are there.
 
@@ -40,7 +48,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
     Raises:
         UNREADABLE: it is not there, or not what it should be, or would take more than ``LARGEST`` bytes.
     """
-    data = io.BytesIO(path.read_bytes())
+    data = io.BytesIO(read_ordinary(path, LARGEST))
     with zipfile.ZipFile(data) as archive:
         wanted = [i for i in archive.infolist() if names is None or i.filename.removesuffix(".npy") in names]
         if sum(i.file_size for i in wanted) > LARGEST:

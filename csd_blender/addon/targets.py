@@ -13,6 +13,7 @@ from ..job.folder import write_atomic
 from . import open_file, scene_export, scene_import, uv_maps
 from .scene_export import SceneError, Target
 from .session import Job
+from .stored_arrays import read_json
 
 
 def follow_file(job: Job | None) -> None:
@@ -63,7 +64,7 @@ def remember_file(job: Job) -> None:
 def move_to_file(folder: Path) -> None:
     """Note in the folder of a job that is not the session's that its file has the open one's name now."""
     try:
-        record = json.loads((folder / "target.json").read_text("utf-8"))
+        record = read_json(folder / "target.json")
         record["blend_file"] = bpy.data.filepath
         write_atomic(folder / "target.json", json.dumps(record, indent=1).encode())
     except (JobError, OSError, ValueError, RecursionError, TypeError):

@@ -1,6 +1,7 @@
 """Files of a job folder that are cut off, empty or of another world: a sentence, no traceback, nothing changed."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,3 +134,34 @@ def test_a_damaged_preview_of_an_object_is_passed_over(monkeypatch):
         assert picture is None or len(picture.triangles) == 16, case
     job.jobs.end_without_result(job.job, "cancelled")
     assert temporary() == []
+
+
+@pytest.mark.parametrize("name", ["result/result.json", "result/uv.npz", "target.json", "target.npz", "closed"])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(job, name):
+    job.finish(["new"])
+    path = job.job.folder / name
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        path.unlink(missing_ok=True)
+        make(path)
+        [entry] = module("addon.job_folders").entries(job.job.folder.parent)
+        assert entry.prompt == "red brick" and (entry.answer == "answered") == (name == "closed")
+        assert scene_import.corner_uv(job.job.folder, 0, job.job.targets[0]) is None or name != "result/uv.npz"
+        if name.startswith("target"):
+            with pytest.raises(SceneError, match="cannot be read"):
+                scene_export.read_targets(job.job.folder)
+        module("addon.targets").move_to_file(job.job.folder)
+
+
+PLACES = ["[1, 2]", "[1, 2, 1" + "0" * 400 + "]", "[NaN, 0, 0]", "[0, 0, 1e999]", "[[" * 50_000]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["two", "huge", "no number", "endless", "deep"])
+def test_a_place_that_is_none_is_the_origin(tmp_path, place):
+    (tmp_path / "target.json").write_text('{"place": ' + place + "}")
+    assert module("addon.object_jobs").read_place(tmp_path) == (0.0, 0.0, 0.0)
+
+
+def test_a_result_that_is_deleted_right_after_its_answer_leaves_no_traceback(tmp_path):
+    module("addon.job_folders").remove_working_files(tmp_path / "gone")
+    (tmp_path / "preview").write_text("no folder")
+    module("addon.job_folders").remove_working_files(tmp_path)

@@ -350,3 +350,17 @@ def test_a_texture_job_follows_on_the_new_object(by_hand, monkeypatch):
     texture.finish()
     bpy.ops.csd.accept()
     assert bpy.data.objects["Small robot"].data.materials[0].name == "Blue steel"
+
+
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
+def test_a_script_outside_of_object_mode_is_refused_before_anything_is_computed(by_hand, mode, tmp_path):
+    job = by_hand()
+    job.jobs.end_without_result(job.job, "cancelled")
+    bpy.ops.object.mode_set(mode=mode)
+    with pytest.raises(RuntimeError, match="not in Object Mode"):
+        bpy.ops.csd.text_to_3d(prompt="small robot")
+    if mode == "EDIT":
+        with pytest.raises(RuntimeError, match="Edit Mode"):
+            bpy.ops.csd.resume(folder=str(job.job.folder))
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert len(job.client.sent) == 1 and len(list(job.job.folder.parent.iterdir())) == 1
