@@ -12,7 +12,6 @@ import numpy as np
 from .common import MAX_LINE, BadFile, FileMesh, check_size, quote, text_lines
 from .polygons import triangulate
 
-
 NUMBERS = ("v", "vt", "f", "fo")  # words that numbers follow; "fo" is the old one for a face
 
 
