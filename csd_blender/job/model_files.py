@@ -19,6 +19,7 @@ JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have 
 WORDS_LIMIT = 64 * 2**20  # bytes of a tokenizer's vocabulary; CLIP's has one of them, T5's two
 HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
 LARGEST_NUMBER, MOST_LAYERS = 10**7, 1000  # beyond these, settings are damaged and not a network's
+FLOATS = ("F64", "F32", "F16", "BF16", "F8")  # kinds of numbers that weights have
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
 LFS_POINTER = b"version https://git-lfs"
@@ -105,7 +106,7 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> dict:
     try:
         if path.stat().st_size > limit:
             raise ValueError("too large")
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_constant)
     except OSError as error:
         raise unreadable(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
     except (ValueError, RecursionError) as error:
@@ -115,6 +116,13 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> dict:
     if any(name == "auto_map" for name, _ in _values(data)):
         raise unreadable(f"{path} asks for a program of its own (auto_map)", "Choose another model.")
     return data
+
+
+def _constant(name: str) -> float:
+    """Schedulers are saved with ``-Infinity`` for a limit that they have not; NaN is nobody's setting."""
+    if name == "NaN":
+        raise ValueError("NaN")
+    return float(name)
 
 
 def check_file(path: Path) -> None:
@@ -159,9 +167,18 @@ def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             raise damaged from error
     if not tensors:
         raise unreadable(f"{path} holds no weights", AGAIN)
+    odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
+    if odd is not None:
+        detail = f"{path} holds {tensors[odd][0]} in {odd} and no fractions: these weights are quantized or damaged"
+        raise unreadable(detail, "Choose the model's usual ones.")
     if end > size:
         raise unreadable(f"{path} is cut off after {size:,} of {end:,} bytes", AGAIN)
     return {name: (kind, shape) for name, (kind, shape, _) in tensors.items()}
+
+
+def _counts(name: str) -> bool:
+    """Whether a tensor is no weight but counts from 0, as old checkpoints have it."""
+    return name.endswith("position_ids")
 
 
 def _tensors(table: dict) -> Iterator[tuple[str, dict]]:
@@ -224,10 +241,7 @@ def _network(folder: Path, class_name: str, stem: str) -> Part:
         raise unreadable(f"{folder} holds a LoRA and not a whole network", WHOLE)
     if "quantization_config" in config:
         raise unreadable(f"{folder} has quantized weights, which cannot be used yet", "Choose the model's usual ones.")
-    for name, value in _values(config):
-        limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
-        if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
-            raise unreadable(f"{folder / 'config.json'} is damaged at {name!r}", AGAIN)
+    _check_sizes(folder / "config.json", config)
     problem = None
     for weights, variant in _choices_of_weights(folder, stem):
         try:
@@ -236,6 +250,14 @@ def _network(folder: Path, class_name: str, stem: str) -> Part:
         except JobError as error:  # a hub's cache may list the usual weights and have those of a variant only
             problem = problem or error
     raise problem or _no_weights(folder, stem)
+
+
+def _check_sizes(file: Path, config: dict) -> None:
+    """Raise for numbers that would ask for more memory than any computer has."""
+    for name, value in _values(config):
+        limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
+        if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
+            raise unreadable(f"{file} is damaged at {name!r}", AGAIN)
 
 
 def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
@@ -315,9 +337,34 @@ def _tokenizer(folder: Path, class_name: str) -> Part:
         check_file(folder / name)
         if name.endswith(".json"):
             words = read_json(folder / name, WORDS_LIMIT)
-            if name == "vocab.json" and not (words and all(type(number) is int for number in words.values())):
-                raise unreadable(f"{folder / name} is damaged", AGAIN)
+            if name == "vocab.json":
+                _check_words(folder, words)
     return Part(folder, class_name, config, folder / chosen[0])
+
+
+def _check_words(folder: Path, words: dict) -> None:
+    """CLIP's vocabulary: its two marks, letters, and one merge for each composed word.
+
+    With fewer merges the library would read texts letter by letter, and say nothing.
+    """
+    marks = ("<|startoftext|>", "<|endoftext|>")
+    lost = [mark for mark in marks if mark not in words]
+    if lost or not all(type(number) is int and 0 <= number < LARGEST_NUMBER for number in words.values()):
+        raise unreadable(f"{folder / 'vocab.json'} is damaged" + (f": it lacks {lost[0]}" if lost else ""), AGAIN)
+    file = folder / "merges.txt"
+    check_file(file)
+    try:
+        if file.stat().st_size > WORDS_LIMIT:
+            raise ValueError("too large")
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise unreadable(f"{file} is damaged", AGAIN) from error
+    merges = [line for line in lines if not line.startswith("#version")]
+    composed = sum(1 for word in words if len(word.removesuffix("</w>")) > 1 and word not in marks)
+    if len(merges) < 0.99 * composed:
+        raise unreadable(f"{file} is cut off: it has {len(merges)} of {composed} merges", AGAIN)
+    if any(len(line.split()) != 2 for line in merges):
+        raise unreadable(f"{file} is damaged", AGAIN)
 
 
 def _scheduler(folder: Path, class_name: str) -> Part:
@@ -325,6 +372,7 @@ def _scheduler(folder: Path, class_name: str) -> Part:
         raise unreadable(f"the folder {folder} is missing", AGAIN)
     file = folder / "scheduler_config.json"
     config = read_json(file)
+    _check_sizes(file, config)
     if "Flow" in class_name or "Flow" in str(config.get("_class_name", "")):
         raise unreadable(f"{file} is of a flow matching model, which cannot be used yet", WHOLE)
     if not config.get("beta_schedule") and not config.get("trained_betas"):

@@ -60,9 +60,9 @@ def hub_cache() -> Path:
     """Where the Hugging Face libraries keep what they downloaded."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if os.environ.get(variable):
-            return Path(os.path.expandvars(os.environ[variable])).expanduser() / below
+            return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return Path(home).expanduser() / "huggingface" / "hub"
+    return Path(os.path.expanduser(home)) / "huggingface" / "hub"
 
 
 def shortened(name: str) -> str:
@@ -73,9 +73,9 @@ def shortened(name: str) -> str:
 def _existing(name: str) -> Path | None:
     """The file or folder of that path; None when there is none."""
     try:
-        place = Path(name).expanduser()
+        place = Path(os.path.expanduser(name))  # (where there is no such user, it stays as it is)
         return place.absolute() if place.exists() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a null character, no such user
+    except (OSError, ValueError):  # too long, a null character
         return None
 
 

@@ -17,6 +17,9 @@ from .model import DiffusionModel
 log = logging.getLogger(__name__)
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
+LARGEST_PICTURE = 4096  # pixels along a side
+LEAST_STEPS = 50  # of a noise schedule; published models have 1000
+LEAST_TOKENS = 8  # of a text; CLIP reads 77
 IF_TOKENS = 77  # DeepFloyd IF was trained on texts of that length, though its T5 reads longer ones
 #: Endings of keys that old checkpoints have and no network needs: a buffer that counts from 0, and parts of a whole
 #: CLIP beside its text encoder.
@@ -108,12 +111,15 @@ def _load_parts(name: str, files: ModelFiles, device: torch.device) -> Diffusion
     _check_kind(files)
     with _or_unreadable(f"{files.scheduler.folder / 'scheduler_config.json'} is no noise schedule that is known"):
         scheduler = DDPMScheduler.from_config(files.scheduler.config)
+    _check_schedule(files.scheduler, scheduler.betas, scheduler.alphas_cumprod)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         raise unreadable(f"{files.scheduler.folder} predicts {scheduler.config.prediction_type!r}, which is not known")
     unet_dtype, vae_dtype = network_dtypes(device)
     tokenizer = _load_tokenizer(files.tokenizer)
     unet = _load_network(UNet2DConditionModel, files.unet, unet_dtype, device)
     vae = None if pixels else _load_network(AutoencoderKL, files.vae, vae_dtype, device)
+    if vae is not None:
+        _check_vae(files.vae, vae.config)
     if device.type == "cuda":
         unet.to(memory_format=torch.channels_last)
 
@@ -157,6 +163,24 @@ def _check_kind(files: ModelFiles) -> None:
         if config.get(setting) not in known:
             found = f"{setting} {config[setting]!r}"
             raise unreadable(f"{place / 'config.json'}: a network with {found} is not one of plain text to image")
+
+
+def _check_schedule(part: Part, betas: torch.Tensor, alphas: torch.Tensor) -> None:
+    """The share of the picture that is left must fall from almost all to little, within [0, 1]."""
+    place = part.folder / "scheduler_config.json"
+    if len(alphas) < LEAST_STEPS:
+        raise unreadable(f"{place} has {len(alphas)} steps of noise, and at least {LEAST_STEPS} are wanted")
+    sound = bool(((betas >= 0) & (betas <= 1) & (alphas >= 0) & (alphas <= 1)).all())  # (nan is neither)
+    if not sound or alphas[0] < 0.5 or alphas[-1] > 0.5:
+        raise unreadable(f"{place} has a noise schedule that does not lead from a picture to noise")
+
+
+def _check_vae(part: Part, config: object) -> None:
+    """The numbers that a latent is moved and scaled by."""
+    scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
+    for name, value, least in (("scaling_factor", scale, 1e-6), ("shift_factor", shift, -100.0)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 100.0:
+            raise unreadable(f"{part.folder / 'config.json'} is damaged at {name!r}")
 
 
 def _load_network(cls: type, part: Part, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -214,6 +238,8 @@ def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype) -> 
             raise unreadable(f"{part.weights} lacks {name}")
         if not bool(torch.isfinite(value).all()):
             raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {name}")
+        if value.ndim > 1 and not bool(value.any()):  # downloads reserve their place, and fill it with zeros
+            raise unreadable(f"{part.weights} holds nothing but zeros in {name}", "Download the model again.")
 
 
 def _is_text(cls: type) -> bool:
@@ -252,6 +278,13 @@ def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Mod
     words, known = len(tokenizer), text_encoder.config.vocab_size
     if words > known:
         raise unreadable(f"{files.tokenizer.folder} has {words} tokens, but {files.text_encoder.folder} knows {known}")
+    numbers = list(tokenizer.get_vocab().values())
+    if len(set(numbers)) < len(numbers) or not 0 <= min(numbers) <= max(numbers) < known:
+        wrong = f"it numbers its words otherwise than from 0 to {known - 1}"
+        raise unreadable(f"{files.tokenizer.weights} is damaged: {wrong}")
+    length = tokenizer.model_max_length
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or length < LEAST_TOKENS:
+        raise unreadable(f"{files.tokenizer.folder / 'tokenizer_config.json'} is damaged at 'model_max_length'")
     width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
     wide = text_encoder.config.hidden_size
     if width != wide:
@@ -272,6 +305,7 @@ def _native_size(files: ModelFiles, unet: torch.nn.Module, vae: torch.nn.Module 
     size = unet.config.sample_size
     if isinstance(size, (list, tuple)):
         size = size[0] if len(set(size)) == 1 else None
-    if not isinstance(size, int) or size < 1:
+    factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
+    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size * factor <= LARGEST_PICTURE:
         raise unreadable(f"{files.unet.folder / 'config.json'} does not say how large its pictures are (sample_size)")
-    return size * (1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1))
+    return size * factor

@@ -95,6 +95,15 @@ def test_an_empty_cache_is_no_model(cache):
     refusal("a/b")
 
 
+def test_a_cache_of_a_user_that_does_not_exist_is_an_empty_one(monkeypatch):
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(variable, "~nobody-of-that-name/cache")
+        assert "there is no model or folder" in refusal("sd15", "model_missing")
+        assert state_of(SD15) == "not on this computer"
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-that-name/x", "/", "\U0001f986", "a/b/c"])
 def test_names_of_any_kind_get_a_sentence(cache, name):
     with pytest.raises(JobError) as caught:
@@ -210,12 +219,34 @@ def test_damaged_settings_are_named(copy, name, text):
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}),
         ("scheduler/scheduler_config.json", {"beta_schedule": None}),
         ("scheduler/scheduler_config.json", {"beta_schedule": "strange"}),
+        ("scheduler/scheduler_config.json", {"beta_start": float("nan")}),
+        ("scheduler/scheduler_config.json", {"beta_end": 1e400}),
+        ("scheduler/scheduler_config.json", {"beta_end": 5}),
+        ("scheduler/scheduler_config.json", {"beta_end": 1e-5}),
+        ("scheduler/scheduler_config.json", {"trained_betas": [0.1] * 5}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 0}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}),
+        ("unet/config.json", {"norm_eps": float("nan")}),
+        ("unet/config.json", {"sample_size": True}),
+        ("unet/config.json", {"sample_size": 10_000}),
+        ("vae/config.json", {"scaling_factor": None}),
+        ("vae/config.json", {"scaling_factor": 0}),
+        ("vae/config.json", {"scaling_factor": float("nan")}),
+        ("vae/config.json", {"scaling_factor": "0.18215"}),
+        ("text_encoder/config.json", {"layer_norm_eps": float("nan")}),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": 0}),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": "77"}),
         ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
     ],
 )
 def test_settings_that_make_no_network_of_text_to_image_are_refused_with_their_place(copy, name, changes):
     edit_json(copy / name, **changes)
     assert str(copy / name.split("/")[0]) in refusal(copy)
+
+
+def test_a_limit_that_a_scheduler_was_saved_without_is_no_damage(copy):
+    edit_json(copy / "scheduler" / "scheduler_config.json", lambda_min_clipped=float("-inf"))
+    assert loads(copy)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])

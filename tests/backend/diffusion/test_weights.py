@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -40,9 +41,50 @@ def test_foreign_missing_unknown_or_misshapen_weights_are_named(copy, sd15_folde
     assert "invalid numbers" in message
 
 
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_whole_numbers_in_place_of_weights_are_named(copy, part):
+    file = copy / part / WEIGHTS[part]
+    matrix = next(k for k, v in sorted(load_file(file).items()) if v.ndim >= 2)
+    edit_weights(file, lambda tensors: tensors.update({matrix: (tensors[matrix] * 50).to(torch.int8)}))
+    assert str(file) in (message := refusal(copy)) and matrix in message and "I8" in message
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_a_download_that_only_reserved_its_place_is_named(copy, part):
+    file = copy / part / WEIGHTS[part]
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) * 2 // 3] + bytes(len(data) - len(data) * 2 // 3))
+    assert str(file) in (message := refusal(copy)) and "nothing but zeros" in message and "Download" in message
+
+
+def test_numbers_that_old_checkpoints_count_by_do_no_harm(copy):
+    count = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    edit_weights(copy / "text_encoder" / WEIGHTS["text_encoder"], lambda tensors: tensors.update(count))
+    assert loads(copy)
+
+
+def test_merges_that_are_cut_off_are_named_and_not_read_letter_by_letter(copy):
+    tokenizer = copy / "tokenizer"
+    words = json.loads((tokenizer / "vocab.json").read_text())
+    composed = {"re": len(words), "red</w>": len(words) + 1}
+    (tokenizer / "vocab.json").write_text(json.dumps(words | composed))
+    for text, what in (("#version: 0.2\nr e\n", "1 of 2 merges"), ("<html> not found\n" * 9, "damaged")):
+        (tokenizer / "merges.txt").write_text(text)
+        assert str(tokenizer / "merges.txt") in (message := refusal(copy)) and what in message
+
+
 def test_a_vocabulary_that_is_damaged_is_named(copy, if_folder, tmp_path):
-    (copy / "tokenizer" / "vocab.json").write_text('{"a": "b"}')
-    assert str(copy / "tokenizer" / "vocab.json") in refusal(copy)
+    vocab = copy / "tokenizer" / "vocab.json"
+    words = json.loads(vocab.read_text())
+    for damage in (
+        {"a": "b"},
+        dict.fromkeys(words, 5),
+        {word: 10 * number for word, number in words.items()},
+        {word: number + 2**40 for word, number in words.items()},
+        {word: number for word, number in words.items() if word != "<|endoftext|>"},
+    ):
+        vocab.write_text(json.dumps(damage))
+        assert str(vocab) in refusal(copy)
     folder = shutil.copytree(if_folder, tmp_path / "if")
     spiece = folder / "tokenizer" / "spiece.model"
     for damage in (b"garbage" * 20, spiece.read_bytes()[:-500], b""):

@@ -104,9 +104,9 @@ class Document:
             raise BadFile("its JSON text is damaged") from None
         if not isinstance(data, dict) or not isinstance(data.get("asset"), dict):
             raise BadFile("it is JSON, but no glTF 2.0")
-        version = str(data["asset"].get("version", ""))
-        if not re.fullmatch(r"2\.\d+", version) or str(data["asset"].get("minVersion", "2.0")) != "2.0":
-            raise BadFile(f"it is glTF version '{quote(version)}', and 2.0 is read")
+        least, version = str(data["asset"].get("minVersion", "2.0")), str(data["asset"].get("version", ""))
+        if not re.fullmatch(r"2\.\d+", version) or least != "2.0":
+            raise BadFile(f"it is glTF version '{quote(version if least == '2.0' else least)}', and 2.0 is read")
         self.data: dict = data
         self._buffers: dict[int, memoryview] = {}
         self._accessors: dict[int, Accessor] = {}
@@ -265,6 +265,8 @@ def _data_uri(uri: str, index: int) -> memoryview:
     if not kind.lower().replace(" ", "").endswith(";base64"):
         return memoryview(unquote_to_bytes(data))
     try:
-        return memoryview(base64.b64decode(unquote(data) if "%" in data else data, validate=False))
+        # Spaces and line ends are harmless; any other sign that is passed over would shift all numbers after it.
+        letters = "".join((unquote(data) if "%" in data else data).split())
+        return memoryview(base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))
     except (binascii.Error, ValueError):
         raise BadFile(f"buffer {index} has damaged base64 data") from None

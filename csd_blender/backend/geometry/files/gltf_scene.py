@@ -113,8 +113,9 @@ class Scene:
         """Of the node, or else of its mesh."""
         declared = entry(self.document.data.get("meshes"), mesh, "mesh")
         values = node.get("weights", declared.get("weights", []))
-        count = len(values) if isinstance(values, list) else -1
-        return tuple(numbers(values, count, f"the list of weights of mesh {mesh}").tolist())
+        if not isinstance(values, list):
+            raise BadFile(f"the weights of mesh {mesh} are no list")
+        return tuple(numbers(values, len(values), f"the list of weights of mesh {mesh}").tolist())
 
     def joint_matrices(self, skin: int) -> np.ndarray:
         """``[J, 4, 4]``, each from the mesh's rest position to the scene."""

@@ -12,12 +12,15 @@ import numpy as np
 from .common import MAX_LINE, BadFile, FileMesh, check_size, quote, text_lines
 from .polygons import triangulate
 
+NUMBERS = ("v", "vt", "f", "fo")  # words that numbers follow; "fo" is the old one for a face
+
 
 def read_obj(path: Path) -> FileMesh:
     """Read a file as the format's description (Wavefront, 1995) and Blender's own reader understand it.
 
-    Any white space separates, ``#`` begins a comment, a backslash at its end goes on with the next line; a negative
-    index counts back from the line it stands in. A face whose corners have not all a UV counts as one without.
+    Any white space separates, ``#`` begins a comment, a backslash at the end of a vertex, UV or face goes on with the
+    next line; a negative index counts back from the line it stands in. A face whose corners have not all a UV counts as
+    one without.
 
     Raises:
         BadFile: naming the line. JobError: ``mesh_too_large``.
@@ -25,14 +28,14 @@ def read_obj(path: Path) -> FileMesh:
     lines = _Lines()
     for number, line in enumerate(_joined(text_lines(path)), 1):
         if len(line) > MAX_LINE:
-            if line[:100].split()[0:1] and line[:100].split()[0] in ("v", "vt", "f", "fo"):
+            if _key(line) in NUMBERS:
                 raise BadFile(f"line {number} has {len(line)} characters")
             continue
         words = line.split()
         if words:
             try:
                 _take(lines, line, words, number)
-            except (ValueError, IndexError) as error:
+            except (ValueError, IndexError, OverflowError) as error:
                 reason = str(error) if isinstance(error, BadFile) else f"'{quote(line.strip())}' cannot be understood"
                 raise BadFile(f"line {number}: {reason}") from None
     if not lines.points:
@@ -59,10 +62,13 @@ class _Lines:
 
 
 def _joined(lines: Iterator[str]) -> Iterator[str]:
-    """Lines with their continuations; an empty one in place of each that was joined, so that numbers stay right."""
+    """Lines with their continuations; an empty one in place of each that was joined, so that numbers stay right.
+
+    Comments and names may end with a backslash, as folders of Windows do, and must not swallow the line below them.
+    """
     begun, joined = "", 0
     for line in lines:
-        if line.rstrip().endswith("\\"):
+        if line.rstrip().endswith("\\") and "#" not in line and (begun or _key(line) in NUMBERS):
             begun, joined = begun + line.rstrip()[:-1] + " ", joined + 1
             if len(begun) > MAX_LINE:
                 raise BadFile(f"a line is continued over {len(begun)} characters")
@@ -75,9 +81,14 @@ def _joined(lines: Iterator[str]) -> Iterator[str]:
         yield begun
 
 
+def _key(line: str) -> str:
+    """A line's first word."""
+    return (line[:100].split(None, 1) or [""])[0]
+
+
 def _take(lines: _Lines, line: str, words: list[str], number: int) -> None:
     key = words[0]
-    if key in ("v", "vt", "f", "fo"):
+    if key in NUMBERS:
         if "#" in line:
             line = line[: line.index("#")]
             words = line.split()
@@ -90,7 +101,7 @@ def _take(lines: _Lines, line: str, words: list[str], number: int) -> None:
     elif key == "vt":
         lines.uvs.extend((float(words[1]), float(words[2]) if len(words) > 2 else 0.0))
         check_size(0, len(lines.uvs) // 2)
-    elif key in ("f", "fo"):  # "fo" is the old word for it
+    elif key in ("f", "fo"):
         _take_face(lines, words[1:], number)
     elif key == "o":
         lines.names.append(" ".join(words[1:])[:200])

@@ -29,6 +29,7 @@ UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "textur
 INDICES = ("vertex_indices", "vertex_index")
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 MAX_HEADER = 1 << 20
+WANTED = ("vertex", "face", "tristrips")
 
 
 @dataclass
@@ -120,10 +121,10 @@ def _header(head: bytes) -> tuple[str, list[Element], int]:
         raise BadFile("its header names no format")
     if len({e.name for e in elements}) < len(elements):
         raise BadFile("its header names an element twice")
+    for element in elements:
+        if element.name in WANTED and len({p.name for p in element.properties}) < len(element.properties):
+            raise BadFile(f"its header names a property of '{element.name}' twice")
     return form, elements, end + len(ending + b"end_header" + ending)
-
-
-WANTED = ("vertex", "face", "tristrips")
 
 
 def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[str, Column]]:
@@ -291,7 +292,10 @@ def _vertex_numbers(values: np.ndarray, count: int) -> np.ndarray:
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < count):  # (nan fits neither)
         wrong = numbers[~((numbers >= 0) & (numbers < count))][0]
         raise BadFile(f"a face uses vertex {wrong:.9g}, but there are {count}, counted from 0")
-    return numbers.astype(np.int64)
+    whole = numbers.astype(np.int64)
+    if (whole != numbers).any():
+        raise BadFile(f"a face uses vertex {numbers[whole != numbers][0]:.9g}, which is no whole number")
+    return whole
 
 
 def _corner_uv(face, corners, sizes, triangles, polygon) -> np.ndarray | None:

@@ -17,12 +17,14 @@ FACET = re.compile(
     rb"end\s?loop\s+end\s?facet\b",
     re.I,
 )
+PADDING = b"\0\x1a \t\r\n"  # what stands behind the last word where files are filled up to whole blocks
 
 
 def read_stl(path: Path) -> FileMesh:
     """Read a file; what it is, is told by its length and words, not by its first five letters.
 
-    Bytes after the last triangle of a binary file are passed over. Equal corners become one vertex.
+    Bytes after the last triangle of a binary file are passed over, and the padding of a text. Equal corners become one
+    vertex.
 
     Raises:
         BadFile: for files that end early or are no STL. JobError: ``mesh_too_large``.
@@ -33,7 +35,7 @@ def read_stl(path: Path) -> FileMesh:
     count = int.from_bytes(head[80:84], "little")
     exact = size >= 84 and size == 84 + RECORD.itemsize * count
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not exact and text[:5].lower() == b"solid" and b"\0" not in head:
+    if not exact and text[:5].lower() == b"solid" and b"\0" not in head.rstrip(PADDING):
         corners = _text_corners(path)
     elif not exact and b"\0" not in head:
         raise BadFile("it is no STL file: neither its words nor its length fit")
@@ -61,6 +63,8 @@ def _binary_corners(path: Path, size: int, count: int) -> np.ndarray:
     there = (size - 84) // RECORD.itemsize
     if there < count:
         raise BadFile(f"the file ends early: {there} of {count} triangles are there")
+    if count == 0 and there:
+        raise BadFile(f"its head promises 0 triangles, but {size - 84} bytes follow")
     check_size(count)
     records = np.fromfile(path, RECORD, count, offset=84)
     return np.ascontiguousarray(records["corners"])
@@ -68,7 +72,7 @@ def _binary_corners(path: Path, size: int, count: int) -> np.ndarray:
 
 def _text_corners(path: Path) -> np.ndarray:
     check_text_size(path)
-    data = path.read_bytes()
+    data = path.read_bytes().rstrip(PADDING)
     facets = sum(1 for _ in re.finditer(rb"\bfacet\s+normal\b", data, re.I))
     check_size(facets)
     rows = array("d")
