@@ -318,3 +318,20 @@ def test_reuse_settings_reads_them_back_from_the_textured_object(by_hand):
         {k: v for k, v in module("addon.settings").gather(bpy.context.scene, {}).items() if k != "modifiers"}
     )
     assert again == job.job.spec
+
+
+VALUES = {
+    "deep": "[" * 100_000,
+    "half": '{"guidance": 5}',
+    "huge": '{"seed": 1' + "0" * 400 + "}",
+    "text": "x",
+    "number": 5,
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_settings_of_an_object_that_cannot_be_read_are_one_sentence(value):
+    cube()["csd_settings"] = value
+    with pytest.raises(RuntimeError, match="cannot be read. Enter them by hand") as caught:
+        bpy.ops.csd.reuse_settings()
+    assert "Traceback" not in str(caught.value)
