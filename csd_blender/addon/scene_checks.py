@@ -19,6 +19,8 @@ LIVING = frozenset(
     "DYNAMIC_PAINT PARTICLE_SYSTEM".split()
 )
 
+MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
+
 
 def check_objects(objects: Sequence[bpy.types.Object]) -> None:
     """Raise :class:`SceneError` when these objects cannot be textured together."""
@@ -81,10 +83,50 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
     return []
 
 
+def is_computed(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether Blender works out the modifiers of ``obj``: not of one hidden in all viewports or in another scene."""
+    return obj.evaluated_get(depsgraph).is_evaluated
+
+
+def check_computed(obj: bpy.types.Object, depsgraph) -> None:
+    """Raise :class:`SceneError` when nobody knows what ``obj`` looks like with its modifiers."""
+    if not is_computed(obj, depsgraph):
+        raise SceneError(
+            f"“{obj.name}” is disabled in viewports or not in this scene, so that its modifiers have no effect.",
+            "Enable it first, or set Output > Modifiers to Ignore.",
+        )
+
+
 def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
     """What the object would lose with its modifiers applied, beside the modifiers that one would want to apply."""
-    keys = ["its shape keys"] if obj.data.shape_keys else []
-    return keys + [f"the modifier “{m.name}”" for m in obj.modifiers if m.type in LIVING and m.show_viewport]
+    keys, moving = ["its shape keys"] if obj.data.shape_keys else [], moving_modifiers(obj)
+    seen = [m for m in obj.modifiers if m.show_viewport]
+    living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
+    return (
+        keys
+        + living
+        + [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
+    )
+
+
+def moving_modifiers(obj: bpy.types.Object) -> set[str]:
+    """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
+    data = obj.animation_data
+    curves = list(data.drivers) if data is not None else []
+    if data is not None and data.action is not None:
+        curves += curves_of(data.action)
+    paths = {curve.data_path for curve in curves}
+    return {
+        m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
+    }
+
+
+def curves_of(action: bpy.types.Action) -> list[bpy.types.FCurve]:
+    """All keyframed curves of ``action``; from Blender 5.0 on they are in its layers only."""
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
+    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    return [curve for bag in bags for curve in bag.fcurves]
 
 
 def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -> None:

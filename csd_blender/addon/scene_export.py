@@ -14,7 +14,15 @@ import bpy
 import numpy as np
 
 from . import open_file
-from .scene_checks import check_accepting, check_objects, dropped_by_applying, has_room, left_out, no_faces
+from .scene_checks import (
+    check_accepting,
+    check_computed,
+    check_objects,
+    dropped_by_applying,
+    has_room,
+    left_out,
+    no_faces,
+)
 from .scene_error import SceneError
 from .stored_arrays import UNREADABLE, read_json, read_npz
 
@@ -142,6 +150,8 @@ def export_object(obj: bpy.types.Object, depsgraph, modifiers: str, uv: str) -> 
     """Arrays of one object, and how to find the way back."""
     if not any(m.show_viewport for m in obj.modifiers) and not obj.data.shape_keys:
         modifiers = "keep"
+    elif modifiers != "ignore":
+        check_computed(obj, depsgraph)
     arrays, corners, mesh = read_object(obj, depsgraph, modifiers)
     own_topology = fingerprint(obj.data)
     maps_back = mesh.topology == own_topology
