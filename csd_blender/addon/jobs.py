@@ -89,8 +89,9 @@ def start_written(write: Callable[[], Job]) -> Job:
 
 def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job:
     """Export ``objects`` and write the job folder. Raises as :func:`start` does."""
-    if not chosen["prompt"].strip():
+    if not settings.stripped(chosen["prompt"]):
         raise SceneError("The prompt is empty.", "Write what the surface should look like.")
+    settings.check_modifiers(chosen["modifiers"])
     export = scene_export.export_objects(
         objects, context.evaluated_depsgraph_get(), chosen.pop("modifiers"), chosen["uv"]
     )
