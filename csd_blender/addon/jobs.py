@@ -20,6 +20,7 @@ from . import (
     object_preview,
     preview,
     results,
+    scene_checks,
     scene_export,
     scene_import,
     screen,
@@ -62,6 +63,7 @@ def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was started then.
     """
+    scene_checks.check_no_previews(objects)  # they are taken away first
     return start_written(lambda: write_job(context, objects, settings.gather(context.scene, overrides)))
 
 

@@ -12,6 +12,7 @@ from .scene_error import SceneError
 if TYPE_CHECKING:
     from .scene_export import Target
 
+PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
 MOST_MAPS = 8  # UV maps that Blender lets a mesh have
 # Modifiers that keep an object moving, which applying them would end.
 LIVING = frozenset(
@@ -40,6 +41,13 @@ def check_objects(objects: Sequence[bpy.types.Object]) -> None:
                 "Select only one of them, or make them single user first.",
             )
         seen[obj.data.name] = obj.name
+
+
+def check_no_previews(objects: Sequence[bpy.types.Object]) -> None:
+    """Raise :class:`SceneError` for the preview of an object that is being made, which goes with the next job."""
+    found = next((obj for obj in objects if PREVIEW in obj), None)
+    if found is not None:
+        raise SceneError(f"“{found.name}” is only a preview.", "Accept the object first, then make a texture for it.")
 
 
 def selection_hint() -> str:

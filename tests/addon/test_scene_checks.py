@@ -243,3 +243,13 @@ def test_an_object_that_was_hidden_during_the_job_is_asked_for_before_its_modifi
     obj.hide_viewport = False
     bpy.context.view_layer.update()
     assert bpy.ops.csd.accept() == {"FINISHED"} and len(obj.data.polygons) == 24
+
+
+def test_objects_too_far_from_each_other_to_keep_their_shape_are_refused():
+    bpy.ops.mesh.primitive_monkey_add(location=(1e6, 0, 0))
+    far = bpy.context.object
+    assert "“Suzanne” is too far from the other objects. Texture them one after" in refused(far, cube())
+    assert export(far).targets and export(cube()).targets
+    far.location.x = 1e3
+    bpy.context.view_layer.update()
+    assert len(export(far, cube()).targets) == 2
