@@ -392,29 +392,6 @@ def leave_scene() -> None:
     session.job = session.problem = None
 
 
-def follow_undo() -> None:
-    """After an undo or redo: a discarded result is offered again when that was undone, and goes again with the redo."""
-    folder = session.discarded
-    if folder is None:
-        return
-    job = session.job
-    still = any(scene.csd.discarded == folder.name for scene in bpy.data.scenes)
-    if not still and job is None:
-        try:
-            resume(folder, show=True)
-            job_folders.reopen(folder)
-        except (SceneError, JobError):
-            session.discarded = None  # it was deleted meanwhile
-    elif still and job is not None and job.folder == folder and job.phase == "finished":
-        discard()
-
-
-def leave_objects_clean() -> None:
-    """Before the extension goes: no preview may stay behind. In a restricted context there is no data to clean."""
-    if hasattr(bpy.data, "objects"):
-        preview.uncover_all()
-
-
 def close_folder(job: Job, answer: str) -> None:
     job_folders.close(job.folder, answer)
     results.refresh()
