@@ -2,6 +2,8 @@
 
 import atexit
 
+import bpy
+
 from . import (
     backend,
     backend_setup,
@@ -14,6 +16,7 @@ from . import (
     operators,
     panels,
     preferences,
+    preview,
     properties,
     pump,
     result_operators,
@@ -55,10 +58,16 @@ def register() -> None:
 
 def unregister() -> None:
     atexit.unregister(leave)
-    jobs.leave_objects_clean()
+    leave_objects_clean()
     leave()
     for module in reversed(MODULES):
         module.unregister()
+
+
+def leave_objects_clean() -> None:
+    """Before the extension goes: no preview may stay behind. In a restricted context there is no data to clean."""
+    if hasattr(bpy.data, "objects"):
+        preview.uncover_all()
 
 
 def leave() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import jobs, live_preview, preview, results, targets
+from ..job.errors import JobError
+from . import job_folders, jobs, live_preview, preview, results, targets
+from .scene_error import SceneError
 from .session import session
 
 
@@ -29,7 +31,7 @@ def after_save(*_args) -> None:
 def after_undo(*_args) -> None:
     """The state that undo or redo brought back may hold a preview that is no more, or lack the one that is."""
     restore()
-    jobs.follow_undo()
+    follow_undo()
 
 
 @persistent
@@ -48,6 +50,23 @@ def restore() -> None:
     preview.uncover_all(keep_job=live)
     if live:
         live_preview.refresh_preview()
+
+
+def follow_undo() -> None:
+    """After an undo or redo: a discarded result is offered again when that was undone, and goes again with the redo."""
+    folder = session.discarded
+    if folder is None:
+        return
+    job = session.job
+    still = any(scene.csd.discarded == folder.name for scene in bpy.data.scenes)
+    if not still and job is None:
+        try:
+            jobs.resume(folder, show=True)
+            job_folders.reopen(folder)
+        except (SceneError, JobError):
+            session.discarded = None  # it was deleted meanwhile
+    elif still and job is not None and job.folder == folder and job.phase == "finished":
+        jobs.discard()
 
 
 HANDLERS = {

@@ -20,6 +20,7 @@ from . import (
     object_jobs,
     preview,
     results,
+    scene_checks,
     scene_export,
     scene_import,
     settings,
@@ -56,6 +57,7 @@ def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was started then.
     """
+    scene_checks.check_no_previews(objects)  # they are taken away first
     return start_written(lambda: write_job(context, objects, settings.gather(context.scene, overrides)))
 
 
@@ -83,8 +85,9 @@ def start_written(write: Callable[[], Job]) -> Job:
 
 def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job:
     """Export ``objects`` and write the job folder. Raises as :func:`start` does."""
-    if not chosen["prompt"].strip():
+    if not settings.stripped(chosen["prompt"]):
         raise SceneError("The prompt is empty.", "Write what the surface should look like.")
+    settings.check_modifiers(chosen["modifiers"])
     export = scene_export.export_objects(
         objects, context.evaluated_depsgraph_get(), chosen.pop("modifiers"), chosen["uv"]
     )
@@ -301,29 +304,6 @@ def leave_scene() -> None:
     forget_pictures()
     preview.uncover_all()
     session.job = session.problem = None
-
-
-def follow_undo() -> None:
-    """After an undo or redo: a discarded result is offered again when that was undone, and goes again with the redo."""
-    folder = session.discarded
-    if folder is None:
-        return
-    job = session.job
-    still = any(scene.csd.discarded == folder.name for scene in bpy.data.scenes)
-    if not still and job is None:
-        try:
-            resume(folder, show=True)
-            job_folders.reopen(folder)
-        except (SceneError, JobError):
-            session.discarded = None  # it was deleted meanwhile
-    elif still and job is not None and job.folder == folder and job.phase == "finished":
-        discard()
-
-
-def leave_objects_clean() -> None:
-    """Before the extension goes: no preview may stay behind. In a restricted context there is no data to clean."""
-    if hasattr(bpy.data, "objects"):
-        preview.uncover_all()
 
 
 def close_folder(job: Job, answer: str) -> None:

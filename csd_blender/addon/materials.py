@@ -24,11 +24,23 @@ def build_material(
     if uv_layer:
         coordinates = tree.nodes.new("ShaderNodeUVMap")
         coordinates.uv_map = uv_layer
+        if coordinates.uv_map != uv_layer:  # it takes 63 bytes, and the names of UV maps may be longer
+            tree.nodes.remove(coordinates)
+            coordinates = tree.nodes.new("ShaderNodeAttribute")
+            coordinates.attribute_name = uv_layer
         coordinates.location = (-500, -100)
-        tree.links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
+        tree.links.new(coordinates.outputs["UV" if "UV" in coordinates.outputs else "Vector"], texture.inputs["Vector"])
     for node in tree.nodes:
         node.select = node == texture
     tree.nodes.active = texture
+
+
+def shown_map(material: bpy.types.Material) -> str:
+    """Name of the UV map that :func:`build_material` gave ``material``; empty for the active one."""
+    for node in material.node_tree.nodes:
+        if node.type in ("UVMAP", "ATTRIBUTE"):
+            return node.uv_map if node.type == "UVMAP" else node.attribute_name
+    return ""
 
 
 def build_color_material(material: bpy.types.Material, attribute: str) -> None:

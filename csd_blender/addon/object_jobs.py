@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
-from . import backend, job_folders, object_import, object_settings, preview, scene_export, targets
+from . import backend, job_folders, object_import, object_settings, preview, scene_export, settings, targets
 from .preferences import jobs_folder
 from .scene_export import SceneError
 from .scene_import import Applied
@@ -23,8 +23,9 @@ def write_job(context, overrides: dict) -> Job:
         SceneError, JobError: with a sentence for the artist; nothing was written then.
     """
     chosen = object_settings.gather(context.scene, overrides)
-    if not chosen["prompt"].strip():
+    if not settings.stripped(chosen["prompt"]):
         raise SceneError("The prompt is empty.", "Write what the object should be.")
+    settings.check_modifiers(chosen["modifiers"])
     modifiers, refine_from = chosen.pop("modifiers"), chosen.pop("refine_from", "")
     coarse = None
     if refine_from:

@@ -42,11 +42,11 @@ def make_spec(values: dict) -> TextTo3DJob:
     if values.pop("start_from_mesh", False):
         values["start"] = "mesh"
     if "texture_size" in values:
-        values["texture_size"] = int(values["texture_size"])
+        values["texture_size"] = settings.size_of(values["texture_size"])
     values["allow_noncommercial"] = preference("allow_noncommercial", False)
     values.setdefault("preview_interval", preference("preview_interval", 1.5))
     first = [values.pop(name) for name in ("prompt", "quality", "model", "recipe", "subject")]
-    return text_to_3d_job(first[0].strip(), *first[1:], **values)
+    return text_to_3d_job(settings.stripped(first[0]), *first[1:], **values)
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:

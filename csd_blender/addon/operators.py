@@ -11,6 +11,7 @@ from .preferences import log_path
 from .properties import CONTEXT, setting_properties
 from .scene_export import SceneError
 from .session import Problem, session
+from .stored_arrays import UNREADABLE
 
 IN_DIALOG = ("prompt", "negative_prompt", "quality")
 
@@ -206,7 +207,7 @@ class CSD_OT_reuse_settings(bpy.types.Operator):
             plain = state.read_settings(context)
             reuse = object_settings.reuse if plain.get("kind") == "text-to-3d" else settings.reuse
             reuse(context.scene, plain)
-        except (ValueError, TypeError, AttributeError, JobError):
+        except (*UNREADABLE, JobError):
             return refuse(self, SceneError("The settings on this object cannot be read.", "Enter them by hand."))
         return {"FINISHED"}
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from . import uv_maps
-from .materials import build_material
+from . import scene_checks, uv_maps
+from .materials import build_material, shown_map
 from .uv_maps import ADDED, added_uv
 
-KEY = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
+KEY = scene_checks.PREVIEW
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
 
@@ -34,7 +34,7 @@ def preview_material(key: str, uv_layer: str) -> bpy.types.Material:
         material = bpy.data.materials.new(MATERIAL_NAME)
         material[KEY] = key
         build_material(material, None, uv_layer)
-    elif uv_layer != next((n.uv_map for n in material.node_tree.nodes if n.type == "UVMAP"), ""):
+    elif uv_layer != shown_map(material):
         build_material(material, None, uv_layer)
     return material
 
@@ -119,10 +119,14 @@ def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool
     for i, slot in enumerate(obj.material_slots):
         if slot.material == material and slot.link == "OBJECT" and i < len(record.slots):
             continue
+        if i < len(record.slots) and record.slots[i].link and is_empty(slot):
+            slot.material, changed = material, True
+            continue
         hidden = record.slots[i] if i < len(record.slots) else record.slots.add()
         if slot.link == "OBJECT" and not every:
             continue  # a material of the twin's own, which stays
-        hidden.link = slot.link
+        # A covered slot that got to a new place had its material from the mesh, as nearly all have.
+        hidden.link = "DATA" if is_temporary(slot.material) else slot.link
         hidden.data_material = obj.data.materials[i]
         if HIDES not in material and slot.material is not None and not is_temporary(slot.material):
             material[HIDES] = slot.material
@@ -138,13 +142,18 @@ def is_temporary(block) -> bool:
     return block is not None and KEY in block
 
 
+def is_empty(slot: bpy.types.MaterialSlot) -> bool:
+    """Whether the material that covered ``slot`` was deleted, or taken out of it."""
+    return slot.link == "OBJECT" and slot.material is None
+
+
 def uncover(obj: bpy.types.Object) -> None:
     """Give ``obj`` back every slot that :func:`cover` covered."""
     record = obj.csd
     if not record.preview_job:
         return
     for hidden, slot in zip(record.slots, obj.material_slots, strict=False):
-        if not is_temporary(slot.material):
+        if not is_temporary(slot.material) and not (hidden.link and is_empty(slot)):
             continue  # the artist assigned something else meanwhile; that stays
         slot.link = "OBJECT"
         slot.material = hidden.own_material

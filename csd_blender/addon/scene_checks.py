@@ -12,12 +12,15 @@ from .scene_error import SceneError
 if TYPE_CHECKING:
     from .scene_export import Target
 
+PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
 MOST_MAPS = 8  # UV maps that Blender lets a mesh have
 # Modifiers that keep an object moving, which applying them would end.
 LIVING = frozenset(
     "ARMATURE HOOK LATTICE MESH_DEFORM SURFACE_DEFORM MESH_CACHE MESH_SEQUENCE_CACHE CLOTH SOFT_BODY COLLISION FLUID "
     "DYNAMIC_PAINT PARTICLE_SYSTEM".split()
 )
+
+MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
 
 
 def check_objects(objects: Sequence[bpy.types.Object]) -> None:
@@ -38,6 +41,13 @@ def check_objects(objects: Sequence[bpy.types.Object]) -> None:
                 "Select only one of them, or make them single user first.",
             )
         seen[obj.data.name] = obj.name
+
+
+def check_no_previews(objects: Sequence[bpy.types.Object]) -> None:
+    """Raise :class:`SceneError` for the preview of an object that is being made, which goes with the next job."""
+    found = next((obj for obj in objects if PREVIEW in obj), None)
+    if found is not None:
+        raise SceneError(f"“{found.name}” is only a preview.", "Accept the object first, then make a texture for it.")
 
 
 def selection_hint() -> str:
@@ -81,10 +91,50 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
     return []
 
 
+def is_computed(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether Blender works out the modifiers of ``obj``: not of one hidden in all viewports or in another scene."""
+    return obj.evaluated_get(depsgraph).is_evaluated
+
+
+def check_computed(obj: bpy.types.Object, depsgraph) -> None:
+    """Raise :class:`SceneError` when nobody knows what ``obj`` looks like with its modifiers."""
+    if not is_computed(obj, depsgraph):
+        raise SceneError(
+            f"“{obj.name}” is disabled in viewports or not in this scene, so that its modifiers have no effect.",
+            "Enable it first, or set Output > Modifiers to Ignore.",
+        )
+
+
 def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
     """What the object would lose with its modifiers applied, beside the modifiers that one would want to apply."""
-    keys = ["its shape keys"] if obj.data.shape_keys else []
-    return keys + [f"the modifier “{m.name}”" for m in obj.modifiers if m.type in LIVING and m.show_viewport]
+    keys, moving = ["its shape keys"] if obj.data.shape_keys else [], moving_modifiers(obj)
+    seen = [m for m in obj.modifiers if m.show_viewport]
+    living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
+    return (
+        keys
+        + living
+        + [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
+    )
+
+
+def moving_modifiers(obj: bpy.types.Object) -> set[str]:
+    """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
+    data = obj.animation_data
+    curves = list(data.drivers) if data is not None else []
+    if data is not None and data.action is not None:
+        curves += curves_of(data.action)
+    paths = {curve.data_path for curve in curves}
+    return {
+        m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
+    }
+
+
+def curves_of(action: bpy.types.Action) -> list[bpy.types.FCurve]:
+    """All keyframed curves of ``action``; from Blender 5.0 on they are in its layers only."""
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
+    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    return [curve for bag in bags for curve in bag.fcurves]
 
 
 def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -> None:

@@ -14,11 +14,20 @@ import bpy
 import numpy as np
 
 from . import open_file
-from .scene_checks import check_accepting, check_objects, dropped_by_applying, has_room, left_out, no_faces
+from .scene_checks import (
+    check_accepting,
+    check_computed,
+    check_objects,
+    dropped_by_applying,
+    has_room,
+    left_out,
+    no_faces,
+)
 from .scene_error import SceneError
 from .stored_arrays import UNREADABLE, read_json, read_npz
 
 FAR = 16  # sizes of the objects from the origin, where float32 still is exact to a millionth of the size
+INEXACT = 1e-3  # of an object's size, by which its corners may be off
 MOST_CORNERS = 20_000_000  # of one mesh in a job folder; ten times what a job can have
 
 
@@ -103,6 +112,7 @@ def export_objects(objects: Sequence[bpy.types.Object], depsgraph, modifiers: st
         parts.append(part)
         targets.append(target)
     arrays = join_parts(parts, [t.name for t in targets])
+    check_exact(parts, arrays)
     pairs = list(zip(objects, targets, strict=True))
     warnings = [sentence for obj, t in pairs for sentence in left_out(obj, t, depsgraph)]
     if all((t.maps_back or t.replaces_mesh) and has_room(obj, t, depsgraph) for obj, t in pairs):
@@ -142,6 +152,8 @@ def export_object(obj: bpy.types.Object, depsgraph, modifiers: str, uv: str) -> 
     """Arrays of one object, and how to find the way back."""
     if not any(m.show_viewport for m in obj.modifiers) and not obj.data.shape_keys:
         modifiers = "keep"
+    elif modifiers != "ignore":
+        check_computed(obj, depsgraph)
     arrays, corners, mesh = read_object(obj, depsgraph, modifiers)
     own_topology = fingerprint(obj.data)
     maps_back = mesh.topology == own_topology
@@ -252,6 +264,17 @@ def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str
     if any("uv" in p for p in parts):
         joined["uv"] = np.concatenate([p.get("uv", np.zeros((len(p["triangles"]), 3, 2), np.float32)) for p in parts])
     return joined
+
+
+def check_exact(parts: list[dict[str, np.ndarray]], joined: dict[str, np.ndarray]) -> None:
+    """Raise :class:`SceneError` where a part is so far from the others that it lost its shape in float32."""
+    ends = np.cumsum([len(p["positions"]) for p in parts])
+    for part, end, name in zip(parts, ends, joined["part_names"], strict=True):
+        exact = part["positions"]
+        rounded = np.float64(joined["positions"][end - len(exact) : end])
+        off = np.abs(rounded - rounded[0] - (exact - exact[0])).max(initial=0.0)
+        if len(parts) > 1 and off > INEXACT * np.ptp(exact, axis=0).max():
+            raise SceneError(f"“{name}” is too far from the other objects.", "Texture them one after the other.")
 
 
 def near_origin(positions: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import uv_maps
 from .materials import build_material
-from .scene_checks import MOST_MAPS
+from .scene_checks import MOST_MAPS, is_computed
 from .scene_export import SceneError, Target, fingerprint
 from .stored_arrays import UNREADABLE, read_json, read_npz
 
@@ -163,6 +163,11 @@ def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object,
     """Raise :class:`SceneError` when the part's texture would find no UV map to go on."""
     if obj.data.is_editmode:
         raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    if target.replaces_mesh and not is_computed(obj, bpy.context.evaluated_depsgraph_get()):
+        raise SceneError(
+            f"The modifiers of “{obj.name}” cannot be applied while it is disabled in viewports or not in this scene.",
+            "Enable it, then accept again.",
+        )
     add = is_new(result, part)
     if not add and uv_maps.state_of(obj.data, target) != "same":
         what = "changed" if target.uv_layer in obj.data.uv_layers else "is gone"

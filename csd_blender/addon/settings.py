@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import bpy
 
+from ..job.errors import JobError, quoted
 from ..job.presets import NEGATIVE_PROMPT, texture_job
 from ..job.schedule import constant
 from ..job.spec import TextureJob
 from .preferences import preference
-from .properties import OBJECT_OVERRIDABLE, OVERRIDABLE, SIZE_ITEMS, WEIGHTS, setting_properties
+from .properties import MODIFIER_ITEMS, OBJECT_OVERRIDABLE, OVERRIDABLE, SIZE_ITEMS, WEIGHTS, setting_properties
 
 NAMES = tuple(setting_properties())
 SIZES = {item[0] for item in SIZE_ITEMS}
@@ -47,15 +48,32 @@ def make_spec(values: dict) -> TextureJob:
     scale = values.pop("guidance_scale")
     if values["method"] == "sds":
         guidance["guidance_scale"] = scale
-    prompt, quality, model = values.pop("prompt").strip(), values.pop("quality"), values.pop("model")
+    prompt, quality, model = stripped(values.pop("prompt")), values.pop("quality"), values.pop("model")
     if "texture_size" in values:
-        values["texture_size"] = int(values["texture_size"])
+        values["texture_size"] = size_of(values["texture_size"])
     values["allow_noncommercial"] = preference("allow_noncommercial", False)
     values.setdefault("preview_interval", preference("preview_interval", 1.5))
     job = texture_job(prompt, quality, model, **values)
     if not guidance:
         return job
     return replace(job, guidance=replace(job.guidance, **guidance))
+
+
+def stripped(prompt):
+    """Without the blanks around it; what is no text is left for the spec to refuse."""
+    return prompt.strip() if isinstance(prompt, str) else prompt
+
+
+def size_of(choice):
+    """The number in the enum's text; anything else is left for the spec to refuse."""
+    return int(choice) if isinstance(choice, str) and choice.isdecimal() and len(choice) < 9 else choice
+
+
+def check_modifiers(modifiers) -> None:
+    """Raise ``JobError`` for a word that the panel could not have said."""
+    known = [item[0] for item in MODIFIER_ITEMS]
+    if modifiers not in known:
+        raise JobError("bad_setting", f"modifiers is {quoted(modifiers)}, allowed is one of {', '.join(known)}")
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:

@@ -374,12 +374,9 @@ def main(arguments: list[str] | None = None) -> int:
             cancelled=stop.is_set,
             verify=True,
         )
-    except JobError as error:
+    except (JobError, OSError) as error:
+        entry = error if isinstance(error, JobError) else _plain(error)
         _show_log(options.root / "setup-backend.log")
-        tell("error", code=error.code, text=error.text, fix=error.fix, detail=error.detail)
-        return 1
-    except OSError as error:
-        entry = _plain(error)
         tell("error", code=entry.code, text=entry.text, fix=entry.fix, detail=entry.detail)
         return 1
     tell("done", python=str(python), note=_note(python))

@@ -184,7 +184,15 @@ def test_progress_reaches_a_script():
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"prompt": ""}, "prompt is empty"), ({"prompt": "x", "device": "toaster"}, "device"), ({"steps": 0}, "steps")],
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "x", "device": "toaster"}, "device"),
+        ({"steps": 0}, "steps"),
+        ({"prompt": 5}, "prompt is 5"),
+        ({"texture_size": None}, "texture_size is None"),
+        ({"texture_size": "1e3"}, "texture_size is '1e3'"),
+        ({"modifiers": "away"}, "modifiers is 'away', allowed is one of keep, apply, ignore"),
+    ],
 )
 def test_bad_settings_are_refused_with_a_sentence_before_anything_starts(settings, sentence):
     errors = (module("addon.scene_export").SceneError, module("job.errors").JobError)

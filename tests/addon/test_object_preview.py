@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.addon.blender import bpy, cube, module, turn_pump
+from tests.addon.blender import bpy, cube, module, select, turn_pump
 from tests.addon.by_hand import ObjectHandJob, census, cone, growing, temporary
 from tests.addon.fake_layout import panel_text
 
@@ -258,4 +258,16 @@ def test_accept_waits_for_object_mode(by_hand):
     with pytest.raises(RuntimeError, match="Object Mode"):
         bpy.ops.csd.accept()
     bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+
+
+def test_a_texture_for_the_preview_of_an_object_is_refused_and_the_object_still_waits(by_hand):
+    job = by_hand()
+    job.finish()
+    preview = growing()
+    preview.hide_select = False
+    select(preview)
+    with pytest.raises(RuntimeError, match="“CSD Preview” is only a preview. Accept the object first") as caught:
+        bpy.ops.csd.texture(prompt="red brick")
+    assert "Traceback" not in str(caught.value) and growing() is not None
     assert bpy.ops.csd.accept() == {"FINISHED"}

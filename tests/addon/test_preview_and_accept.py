@@ -318,3 +318,51 @@ def test_reuse_settings_reads_them_back_from_the_textured_object(by_hand):
         {k: v for k, v in module("addon.settings").gather(bpy.context.scene, {}).items() if k != "modifiers"}
     )
     assert again == job.job.spec
+
+
+VALUES = {
+    "deep": "[" * 100_000,
+    "half": '{"guidance": 5}',
+    "huge": '{"seed": 1' + "0" * 400 + "}",
+    "text": "x",
+    "number": 5,
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_settings_of_an_object_that_cannot_be_read_are_one_sentence(value):
+    cube()["csd_settings"] = value
+    with pytest.raises(RuntimeError, match="cannot be read. Enter them by hand") as caught:
+        bpy.ops.csd.reuse_settings()
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ["deleted", "taken out", "deleted at the end"])
+def test_a_preview_material_that_was_taken_away_does_not_take_the_old_one_along(by_hand, case):
+    clean = look(cube())
+    job = by_hand()
+    job.preview()
+    if case == "taken out":
+        cube().material_slots[0].material = None
+    elif case == "deleted":
+        bpy.data.materials.remove(cube().material_slots[0].material)
+    if case != "deleted at the end":
+        job.preview()
+    job.finish()
+    assert "csd_preview" in cube().material_slots[0].material
+    if case == "deleted at the end":
+        bpy.data.materials.remove(cube().material_slots[0].material)
+    bpy.ops.csd.discard()
+    assert look(cube()) == clean and temporary() == []
+
+
+def test_a_covered_slot_that_is_moved_behind_a_new_one_gets_its_material_back(by_hand):
+    job = by_hand()
+    job.preview()
+    cube().data.materials.append(bpy.data.materials.new("New"))
+    cube().active_material_index = 0
+    bpy.ops.object.material_slot_move(direction="DOWN")
+    job.preview()
+    job.finish()
+    bpy.ops.csd.discard()
+    assert look(cube())[0] == [("DATA", "New", "New"), ("DATA", "Material", "Material")]

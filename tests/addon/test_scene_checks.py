@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.addon.blender import bpy, cube, module, select
+from tests.addon.by_hand import HandJob
 
 scene_export = module("addon.scene_export")
 SceneError = scene_export.SceneError
@@ -184,3 +185,71 @@ def test_corners_of_the_polygons_are_numbered_through_the_parts():
     corner, part = arrays["corner"], arrays["part"]
     assert sorted(set(corner[part == 0].ravel())) == list(range(24))
     assert sorted(set(corner[part == 1].ravel())) == list(range(24, 28))
+
+
+def animate(obj, way):
+    modifier = obj.modifiers.new("Push", "WAVE" if way == "time" else "DISPLACE")
+    if way == "keyframes":
+        modifier.keyframe_insert("strength", frame=1)
+    elif way == "driver":
+        modifier.driver_add("strength").driver.expression = "0.1"
+
+
+@pytest.mark.parametrize("way", ["keyframes", "driver", "time"])
+def test_applying_what_would_end_a_movement_of_modifiers_is_refused_by_name(way):
+    obj = cube()
+    obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    obj.keyframe_insert("location", frame=1)
+    assert export(obj, modifiers="apply").targets[0].replaces_mesh
+    animate(obj, way)
+    assert "would drop the animation of the modifier “Push”. Set Output" in refused(obj, modifiers="apply")
+    assert not export(obj, modifiers="keep").targets[0].maps_back
+
+
+def hide(obj, way):
+    if way == "disabled in viewports":
+        obj.hide_viewport = True
+    elif way == "collection excluded":
+        bpy.context.view_layer.layer_collection.children[0].exclude = True
+    else:
+        bpy.context.scene.collection.children.unlink(bpy.data.collections["Collection"])
+    bpy.context.view_layer.update()
+
+
+WAYS = ["disabled in viewports", "collection excluded", "not in the scene"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("modifiers", ["keep", "apply"])
+def test_modifiers_that_blender_does_not_compute_are_not_silently_left_out(way, modifiers):
+    obj = cube()
+    obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    hide(obj, way)
+    assert "its modifiers have no effect. Enable it" in refused(obj, modifiers=modifiers)
+    assert len(export(obj, modifiers="ignore").arrays["triangles"]) == 12
+    obj.modifiers.clear()
+    assert len(export(obj, modifiers=modifiers).arrays["triangles"]) == 12
+
+
+def test_an_object_that_was_hidden_during_the_job_is_asked_for_before_its_modifiers_are_applied(monkeypatch):
+    obj = cube()
+    obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    job = HandJob(monkeypatch, modifiers="apply", uv="new")
+    job.write_uv(["new"])
+    job.finish(["new"])
+    hide(obj, "disabled in viewports")
+    with pytest.raises(RuntimeError, match="cannot be applied while it is disabled.*Enable it, then accept again"):
+        bpy.ops.csd.accept()
+    obj.hide_viewport = False
+    bpy.context.view_layer.update()
+    assert bpy.ops.csd.accept() == {"FINISHED"} and len(obj.data.polygons) == 24
+
+
+def test_objects_too_far_from_each_other_to_keep_their_shape_are_refused():
+    bpy.ops.mesh.primitive_monkey_add(location=(1e6, 0, 0))
+    far = bpy.context.object
+    assert "“Suzanne” is too far from the other objects. Texture them one after" in refused(far, cube())
+    assert export(far).targets and export(cube()).targets
+    far.location.x = 1e3
+    bpy.context.view_layer.update()
+    assert len(export(far, cube()).targets) == 2

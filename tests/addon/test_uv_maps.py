@@ -187,3 +187,20 @@ def test_a_full_mesh_is_named_at_accept_and_the_result_waits(by_hand):
     mesh.uv_layers.remove(mesh.uv_layers[-1])
     job.jobs.accept()
     assert shown_map(cube()) == "CSD"
+
+
+def test_a_map_with_a_longer_name_than_the_node_takes_is_found_by_another_node(by_hand):
+    cube().data.uv_layers["UVMap"].name = "ж" * 33
+    [layer] = cube().data.uv_layers
+    assert len(layer.name.encode()) > 63
+    job = by_hand()
+    write_own_uv(job)
+    job.preview()
+    material = cube().material_slots[0].material
+    assert module("addon.materials").shown_map(material) == layer.name
+    nodes = material.node_tree.nodes[:]
+    job.preview()
+    assert material.node_tree.nodes[:] == nodes, "the preview is not built anew with each picture"
+    job.finish()
+    job.jobs.accept()
+    assert module("addon.materials").shown_map(cube().material_slots[0].material) == layer.name
