@@ -9,7 +9,6 @@ from . import (
     backend_setup,
     handlers,
     icons,
-    jobs,
     live_preview,
     menus,
     object_operators,
