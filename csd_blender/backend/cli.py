@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..job.errors import JobError
 from ..job.folder import JobFolder
+from ..job.model_places import lasting_name
 from ..job.presets import QUALITIES, texture_job
 from .cli_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, whole
 
@@ -172,6 +174,7 @@ def _texture(arguments: argparse.Namespace) -> int:
         print(f"Error: csd texture needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
         return EXIT_USAGE
     job = texture_job(**_overrides(arguments))
+    job = replace(job, model=lasting_name(job.model))
     from .geometry.mesh_io import load_mesh, save_npz
 
     mesh = load_mesh(arguments.mesh)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from ..job.errors import quoted
 from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
+from ..job.model_places import lasting_name
 from ..job.presets import QUALITIES
 from ..job.presets_3d import text_to_3d_job
 from ..job.spec_3d import RECIPES, SUBJECTS
@@ -99,6 +101,8 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
         overrides = coarse_settings(source, arguments.prompt) | overrides
         coarse = read_coarse(source)
     job = text_to_3d_job(**overrides)
+    names = {"model": job.model} | ({"coarse_model": job.coarse_model} if job.coarse_model else {})
+    job = replace(job, **{part: lasting_name(name) for part, name in names.items()})
     folder = JobFolder.create(arguments.out, job)
     if mesh is not None:
         from .geometry.mesh_io import save_npz

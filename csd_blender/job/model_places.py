@@ -45,6 +45,20 @@ def find_folder(name: str) -> Path:
     raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”")
 
 
+def lasting_name(name: str) -> str:
+    """The name that leads to the same model from every folder: the whole path of a model's folder, any other as it is.
+
+    Raises:
+        JobError: for a model that a job could not load: as :func:`find_folder` and
+            :func:`~csd_blender.job.model_files.read_model` do. The bundled one is not looked at.
+    """
+    if name == "mini":
+        return name
+    read_model(find_folder(name))
+    place = _existing(name)
+    return name if place is None else str(place)
+
+
 def state_of(entry: ModelEntry) -> str:
     """``ready``, ``not on this computer``, or what is wrong with the copy that is there."""
     if not entry.sources:

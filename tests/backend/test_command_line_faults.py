@@ -16,6 +16,7 @@ import pytest
 from csd_blender.backend import cli, console
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets import texture_job
+from tests.backend.tiny_models import write_sd15
 from tests.hostile import CASES, TEXTS, value
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,27 @@ def test_a_mistake_is_answered_in_a_sentence_that_names_it(jobs, cube, tmp_path,
     assert found == status and word in said and not jobs
     sentence = said.rpartition("csd texture: error:")[2]
     assert len(sentence) < 600 and sentence.encode() and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["texture", "text-to-3d"])
+def test_a_model_that_cannot_be_used_is_told_before_a_folder_is_made_for_the_job(jobs, cube, tmp_path, command):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "model_index.json").write_text("{}")
+    new, what = tmp_path / "new", [str(cube)] if command == "texture" else []
+    models = {"no-such-model": "no-such-model", "~nobody-of-that-name/x": "~nobody", str(tmp_path / "half"): "unet"}
+    for model, word in models.items():
+        found, said = answer(command, *what, "--prompt", "x", "--out", str(new), "--model", model)
+        assert found == 1 and word in said and "inside" not in said and not jobs and not new.exists()
+
+
+def test_a_model_beside_us_is_found_again_when_the_job_is_resumed_from_elsewhere(jobs, cube, tmp_path, monkeypatch):
+    write_sd15(tmp_path / "models" / "sd 1.5")
+    monkeypatch.chdir(tmp_path)
+    assert answer("texture", str(cube), "--prompt", "x", "--out", "new", "--model", "models/sd 1.5")[0] == 0
+    objects = ["text-to-3d", "--prompt", "x", "--model", "mini", "--coarse-model", "./models/sd 1.5", "--out", "newer"]
+    assert answer(*objects)[0] == 0
+    whole = str(tmp_path / "models" / "sd 1.5")
+    assert (jobs[0].model, jobs[1].model, jobs[1].coarse_model) == (whole, "mini", whole)
 
 
 def test_any_arguments_are_a_job_or_an_answer(jobs, cube, tmp_path):

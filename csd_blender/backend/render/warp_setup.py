@@ -39,7 +39,8 @@ def kernel_cache() -> Path:
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     place = Path(chosen) if chosen else user_cache() / "kernels"
-    if _can_be_written(place):
+    # (Who has no home would get one called “~” in the folder we stand in.)
+    if (chosen or place.is_absolute()) and _can_be_written(place):
         return place
     shared = Path(tempfile.gettempdir()) / f"csd-kernels-{getattr(os, 'getuid', int)()}"
     return shared if _is_ours(shared) else Path(tempfile.mkdtemp(prefix="csd-kernels-"))

@@ -57,6 +57,13 @@ def test_without_a_home_that_can_be_written_they_lie_in_a_temporary_folder_that_
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files")
+def test_a_user_without_a_home_gets_no_folder_called_tilde(places, monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user of a container whom nobody entered
+    monkeypatch.chdir(places)
+    assert kernel_cache().parent == places / "temporary" and not (places / "~").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files")
 @pytest.mark.parametrize("how", ["open to all", "link", "file"])
 def test_machine_code_is_never_taken_from_a_folder_that_others_can_write(places, how):
     (places / "home").write_text("")
