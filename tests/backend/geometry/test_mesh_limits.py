@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import tracemalloc
 import zipfile
@@ -173,6 +174,19 @@ def test_indices_beyond_32_bits_do_not_come_round(tmp_path):
 def test_what_is_no_archive_is_refused(tmp_path, data):
     (tmp_path / "a.npz").write_bytes(data)
     assert refusal(load_npz, tmp_path / "a.npz").code == "mesh_unreadable"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+def test_a_pipe_in_place_of_the_arrays_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    assert "no ordinary file" in refusal(load_npz, tmp_path / "a.npz").message
+
+
+def test_an_offset_of_no_numbers_and_a_name_that_is_no_text_do_not_reach_the_result(tmp_path):
+    np.savez(tmp_path / "a.npz", **SOUND, offset=np.array([0, np.nan, 0]))
+    assert "offset" in refusal(load_npz, tmp_path / "a.npz").message
+    np.savez(tmp_path / "b.npz", **SOUND, part_names=np.array(["\ud800x"]))
+    assert load_npz(tmp_path / "b.npz").part_names == ("?x",)
 
 
 def test_objects_are_never_unpickled(tmp_path):

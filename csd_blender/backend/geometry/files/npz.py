@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def read_arrays(path: str | Path, wanted: dict[str, tuple[str, tuple, int]]) -> 
         OSError, zipfile.BadZipFile, ValueError: for what is no such file.
     """
     found = {}
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+        raise BadFile("it is no ordinary file")
     with zipfile.ZipFile(path) as archive:
         for name, (kinds, shape, most) in wanted.items():
             if f"{name}.npy" not in archive.namelist():
@@ -100,12 +103,15 @@ def load_npz(path: str | Path) -> Mesh:
         faces, vertices = len(found["triangles"]), len(found["positions"])
         if faces and not 0 <= found["triangles"].min() <= found["triangles"].max() < vertices:
             raise BadFile(f"a face uses a vertex that does not exist (there are {vertices})")
+        if not np.isfinite(found.get("offset", 0.0)).all():
+            raise BadFile("its offset is not finite")
+        names = found.get("part_names", np.array(["mesh"])).tolist()
         return Mesh(
             positions=found["positions"],
             triangles=found["triangles"],
             uv=found.get("uv"),
             part=found.get("part", np.zeros(faces, np.int32)),
-            part_names=tuple(found.get("part_names", np.array(["mesh"])).tolist()),
+            part_names=tuple(name.encode("utf-8", "replace").decode() for name in names),
             material=found.get("material"),
             corner=found.get("corner"),
             offset=found.get("offset", np.zeros(3)),
