@@ -119,6 +119,17 @@ def claim_texels(
                 wp.atomic_min(keys, row, column, key)
 
 
+@wp.func
+def strictly_inside(p: wp.vec2, a: wp.vec2, b: wp.vec2, c: wp.vec2, s: float):
+    """Whether ``p`` lies within a triangle of orientation ``s``; on an edge that two faces share, it is in neither."""
+    slack = 1.0e-4  # texels
+    return (
+        s * cross2(b - a, p - a) > slack * wp.length(b - a)
+        and s * cross2(c - b, p - b) > slack * wp.length(c - b)
+        and s * cross2(a - c, p - c) > slack * wp.length(a - c)
+    )
+
+
 @wp.kernel(enable_backward=False)
 def count_faces(corners: wp.array2d(dtype=wp.vec2), size: int, splits: int, counts: wp.array2d(dtype=wp.int32)):
     """Add one to each texel whose center lies strictly inside a triangle."""
@@ -131,17 +142,11 @@ def count_faces(corners: wp.array2d(dtype=wp.vec2), size: int, splits: int, coun
     y1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[1], b[1]), c[1]))), size)
     if area == 0.0:
         return
-    slack = 1.0e-4  # texels: a center on a shared edge belongs to neither face
     for y in range(y0 + split, y1, splits):
         here = row_range(a, b, c, float(y) + 0.5, 0.0)
         for x in range(wp.max(x0, here[0]), wp.min(x1, here[1])):
             p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
-            s = wp.sign(area)
-            if (
-                s * cross2(b - a, p - a) > slack * wp.length(b - a)
-                and s * cross2(c - b, p - b) > slack * wp.length(c - b)
-                and s * cross2(a - c, p - c) > slack * wp.length(a - c)
-            ):
+            if strictly_inside(p, a, b, c, wp.sign(area)):
                 wp.atomic_add(counts, y, x, 1)
 
 
@@ -163,17 +168,11 @@ def count_lost(
     y1 = wp.min(wp.int32(wp.ceil(wp.max(wp.max(a[1], b[1]), c[1]))), size)
     if area == 0.0:
         return
-    slack = 1.0e-4  # texels, as above
     for y in range(y0 + split, y1, splits):
         here = row_range(a, b, c, float(y) + 0.5, 0.0)
         for x in range(wp.max(x0, here[0]), wp.min(x1, here[1])):
             p = wp.vec2(float(x) + 0.5, float(y) + 0.5)
-            s = wp.sign(area)
-            if (
-                s * cross2(b - a, p - a) > slack * wp.length(b - a)
-                and s * cross2(c - b, p - b) > slack * wp.length(c - b)
-                and s * cross2(a - c, p - c) > slack * wp.length(a - c)
-            ):
+            if strictly_inside(p, a, b, c, wp.sign(area)):
                 wp.atomic_add(counts, face, 0, 1)
                 if owner[y, x] != wp.int64(face):
                     wp.atomic_add(counts, face, 1, 1)
