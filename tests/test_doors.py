@@ -14,7 +14,7 @@ BLENDER = {"bpy", "bmesh", "mathutils", "gpu", "gpu_extras", "blf", "bl_ui", "bl
 STANDARD_LIBRARY = set(sys.stdlib_module_names)
 MOST_LINES = 400
 # The one file that steps through a door: it is the start of the backend's own process, and never imported.
-LAUNCHER = PACKAGE / "job" / "launch.py"
+LAUNCHER = PACKAGE / "launch.py"
 
 ROOMS = {
     "addon": {"rooms": {"addon", "job"}, "libraries": STANDARD_LIBRARY | BLENDER | {"numpy"}},

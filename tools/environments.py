@@ -15,8 +15,8 @@ from .paths import ENVIRONMENTS, PACKAGE, ROOT, child_environment, fail
 from .status_line import StatusLine
 
 LOCKS = {
-    "backend": PACKAGE / "job" / "locks" / "backend.txt",
-    "bpy": PACKAGE / "job" / "locks" / "bpy.txt",
+    "backend": PACKAGE / "job" / "setup" / "locks" / "backend.txt",
+    "bpy": PACKAGE / "job" / "setup" / "locks" / "bpy.txt",
     "check": ROOT / "tools" / "locks" / "check.txt",
 }
 LABELS = {"backend": "Backend environment", "bpy": "Blender module", "check": "Test tools"}
@@ -31,8 +31,8 @@ def ensure(name: str, line: StatusLine, wheels: Path | None = None) -> Path:
     own = os.environ.get(f"CSD_{name.upper()}_PYTHON")
     if own:
         return Path(own)
-    from csd_blender.job.environment import ensure_environment
     from csd_blender.job.errors import JobError
+    from csd_blender.job.setup.environment import ensure_environment
 
     def report(progress) -> None:
         line.update(f"{LABELS[name]}: {progress.text}", progress.fraction, progress.seconds_left)
@@ -52,7 +52,7 @@ def standing(name: str) -> Path | None:
     own = os.environ.get(f"CSD_{name.upper()}_PYTHON")
     if own:
         return Path(own)
-    from csd_blender.job.environment import installed_python
+    from csd_blender.job.setup.environment import installed_python
 
     python = installed_python(ENVIRONMENTS, name, LOCKS[name])
     return Path(python) if python else None

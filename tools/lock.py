@@ -17,8 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from csd_blender.job import uv_program
-from csd_blender.job.package_lock import LOCKS, Pin, normal_name, read_pins
+from csd_blender.job.setup import uv_program
+from csd_blender.job.setup.package_lock import LOCKS, Pin, normal_name, read_pins
 
 from . import third_party
 from .paths import ENVIRONMENTS, ROOT, child_environment, fail, shown
@@ -201,5 +201,3 @@ def write_torch_locks(plan: Plan, version: str, packages: list[Package]) -> None
 
 def torch_wheels() -> str:
     return TORCH_WHEELS.read_text("utf-8")
-
-

@@ -13,9 +13,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from csd_blender.job import uv_program
-from csd_blender.job.package_lock import Lock, file_hash
-from csd_blender.job.pythons import candidates
+from csd_blender.job.setup import uv_program
+from csd_blender.job.setup.package_lock import Lock, file_hash
+from csd_blender.job.setup.pythons import candidates
 
 from .environments import site_packages
 from .paths import BUILD, DIST, PACKAGE, ROOT, child_environment, fail

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "csd_blender"
 BUILD = ROOT / ".build"
 ENVIRONMENTS = BUILD / "environments"
 DIST = ROOT / "dist"
-LAUNCH = PACKAGE / "job" / "launch.py"
+LAUNCH = PACKAGE / "launch.py"
 
 
 def child_environment(**extra: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from csd_blender.job.package_lock import LOCKS, Lock, normal_name
+from csd_blender.job.setup.package_lock import LOCKS, Lock, normal_name
 
 from . import environments
 from .paths import ROOT, fail, shown
@@ -158,9 +158,7 @@ def address_of(metadata: dict) -> str:
 
 def fits(licence: str) -> bool:
     """Whether it may be combined with GPL-3.0-or-later; of alternatives one is enough."""
-    return any(
-        set(re.split(r" (?:AND|WITH) ", choice.strip("() "))) <= COMPATIBLE for choice in licence.split(" OR ")
-    )
+    return any(set(re.split(r" (?:AND|WITH) ", choice.strip("() "))) <= COMPATIBLE for choice in licence.split(" OR "))
 
 
 def write() -> None:

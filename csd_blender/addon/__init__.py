@@ -4,25 +4,13 @@ import atexit
 
 import bpy
 
-from . import (
-    backend,
-    backend_setup,
-    handlers,
-    icons,
-    live_preview,
-    menus,
-    object_operators,
-    operators,
-    panels,
-    preferences,
-    preview,
-    properties,
-    pump,
-    result_operators,
-    results,
-    results_panel,
-)
+from . import preferences, properties
+from .process import backend
+from .process import setup as backend_setup
+from .run import handlers, pump, results, showing, view_icon
+from .scene import cover
 from .session import session
+from .ui import menus, object_operators, operators, panels, result_operators, results_panel
 
 MODULES = (
     properties,
@@ -34,7 +22,7 @@ MODULES = (
     panels,
     results_panel,
     menus,
-    icons,
+    view_icon,
     handlers,
 )
 
@@ -66,7 +54,7 @@ def unregister() -> None:
 def leave_objects_clean() -> None:
     """Before the extension goes: no preview may stay behind. In a restricted context there is no data to clean."""
     if hasattr(bpy.data, "objects"):
-        preview.uncover_all()
+        cover.uncover_all()
 
 
 def leave() -> None:
@@ -74,7 +62,7 @@ def leave() -> None:
     pump.stop()
     results.stop()
     handlers.unregister()
-    live_preview.pictures.close()
+    showing.pictures.close()
     backend_setup.stop()
     backend.stop()
     session.job = None

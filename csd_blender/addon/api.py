@@ -8,10 +8,12 @@ from pathlib import Path
 import bpy
 
 from ..job.errors import JobError
-from ..job.messages import Message
-from . import backend, jobs, object_jobs, pump
-from .scene_export import SceneError
-from .scene_import import Applied
+from ..job.process.messages import Message
+from .kinds.object import job as object_job
+from .process import backend
+from .run import lifecycle, pump
+from .scene.apply_texture import Applied
+from .scene.export import SceneError
 from .session import Job, session
 
 
@@ -39,7 +41,7 @@ def texture(
     """
     if isinstance(objects, bpy.types.Object):
         objects = [objects]
-    chosen = jobs.selected_meshes(bpy.context) if objects is None else list(objects)
+    chosen = lifecycle.selected_meshes(bpy.context) if objects is None else list(objects)
     wrong = next((o for o in chosen if o.type != "MESH"), None)
     if wrong is not None:
         raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
@@ -51,7 +53,7 @@ def texture(
     if session.active_job() is not None:
         raise JobError("busy")
     with listening(progress):
-        return wait_and_accept(jobs.start(bpy.context, chosen, settings))
+        return wait_and_accept(lifecycle.start(bpy.context, chosen, settings))
 
 
 def text_to_3d(
@@ -75,11 +77,11 @@ def text_to_3d(
     Raises:
         As :func:`texture` does.
     """
-    object_jobs.check_mode(bpy.context)  # or all would be computed and could not be added
+    object_job.check_mode(bpy.context)  # or all would be computed and could not be added
     if prompt is not None:
         settings["prompt"] = prompt
     with listening(progress):
-        [applied] = wait_and_accept(jobs.start_object(bpy.context, settings))
+        [applied] = wait_and_accept(lifecycle.start_object(bpy.context, settings))
     return applied.object
 
 
@@ -91,7 +93,7 @@ def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = N
     if active is not None and active.mode == "EDIT":
         raise SceneError(f"“{active.name}” is in Edit Mode.", "Leave Edit Mode before a job is gone on with.")
     with listening(progress):
-        return wait_and_accept(jobs.resume(Path(folder)))
+        return wait_and_accept(lifecycle.resume(Path(folder)))
 
 
 def wait_and_accept(job: Job) -> list[Applied]:
@@ -105,7 +107,7 @@ def wait_and_accept(job: Job) -> list[Applied]:
         raise JobFailed(problem.text, problem.fix)
     if job.phase != "finished":
         raise JobFailed("The job was cancelled.")
-    applied = jobs.accept()
+    applied = lifecycle.accept()
     if bpy.ops.ed.undo_push.poll():
         bpy.ops.ed.undo_push(message="Generate Object" if job.makes_object else "Generate Texture")
     return applied
@@ -113,10 +115,10 @@ def wait_and_accept(job: Job) -> list[Applied]:
 
 def abandon(job: Job) -> None:
     """Leave a job that nobody waits for any more: the panel takes over, or, without one, it ends."""
-    jobs.cancel()
+    lifecycle.cancel()
     if bpy.app.background:
         backend.stop()
-        jobs.end_without_result(job, "cancelled")
+        lifecycle.end_without_result(job, "cancelled")
     else:
         pump.start()
 

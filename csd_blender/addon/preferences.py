@@ -10,14 +10,15 @@ from .properties import CONTEXT
 
 
 def forget_backend(_self, _context) -> None:
-    from . import backend, jobs, results
+    from .process import backend
+    from .run import lifecycle, results
     from .session import Problem, session
 
     job = session.active_job()
     backend.stop()
     if job is not None:
         problem = Problem("The backend was stopped because a preference changed.", "Resume the job.", True)
-        jobs.end_without_result(job, "failed", problem)
+        lifecycle.end_without_result(job, "failed", problem)
     backend.look_for_python()
     results.refresh()
 

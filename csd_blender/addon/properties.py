@@ -11,8 +11,8 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..job.models import CATALOGUE
-from ..job.presets import NEGATIVE_PROMPT
+from ..job.models.catalogue import CATALOGUE
+from ..job.presets.texture import NEGATIVE_PROMPT
 
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
 CONTEXT = "CSD"
@@ -59,7 +59,7 @@ def model_names(_self, _context, edit_text: str) -> list[str]:
 
 
 def prompt_written(_self, _context) -> None:
-    from . import pump
+    from .run import pump
 
     pump.warm_up_soon()
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..job.spec_3d import TextTo3DJob
+from ..job.spec.text_to_3d import TextTo3DJob
 
 if TYPE_CHECKING:
-    from ..job.client import BackendClient
     from ..job.folder import JobSpec
-    from .backend_setup import Setup
-    from .job_folders import Entry
-    from .scene_export import Target
+    from ..job.process.client import BackendClient
+    from .folders import Entry
+    from .process.setup import Setup
+    from .scene.export import Target
 
 Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
 

@@ -2,13 +2,13 @@
 
 import sys
 
-from ..job.processes import leave_when_interrupted, open_streams
+from ..job.process.processes import leave_when_interrupted, open_streams
 
 if __name__ == "__main__":
     leave_when_interrupted()
     open_streams()
 
-from .cli import main  # noqa: E402
+from .cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

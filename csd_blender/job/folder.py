@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Union
 
 from .errors import JobError, writing_failed
-from .spec import TextureJob
-from .spec_3d import TextTo3DJob
+from .spec.text_to_3d import TextTo3DJob
+from .spec.texture import TextureJob
 
 JobSpec = Union[TextureJob, TextTo3DJob]
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from csd_blender.backend.bench_3d import SECTIONS, measure_coarse, measure_refine, print_splits
-from csd_blender.backend.bench_3d_parts import make_ball, milliseconds, print_coarse_cost, print_refine_cost
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.geometry.radiance_field import RadianceField
-from csd_blender.job.presets_3d import text_to_3d_job
+from csd_blender.backend.fields.radiance_field import RadianceField
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from tools.lab.bench_object_parts import make_ball, milliseconds, print_coarse_cost, print_refine_cost
+from tools.lab.bench_objects import SECTIONS, measure_coarse, measure_refine, print_splits
 
 CPU = torch.device("cpu")
 

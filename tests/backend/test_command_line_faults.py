@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.backend import cli, console
+from csd_blender.backend.cli import console, main
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets import texture_job
+from csd_blender.job.presets.texture import texture_job
 from tests.backend.tiny_models import write_sd15
 from tests.hostile import CASES, TEXTS, value
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = ROOT / "csd_blender" / "job" / "launch.py"
+LAUNCH = ROOT / "csd_blender" / "launch.py"
 ENDLESS = 1200  # seconds after which a test gives up
 POSIX = pytest.mark.skipif(os.name == "nt", reason="closes or fills standard streams")
 
@@ -29,7 +29,7 @@ def answer(*arguments: str) -> tuple[int, str]:
     """Exit status, and what was said on stderr."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        return cli.main(arguments), said.getvalue()
+        return main.main(arguments), said.getvalue()
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_too(monkeypatch, tmp_path):
     assert status == 1 and said.startswith("Error:") and "KeyError" in said and "Traceback" not in said
     monkeypatch.setenv("CSD_DEBUG", "1")
     with pytest.raises(KeyError):
-        cli.main(["texture", "--resume", str(tmp_path)])
+        main.main(["texture", "--resume", str(tmp_path)])
 
 
 def test_a_folder_that_is_no_job_to_refine_from_is_named(jobs, cube, tmp_path):
@@ -163,7 +163,7 @@ def run(*arguments, before=None, **options) -> subprocess.CompletedProcess:
 def test_the_exit_statuses_are_told_by_the_help():
     done = run("--help", capture_output=True, text=True)
     assert all(str(n) in done.stdout.rpartition("exit status:")[2] for n in (0, 1, 2, 130, 141, 143))
-    assert (cli.EXIT_FAILED, cli.EXIT_CANCELLED, cli.EXIT_UNREAD, cli.EXIT_TERMINATED) == (1, 130, 141, 143)
+    assert (main.EXIT_FAILED, main.EXIT_CANCELLED, main.EXIT_UNREAD, main.EXIT_TERMINATED) == (1, 130, 141, 143)
 
 
 @POSIX
@@ -200,7 +200,7 @@ def test_standard_streams_that_are_closed_do_no_harm(tmp_path, closed):
 def test_without_an_error_stream_nothing_else_becomes_it(tmp_path):
     """The next file that is opened would get its number, and every library's complaints."""
     code = (
-        "import os, sys; from csd_blender.job.processes import open_streams; open_streams();"
+        "import os, sys; from csd_blender.job.process.processes import open_streams; open_streams();"
         f"file = open({str(tmp_path / 'data')!r}, 'wb', buffering=0); assert file.fileno() > 2;"
         "print('lost', file=sys.stderr, flush=True); os.write(2, b'lost')"
     )
@@ -224,7 +224,7 @@ runpy.run_path(module, run_name="__main__")
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["csd_blender.job.processes", "csd_blender.backend.cli", "torch"])
+@pytest.mark.parametrize("module", ["csd_blender.job.process.processes", "csd_blender.backend.cli.main", "torch"])
 def test_ctrl_c_in_the_middle_of_the_imports_is_one_word(module):
     command = [sys.executable, "-c", EARLY, module, str(LAUNCH), "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=ENDLESS)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.backend import jobs, worker
-from csd_blender.backend.jobs import Outcome
-from csd_blender.backend.worker import Channel, Worker, hear
-from csd_blender.job.messages import LIMIT, TERMINAL, decode, read_lines
+from csd_blender.backend.worker import run_job as run_job_module
+from csd_blender.backend.worker import serve as worker
+from csd_blender.backend.worker.run_job import Outcome
+from csd_blender.backend.worker.serve import Channel, Worker, hear
+from csd_blender.job.process.messages import LIMIT, TERMINAL, decode, read_lines
 from tests.hostile import CASES, garbled, spoiled
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def work(monkeypatch):
             during()
             return Outcome("cancelled" if reporter.stop_reason() == "cancel" else "result", {"files": {}})
 
-        monkeypatch.setattr(jobs, "run_job", run_job)
+        monkeypatch.setattr(run_job_module, "run_job", run_job)
         while not made.inbox.empty():
             worker.run(made, made.inbox.get(), None)
 

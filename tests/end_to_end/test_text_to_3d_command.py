@@ -101,7 +101,7 @@ MISTAKES = [
 ]
 ASK = """
 import contextlib, io, json, sys
-from csd_blender.backend.cli import main
+from csd_blender.backend.cli.main import main
 answers = []
 for arguments in json.load(sys.stdin):
     said = io.StringIO()

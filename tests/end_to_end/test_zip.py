@@ -17,7 +17,7 @@ def test_the_zip_holds_the_three_rooms_the_licence_and_the_mini_model(zip_path):
     names = set(zipfile.ZipFile(zip_path).namelist())
     for name in ("blender_manifest.toml", "LICENSE", "THIRD_PARTY.md", "__init__.py"):
         assert name in names
-    assert {"job/launch.py", "job/locks/backend.txt"} <= names
+    assert {"launch.py", "job/setup/locks/backend.txt"} <= names
     assert any(n.startswith("addon/") for n in names) and any(n.startswith("backend/") for n in names)
     weights = [n for n in names if n.endswith(".safetensors")]
     assert len(weights) >= 3, f"text encoder, VAE and UNet of the mini model belong into the zip; it has {weights}"

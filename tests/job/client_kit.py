@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.job import client as client_module
-from csd_blender.job import link as link_module
-from csd_blender.job.client import BackendClient, Patience
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.messages import TERMINAL
-from csd_blender.job.presets import texture_job
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.process import client as client_module
+from csd_blender.job.process import link as link_module
+from csd_blender.job.process.client import BackendClient, Patience
+from csd_blender.job.process.messages import TERMINAL
 
 WORKER = Path(__file__).with_name("fake_worker.py")
 ENDLESS = 600.0  # seconds after which a test gives up; nothing that goes well comes near it, on any machine

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.job import client as client_module
-from csd_blender.job import link as link_module
-from csd_blender.job.client import BackendClient, Patience, backend_environment
 from csd_blender.job.errors import ERRORS, JobError
+from csd_blender.job.process import client as client_module
+from csd_blender.job.process import link as link_module
+from csd_blender.job.process.client import BackendClient, Patience, backend_environment
 from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
@@ -281,7 +281,7 @@ def test_the_child_ends_with_its_parent(tmp_path, folder):
 
     code = (
         "import sys, time\n"
-        "from csd_blender.job.client import BackendClient\n"
+        "from csd_blender.job.process.client import BackendClient\n"
         f"c = BackendClient([sys.executable, {str(WORKER)!r}, 'slow'], {str(tmp_path / 'log')!r})\n"
         f"c.submit('job', {str(folder.path)!r})\n"
         "while not c.hello: c.poll(); time.sleep(.01)\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.job.messages import Message, encode
+from csd_blender.job.process.messages import Message, encode
 from tests.job.client_kit import drain, ends, until
 
 

@@ -13,11 +13,11 @@ import pytest
 from csd_blender.job import folder as folder_module
 from csd_blender.job.errors import ERRORS, JobError
 from csd_blender.job.folder import JobFolder, write_atomic
-from csd_blender.job.messages import LIMIT, Message, decode, encode
-from csd_blender.job.models import CATALOGUE
-from csd_blender.job.presets import EXPECTED_SECONDS, QUALITIES, texture_job
-from csd_blender.job.schedule import Schedule, constant
-from csd_blender.job.spec import Guidance, TextureJob
+from csd_blender.job.models.catalogue import CATALOGUE
+from csd_blender.job.presets.texture import EXPECTED_SECONDS, QUALITIES, texture_job
+from csd_blender.job.process.messages import LIMIT, Message, decode, encode
+from csd_blender.job.spec.schedule import Schedule, constant
+from csd_blender.job.spec.texture import Guidance, TextureJob
 
 
 def refused(**settings) -> JobError:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.job import environment
-from csd_blender.job.environment import ensure_environment, installed_python
 from csd_blender.job.errors import JobError
-from csd_blender.job.package_tools import Installer
+from csd_blender.job.setup import environment
+from csd_blender.job.setup.environment import ensure_environment, installed_python
+from csd_blender.job.setup.package_tools import Installer
 from tests.job.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,7 +240,7 @@ def test_a_full_disk_is_told_before_anything_is_downloaded(tmp_path, quick):
 
 
 def test_set_up_as_a_child_tells_json_and_stops_when_its_owner_lets_go(tmp_path):
-    launch = ROOT / "csd_blender" / "job" / "launch.py"
+    launch = ROOT / "csd_blender" / "launch.py"
     command = [sys.executable, "-I", "-u", str(launch), "setup", "--root", str(tmp_path / "root")]
     (tmp_path / "empty").mkdir()
     child = subprocess.Popen(

@@ -9,17 +9,17 @@ import types
 
 import pytest
 
-from csd_blender.job.bodies import FIELDS, typed
-from csd_blender.job.client import BackendClient
 from csd_blender.job.errors import JobError, quoted
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.link import Link
-from csd_blender.job.messages import LIMIT, TERMINAL, Message, decode, encode
-from csd_blender.job.presets import texture_job
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.schedule import Schedule
-from csd_blender.job.spec import TextureJob
-from csd_blender.job.spec_3d import TextTo3DJob
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.process.bodies import FIELDS, typed
+from csd_blender.job.process.client import BackendClient
+from csd_blender.job.process.link import Link
+from csd_blender.job.process.messages import LIMIT, TERMINAL, Message, decode, encode
+from csd_blender.job.spec.schedule import Schedule
+from csd_blender.job.spec.text_to_3d import TextTo3DJob
+from csd_blender.job.spec.texture import TextureJob
 from tests.hostile import CASES, garbled, spoiled, value
 
 BODIES = {

@@ -14,11 +14,11 @@ import json
 import pytest
 
 from csd_blender.backend.distillation.guided import guidance_coefficients
-from csd_blender.job.presets_3d import text_to_3d_job, usual_steps
-from csd_blender.job.recipes_3d import works_on_pixels
-from csd_blender.job.schedule import Schedule
-from csd_blender.job.spec import Guidance
-from csd_blender.job.spec_3d import SUBJECTS, CoarseStage, RefineStage, SceneCameras
+from csd_blender.job.presets.recipes import works_on_pixels
+from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
+from csd_blender.job.spec.schedule import Schedule
+from csd_blender.job.spec.text_to_3d import SUBJECTS, CoarseStage, RefineStage, SceneCameras
+from csd_blender.job.spec.texture import Guidance
 
 CSD_NEGATIVE = "oversaturated color, ugly, tiling, low quality, noisy"
 FAMILIES = ("if", "sd")

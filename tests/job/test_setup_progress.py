@@ -2,7 +2,7 @@
 
 import pytest
 
-from csd_blender.job.setup_progress import Bar, CheckSteps, doing, install_left
+from csd_blender.job.setup.progress import Bar, CheckSteps, doing, install_left
 
 
 def test_the_bar_is_the_share_of_the_time_and_never_runs_backwards():

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.job import environment, package_tools, pythons, torch_builds, uv_program
-from csd_blender.job.environment import ensure_environment
 from csd_blender.job.errors import JobError
-from csd_blender.job.package_lock import LOCKS, Lock, file_hash, read_pins
-from csd_blender.job.package_tools import Installer, parse_pip_settings
-from csd_blender.job.pythons import find_python
+from csd_blender.job.setup import environment, package_tools, pythons, torch_builds, uv_program
+from csd_blender.job.setup.environment import ensure_environment
+from csd_blender.job.setup.package_lock import LOCKS, Lock, file_hash, read_pins
+from csd_blender.job.setup.package_tools import Installer, parse_pip_settings
+from csd_blender.job.setup.pythons import find_python
 from tests.job.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]

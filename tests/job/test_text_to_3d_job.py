@@ -10,9 +10,9 @@ import pytest
 from csd_blender.backend.distillation.guided import guidance_coefficients
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder, read_coarse
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.schedule import constant
-from csd_blender.job.spec_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.schedule import constant
+from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
 
 LARGE = "some/folder"  # any model but the bundled one gets the published values
 QUALITIES = ("draft", "normal", "best")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from csd_blender.job.package_lock import file_hash
+from csd_blender.job.setup.package_lock import file_hash
 
 
 def make_wheel(folder: Path, name: str, body: str, version: str = "1.0", needs: str = "") -> Path:

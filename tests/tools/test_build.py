@@ -104,7 +104,7 @@ def test_a_childs_python_sees_nothing_of_the_persons_own(monkeypatch):
 
 def test_the_staged_extension_has_the_manifest_beside_the_package(tmp_path):
     staged = package.stage(tmp_path / "stage")
-    assert (staged / "blender_manifest.toml").is_file() and (staged / "job" / "launch.py").is_file()
+    assert (staged / "blender_manifest.toml").is_file() and (staged / "launch.py").is_file()
     assert not list(staged.rglob("__pycache__"))
 
 

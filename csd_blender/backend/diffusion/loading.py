@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from ...job.errors import JobError
-from ...job.model_files import ModelFiles, Part, read_model, unreadable
-from ...job.model_places import find_folder
+from ...job.models.files import ModelFiles, Part, read_model, unreadable
+from ...job.models.places import find_folder
 from .model import DiffusionModel
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def find_model(name: str) -> Path:
     """Folder of a model given as ``mini``, a catalogue id, a repository in the hub's cache, or a path.
 
     Raises:
-        JobError: as :func:`~csd_blender.job.model_places.find_folder` does.
+        JobError: as :func:`~csd_blender.job.models.places.find_folder` does.
     """
     return MINI_FOLDER if name == "mini" else find_folder(name)
 

@@ -11,18 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.spec import Guidance
-from ..diffusion.guidance_words import GuidanceWords
+from ...job.spec.texture import Guidance
 from ..diffusion.model import DiffusionModel
-from ..reporting import Reporter
-from .score import (
-    Coefficients,
-    PromptEmbeddings,
-    csd_coefficients,
-    distillation_loss,
-    score_gradient,
-    sds_coefficients,
-)
+from ..diffusion.words import GuidanceWords
+from ..support.reporting import Reporter
+from .score import Coefficients, PromptEmbeddings, csd_coefficients, distillation_loss, score_gradient, sds_coefficients
 from .view_prompts import EncodedPrompts, encode_job_prompts, longest_ending
 
 Clock = Callable[[str], AbstractContextManager]

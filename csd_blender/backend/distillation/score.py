@@ -43,9 +43,7 @@ def csd_coefficients(
     return Coefficients(positive_weight + g, -negative_weight, negative_weight - positive_weight, -g)
 
 
-def sds_coefficients(
-    guidance_scale: float = 7.5, negative_prompt: bool = True, convention: str = "s"
-) -> Coefficients:
+def sds_coefficients(guidance_scale: float = 7.5, negative_prompt: bool = True, convention: str = "s") -> Coefficients:
     """SDS with classifier-free guidance, minus the noise.
 
     Args:

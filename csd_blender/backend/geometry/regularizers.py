@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..render.normals import vertex_normals
+from .normals import vertex_normals
 
 
 def mesh_edges(triangles: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..render.warp_setup import start_warp
+from ..support.warp_setup import start_warp
 
 FAR = 1e6  # farther than anything in a scene
 

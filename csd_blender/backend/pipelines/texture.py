@@ -16,25 +16,25 @@ import torch
 from torch import Tensor
 
 from ...job.folder import JobFolder
-from ...job.spec import TextureJob
-from ..diffusion.guidance_words import guidance_words
+from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
+from ..diffusion.words import guidance_words
 from ..distillation.guided import distill, guidance_coefficients, job_prompts, make_room
 from ..distillation.score import draw_timesteps
 from ..distillation.view_prompts import EncodedPrompts
+from ..fields.texture_field import TextureField
+from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
+from ..optimize.loop import late_fall, run_steps
+from ..output.texture import TexturePreview, write_results
+from ..render.camera_draws import draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
-from ..render.rasterizer import get_rasterizer
-from ..render.warp_setup import start_warp
-from ..reporting import Reporter
+from ..render.rasterizer.interface import get_rasterizer
+from ..support.clock import StepClock
+from ..support.reporting import Reporter
+from ..support.warp_setup import start_warp
 from ..texture.bake import bake
-from ..texture.field import TextureField
 from ..texture.uv_kernels import coverage_counts
-from .camera_draws import draw_backgrounds, draw_shots
-from .checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
-from .step_clock import StepClock
-from .stepping import late_fall, run_steps
-from .surface import Surface, load_for, prepare_surface
-from .texture_output import TexturePreview, write_results
+from .prepare import Surface, load_for, prepare_surface
 
 STAGES = 4
 

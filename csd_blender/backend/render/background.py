@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..geometry.hash_network import first_weights
-from ..geometry.network_field import activated
+from ..fields.hash_network import first_weights
+from ..fields.network_field import activated
 
 HARMONICS = 9  # of bands 0 to 2, "degree 3" in threestudio's configurations
 WIDTH = 16

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .field import TextureField
+from ..fields.texture_field import TextureField
 from .uv_kernels import claim, surface_points
 
 MARGIN = 2.0  # texels around each island that are baked too: what bilinear filtering and the next mip level touch

@@ -12,7 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..render.warp_setup import start_warp
+from ..support.warp_setup import start_warp
 
 NOTHING = 0x7FFFFFFFFFFFFFFF  # a key larger than any
 DISTANCE_STEPS = 1 << 20  # resolution of squared distances in the key

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import job_prompts
-from csd_blender.backend.pipelines.text_to_3d import scene_prompts
-from csd_blender.backend.reporting import Reporter
-from csd_blender.job.presets import texture_job
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.spec import TextureJob
-from csd_blender.job.spec_3d import RECIPES, TextTo3DJob
+from csd_blender.backend.pipelines.text_to_3d.job import scene_prompts
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.spec.text_to_3d import RECIPES, TextTo3DJob
+from csd_blender.job.spec.texture import TextureJob
 
 CPU = torch.device("cpu")
 

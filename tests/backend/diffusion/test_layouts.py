@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from csd_blender.backend.diffusion import loading
 from csd_blender.job.errors import JobError
-from csd_blender.job.model_places import state_of
-from csd_blender.job.models import CATALOGUE
+from csd_blender.job.models.catalogue import CATALOGUE
+from csd_blender.job.models.places import state_of
 from tests.backend.diffusion.damage import WEIGHTS, edit_json, loads, refusal
 
 SD15 = next(entry for entry in CATALOGUE if entry.id == "sd15")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from csd_blender.backend.geometry.demo_meshes import DEMO_MESHES, demo_mesh
-from csd_blender.backend.geometry.implicit import mesh_of, sphere
 from csd_blender.backend.geometry.mesh import clean_mesh, face_cross
+from tools.lab.demo_meshes import DEMO_MESHES, demo_mesh
+from tools.lab.implicit import mesh_of, sphere
 
 WITH_GOOD_UV, WITH_BAD_UV = ("vase", "mug", "knot"), ("crate",)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from csd_blender.backend.geometry.hash_network import HashNetwork
-from csd_blender.backend.geometry.network_field import NetworkColors, NetworkField, activated
+from csd_blender.backend.fields.hash_network import HashNetwork
+from csd_blender.backend.fields.network_field import NetworkColors, NetworkField, activated
 
 SHAPES = [
     {"levels": 3, "base_resolution": 4, "finest_resolution": 32},
@@ -209,7 +209,7 @@ def test_colors_of_another_grid_are_refused():
 
 
 def test_many_points_without_gradient_come_in_parts_and_are_the_same(monkeypatch):
-    from csd_blender.backend.geometry import hash_network, network_field
+    from csd_blender.backend.fields import hash_network, network_field
 
     field, points = field_of(SHAPES[0]), inner_points(1000)
     whole = [

@@ -8,10 +8,10 @@ import pytest
 import trimesh
 from PIL import Image
 
-from csd_blender.backend.geometry.demo_meshes import demo_mesh
 from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, face_cross, uv_areas
 from csd_blender.backend.geometry.mesh_io import load_mesh, load_npz, save_glb, save_npz, split_corners
 from csd_blender.job.errors import JobError
+from tools.lab.demo_meshes import demo_mesh
 
 # One triangle in the Y-up world of glTF and OBJ: on the ground, its tip toward the viewer (+Z) who looks at its front.
 OBJ = """

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from csd_blender.backend.geometry.radiance_field import RadianceField
+from csd_blender.backend.fields.radiance_field import RadianceField
 
 SHAPES = [
     {"levels": 3, "finest_resolution": 32},

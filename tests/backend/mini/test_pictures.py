@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from csd_blender.backend.mini import dataset, solids
 from csd_blender.backend.mini import vocabulary as voc
-from csd_blender.backend.mini.materials import make_material
-from csd_blender.backend.mini.palette import RGB
-from csd_blender.backend.mini.render import Camera, Light, paint, trace
-from csd_blender.backend.mini.shape import Shape
-from csd_blender.backend.mini.shapes import make_shape
+from tools.lab.mini import dataset, solids
+from tools.lab.mini.materials import make_material
+from tools.lab.mini.palette import RGB
+from tools.lab.mini.render import Camera, Light, paint, trace
+from tools.lab.mini.shape import Shape
+from tools.lab.mini.shapes import make_shape
 
 GRAY = torch.full((3, 1, 1), 0.5)
 

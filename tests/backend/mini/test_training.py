@@ -7,9 +7,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextModel
 
-from csd_blender.backend.mini import dataset, models
-from csd_blender.backend.mini.samples import generate, load_pipeline
-from csd_blender.backend.mini.train import Config, export, learning_factor, load_trained, train
+from tools.lab.mini import dataset, models
+from tools.lab.mini.samples import generate, load_pipeline
+from tools.lab.mini.train import Config, export, learning_factor, load_trained, train
 
 TINY = models.Sizes(vae=(8, 8, 16), unet=(16, 16, 32), text=32, text_layers=1)
 
@@ -38,7 +38,7 @@ def test_resumed_training_equals_uninterrupted(tmp_path, cache, exact_kernels):
     train(_config(whole, cache, vae_steps=3, unet_steps=3, save_seconds=0.0))
     # Stops after each step: the checkpoint of step 1 must lead to the same step 3.
     train(_config(halves, cache, vae_steps=3, unet_steps=3, save_seconds=0.0))
-    from csd_blender.backend.mini import train as module
+    from tools.lab.mini import train as module
 
     class Stop(Exception):
         pass

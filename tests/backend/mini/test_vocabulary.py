@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from csd_blender.backend.diffusion.guidance_words import guidance_words
+from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.mini import vocabulary as voc
-from csd_blender.backend.mini.tokenizer import MAX_LENGTH, TOKEN_IDS, encode_words, make_tokenizer
+from tools.lab.mini.tokenizer import MAX_LENGTH, TOKEN_IDS, encode_words, make_tokenizer
 
 
 def test_sizes():

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from csd_blender.backend.mini import dataset
 from csd_blender.backend.mini import vocabulary as voc
-from csd_blender.backend.mini.__main__ import JUDGE_WEIGHTS, WEIGHTS
-from csd_blender.backend.mini.judge import load_judge
-from csd_blender.backend.mini.materials import make_material
-from csd_blender.backend.mini.render import Camera, paint, trace
-from csd_blender.backend.mini.samples import generate, judged_accuracy, load_pipeline
-from csd_blender.backend.mini.shapes import make_shape
+from tools.lab.mini import dataset
+from tools.lab.mini.__main__ import JUDGE_WEIGHTS, WEIGHTS
+from tools.lab.mini.judge import load_judge
+from tools.lab.mini.materials import make_material
+from tools.lab.mini.render import Camera, paint, trace
+from tools.lab.mini.samples import generate, judged_accuracy, load_pipeline
+from tools.lab.mini.shapes import make_shape
 
 
 @pytest.fixture(scope="module")

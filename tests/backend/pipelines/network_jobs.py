@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from csd_blender.backend.diffusion.guidance_words import guidance_words
+from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import job_prompts
-from csd_blender.backend.pipelines.coarse import ScenePrompts
-from csd_blender.backend.reporting import Reporter
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.spec_3d import TextTo3DJob
+from csd_blender.backend.pipelines.text_to_3d.coarse import ScenePrompts
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
 COARSE = {
     "views": 1,

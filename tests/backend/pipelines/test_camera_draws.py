@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from csd_blender.backend.pipelines.camera_draws import NEAREST, draw_shots
-from csd_blender.job.spec import CameraRange
+from csd_blender.backend.render.camera_draws import NEAREST, draw_shots
+from csd_blender.job.spec.texture import CameraRange
 
 COUNT = 4000
 

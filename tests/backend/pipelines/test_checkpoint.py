@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from csd_blender.backend.pipelines import stepping
-from csd_blender.backend.pipelines.checkpoint import Saved, optimizer_tensors, restore, save_checkpoint
-from csd_blender.backend.pipelines.stepping import StoreClock
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.optimize import loop
+from csd_blender.backend.optimize.checkpoint import Saved, optimizer_tensors, restore, save_checkpoint
+from csd_blender.backend.optimize.loop import StoreClock
+from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets import texture_job
+from csd_blender.job.presets.texture import texture_job
 from tests.hostile import CASES, garbled, value
 
 STEPS = 50
@@ -311,7 +311,7 @@ class Time:
 @pytest.mark.parametrize("steps", [4, 90, 240, 1000])
 def test_a_job_that_is_killed_loses_at_most_a_tenth_of_its_steps(monkeypatch, steps):
     time = Time()
-    monkeypatch.setattr(stepping, "time", time)
+    monkeypatch.setattr(loop, "time", time)
     clock, last, lost = StoreClock(60.0, steps, 0), 0, 0
     for step in range(1, steps):
         time.now += 0.25  # a Draft is over before the first minute
@@ -325,7 +325,7 @@ def test_a_job_that_is_killed_loses_at_most_a_tenth_of_its_steps(monkeypatch, st
 
 def test_a_large_state_is_stored_so_rarely_that_writing_takes_a_small_share(monkeypatch):
     time = Time()
-    monkeypatch.setattr(stepping, "time", time)
+    monkeypatch.setattr(loop, "time", time)
     clock, spent = StoreClock(600.0, 100, 0), 0.0
 
     def write():
@@ -341,7 +341,7 @@ def test_a_large_state_is_stored_so_rarely_that_writing_takes_a_small_share(monk
 
 def test_the_interval_holds_whatever_writing_costs(monkeypatch):
     time = Time()
-    monkeypatch.setattr(stepping, "time", time)
+    monkeypatch.setattr(loop, "time", time)
     clock = StoreClock(60.0, 10**6, 0)
     clock.cost = 1e9
     time.now = 59.9

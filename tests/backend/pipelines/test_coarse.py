@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import NotFinite, job_prompts
-from csd_blender.backend.pipelines.coarse import (
+from csd_blender.backend.pipelines.text_to_3d.coarse import (
     FRONT_BACK_REACH,
     Look,
     ScenePrompts,
@@ -25,10 +25,10 @@ from csd_blender.backend.pipelines.coarse import (
     start_coarse,
 )
 from csd_blender.backend.render.cameras import Cameras, orbit
-from csd_blender.backend.render.volume import VolumePictures, render_volume
-from csd_blender.backend.reporting import Reporter
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.spec_3d import CoarseStage, SceneCameras
+from csd_blender.backend.render.volume.render import VolumePictures, render_volume
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.text_to_3d import CoarseStage, SceneCameras
 
 DRAWS = 2000
 # A field that is a grid, as for the bundled model; networks have tests of their own.

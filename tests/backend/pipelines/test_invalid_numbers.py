@@ -9,16 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from csd_blender.backend import console, jobs
+from csd_blender.backend.cli import console
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import save_npz
-from csd_blender.backend.jobs import run_job
-from csd_blender.backend.pipelines import object_output, texture_output
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.output import texture
+from csd_blender.backend.pipelines.text_to_3d import output
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.backend.worker import run_job as run_job_module
+from csd_blender.backend.worker.run_job import run_job
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets import texture_job
-from csd_blender.job.presets_3d import text_to_3d_job
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
 from tests.backend.pipelines.text_to_3d.tiny_jobs import TINY
 
 STEPS = 12
@@ -26,10 +28,10 @@ STEPS = 12
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
-    monkeypatch.setattr(object_output, "FILM_FRAMES", 2)
-    monkeypatch.setattr(object_output, "FILM_SIZE", 16)
-    monkeypatch.setattr(texture_output, "TURNTABLE_SIZE", 16)
-    monkeypatch.setattr("csd_blender.backend.reporting.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(output, "FILM_FRAMES", 2)
+    monkeypatch.setattr(output, "FILM_SIZE", 16)
+    monkeypatch.setattr(texture, "TURNTABLE_SIZE", 16)
+    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
 
 
 class Faulty(torch.nn.Module):
@@ -184,7 +186,7 @@ def test_a_job_left_before_or_among_invalid_steps_resumes_to_the_same_end(make_j
 
 def test_no_checkpoint_is_written_between_invalid_steps(make_job, models, times, monkeypatch):
     models.model.unet.bad = set(times[4:7])
-    monkeypatch.setattr("csd_blender.backend.pipelines.stepping.time.monotonic", iter(range(10**6)).__next__)
+    monkeypatch.setattr("csd_blender.backend.optimize.loop.time.monotonic", iter(range(10**6)).__next__)
     _, events = run(make_job(checkpoint_interval=1), models)
     stored = [body["step"] for kind, body in events if kind == "checkpoint"]
     assert 4 in stored and 8 in stored and not {5, 6, 7} & set(stored)
@@ -249,7 +251,7 @@ def test_on_a_terminal_the_exit_status_tells_and_kept_files_are_named(
     make_job, models, times, monkeypatch, capsys, from_step
 ):
     models.model.unet.bad = set(times[from_step:])
-    monkeypatch.setattr(jobs, "ModelCache", lambda: models)
+    monkeypatch.setattr(run_job_module, "ModelCache", lambda: models)
     monkeypatch.setattr(console, "ModelCache", lambda: models)
     assert console.run_on_console(make_job(), resume=False) == 1
     printed = capsys.readouterr()

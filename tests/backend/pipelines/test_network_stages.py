@@ -6,10 +6,20 @@ import pytest
 import torch
 
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.geometry.network_field import NetworkField
-from csd_blender.backend.pipelines.coarse import active_levels, coarse_step, make_radiance_field, start_coarse
-from csd_blender.backend.pipelines.refine import inherit_colors, make_color_field, shape_from_field, start_refine
-from csd_blender.job.spec_3d import CoarseStage
+from csd_blender.backend.fields.network_field import NetworkField
+from csd_blender.backend.pipelines.text_to_3d.coarse import (
+    active_levels,
+    coarse_step,
+    make_radiance_field,
+    start_coarse,
+)
+from csd_blender.backend.pipelines.text_to_3d.refine import (
+    inherit_colors,
+    make_color_field,
+    shape_from_field,
+    start_refine,
+)
+from csd_blender.job.spec.text_to_3d import CoarseStage
 from tests.backend.pipelines.network_jobs import copy_of, job_of, moved, prompts_of
 
 

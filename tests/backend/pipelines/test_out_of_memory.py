@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from csd_blender.backend.pipelines.out_of_memory import StepDown
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.optimize.out_of_memory import StepDown
+from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 
 

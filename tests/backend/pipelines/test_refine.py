@@ -10,13 +10,13 @@ import pytest
 import torch
 import trimesh
 
-from csd_blender.backend.diffusion.guidance_words import guidance_words
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
-from csd_blender.backend.pipelines import refine
-from csd_blender.backend.pipelines.coarse import Look, ScenePrompts, make_radiance_field
-from csd_blender.backend.pipelines.refine import (
+from csd_blender.backend.pipelines.text_to_3d import refine
+from csd_blender.backend.pipelines.text_to_3d.coarse import Look, ScenePrompts, make_radiance_field
+from csd_blender.backend.pipelines.text_to_3d.refine import (
     ELLIPSOID,
     SEEN_SHARE,
     draw_look,
@@ -33,11 +33,11 @@ from csd_blender.backend.pipelines.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer import get_rasterizer
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.spec_3d import CoarseStage, RefineStage
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
 
 GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model
 COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 import trimesh
 
-from csd_blender.backend.pipelines.camera_draws import Lamps, draw_lamps, draw_shake
-from csd_blender.backend.pipelines.coarse import (
+from csd_blender.backend.pipelines.text_to_3d.coarse import (
     Look,
     draw_cameras,
     draw_look,
@@ -21,24 +20,26 @@ from csd_blender.backend.pipelines.coarse import (
     show,
     start_coarse,
 )
-from csd_blender.backend.pipelines.refine import (
+from csd_blender.backend.pipelines.text_to_3d.refine import (
     ellipsoid_shape,
     make_optimizer,
     mesh_shape,
     set_rates,
     shape_from_field,
 )
-from csd_blender.backend.pipelines.start_shapes import framed_radius, mean_density
+from csd_blender.backend.pipelines.text_to_3d.start_shapes import framed_radius, mean_density
+from csd_blender.backend.render.camera_draws import Lamps, draw_lamps, draw_shake
 from csd_blender.backend.render.cameras import Cameras, orbit, random_elevation
-from csd_blender.backend.render.rasterizer import cover, get_rasterizer
-from csd_blender.backend.render.volume import OccupancyGrid, render_volume
-from csd_blender.job.presets_3d import text_to_3d_job
-from csd_blender.job.spec_3d import RECIPES, SUBJECTS, CoarseStage, RefineStage, SceneCameras
+from csd_blender.backend.render.rasterizer.interface import cover, get_rasterizer
+from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, RefineStage, SceneCameras
 
 COUNT = 20_000
 
 
 # ---- unsteady cameras ----------------------------------------------------------------------------------------------
+
 
 def test_steady_cameras_take_no_random_numbers():
     generator = torch.Generator().manual_seed(0)

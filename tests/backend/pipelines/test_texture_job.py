@@ -19,11 +19,11 @@ from PIL import Image
 
 from csd_blender.backend.geometry.mesh import Mesh, merge
 from csd_blender.backend.geometry.mesh_io import load_mesh, save_npz
-from csd_blender.backend.jobs import ModelCache, run_job
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets import texture_job
-from csd_blender.job.processes import HeldFile
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.process.processes import HeldFile
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = 1200  # seconds after which a test gives up; no machine that works comes near it
@@ -76,7 +76,7 @@ def albedo(folder, name="albedo.png"):
 
 
 def every_progress(monkeypatch):
-    monkeypatch.setattr("csd_blender.backend.reporting.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
 
 
 def test_a_job_writes_texture_mesh_turntable_and_record(make_job, models):
@@ -138,7 +138,7 @@ def test_cancel_before_the_first_step_keeps_nothing(make_job, models):
 
 KILLED_AFTER = """
 import os, signal, sys
-from csd_blender.backend.cli import main
+from csd_blender.backend.cli.main import main
 from csd_blender.job.folder import JobFolder
 
 append, left = JobFolder.append_event, [int(sys.argv[2])]
@@ -228,7 +228,7 @@ def test_a_file_that_may_not_grow_ends_in_the_sentence_about_a_full_disk(make_jo
     """What a quota does; the log of the job cannot be written any more either."""
     folder = make_job(steps=3)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
-    code = limit + "import sys; from csd_blender.backend.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = limit + "import sys; from csd_blender.backend.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "texture", "--resume", str(folder.path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENDLESS)
     assert done.returncode == 1 and "The disk is full." in done.stderr and "Traceback" not in done.stderr

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from csd_blender.backend.pipelines.backdrop import as_pictures, behind_mesh, behind_pictures, make_background
+from csd_blender.backend.pipelines.text_to_3d.backdrop import as_pictures, behind_mesh, behind_pictures, make_background
 from csd_blender.backend.render.background import LearnedBackground, spherical_harmonics
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.volume import OccupancyGrid, render_volume
-from csd_blender.job.spec_3d import CoarseStage, RefineStage
+from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
+from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
 from tests.backend.render.test_volume import small_field
 
 DRAWS = 2000

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer import get_rasterizer, topology
+from csd_blender.backend.render.rasterizer.interface import get_rasterizer, topology
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

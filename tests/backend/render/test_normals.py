@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from csd_blender.backend.render.normals import vertex_normals
+from csd_blender.backend.geometry.normals import vertex_normals
 
 
 def test_smooth_normals_of_a_sphere_point_outward(sphere):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer import Raster, cover, get_rasterizer, topology
+from csd_blender.backend.render.rasterizer.interface import Raster, cover, get_rasterizer, topology
 
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from csd_blender.backend.render.warp_backend import mip_pyramid
+from csd_blender.backend.render.rasterizer.warp import mip_pyramid
 
 
 def scene(generator, views: int = 2, size: int = 24):

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from csd_blender.backend.geometry.radiance_field import RadianceField
-from csd_blender.backend.render import ray_samples
+from csd_blender.backend.fields.radiance_field import RadianceField
 from csd_blender.backend.render.cameras import Cameras, orbit, sample_cameras
-from csd_blender.backend.render.volume import (
+from csd_blender.backend.render.volume import ray_samples
+from csd_blender.backend.render.volume.render import (
     OccupancyGrid,
     composite,
     march,
@@ -18,7 +18,7 @@ from csd_blender.backend.render.volume import (
     render_volume,
     sparsity_loss,
 )
-from csd_blender.backend.render.volume_reference import composite_reference, march_reference, see_reference
+from csd_blender.backend.render.volume.volume_twin import composite_reference, march_reference, see_reference
 
 
 class Ball:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from csd_blender.backend.render import warp_setup
-from csd_blender.backend.render.warp_setup import kernel_cache, user_cache
+from csd_blender.backend.support import warp_setup
+from csd_blender.backend.support.warp_setup import kernel_cache, user_cache
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_warp_starts_without_a_word_and_keeps_its_kernels_where_it_is_told(tmp_path):
     code = (
-        "from csd_blender.backend.render.warp_setup import start_warp; start_warp(); import warp; "
+        "from csd_blender.backend.support.warp_setup import start_warp; start_warp(); import warp; "
         f"assert warp.config.kernel_cache_dir.startswith({str(tmp_path)!r}), warp.config.kernel_cache_dir"
     )
     environment = os.environ | {"CSD_KERNEL_CACHE": str(tmp_path / "kernels"), "PYTHONPATH": str(ROOT)}

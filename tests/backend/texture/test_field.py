@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from csd_blender.backend.texture.field import TextureField
-from csd_blender.backend.texture.field_kernels import GridLevel, encode, encode_reference, grid_levels
+from csd_blender.backend.fields.hash_grid import GridLevel, encode, encode_reference, grid_levels
+from csd_blender.backend.fields.texture_field import TextureField
 
 SHAPES = [
     {"levels": 6},

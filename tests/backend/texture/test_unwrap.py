@@ -1,15 +1,14 @@
 """The user's UV map is kept when it can carry a texture; else a good new one is made, whatever the mesh."""
 
-
 import numpy as np
 import pytest
 
-from csd_blender.backend.geometry.demo_meshes import demo_mesh
 from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, merge
 from csd_blender.backend.texture import unwrap as unwrap_module
 from csd_blender.backend.texture.project import face_neighbors, project_unwrap
 from csd_blender.backend.texture.unwrap import check_uv, choose_uv, run_xatlas, unwrap, usable_uv
 from csd_blender.job.errors import JobError
+from tools.lab.demo_meshes import demo_mesh
 
 
 def small_ball() -> Mesh:

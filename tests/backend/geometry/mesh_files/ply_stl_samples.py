@@ -55,7 +55,9 @@ def with_texcoord() -> bytes:
 
 
 BIG, LITTLE = "binary_big_endian", "binary_little_endian"
-CORNERS = [(*CUBE[i], *uv) for t, uvs in zip(CUBE_TRIANGLES, TRIANGLE_UV, strict=True) for i, uv in zip(t, uvs, strict=True)]
+CORNERS = [
+    (*CUBE[i], *uv) for t, uvs in zip(CUBE_TRIANGLES, TRIANGLE_UV, strict=True) for i, uv in zip(t, uvs, strict=True)
+]
 SINGLE = [tuple(range(3 * i, 3 * i + 3)) for i in range(12)]
 ST = XYZ + "property float s\nproperty float t\n"
 PRISM, PRISM_FACES = prism(3)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 
 from csd_blender.backend.geometry.mesh_io import save_npz
-from csd_blender.backend.jobs import ModelCache
-from csd_blender.backend.pipelines import object_output, texture_output
+from csd_blender.backend.output import texture
+from csd_blender.backend.pipelines.text_to_3d import output
+from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets_3d import text_to_3d_job
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from tests.backend.pipelines.text_to_3d.tiny_jobs import TINY, merged, run
 
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
     """Films and turntables cost more than these jobs; only the module's undisturbed job has them in full."""
-    monkeypatch.setattr(object_output, "FILM_FRAMES", 2)
-    monkeypatch.setattr(object_output, "FILM_SIZE", 16)
-    monkeypatch.setattr(texture_output, "TURNTABLE_SIZE", 16)
+    monkeypatch.setattr(output, "FILM_FRAMES", 2)
+    monkeypatch.setattr(output, "FILM_SIZE", 16)
+    monkeypatch.setattr(texture, "TURNTABLE_SIZE", 16)
 
 
 @pytest.fixture

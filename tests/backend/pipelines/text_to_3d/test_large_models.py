@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from csd_blender.backend.cli import main
+from csd_blender.backend.cli.main import main
 from csd_blender.backend.distillation import guided
-from csd_blender.backend.geometry import sdf_network
-from csd_blender.backend.pipelines import coarse as coarse_stage
-from csd_blender.backend.pipelines import refine as refine_stage
+from csd_blender.backend.fields import sdf_network
+from csd_blender.backend.pipelines.text_to_3d import coarse as coarse_stage
+from csd_blender.backend.pipelines.text_to_3d import refine as refine_stage
 from tests.backend.tiny_models import write_if, write_sd15
 
 SMALL = {

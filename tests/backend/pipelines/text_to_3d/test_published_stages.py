@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from csd_blender.backend.geometry import sdf_network
+from csd_blender.backend.fields import sdf_network
 from csd_blender.job.folder import COARSE_FILE, read_coarse
 from tests.backend.pipelines.text_to_3d.tiny_jobs import (
     COARSE,

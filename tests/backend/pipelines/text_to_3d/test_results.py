@@ -11,9 +11,9 @@ import trimesh
 from PIL import Image
 
 from csd_blender.backend.geometry.mesh_io import load_mesh
-from csd_blender.backend.jobs import ModelCache
-from csd_blender.backend.pipelines import object_output
+from csd_blender.backend.pipelines.text_to_3d import output
 from csd_blender.backend.texture.unwrap import check_uv
+from csd_blender.backend.worker.run_job import ModelCache
 from tests.backend.pipelines.text_to_3d.tiny_jobs import (
     COARSE,
     REFINE,
@@ -118,7 +118,7 @@ def test_previews_show_a_view_and_in_the_end_the_mesh_and_change_nothing(whole, 
 
 
 def test_a_preview_is_light_enough_to_land_quickly(make_job, models, monkeypatch):
-    monkeypatch.setattr(object_output, "PREVIEW_FACES", 150)
+    monkeypatch.setattr(output, "PREVIEW_FACES", 150)
     folder = make_job(preview_interval=0.001)
     assert run(folder, models)[0].type == "result"
     with np.load(folder.path / "preview" / "mesh.npz", allow_pickle=False) as arrays:

@@ -180,7 +180,7 @@ def test_a_rasterizer_that_cannot_be_used_is_refused_before_any_work(make_job, m
 
 
 def test_nvdiffrast_needs_a_gpu(make_job, models, monkeypatch):
-    monkeypatch.setattr("csd_blender.backend.pipelines.text_to_3d.choose_rasterizer", lambda job: object())
+    monkeypatch.setattr("csd_blender.backend.pipelines.text_to_3d.job.choose_rasterizer", lambda job: object())
     folder = make_job(rasterizer="nvdiffrast", allow_noncommercial=True)
     outcome, events = run(folder, models)
     assert answer(outcome) == ("error", "bad_setting") and "NVIDIA" in outcome.body["detail"]

@@ -74,7 +74,7 @@ def test_a_finished_job_that_is_resumed_gives_the_same_again(whole, make_job, mo
 
 KILLED_AT = """
 import os, signal, sys, types
-from csd_blender.backend.cli import main
+from csd_blender.backend.cli.main import main
 from csd_blender.backend.pipelines import stepping
 from csd_blender.job.folder import JobFolder
 

@@ -10,8 +10,8 @@ import trimesh
 from PIL import Image
 
 from csd_blender.backend.geometry.mesh import Mesh
-from csd_blender.backend.jobs import run_job
-from csd_blender.backend.reporting import Reporter
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.backend.worker.run_job import run_job
 
 ROOT = Path(__file__).resolve().parents[4]
 COARSE, REFINE = 4, 4

@@ -1,0 +1,96 @@
+"""The object that is being made, in the scene: one temporary object, outside undo, never saved, never rendered."""
+
+from __future__ import annotations
+
+import bpy
+
+from ...scene import apply_texture, cover
+from ...scene.add_object import UV_NAME, build_mesh
+from ...scene.cover import KEY, MATERIAL_NAME
+from ...scene.export import SceneError
+from ...scene.materials import build_color_material
+from ...scene.mesh_arrays import MeshPicture
+from ...session import Job
+
+NAME = "CSD Preview"
+COLORS = "Color"
+
+
+def prepare(job: Job, picture: MeshPicture) -> bool:
+    """Make the material when it is not there; returns whether it had to, which takes some milliseconds."""
+    key = cover.preview_key(job.id, 0)
+    before = len(bpy.data.materials)
+    material_for(job, picture, key)
+    return len(bpy.data.materials) != before
+
+
+def show(job: Job, picture: MeshPicture) -> None:
+    """Let the job's preview object have the mesh of ``picture``; the mesh before it is removed."""
+    key = cover.preview_key(job.id, 0)
+    obj = find(key)
+    if obj is not None and obj.mode != "OBJECT":
+        return  # its mesh cannot be exchanged now; the next picture comes soon
+    mesh = build_mesh(MATERIAL_NAME, picture)
+    mesh[KEY] = key
+    material = material_for(job, picture, key)
+    if material is not None:
+        mesh.materials.append(material)
+    if picture.colors is not None:
+        add_colors(mesh, picture)
+    if obj is None:
+        obj = new_object(key, mesh)
+    old, obj.data = obj.data, mesh
+    if old is not mesh and KEY in old and not old.users:
+        bpy.data.meshes.remove(old)
+    obj.location = job.place
+    if not obj.users_scene:
+        bpy.context.scene.collection.objects.link(obj)
+
+
+def find(key: str) -> bpy.types.Object | None:
+    """The preview object; by its mark, as somebody may have renamed it."""
+    usual = bpy.data.objects.get(NAME)
+    return usual if usual is not None and usual.get(KEY) == key else cover.find_marked(bpy.data.objects, key)
+
+
+def new_object(key: str, mesh: bpy.types.Mesh) -> bpy.types.Object:
+    obj = bpy.data.objects.new(NAME, mesh)
+    obj[KEY] = key
+    obj.hide_render = obj.hide_select = True
+    return obj
+
+
+def add_colors(mesh: bpy.types.Mesh, picture: MeshPicture) -> None:
+    layer = mesh.color_attributes.new(COLORS, "FLOAT_COLOR", "POINT")
+    layer.data.foreach_set("color", picture.colors.ravel())
+    mesh.color_attributes.active_color = mesh.color_attributes[0]
+    mesh.color_attributes.render_color_index = 0
+
+
+def material_for(job: Job, picture: MeshPicture, key: str) -> bpy.types.Material | None:
+    return final_material(job, key) if picture.uv is not None else color_material(key)
+
+
+def color_material(key: str) -> bpy.types.Material:
+    """The temporary material that shows the colors of the vertices."""
+    key += "/colors"
+    material = cover.find_marked(bpy.data.materials, key)
+    if material is None:
+        material = bpy.data.materials.new(MATERIAL_NAME)
+        material[KEY] = key
+        build_color_material(material, COLORS)
+    return material
+
+
+def final_material(job: Job, key: str) -> bpy.types.Material | None:
+    """The temporary material with the finished texture."""
+    try:
+        albedo = apply_texture.read_result(job.folder).albedo[0]
+    except (SceneError, IndexError):
+        return None
+    image = cover.find_marked(bpy.data.images, key)
+    if image is None or image.source != "FILE":
+        image = cover.load_final(key, str(albedo))
+    material = cover.preview_material(key, UV_NAME)
+    cover.set_image(material, image)
+    return material

@@ -1,0 +1,133 @@
+"""*Set Up*: the installer of ``job/environment`` as a child process, its progress read line by line."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+import bpy
+
+from ...job.errors import ERRORS
+from ..preferences import environments_folder, log_path, preference
+from ..session import Problem, session
+from . import backend
+
+
+@dataclass
+class Setup:
+    """A running installation.
+
+    Attributes:
+        fraction: done, in [0, 1]. text: what it does now. seconds_left: None while unknown.
+    """
+
+    process: subprocess.Popen
+    fraction: float = 0.0
+    text: str = "Setting up the backend"
+    seconds_left: float | None = None
+    cancelled: bool = False
+    done: bool = False
+    problem: Problem | None = None
+    _lines: queue.Queue = field(default_factory=queue.Queue)
+
+    def listen(self) -> None:
+        threading.Thread(target=self._read, name="csd-setup", daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def poll(self) -> bool:
+        """Take in what the child said; returns whether anything changed. The end is noted in the session."""
+        changed = False
+        while True:
+            try:
+                line = self._lines.get_nowait()
+            except queue.Empty:
+                return changed
+            changed = True
+            if line is None:
+                self.finish()
+                return True
+            self.take(line)
+
+    def take(self, line: bytes) -> None:
+        try:
+            news = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(news, dict):
+            return
+        if news.get("type") == "error":
+            text, detail = news.get("text", ""), news.get("detail", "")
+            text = f"{text.rstrip('.')}: {detail.rstrip('.')}." if detail else text
+            self.problem = Problem(text, news.get("fix", ""), True, news.get("code", ""))
+        elif news.get("type") == "done":
+            self.done = True
+        elif news.get("type") == "progress":
+            self.fraction = min(1.0, max(0.0, float(news.get("fraction") or 0.0)))
+            self.text = news.get("text") or self.text
+            self.seconds_left = news.get("seconds_left")
+
+    def finish(self) -> None:
+        status = self.process.wait()
+        session.setup = None
+        backend.look_for_python()
+        if self.cancelled:
+            session.notice = "Set Up was cancelled."
+        elif (self.done or status == 0) and preference("backend_python") and not backend.ready():
+            session.problem = Problem(
+                "The Backend Python in the preferences is not there.", "Correct the path or clear it.", True
+            )
+        elif not (self.done or status == 0) or not backend.ready():
+            entry = ERRORS["setup_failed"]
+            session.problem = self.problem or Problem(entry.text, entry.fix, True, "setup_failed")
+        else:
+            session.notice = "The backend is ready."
+
+    def cancel(self) -> None:
+        """Stop the child; what it downloaded stays for the next time."""
+        self.cancelled = True
+        self.text = "Stopping …"
+        self.process.stdin.close()  # the child stops by itself and takes back what is half made
+
+
+def command() -> list[str]:
+    wheels = bpy.path.abspath(preference("wheel_folder")) if preference("wheel_folder") else ""
+    launch = [sys.executable, "-I", "-u", "-X", "utf8", str(backend.PACKAGE / "launch.py"), "setup"]
+    return [*launch, "--root", str(environments_folder()), *(["--wheels", wheels] if wheels else [])]
+
+
+def start() -> Setup:
+    """Begin the installation. Raises ``OSError`` when the child cannot be started."""
+    backend.stop()
+    path = log_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hide = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    with open(path, "ab") as log:
+        process = subprocess.Popen(
+            command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, creationflags=hide
+        )
+    setup = Setup(process)
+    setup.listen()
+    return setup
+
+
+def run_to_end() -> None:
+    """Wait here until the installation ended."""
+    while session.setup is not None:
+        session.setup.poll()
+        time.sleep(0.05)
+
+
+def stop() -> None:
+    """End a running installation, as when Blender quits."""
+    setup, session.setup = session.setup, None
+    if setup is not None:
+        setup.cancel()

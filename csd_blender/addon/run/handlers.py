@@ -1,0 +1,93 @@
+"""Undo, saving and loading while a preview is on a mesh."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ...job.errors import JobError
+from .. import folders
+from ..errors import SceneError
+from ..scene import cover, targets
+from ..session import session
+from . import lifecycle, results, showing
+
+
+@persistent
+def before_save(*_args) -> None:
+    """A saved file never has a preview in it."""
+    cover.uncover_all()
+
+
+@persistent
+def after_save(*_args) -> None:
+    if session.job is not None:
+        targets.remember_file(session.job)
+    for folder in session.of_file:
+        if session.job is None or folder != session.job.folder:
+            targets.move_to_file(folder)
+    restore()
+
+
+@persistent
+def after_undo(*_args) -> None:
+    """The state that undo or redo brought back may hold a preview that is no more, or lack the one that is."""
+    restore()
+    follow_undo()
+
+
+@persistent
+def after_load(*_args) -> None:
+    """Find the job's objects in the new file when it is the same one again."""
+    targets.follow_file(session.job)
+    session.discarded, session.show_textures = None, False
+    session.of_file = {session.job.folder} if session.job is not None and session.job.in_file else set()
+    results.fill()  # the window manager, which has the rows of the list, may be a new one
+    restore()
+
+
+def restore() -> None:
+    job = session.job
+    live = job.id if job is not None and job.in_scene else ""
+    cover.uncover_all(keep_job=live)
+    if live:
+        showing.refresh_preview()
+
+
+def follow_undo() -> None:
+    """After an undo or redo: a discarded result is offered again when that was undone, and goes again with the redo."""
+    folder = session.discarded
+    if folder is None:
+        return
+    job = session.job
+    still = any(scene.csd.discarded == folder.name for scene in bpy.data.scenes)
+    if not still and job is None:
+        try:
+            lifecycle.resume(folder, show=True)
+            folders.reopen(folder)
+        except (SceneError, JobError):
+            session.discarded = None  # it was deleted meanwhile
+    elif still and job is not None and job.folder == folder and job.phase == "finished":
+        lifecycle.discard()
+
+
+HANDLERS = {
+    "save_pre": before_save,
+    "save_post": after_save,
+    "save_post_fail": after_save,
+    "undo_post": after_undo,
+    "redo_post": after_undo,
+    "load_post": after_load,
+}
+
+
+def register() -> None:
+    for name, handler in HANDLERS.items():
+        getattr(bpy.app.handlers, name).append(handler)
+
+
+def unregister() -> None:
+    for name, handler in HANDLERS.items():
+        handlers = getattr(bpy.app.handlers, name)
+        if handler in handlers:
+            handlers.remove(handler)

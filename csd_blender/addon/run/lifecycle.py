@@ -1,0 +1,301 @@
+"""One job from the click to accept or discard. Operators, the pump and the API all come through here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import bpy
+
+from ...job.errors import JobError
+from ...job.folder import JobFolder
+from ...job.process.messages import Message
+from .. import folders
+from ..folders import new_job_id
+from ..kinds.object import job as object_job
+from ..kinds.texture import settings as texture_settings
+from ..preferences import jobs_folder
+from ..process import backend
+from ..scene import add_object, apply_texture, checks, cover, export
+from ..scene.export import SceneError
+from ..scene.previews import read_view
+from ..scene.targets import check_accept, find_object, resume_here, selected_meshes
+from ..session import Job, Problem, session
+from . import results, showing, view_icon
+from .showing import forget_pictures, refresh_preview
+
+__all__ = ["selected_meshes"]
+
+# Errors whose detail an artist can use; that of the others is for the log.
+TELLING = (
+    "bad_setting",
+    "model_missing",
+    "model_unreadable",
+    "model_not_finite",
+    "uv_overlap",
+    "uv_missing",
+    "no_space",
+    "no_permission",
+)
+
+
+def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
+    """Export ``objects``, write the job folder and hand it to the backend.
+
+    Args:
+        overrides: settings by name (see :mod:`settings`); what is missing comes from the scene.
+
+    Raises:
+        SceneError, JobError: with a sentence for the artist; nothing was started then.
+    """
+    checks.check_no_previews(objects)  # they are taken away first
+    return start_written(lambda: write_job(context, objects, texture_settings.gather(context.scene, overrides)))
+
+
+def start_object(context, overrides: dict) -> Job:
+    """As :func:`start`, for a job that makes a new object; ``overrides`` see :mod:`object_settings`."""
+    return start_written(lambda: object_job.write_job(context, overrides))
+
+
+def start_written(write: Callable[[], Job]) -> Job:
+    """Hand the job whose folder ``write`` makes to the backend."""
+    if session.active_job() is not None:
+        raise JobError("busy")
+    cover.uncover_all()  # the export must not see a preview's UV map
+    try:
+        job = write()
+        client = backend.client()
+    except BaseException:
+        refresh_preview()  # the result before this one is still offered
+        raise
+    put_aside()
+    begin(job, client, resume=False)
+    results.refresh()
+    return job
+
+
+def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job:
+    """Export ``objects`` and write the job folder. Raises as :func:`start` does."""
+    if not texture_settings.stripped(chosen["prompt"]):
+        raise SceneError("The prompt is empty.", "Write what the surface should look like.")
+    texture_settings.check_modifiers(chosen["modifiers"])
+    exported = export.export_objects(objects, context.evaluated_depsgraph_get(), chosen.pop("modifiers"), chosen["uv"])
+    chosen["uv"] = exported.uv
+    spec = texture_settings.make_spec(chosen)
+    backend.command()  # without a backend nothing is written
+    job_id = new_job_id(spec.prompt)
+    folder = JobFolder.create(jobs_folder() / job_id, spec)
+    folder.write_bytes("mesh.npz", exported.mesh_bytes())
+    # Last, since a folder that has it is offered to be resumed.
+    for name, data in export.targets_bytes(exported.targets, bpy.data.filepath).items():
+        folder.write_bytes(name, data)
+    return Job(job_id, Path(folder.path), spec, exported.targets, bpy.data.filepath, warnings=exported.warnings)
+
+
+def begin(job: Job, client, resume: bool) -> None:
+    backend.submit(client, job, resume)
+    take_in(job)
+    session.notice, session.problem = "", None
+    forget_pictures()
+
+
+def take_in(job: Job) -> None:
+    """Make ``job`` the session's; it is remembered as the open file's, whatever that is called later."""
+    session.job = job
+    if job.in_file and not job.makes_object:
+        session.of_file.add(job.folder)
+
+
+def resume(folder: Path, show: bool = False) -> Job:
+    """Go on with a job of this or an earlier session; a finished one is shown again.
+
+    Args:
+        show: also show again what there is of a job that was stopped early, in place of going on with it.
+
+    Raises:
+        SceneError, JobError: when the folder cannot be used.
+    """
+    if session.active_job() is not None:
+        raise JobError("busy")
+    folder = Path(folder)
+    opened = JobFolder.open(folder)
+    targets, blend_file = export.read_targets(folder)
+    job = Job(folder.name, folder, opened.spec, targets, blend_file)
+    if job.makes_object:
+        job.place = object_job.read_place(job.folder)
+    complete = folders.is_finished(folder)
+    offered = complete or (show and folders.has_result(folder))
+    client = None if offered else backend.client()
+    put_aside()
+    resume_here(job)
+    if offered:
+        show_again(job, complete)
+    else:
+        folders.reopen(folder)
+        begin(job, client, resume=True)
+    results.refresh()
+    return job
+
+
+def show_again(job: Job, complete: bool) -> None:
+    """Offer a result of an earlier job, with its small picture."""
+    forget_pictures()
+    job.phase, job.stopped_early = "finished", not complete
+    take_in(job)
+    session.notice, session.problem = "", None
+    picture = read_view(job.folder / folders.VIEW)
+    if picture is not None:
+        view_icon.show(picture)
+        job.has_view = True
+    refresh_preview()
+
+
+def cancel() -> None:
+    """Ask the running job to stop; what it has so far is offered."""
+    job = session.active_job()
+    if job is not None and session.client is not None:
+        job.phase = "cancelling"
+        session.client.cancel(job.id)
+
+
+def handle(message: Message) -> None:
+    """Bring the session up to date with one message from the backend."""
+    for listener in list(session.listeners):
+        listener(message)
+    job = session.job
+    if job is None or message.job != job.id or not job.active:
+        return
+    body = message.body
+    if message.type == "stage":
+        job.enter_stage(body.get("name", ""), body.get("label", ""))
+    elif message.type == "progress":
+        job.step, job.total = body.get("step", 0), body.get("total", 0)
+        job.seconds_left = body.get("seconds_left")
+        job.memory_mb, job.device_memory_mb = body.get("memory_mb", 0), body.get("device_memory_mb", 0)
+    elif message.type == "preview":
+        part = body.get("part", 0)
+        showing.pictures.put(body, job.folder, job.targets[part] if part < len(job.targets) else None)
+    elif message.type == "warning":
+        text = body.get("text", "")
+        if text and text not in job.warnings:
+            job.warnings.append(text)
+    elif message.type in ("result", "cancelled", "error"):
+        end(job, message)
+
+
+def end(job: Job, message: Message) -> None:
+    """The job's terminal event."""
+    body = message.body
+    if message.type == "result":
+        finish(job)
+    elif message.type == "cancelled":
+        job.stopped_early = True
+        if body.get("kept"):
+            finish(job)
+        else:
+            end_without_result(job, "cancelled")
+            if not folders.has_checkpoint(job.folder):
+                folders.close(job.folder, folders.DISCARDED)  # nothing had been computed
+    else:
+        text, fix = body.get("text", "The backend failed."), body.get("fix", "")
+        if body.get("detail") and body.get("code") in TELLING:
+            text = f"{text.rstrip('.')}: {body['detail']}."
+        if body.get("kept"):  # what there was before it failed is offered, as after a cancel
+            job.stopped_early = True
+            job.warnings.append(f"{text} {fix}".strip())
+            finish(job)
+            return
+        problem = Problem(text, fix, bool(body.get("retryable")), body.get("code", ""))
+        end_without_result(job, "failed", problem)
+        backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer
+    results.refresh()
+
+
+def finish(job: Job) -> None:
+    job.seconds = time.monotonic() - job.started
+    try:
+        if job.makes_object:
+            add_object.check_result(job.folder)
+        else:
+            apply_texture.read_result(job.folder)
+    except SceneError as error:
+        end_without_result(job, "failed", Problem(error.text, error.fix, retryable=True))
+        return
+    job.phase = "finished"
+
+
+def end_without_result(job: Job, phase, problem: Problem | None = None) -> None:
+    job.phase, job.problem = phase, problem
+    job.seconds = time.monotonic() - job.started
+    forget_pictures()
+    cover.uncover_all()
+
+
+def accept(new_map: bool = False) -> list[apply_texture.Applied]:
+    """Make the finished result an ordinary part of the file.
+
+    Args:
+        new_map: put a texture on a new UV map where the object's own one changed since the job began.
+
+    Raises:
+        SceneError: when there is nothing to accept, or an object is in Edit Mode; the job stays as it is then.
+    """
+    job = session.job
+    if job is None or job.phase != "finished":
+        raise SceneError("There is no finished texture or object.", "Generate one first.")
+    check_accept(job)
+    applied = object_job.accept(job) if job.makes_object else accept_texture(job, new_map)
+    forget_pictures()
+    session.notice = " ".join(a.message for a in applied if a.message)
+    session.job = session.problem = session.discarded = None
+    close_folder(job, folders.ACCEPTED)
+    return applied
+
+
+def accept_texture(job: Job, new_map: bool) -> list[apply_texture.Applied]:
+    objects = [find_object(t) for t in job.targets]
+    for obj in objects:
+        if obj is not None and obj.data.is_editmode:
+            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    result = apply_texture.read_result(job.folder)
+    cover.uncover_all()
+    try:
+        return apply_texture.apply_result(result, job.targets, objects, new_map)
+    except SceneError:
+        refresh_preview()  # nothing was changed, and the result still waits for an answer
+        raise
+
+
+def discard() -> None:
+    """Put the old materials back and forget the result, which stays in its folder; a running job is not touched."""
+    job = session.job
+    if job is None or job.active:
+        return
+    leave_scene()
+    if job.phase == "finished" or (job.problem is not None and not job.problem.retryable):
+        close_folder(job, folders.DISCARDED)
+    else:
+        results.refresh()
+
+
+def put_aside() -> None:
+    """Make room for another job. A result that nobody has answered stays in the list, and waits there."""
+    job = session.job
+    if job is None or job.active:
+        return
+    leave_scene()
+    if job.problem is not None and not job.problem.retryable:
+        folders.close(job.folder, folders.FAILED)
+
+
+def leave_scene() -> None:
+    """Take the ended job and its preview out of the scene and the panel."""
+    forget_pictures()
+    cover.uncover_all()
+    session.job = session.problem = None
+
+
+def close_folder(job: Job, answer: str) -> None:
+    folders.close(job.folder, answer)
+    results.refresh()

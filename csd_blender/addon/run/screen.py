@@ -1,0 +1,53 @@
+"""What is on the screen: which parts of it show a job, and having just those drawn again."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..session import session
+
+
+def areas(kind: str = "VIEW_3D"):
+    """All areas of one kind, in all windows."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == kind:
+                yield area
+
+
+def shows_textures(space: bpy.types.SpaceView3D) -> bool:
+    """Whether a 3D view shows the textures of materials."""
+    shading = space.shading
+    return shading.type in ("MATERIAL", "RENDERED") or (shading.type == "SOLID" and shading.color_type == "TEXTURE")
+
+
+def shows_object_colors(space: bpy.types.SpaceView3D) -> bool:
+    """Whether a 3D view shows a growing object in color: first its vertices' colors, in the end a texture."""
+    return space.shading.type in ("MATERIAL", "RENDERED")
+
+
+def textures_are_seen() -> bool:
+    """Whether any 3D view shows textures. Without a window, as if one did."""
+    return bpy.app.background or any(shows_textures(area.spaces.active) for area in areas())
+
+
+def redraw(viewports: bool = False) -> None:
+    """Have drawn anew what tells of the job, the CSD tabs and headers; with ``viewports`` also what shows the scene."""
+    for area in areas("PREFERENCES"):
+        if session.setup is not None:
+            area.tag_redraw()
+    for area in areas():
+        space = area.spaces.active
+        for region in area.regions:
+            if region.type == "WINDOW":
+                wanted = viewports
+            elif region.type == "UI":
+                wanted = space.show_region_ui and shows_csd(region)
+            else:
+                wanted = region.type == "HEADER"
+            if wanted:
+                region.tag_redraw()
+
+
+def shows_csd(region: bpy.types.Region) -> bool:
+    return getattr(region, "active_panel_category", "CSD") == "CSD"

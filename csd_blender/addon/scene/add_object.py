@@ -1,0 +1,101 @@
+"""From a text-to-3D job's result folder to a new object in the scene."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from . import apply_texture
+from .apply_texture import Applied, Result
+from .export import SceneError
+from .materials import ROUGHNESS, build_material
+from .mesh_arrays import RESULT, MeshPicture, read_mesh
+from .stored_arrays import UNREADABLE
+
+UV_NAME = "UVMap"
+SHARP_ANGLE = math.radians(30.0)  # edges with a larger angle between their faces are shaded sharp
+
+
+def build_mesh(name: str, arrays: MeshPicture) -> bpy.types.Mesh:
+    """A mesh of triangles, with the UV map ``UVMap`` when ``arrays`` has UVs; smooth shaded.
+
+    The attributes take whole arrays; ``vertices`` and ``loops`` would take one number after the other.
+    """
+    mesh = bpy.data.meshes.new(name)
+    count = len(arrays.triangles)
+    mesh.vertices.add(len(arrays.positions))
+    mesh.loops.add(count * 3)
+    mesh.polygons.add(count)
+    mesh.attributes["position"].data.foreach_set("vector", arrays.positions.ravel())
+    mesh.attributes[".corner_vert"].data.foreach_set("value", arrays.triangles.ravel())
+    mesh.polygons.foreach_set("loop_start", np.arange(0, count * 3, 3, dtype=np.int32))
+    if arrays.uv is not None:
+        layer = mesh.uv_layers.new(name=UV_NAME, do_init=False)
+        layer.uv.foreach_set("vector", arrays.uv.ravel())
+    mesh.update(calc_edges=True)
+    return mesh
+
+
+def unreadable() -> SceneError:
+    return SceneError("The finished object cannot be read.", "Resume the job to make it again.")
+
+
+def check_result(folder: Path) -> Result:
+    """The result without its mesh, which takes long to read. Raises :class:`SceneError` when a file is missing."""
+    result = apply_texture.read_result(folder)
+    try:
+        apply_texture.result_file(folder, RESULT)
+    except OSError as error:
+        raise unreadable() from error
+    return result
+
+
+def read_result(folder: Path) -> tuple[Result, MeshPicture]:
+    """Raises :class:`SceneError` when the result is not complete."""
+    result = check_result(folder)
+    try:
+        mesh = read_mesh(folder, RESULT)
+        if mesh.uv is None or not result.albedo:
+            raise ValueError("there is no texture")
+    except UNREADABLE as error:
+        raise unreadable() from error
+    return result, mesh
+
+
+def add_object(context, result: Result, arrays: MeshPicture, place: tuple[float, float, float]) -> Applied:
+    """Make the result an ordinary object of the file, selected and active, its foot at ``place``."""
+    settings = result.record.get("settings", {})
+    name = apply_texture.short_name(str(settings.get("prompt", "")) or "CSD Object")
+    image = apply_texture.load_albedo(result.albedo[0], name, result.record)
+    mesh = build_mesh(name, arrays)
+    mesh.validate()
+    mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
+    material = bpy.data.materials.new(name)
+    build_material(material, image, UV_NAME, number(result, "roughness", ROUGHNESS), number(result, "metallic", 0.0))
+    mesh.materials.append(material)
+    obj = bpy.data.objects.new(name, mesh)
+    obj.location = place
+    obj["csd_settings"] = json.dumps(settings)
+    link(context, obj)
+    for other in context.view_layer.objects.selected[:]:
+        other.select_set(False)
+    obj.select_set(True)
+    context.view_layer.objects.active = obj
+    return Applied(obj, image, material)
+
+
+def number(result: Result, name: str, usual: float) -> float:
+    """A material's value in [0, 1] as the backend wrote it."""
+    value = result.record.get(name)
+    return float(min(1.0, max(0.0, value))) if isinstance(value, int | float) else usual
+
+
+def link(context, obj: bpy.types.Object) -> None:
+    """Put ``obj`` into the active collection; into the scene's own where that is linked or switched off."""
+    active = context.view_layer.active_layer_collection
+    usable = not active.exclude and active.collection.is_editable
+    (active.collection if usable else context.scene.collection).objects.link(obj)

@@ -1,0 +1,283 @@
+"""From a job's result folder to images, materials and UV maps in the scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from . import uv_maps
+from .checks import MOST_MAPS, is_computed
+from .export import SceneError, Target, fingerprint
+from .materials import build_material
+from .stored_arrays import UNREADABLE, read_json, read_npz
+
+NAME_LENGTH = 48
+
+
+@dataclass
+class Applied:
+    """What one part became. ``object`` is None when the target was gone, ``message`` then says so."""
+
+    object: bpy.types.Object | None
+    image: bpy.types.Image
+    material: bpy.types.Material | None
+    message: str = ""
+
+
+@dataclass
+class Result:
+    """A job's ``result/`` as far as the scene needs it.
+
+    Attributes:
+        albedo: path of each part's texture. uv_source: per part ``user`` or ``new``. record: ``result.json``.
+    """
+
+    folder: Path
+    albedo: list[Path]
+    uv_source: list[str]
+    record: dict
+
+
+def unreadable() -> SceneError:
+    return SceneError("The finished result cannot be read.", "Resume the job to make it again.")
+
+
+def read_result(folder: Path) -> Result:
+    """Raises :class:`SceneError` when the result is not complete."""
+    try:
+        record = read_json(folder / "result" / "result.json")
+        parts = record["parts"]
+        albedo = [result_file(folder, p["albedo"]) for p in parts]
+        if record.get("kind") == "text-to-3d":
+            result_file(folder, "result/mesh.npz")
+        for name in ("settings", "licences"):
+            if not isinstance(record.setdefault(name, {}), dict):
+                raise ValueError(f"{name} must be a table")
+        return Result(folder, albedo, [str(p.get("uv_source", "user")) for p in parts], record)
+    except UNREADABLE as error:
+        raise unreadable() from error
+
+
+def result_file(folder: Path, name: str) -> Path:
+    """A file named in ``result.json``, relative to the job folder or to ``result/``; must exist inside the folder."""
+    for base in (folder, folder / "result"):
+        path = (base / name).resolve()
+        if path.is_file() and folder.resolve() in path.parents:
+            return path
+    raise OSError(f"{name} is missing")
+
+
+def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
+    """The UVs that the job used for one part, as float32 ``[mesh corners, 2]``; None while ``uv.npz`` is not there.
+
+    Touches no Blender data, so any thread may call it.
+    """
+    try:
+        uv = read_npz(folder / "result" / "uv.npz", ("uv",))["uv"]
+        chosen = read_npz(folder / "mesh.npz", ("part",))["part"] == part
+        if uv.shape != (len(chosen), 3, 2) or chosen.sum() != len(target.corners):
+            return None
+        values = np.zeros((target.corner_count, 2), np.float32)
+        values[target.corners.ravel()] = uv[chosen].reshape(-1, 2)
+    except UNREADABLE:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def job_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
+    """The UVs that the job used, for the mesh the result is put on; they do not depend on what the file has now.
+
+    Where the object's modifiers stay and change its faces, that is the map its own mesh had.
+    """
+    if target.maps_back or target.replaces_mesh:
+        return corner_uv(folder, part, target)
+    return target.own_uv if len(target.own_uv) else None
+
+
+def uv_sources(folder: Path) -> list[str]:
+    """Per part ``user`` or ``new``, from ``uv.npz``; empty while it is not there."""
+    try:
+        return [str(s) for s in np.atleast_1d(read_npz(folder / "result" / "uv.npz", ("source",))["source"])]
+    except UNREADABLE:
+        return []
+
+
+def apply_result(
+    result: Result, targets: Sequence[Target], objects: Sequence[bpy.types.Object | None], new_map: bool = False
+) -> list[Applied]:
+    """Make the result part of the file: packed images, materials, UV maps, settings as custom properties.
+
+    A target that is gone, or whose faces changed, leaves its texture as an image with a message. Previews must have
+    been taken away before.
+
+    Args:
+        new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
+            the UVs that it was made for. Maps that are still the same are used as they are.
+
+    Raises:
+        SceneError: for what the artist can change, such as Edit Mode, eight UV maps, a changed UV map without
+            ``new_map``, and a result that cannot be read; nothing was changed then.
+    """
+    if len(result.albedo) != len(targets):
+        raise unreadable()
+    for part, (target, obj) in enumerate(zip(targets, objects, strict=True)):
+        if obj is not None and faces_problem(obj, target, is_new(result, part)) == "":
+            check_maps(result, part, target, obj, new_map)
+    settings = result.record["settings"]
+    title = short_name(str(settings.get("prompt", "")) or "CSD Texture")
+    names = [title if len(targets) == 1 else short_name(f"{title} {t.name}") for t in targets]
+    images = load_images(result, names)
+    applied = []
+    for part, (target, obj, image) in enumerate(zip(targets, objects, images, strict=True)):
+        try:
+            if obj is None:
+                raise SceneError(f"“{target.name}” is gone.")
+            material = apply_part(result, part, target, obj, image, names[part])
+            obj["csd_settings"] = json.dumps(settings)
+            applied.append(Applied(obj, image, material))
+        except SceneError as error:
+            image.use_fake_user = True
+            applied.append(Applied(None, image, None, f"{error.text} Its texture is kept as the image “{image.name}”."))
+    return applied
+
+
+def is_new(result: Result, part: int) -> bool:
+    """Whether the job made a new UV map for the part."""
+    return result.uv_source[part] == "new"
+
+
+def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
+    """A sentence when the object's faces are no longer those that the job was made for."""
+    changed = uv_maps.own_faces_changed(obj.data, target)
+    if not changed and (new_uv or target.maps_back) and not target.replaces_mesh:
+        changed = fingerprint(obj.data) != target.topology
+    return f"The faces of “{obj.name}” changed since the job began." if changed else ""
+
+
+def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object, new_map: bool) -> None:
+    """Raise :class:`SceneError` when the part's texture would find no UV map to go on."""
+    if obj.data.is_editmode:
+        raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    if target.replaces_mesh and not is_computed(obj, bpy.context.evaluated_depsgraph_get()):
+        raise SceneError(
+            f"The modifiers of “{obj.name}” cannot be applied while it is disabled in viewports or not in this scene.",
+            "Enable it, then accept again.",
+        )
+    add = is_new(result, part)
+    if not add and uv_maps.state_of(obj.data, target) != "same":
+        what = "changed" if target.uv_layer in obj.data.uv_layers else "is gone"
+        if not new_map:
+            raise SceneError(
+                f"The UV map “{target.uv_layer}” of “{obj.name}” {what} since the job began.",
+                "Put the texture on a new map, or bring the old one back.",
+            )
+        add = True
+    if add and len(obj.data.uv_layers) >= MOST_MAPS:
+        raise SceneError(
+            f"“{obj.name}” already has eight UV maps, the most that a mesh can have.", "Remove one, then accept again."
+        )
+    if add and job_uv(result.folder, part, target) is None:
+        raise unreadable()
+
+
+def apply_part(
+    result: Result, part: int, target: Target, obj: bpy.types.Object, image: bpy.types.Image, name: str
+) -> bpy.types.Material:
+    """Texture one object. Raises :class:`SceneError` before anything was changed."""
+    problem = faces_problem(obj, target, is_new(result, part))
+    if problem:
+        raise SceneError(problem)
+    add = is_new(result, part) or uv_maps.state_of(obj.data, target) != "same"
+    layer = "" if add else uv_maps.find_map(obj.data, target) if target.uv_layer else ""
+    if target.replaces_mesh:
+        apply_modifiers(obj, target)
+    if add:
+        values = job_uv(result.folder, part, target)
+        layer = uv_maps.new_map(obj.data, values) if values is not None else ""
+        if not layer:
+            raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
+    if layer in obj.data.uv_layers:
+        uv_maps.select(obj.data, layer, layer if add else "")
+    material = bpy.data.materials.new(name)
+    build_material(material, image, layer)
+    assign(obj, material)
+    return material
+
+
+def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
+    """Replace the object's mesh by its evaluated one; the old mesh is kept with a fake user."""
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    evaluated = obj.evaluated_get(depsgraph)
+    mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
+    if fingerprint(mesh) != target.topology:
+        bpy.data.meshes.remove(mesh)
+        raise SceneError(f"The faces of “{obj.name}” changed since the job began.")
+    mesh.name = obj.data.name
+    obj.data.use_fake_user = True
+    for modifier in [m for m in obj.modifiers if m.show_viewport]:  # those for renders only were not applied
+        obj.modifiers.remove(modifier)
+    obj.data = mesh
+
+
+def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
+    """Put ``material`` in every slot; what was there is kept with a fake user."""
+    if not obj.material_slots:
+        obj.data.materials.append(material)
+    for slot in obj.material_slots:
+        if slot.material is not None and slot.material != material:
+            slot.material.use_fake_user = True
+        slot.material = material
+    obj.update_tag()
+
+
+def load_images(result: Result, names: Sequence[str]) -> list[bpy.types.Image]:
+    """Every part's texture, or none. Raises :class:`SceneError` when one of the files is no picture."""
+    images: list[bpy.types.Image] = []
+    try:
+        for path, name in zip(result.albedo, names, strict=True):
+            images.append(load_albedo(path, name, result.record))
+    except SceneError:
+        for image in images:
+            bpy.data.images.remove(image)
+        raise
+    return images
+
+
+def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
+    """The texture as an image packed into the file, with what made it as custom properties.
+
+    Raises:
+        SceneError: the file is not there, cut off, or no picture.
+    """
+    try:
+        image = bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise unreadable() from error
+    if not image.size[0] or not image.size[1] or not image.has_data:
+        bpy.data.images.remove(image)
+        raise unreadable()
+    image.name = name
+    try:
+        image.colorspace_settings.name = "sRGB"
+    except TypeError:
+        pass  # a color configuration of one's own; Blender has chosen its space for pictures
+    image.pack()
+    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where unpacking would put it
+    settings = record.get("settings", {})
+    image["csd_settings"] = json.dumps(settings)
+    image["csd_prompt"] = str(settings.get("prompt", ""))
+    image["csd_licences"] = json.dumps(record.get("licences", {}))
+    return image
+
+
+def short_name(text: str) -> str:
+    """``text`` cut at a word for use as a data-block's name (which may have 63 bytes)."""
+    text = " ".join(text.split())
+    while len(text.encode()) > NAME_LENGTH:
+        text = text[: len(text) - 1].rsplit(" ", 1)[0] if " " in text else text[:-1]
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,158 @@
+"""What keeps objects from being textured, said before anything is computed, and what a texture will leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import bpy
+
+from ..errors import SceneError
+
+if TYPE_CHECKING:
+    from .export import Target
+
+PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
+MOST_MAPS = 8  # UV maps that Blender lets a mesh have
+# Modifiers that keep an object moving, which applying them would end.
+LIVING = frozenset(
+    "ARMATURE HOOK LATTICE MESH_DEFORM SURFACE_DEFORM MESH_CACHE MESH_SEQUENCE_CACHE CLOTH SOFT_BODY COLLISION FLUID "
+    "DYNAMIC_PAINT PARTICLE_SYSTEM".split()
+)
+
+MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
+
+
+def check_objects(objects: Sequence[bpy.types.Object]) -> None:
+    """Raise :class:`SceneError` when these objects cannot be textured together."""
+    if not objects:
+        raise SceneError("No mesh object is selected.", selection_hint())
+    seen: dict[str, str] = {}
+    for obj in objects:
+        if obj.type != "MESH":
+            raise SceneError(f"“{obj.name}” is not a mesh.", "Convert it first (Object > Convert > Mesh).")
+        if not obj.is_editable or not obj.data.is_editable:
+            raise SceneError(
+                f"“{obj.name}” is linked from another file.", "Make it local first (Object > Relations > Make Local)."
+            )
+        if obj.data.name in seen:
+            raise SceneError(
+                f"“{seen[obj.data.name]}” and “{obj.name}” share one mesh.",
+                "Select only one of them, or make them single user first.",
+            )
+        seen[obj.data.name] = obj.name
+
+
+def check_no_previews(objects: Sequence[bpy.types.Object]) -> None:
+    """Raise :class:`SceneError` for the preview of an object that is being made, which goes with the next job."""
+    found = next((obj for obj in objects if PREVIEW in obj), None)
+    if found is not None:
+        raise SceneError(f"“{found.name}” is only a preview.", "Accept the object first, then make a texture for it.")
+
+
+def selection_hint() -> str:
+    """What to do when no mesh is selected, with a word about what is."""
+    active = bpy.context.view_layer.objects.active
+    if active is None or not active.select_get():
+        return "Select the object to texture."
+    if active.type in ("CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD", "GREASEPENCIL", "GPENCIL"):
+        return f"Convert “{active.name}” to a mesh first (Object > Convert > Mesh)."
+    if active.instance_type == "COLLECTION":
+        return f"Make the instances of “{active.name}” real first (Object > Apply > Make Instances Real)."
+    return "Select the object to texture."
+
+
+def no_faces(obj: bpy.types.Object, depsgraph, modifiers: str) -> SceneError:
+    if modifiers != "ignore" and makes_instances(obj, depsgraph):
+        way = " or set Output > Modifiers to Ignore." if len(obj.data.polygons) else "."
+        return SceneError(
+            f"“{obj.name}” shows only instances, which have no faces of their own.",
+            f"Add a Realize Instances node at the end of its geometry nodes (or Object > Apply > Make Instances Real)"
+            f"{',' if len(obj.data.polygons) else ''}{way}",
+        )
+    if modifiers != "ignore" and len(obj.data.polygons):
+        return SceneError(
+            f"“{obj.name}” has no faces left behind its modifiers.", "Set Output > Modifiers to Ignore, or change them."
+        )
+    return SceneError(f"“{obj.name}” has no faces.", "Add faces to it, or select another object.")
+
+
+def makes_instances(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether geometry nodes of ``obj`` show copies of something that are not in its mesh."""
+    if not any(m.type == "NODES" and m.show_viewport for m in obj.modifiers):
+        return False
+    return any(i.is_instance and i.parent and i.parent.original == obj for i in depsgraph.object_instances)
+
+
+def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
+    """Sentences about what is seen of ``obj`` and gets no texture."""
+    if target.modifiers != "ignore" and makes_instances(obj, depsgraph):
+        return [f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."]
+    return []
+
+
+def is_computed(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether Blender works out the modifiers of ``obj``: not of one hidden in all viewports or in another scene."""
+    return obj.evaluated_get(depsgraph).is_evaluated
+
+
+def check_computed(obj: bpy.types.Object, depsgraph) -> None:
+    """Raise :class:`SceneError` when nobody knows what ``obj`` looks like with its modifiers."""
+    if not is_computed(obj, depsgraph):
+        raise SceneError(
+            f"“{obj.name}” is disabled in viewports or not in this scene, so that its modifiers have no effect.",
+            "Enable it first, or set Output > Modifiers to Ignore.",
+        )
+
+
+def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
+    """What the object would lose with its modifiers applied, beside the modifiers that one would want to apply."""
+    keys, moving = ["its shape keys"] if obj.data.shape_keys else [], moving_modifiers(obj)
+    seen = [m for m in obj.modifiers if m.show_viewport]
+    living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
+    return (
+        keys
+        + living
+        + [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
+    )
+
+
+def moving_modifiers(obj: bpy.types.Object) -> set[str]:
+    """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
+    data = obj.animation_data
+    curves = list(data.drivers) if data is not None else []
+    if data is not None and data.action is not None:
+        curves += curves_of(data.action)
+    paths = {curve.data_path for curve in curves}
+    return {
+        m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
+    }
+
+
+def curves_of(action: bpy.types.Action) -> list[bpy.types.FCurve]:
+    """All keyframed curves of ``action``; from Blender 5.0 on they are in its layers only."""
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
+    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    return [curve for bag in bags for curve in bag.fcurves]
+
+
+def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -> None:
+    """Raise :class:`SceneError` for what would keep the result from being accepted, before anything is computed."""
+    dropped = dropped_by_applying(obj) if target.replaces_mesh else []
+    if dropped:
+        raise SceneError(
+            f"Applying the modifiers of “{obj.name}” would drop {' and '.join(dropped)}.",
+            "Set Output > Modifiers to Keep or Ignore, or apply them yourself first.",
+        )
+    if (uv == "new" or not target.uv_layer) and not has_room(obj, target, depsgraph):
+        raise SceneError(
+            f"“{obj.name}” already has eight UV maps, the most that a mesh can have.",
+            "Remove one, or set Output > UV Map to Active UV Map.",
+        )
+
+
+def has_room(obj: bpy.types.Object, target: Target, depsgraph) -> bool:
+    """Whether one more UV map can be added to the mesh that the result is put on."""
+    mesh = obj.evaluated_get(depsgraph).data if target.replaces_mesh else obj.data
+    return len(mesh.uv_layers) < MOST_MAPS

@@ -1,0 +1,232 @@
+"""The growing texture on the mesh: a temporary material over the slots, outside undo, taken away without a trace.
+
+What a preview hides is written where it hides it: covered slots on the object (``Object.csd``), an added UV map or slot
+on the mesh. So it always belongs to the same state of the file as what it is about: after an undo, a load or a crash,
+and when one of several objects that share the mesh is deleted, :func:`uncover_all` still finds what to bring back.
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from . import checks, uv_maps
+from .materials import build_material, shown_map
+from .uv_maps import ADDED, added_uv
+
+KEY = checks.PREVIEW
+HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers
+MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
+
+
+def preview_key(job_id: str, part: int) -> str:
+    return f"{job_id}/{part}"
+
+
+def find_marked(collection, key: str):
+    return next((block for block in collection if block.get(KEY) == key), None)
+
+
+def preview_material(key: str, uv_layer: str) -> bpy.types.Material:
+    """The job part's temporary material, made when it is not there (any more), or shows another UV map."""
+    material = find_marked(bpy.data.materials, key)
+    if material is None:
+        material = bpy.data.materials.new(MATERIAL_NAME)
+        material[KEY] = key
+        build_material(material, None, uv_layer)
+    elif uv_layer != shown_map(material):
+        build_material(material, None, uv_layer)
+    return material
+
+
+def set_image(material: bpy.types.Material, image: bpy.types.Image) -> None:
+    node = next(n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
+    if node.image != image:
+        node.image = image
+
+
+def ensure_image(key: str, width: int, height: int) -> bool:
+    """Make the part's temporary image when there is none of that size; returns whether it had to."""
+    image = find_marked(bpy.data.images, key)
+    if image is not None and tuple(image.size) == (width, height) and image.is_float:
+        return False
+    if image is not None:
+        bpy.data.images.remove(image)
+    # A float image takes a picture five times faster than a byte image does.
+    image = bpy.data.images.new(MATERIAL_NAME, width, height, float_buffer=True)
+    image[KEY] = key
+    return True
+
+
+def set_pixels(key: str, width: int, height: int, pixels: np.ndarray) -> bpy.types.Image:
+    """Put scene-linear float32 RGBA ``[height * width * 4]``, bottom row first, into the part's temporary image."""
+    ensure_image(key, width, height)
+    image = find_marked(bpy.data.images, key)
+    image.pixels.foreach_set(pixels)
+    image.update()
+    return image
+
+
+def load_final(key: str, path: str) -> bpy.types.Image:
+    """Let the part's temporary image be the finished texture file."""
+    old = find_marked(bpy.data.images, key)
+    if old is not None:
+        old[KEY] = f"{key}/old"  # removing it takes long in a window; uncover_all does so when nobody waits
+    # Not images.load(): its first call in a session takes a tenth of a second. The file is read when it is drawn.
+    image = bpy.data.images.new(MATERIAL_NAME, 1, 1)
+    image.source = "FILE"
+    image.filepath_raw = path
+    image.reload()
+    image[KEY] = key
+    return image
+
+
+def mark(obj: bpy.types.Object, key: str) -> None:
+    """Note on ``obj`` whose preview it carries; another one's is taken away first."""
+    if obj.csd.preview_job and obj.csd.preview_job != key:
+        for user in users_of(obj.data):
+            uncover(user)
+        clear_mesh(obj.data)
+    obj.csd.preview_job = key
+
+
+def users_of(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:
+    """The objects that show ``mesh``: one, or linked duplicates."""
+    return [o for o in bpy.data.objects if o.data == mesh and o.is_editable]
+
+
+def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material, twins: bool = True) -> None:
+    """Show ``material`` in every slot of ``obj``; covered slots stay as they are, new ones are covered as well.
+
+    Args:
+        twins: also in the slots of linked duplicates that take their material from the shared mesh, since the finished
+            material, which goes into the mesh, will be seen there too.
+    """
+    mark(obj, key)
+    if not obj.material_slots:
+        obj.data.materials.append(None)
+        added(obj.data)["slot"] = True
+    cover_slots(obj, material, every=True)
+    if twins and obj.data.users > 1:
+        for twin in users_of(obj.data):
+            if twin != obj:
+                mark(twin, key)
+                cover_slots(twin, material, every=False)
+
+
+def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool) -> None:
+    record, changed = obj.csd, False
+    for i, slot in enumerate(obj.material_slots):
+        if slot.material == material and slot.link == "OBJECT" and i < len(record.slots):
+            continue
+        if i < len(record.slots) and record.slots[i].link and is_empty(slot):
+            slot.material, changed = material, True
+            continue
+        hidden = record.slots[i] if i < len(record.slots) else record.slots.add()
+        if slot.link == "OBJECT" and not every:
+            continue  # a material of the twin's own, which stays
+        # A covered slot that got to a new place had its material from the mesh, as nearly all have.
+        hidden.link = "DATA" if is_temporary(slot.material) else slot.link
+        hidden.data_material = obj.data.materials[i]
+        if HIDES not in material and slot.material is not None and not is_temporary(slot.material):
+            material[HIDES] = slot.material
+        slot.link = "OBJECT"  # the mesh itself is left as it is
+        hidden.own_material = None if is_temporary(slot.material) else slot.material
+        slot.material = material
+        changed = True
+    if changed:
+        obj.update_tag()
+
+
+def is_temporary(block) -> bool:
+    return block is not None and KEY in block
+
+
+def is_empty(slot: bpy.types.MaterialSlot) -> bool:
+    """Whether the material that covered ``slot`` was deleted, or taken out of it."""
+    return slot.link == "OBJECT" and slot.material is None
+
+
+def uncover(obj: bpy.types.Object) -> None:
+    """Give ``obj`` back every slot that :func:`cover` covered."""
+    record = obj.csd
+    if not record.preview_job:
+        return
+    for hidden, slot in zip(record.slots, obj.material_slots, strict=False):
+        if not is_temporary(slot.material) and not (hidden.link and is_empty(slot)):
+            continue  # the artist assigned something else meanwhile; that stays
+        slot.link = "OBJECT"
+        slot.material = hidden.own_material
+        slot.link = hidden.link or "DATA"
+    record.slots.clear()
+    record.preview_job = ""
+    obj.update_tag()
+
+
+def added(mesh: bpy.types.Mesh):
+    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv`` and, to come back, ``active``, ``render``."""
+    if ADDED not in mesh:
+        mesh[ADDED] = {}
+    return mesh[ADDED]
+
+
+def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
+    """Add the backend's new UV map for the preview; returns its name, empty when it cannot be added now.
+
+    Args:
+        values: float32 ``[corners, 2]``.
+    """
+    if added_uv(mesh):
+        return added_uv(mesh)
+    active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
+    render = next((u.name for u in mesh.uv_layers if u.active_render), "")
+    name = uv_maps.new_map(mesh, values)
+    if name:
+        record = added(mesh)
+        record["uv"], record["active"], record["render"] = name, active, render
+        uv_maps.select(mesh, name, name)
+    return name
+
+
+def clear_mesh(mesh: bpy.types.Mesh) -> None:
+    """Take away what the preview added to ``mesh``; its objects must have been uncovered before."""
+    if ADDED not in mesh:
+        return
+    record, name = mesh[ADDED], added_uv(mesh)
+    if name:
+        mesh.uv_layers.remove(mesh.uv_layers[name])
+        uv_maps.select(mesh, record["active"], record["render"])
+    if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
+        mesh.materials.clear()
+    del mesh[ADDED]
+
+
+def uncover_all(keep_job: str = "") -> None:
+    """Take away every preview and temporary data-block, but not those of the job ``keep_job``."""
+    prefix = f"{keep_job}/"
+
+    def goes(key: str) -> bool:
+        return bool(key) and not (keep_job and key.startswith(prefix))
+
+    for obj in bpy.data.objects:
+        if goes(obj.csd.preview_job):
+            uncover(obj)
+    covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
+    for mesh in bpy.data.meshes:
+        if mesh not in covered:
+            clear_mesh(mesh)
+    for material in bpy.data.materials:
+        if goes(material.get(KEY, "")) and material.users:
+            give_back(material)
+    # Objects first: what they use has no users then, and goes without being taken out of them one by one.
+    for collection in (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images):
+        for block in [b for b in collection if goes(b.get(KEY, ""))]:
+            collection.remove(block)
+
+
+def give_back(material: bpy.types.Material) -> None:
+    """Put what ``material`` covers where it got to without a note, as by joining a covered object to another one."""
+    hidden = material.get(HIDES)
+    if hidden is not None:
+        del material[HIDES]
+        material.user_remap(hidden)

@@ -1,0 +1,74 @@
+"""The UV maps of a mesh: what they hold, whether they are still what a job was made for, and adding one."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from .export import Target, fingerprint
+
+NAME = "CSD"  # of the maps that this extension adds
+ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
+
+
+def added_uv(mesh: bpy.types.Mesh) -> str:
+    """Name of the UV map that a preview added; empty when there is none."""
+    name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
+    return name if name in mesh.uv_layers else ""
+
+
+def read_map(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
+    """float32 ``[corners, 2]``."""
+    values = np.empty((len(layer.uv), 2), np.float32)
+    layer.uv.foreach_get("vector", values.ravel())
+    return values
+
+
+def find_map(mesh: bpy.types.Mesh, target: Target) -> str:
+    """Name of the map of ``mesh``, the object's own, that holds the UVs the job was made for; empty when none does.
+
+    A map that was renamed is found by what it holds. A map that the object's modifiers make is taken by its name.
+    """
+    if not len(target.own_uv):
+        return target.uv_layer
+    names = [u.name for u in mesh.uv_layers if u.name != added_uv(mesh)]
+    for name in sorted(names, key=lambda name: name != target.uv_layer):  # the one of that name first
+        if np.array_equal(read_map(mesh.uv_layers[name]), target.own_uv, equal_nan=True):
+            return name
+    return ""
+
+
+def state_of(mesh: bpy.types.Mesh, target: Target) -> str:
+    """``same``, ``changed`` or ``missing``: the map that the job was made for, in the object's own mesh."""
+    if not target.uv_layer or find_map(mesh, target):
+        return "same"
+    return "changed" if target.uv_layer in mesh.uv_layers and target.uv_layer != added_uv(mesh) else "missing"
+
+
+def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:
+    """Whether the faces of the object's own mesh are others than when the job began."""
+    return bool(target.own_topology) and fingerprint(mesh) != target.own_topology
+
+
+def new_map(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
+    """Add a UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
+    if mesh.is_editmode or len(mesh.loops) != len(values):
+        return ""
+    try:
+        layer = mesh.uv_layers.new(name=NAME, do_init=False)
+    except RuntimeError:
+        return ""
+    if layer is None:
+        return ""
+    name = layer.name
+    mesh.uv_layers[name].uv.foreach_set("vector", np.ascontiguousarray(values, np.float32).ravel())
+    mesh.update()
+    return name
+
+
+def select(mesh: bpy.types.Mesh, active: str, render: str) -> None:
+    """Choose the map that is edited and seen in Solid shading, and the one that is rendered."""
+    if active in mesh.uv_layers:
+        mesh.uv_layers.active = mesh.uv_layers[active]
+    if render in mesh.uv_layers:
+        mesh.uv_layers[render].active_render = True

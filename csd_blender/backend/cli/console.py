@@ -1,0 +1,57 @@
+"""A job on a terminal: a progress bar, warnings as sentences, Ctrl+C keeps the best so far."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+from ...job.errors import writing_failed
+from ...job.folder import JobFolder
+from ..support.reporting import Reporter
+from ..worker.run_job import ModelCache, run_job
+from .main import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED, interrupt_once
+
+
+def run_on_console(folder: JobFolder, resume: bool) -> int:
+    """Run the job in ``folder`` and return the exit status. Raises ``JobError`` when its log cannot be written."""
+    log_file = folder.path / "backend.log"
+    logging.raiseExceptions = False  # a disk that gets full must not fill the terminal with tracebacks about the log
+    try:
+        logging.basicConfig(filename=log_file, level=logging.INFO, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise writing_failed(error, log_file) from error
+    stop: list[str] = []
+    bar = tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
+
+    def emit(kind: str, body: dict) -> None:
+        if kind == "stage":
+            bar.set_description(body["label"])
+        elif kind == "progress":
+            bar.total = body["total"]
+            bar.n = body["step"]
+            bar.refresh()
+        elif kind == "warning":
+            bar.write(f"Note: {body['text']}", file=sys.stderr)
+
+    def on_interrupt() -> None:
+        bar.write("Stopping; the best so far will be kept. Press Ctrl+C again to stop at once.", file=sys.stderr)
+        stop.append("cancel")
+
+    def on_terminate() -> None:
+        stop.insert(0, "leave")
+
+    interrupt_once(on_interrupt, on_terminate)
+    reporter = Reporter(emit=emit, stop_reason=lambda: stop[0] if stop else None)
+    outcome = run_job(str(folder.path), reporter, ModelCache(), resume=resume)
+    bar.close()
+    if outcome.type == "error":
+        print(f"Error: {outcome.body['text']} {outcome.body['fix']}".strip(), file=sys.stderr)
+        if outcome.body.get("detail"):
+            print(f"  ({outcome.body['detail']})", file=sys.stderr)
+    for name, path in outcome.body.get("files", {}).items():
+        print(f"{name:10} {folder.path / path}")
+    if outcome.type == "error":
+        return EXIT_TERMINATED if outcome.body["code"] == "interrupted" else EXIT_FAILED
+    return 0 if outcome.type == "result" else EXIT_CANCELLED

@@ -1,0 +1,274 @@
+"""The command line: the same jobs as in Blender, for a shell."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...job.errors import JobError
+from ...job.folder import JobFolder
+from ...job.models.places import lasting_name
+from ...job.presets.texture import QUALITIES, texture_job
+from .text_to_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, whole
+
+EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREAD, EXIT_TERMINATED = 1, 130, 141, 143
+EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
+141 nobody reads the output any more, 143 terminated (a checkpoint is stored first)"""
+DEBUG = "CSD_DEBUG"  # in the environment: show where an unforeseen error happened
+
+
+class Patient:
+    """A text stream whose reader may be gone: nothing that is written to it raises."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the process's exit status. Failures print one sentence, never a traceback."""
+    with contextlib.redirect_stderr(Patient(sys.stderr)):
+        if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text
+            sys.stdout.reconfigure(errors="surrogateescape")
+        try:
+            try:
+                status = _answered(argv)
+            except SystemExit as end:  # of the parser: help, or arguments that are wrong
+                status = end.code if isinstance(end.code, int) else EXIT_USAGE
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # as in `csd models | head`
+            _forget_stdout()
+            return EXIT_UNREAD
+        except OSError as error:
+            _forget_stdout()
+            print(f"Error: the output cannot be written: {error.strerror or error}.", file=sys.stderr)
+            return EXIT_FAILED
+
+
+def _answered(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        return arguments.run(arguments)
+    except JobError as error:
+        print(f"Error: {error.text} {error.fix}".strip(), file=sys.stderr)
+        if error.detail:
+            print(f"  ({error.detail})", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"Error: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return EXIT_CANCELLED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        first = (str(error).splitlines() or [""])[0][:200]
+        print(f"Error: something went wrong inside: {type(error).__name__} {first}".rstrip(), file=sys.stderr)
+        print(f"  (with {DEBUG}=1 in the environment, the same command shows where)", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _forget_stdout() -> None:
+    """Nothing more can be written; what waits in the buffer must not complain when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="csd", description="Classifier score distillation textures for meshes.", epilog=EXITS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="be the process behind Blender: JSON lines on stdin and stdout")
+    serve.set_defaults(run=_serve)
+
+    texture = commands.add_parser("texture", help="texture a mesh file from a prompt")
+    texture.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
+    texture.add_argument("--prompt", help="what the surface should look like")
+    texture.add_argument("--negative", metavar="PROMPT", help="what it should not look like")
+    texture.add_argument("--method", choices=("csd", "sds"), default="csd")
+    texture.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
+    texture.add_argument("--quality", choices=QUALITIES, default="normal")
+    texture.add_argument("--steps", type=whole, help="optimization steps; overrides the quality preset")
+    texture.add_argument("--views", type=whole, help="views in each step")
+    texture.add_argument("--resolution", type=whole, default=1024, help="side of the texture in pixels, up to 4096")
+    texture.add_argument("--extra-words", metavar="WORDS", help="added to the prompt, against painted light")
+    texture.add_argument("--seed", type=whole, default=0)
+    texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
+    texture.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
+    texture.add_argument(
+        "--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)"
+    )
+    texture.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job")
+    texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
+    texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
+    texture.set_defaults(run=_texture)
+
+    add_text_to_3d(commands)
+
+    doctor = commands.add_parser("doctor", help="check the installation")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+
+    models = commands.add_parser("models", help="list the diffusion models this version knows")
+    models.set_defaults(run=_models)
+
+    bench = commands.add_parser("bench", help="measure speed, memory and quality on this machine")
+    bench.add_argument(
+        "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
+    )
+    bench.add_argument(
+        "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
+    )
+    bench.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
+    bench.add_argument("--meshes", type=whole, help="only the first N meshes (or objects) of the quality table")
+    bench.add_argument("--processes", type=whole, default=1, help="results made side by side, one thread each")
+    bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
+    bench.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from ..worker.serve import serve
+
+    os._exit(serve())  # an orderly end would abort: a thread waits for stdin
+
+
+def _texture(arguments: argparse.Namespace) -> int:
+    if arguments.resume is not None:
+        return _run(JobFolder.open(arguments.resume), resume=True)
+    missing = [
+        name
+        for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
+        if not value
+    ]
+    if missing:
+        print(f"Error: csd texture needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
+        return EXIT_USAGE
+    job = texture_job(**_overrides(arguments))
+    job = replace(job, model=lasting_name(job.model))
+    from ..geometry.mesh_io import load_mesh, save_npz
+
+    mesh = load_mesh(arguments.mesh)
+    folder = JobFolder.create(arguments.out, job)
+    save_npz(folder.mesh_path, mesh)
+    return _run(folder, resume=False)
+
+
+def _run(folder: JobFolder, resume: bool) -> int:
+    from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+    return run_on_console(folder, resume)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict:
+    chosen = {
+        "prompt": arguments.prompt,
+        "quality": arguments.quality,
+        "model": arguments.model,
+        "negative_prompt": arguments.negative,
+        "method": arguments.method,
+        "steps": arguments.steps,
+        "views": arguments.views,
+        "extra_words": arguments.extra_words,
+        "texture_size": arguments.resolution,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "uv": arguments.uv,
+        "rasterizer": arguments.rasterizer,
+        "allow_noncommercial": arguments.allow_noncommercial,
+    }
+    return {key: value for key, value in chosen.items() if value is not None} | dict(arguments.settings)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import examine, report
+
+    checks = examine()
+    print(json.dumps([vars(c) for c in checks], indent=1) if arguments.json else report(checks))
+    return 0 if all(c.ok for c in checks) else EXIT_FAILED
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from ...job.models.catalogue import CATALOGUE
+    from ...job.models.places import state_of
+    from ..mini.vocabulary import COLORS, OWN_MATERIALS, PATTERNS
+
+    for entry in CATALOGUE:
+        state = state_of(entry)
+        size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
+        print(
+            f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"
+        )
+    print("\nThe bundled model's materials: " + ", ".join(OWN_MATERIALS))
+    print("Its patterns, with a color:    " + ", ".join(PATTERNS))
+    print("Its colors:                    " + ", ".join(COLORS))
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
+    for name in ("meshes", "processes"):
+        if (getattr(arguments, name) or 1) < 1:
+            print(f"Error: --{name} must be at least 1.", file=sys.stderr)
+            return EXIT_USAGE
+    if arguments.quality:
+        methods = arguments.method or ["csd", "sds"]
+        if arguments.quality == "text-to-3d":
+            from tools.lab.quality_objects import run_object_table
+
+            return run_object_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
+        from tools.lab.quality_textures import run_texture_table
+
+        return run_texture_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
+    from tools.lab.bench import run_bench
+
+    return run_bench(large=arguments.large)
+
+
+def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:
+    """First Ctrl+C calls ``callback``, the second one ends the process; the same for a request to terminate."""
+
+    def interrupted(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        callback()
+
+    def terminated(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        on_terminate()
+
+    signal.signal(signal.SIGINT, interrupted)
+    if on_terminate is None:
+        return
+    signal.signal(signal.SIGTERM, terminated)
+    # A terminal that was closed; who started us with nohup does not want to know.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, terminated)

@@ -1,0 +1,311 @@
+"""The coarse stage of text to 3D: a radiance field, seen as a volume, under score distillation.
+
+After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023, arXiv 2310.19415).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....job.spec.text_to_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
+from ...diffusion.model import DiffusionModel
+from ...distillation.guided import distill, guidance_coefficients
+from ...distillation.score import draw_timesteps
+from ...distillation.view_prompts import EncodedPrompts
+from ...fields.network_field import NetworkField
+from ...fields.radiance_field import RadianceField
+from ...optimize.checkpoint import optimizer_tensors, restore
+from ...render.background import LearnedBackground
+from ...render.camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
+from ...render.cameras import Cameras, sample_cameras, view_names
+from ...render.volume.render import (
+    OccupancyGrid,
+    VolumePictures,
+    opaque_loss,
+    orientation_loss,
+    render_volume,
+    sparsity_loss,
+)
+from ...support.clock import StepClock
+from .backdrop import as_pictures, behind_pictures, make_background
+
+OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
+MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
+FRONT_BACK_REACH = 30.0  # degrees to either side
+
+CoarseField = RadianceField | NetworkField
+
+
+@dataclass(frozen=True)
+class ScenePrompts:
+    """The job's prompts for pictures of the bare color, for lit ones, and for those of normals."""
+
+    unlit: EncodedPrompts
+    lit: EncodedPrompts
+    normal: EncodedPrompts
+
+    def of(self, kind: str) -> EncodedPrompts:
+        """Those for a kind of :class:`Look`."""
+        if kind == "color":
+            return self.unlit
+        return self.lit if kind in ("lit", "white") else self.normal
+
+
+@dataclass
+class CoarseState:
+    """Everything a step changes; a checkpoint holds exactly this."""
+
+    field: CoarseField
+    occupancy: OccupancyGrid
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    background: LearnedBackground | None = None
+    step: int = 0
+    clock: StepClock = field(default_factory=StepClock)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, for a checkpoint."""
+        named = {f"coarse.{name}": value for name, value in self.field.state_dict().items()}
+        named |= {f"occupancy.{name}": value for name, value in self.occupancy.state_dict().items()}
+        if self.background is not None:
+            named |= {f"background.{name}": value for name, value in self.background.state_dict().items()}
+        return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Inverse of :meth:`tensors`, on a fresh state. Raises ``ValueError`` for tensors that do not fit."""
+        restore(self, tensors, step)
+
+
+def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
+    """A gray ball of fog, and random numbers from the job's seed."""
+    stage = job.coarse
+    radiance = make_radiance_field(stage, job.seed).to(device)
+    occupancy = OccupancyGrid(stage.radius).to(device)
+    background = make_background(stage, stage.color_activation, job.seed)
+    groups = [{"params": list(radiance.parameters())}]
+    if background is not None:
+        background = background.to(device)
+        groups.append({"params": list(background.parameters()), "lr": stage.background_rate})
+    betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
+    optimizer = torch.optim.Adam(groups, lr=stage.learning_rate, betas=betas, eps=1e-15, fused=fused)
+    return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed), background)
+
+
+def make_radiance_field(stage: CoarseStage, seed: int = 0) -> CoarseField:
+    """The stage's field, fresh; ``seed``: of a network's first weights."""
+    shape = {
+        "levels": stage.levels,
+        "base_resolution": stage.base_resolution,
+        "finest_resolution": stage.finest_resolution,
+        "log2_table_size": log2_table_size(stage),
+        "radius": stage.radius,
+        "blob_scale": stage.blob_scale,
+        "blob_std": stage.blob_std,
+    }
+    if stage.network_width:
+        return NetworkField(**shape, width=stage.network_width, activation=stage.color_activation, seed=seed)
+    return RadianceField(**shape)
+
+
+def log2_table_size(stage: CoarseStage) -> int:
+    """Largest number of rows of a level, as a power of two; the smaller one fits into a CPU's cache."""
+    return 17 if stage.finest_resolution <= 256 else 19
+
+
+def active_levels(stage: CoarseStage, step: int) -> int:
+    """So many levels of the grid count at ``step``, the coarsest ones."""
+    if not stage.start_level:
+        return stage.levels
+    return min(stage.start_level + max(step - stage.level_start, 0) // stage.level_interval, stage.levels)
+
+
+def ray_step(stage: CoarseStage) -> float:
+    """Distance of samples along a ray, in scene units."""
+    return 2 * 3**0.5 * stage.radius / stage.ray_samples
+
+
+def coarse_step(
+    state: CoarseState, job: TextTo3DJob, model: DiffusionModel, prompts: ScenePrompts, views: int
+) -> dict[str, float]:
+    """One optimization step; returns what is logged about it.
+
+    Random numbers are drawn on the CPU in a fixed order, whatever the device.
+    """
+    stage, g, clock, generator = job.coarse, job.coarse.guidance, state.clock, state.generator
+    cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
+    look = draw_look(stage, views, state.step, generator)
+    low, high = g.t_min.at(state.step), g.t_max.at(state.step)
+    t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
+    orientation = stage.orientation.at(state.step)
+    size = stage.render_size or model.native_size
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, state.step)
+
+    state.optimizer.zero_grad(set_to_none=True)
+    with clock("render"):
+        if state.step % OCCUPANCY_INTERVAL == 0:
+            state.occupancy.update(state.field.density, ray_step(stage), generator)
+        drawn = look.background.to(model.device)
+        behind = behind_pictures(stage, drawn, state.background, lambda: cameras.directions(size), generator)
+        look = replace(look, background=behind)
+        volume = render_volume(
+            state.field,
+            cameras,
+            size,
+            state.occupancy,
+            ray_step(stage),
+            look.background,
+            generator,
+            normals=look.kind != "color" or orientation > 0,
+            normal_eps=0.0 if stage.normals == "analytic" else None,
+            min_alpha=MIN_ALPHA,
+        )
+        pictures = show(volume, look, cameras)
+    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
+    encoded = prompts.of(look.kind)
+    seen = pictures.detach().requires_grad_(True)
+    metrics = distill(
+        model,
+        seen,
+        t,
+        encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
+        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
+        g,
+        state.step,
+        generator,
+        clock,
+    )
+    with clock("render"):
+        loss = regularizer(volume, stage, state.step)
+        # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
+        torch.autograd.backward([pictures, loss], [seen.grad, None])
+    with clock("optimizer"):
+        guard_gradients(state.field)
+        if state.background is not None:
+            guard_gradients(state.background)
+        state.optimizer.step()
+    return metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
+
+
+def regularizer(volume: VolumePictures, stage: CoarseStage, step: int) -> Tensor:
+    """The weighted sum of the stage's regularizers."""
+    loss = stage.sparsity.at(step) * sparsity_loss(volume.opacity)
+    if stage.opaque.at(step) > 0:
+        loss = loss + stage.opaque.at(step) * opaque_loss(volume.opacity)
+    if stage.orientation.at(step) > 0:
+        loss = loss + stage.orientation.at(step) * orientation_loss(volume)
+    return loss
+
+
+def guard_gradients(module: torch.nn.Module) -> None:
+    """A value that is no number must not spread from one picture into everything."""
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+# ---- what a step looks at ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the pictures of one step are shaded.
+
+    Attributes:
+        kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
+        background: ``[B, 3]``, or ``[B, 3, S, S]`` where each pixel has its own.
+        light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
+        ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
+        lamps: points that shine in place of ``light``; None for light from one direction.
+    """
+
+    kind: str
+    background: Tensor
+    light: Tensor
+    ambient: Tensor
+    diffuse: Tensor
+    lamps: Lamps | None = None
+
+
+def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
+    """Random cameras, in the first steps those at the front and the back only."""
+    cameras = sample_cameras(
+        generator, views, ranges.elevation, ranges.distance, ranges.fov_y, elevation_law=ranges.elevation_law
+    )
+    coin, offset = torch.rand((2, views), generator=generator)
+    cameras = replace(cameras, shake=draw_shake(ranges, views, generator))
+    if step >= ranges.front_back_steps:
+        return cameras
+    azimuth = torch.where(coin < 0.5, 0.0, 180.0) + (offset * 2 - 1) * FRONT_BACK_REACH
+    return replace(cameras, azimuth=(azimuth + 180) % 360 - 180)
+
+
+def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
+    """Shading and backgrounds of a step; the whole batch is shaded alike."""
+    shaded, textureless, random_background = torch.rand(3, generator=generator).tolist()
+    kind = "color"
+    if step >= stage.ambient_only_steps and shaded < stage.shaded_share:
+        kind = "lit"
+        if textureless < stage.textureless_share:
+            kind = "normal" if stage.textureless_normals else "white"
+    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    return look_with_lamps(kind, background, stage, generator)
+
+
+def look_with_lamps(
+    kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator
+) -> Look:
+    """A look with the stage's sort of light, drawn anew; ``background`` ``[B, 3]``."""
+    views = len(background)
+    if stage.lamp == "studio":
+        return Look(kind, background, *draw_lights(views, generator))
+    lamps, ambient, diffuse = draw_lamps(stage.lamp, stage.soft_shading, views, generator)
+    return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
+
+
+def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Lamps beside and mostly above the camera: direction ``[B, 3]``, ambient and diffuse strength ``[B]``."""
+    u = torch.rand((views, 4), generator=generator)
+    sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
+    light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
+    return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
+
+
+def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
+    """The pictures ``[B, 3, S, S]`` that the model judges, shaded as ``look`` says."""
+    if look.kind == "color":
+        return volume.color
+    rest = 1 - volume.opacity
+    behind = as_pictures(look.background.to(rest)) * rest
+    if look.kind == "normal":
+        return volume.normal - 0.5 * rest + behind
+    normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)
+    body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
+    points = None if look.lamps is None else seen_points(volume, cameras)
+    return body * shade(normal, look, cameras, points) + behind
+
+
+@torch.no_grad()
+def seen_points(volume: VolumePictures, cameras: Cameras) -> Tensor:
+    """The mean place of what each pixel sees, ``[B, 3, S, S]``; the camera's own where that is nothing."""
+    depth = volume.depth / volume.opacity.clamp_min(1e-6)
+    rays = cameras.directions(depth.shape[-1]).permute(0, 3, 1, 2)
+    return cameras.positions()[:, :, None, None] + rays * depth
+
+
+def shade(normal: Tensor, look: Look, cameras: Cameras, points: Tensor | None = None) -> Tensor:
+    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps.
+
+    ``points``: ``[B, 3, S, S]`` where the surfaces are; lamps with a place need it.
+    """
+    if look.lamps is None:
+        light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)[:, :, None, None]
+    else:
+        light = F.normalize(look.lamps.positions(cameras)[:, :, None, None] - points, dim=1)
+    facing = (normal * light).sum(1, keepdim=True).clamp_min(0)
+    ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
+    return (ambient + diffuse * facing).clamp(max=1.2)

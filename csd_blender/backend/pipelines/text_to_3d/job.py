@@ -1,0 +1,247 @@
+"""From a prompt to a textured object in two stages (Magic3D, Lin et al. 2022; CSD, Yu et al. 2023, arXiv 2310.19415).
+
+A radiance field finds the shape of things under a diffusion model's scores. Where it is dense, it is turned into a
+mesh on a tetrahedral grid, whose shape and colors are then refined together. The mesh is cleaned, unwrapped and baked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from safetensors.torch import load, save
+
+from ....job.errors import JobError
+from ....job.folder import COARSE_FILE, JobFolder
+from ....job.spec.text_to_3d import TextTo3DJob
+from ...diffusion.model import DiffusionModel
+from ...diffusion.words import guidance_words
+from ...distillation.guided import job_prompts, make_room
+from ...geometry.gather import gather_parts
+from ...geometry.mesh import clean_mesh, normalize
+from ...geometry.mesh_io import load_npz
+from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
+from ...optimize.loop import run_steps
+from ...support.reporting import Reporter
+from ..prepare import choose_rasterizer, load_for
+from ..texture import JobResult
+from .coarse import CoarseField, CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
+from .output import ObjectPreview, write_coarse_picture, write_object
+from .refine import (
+    RefineState,
+    ellipsoid_shape,
+    mesh_shape,
+    refine_step,
+    restore_refine,
+    shape_from_field,
+    start_refine,
+)
+
+STAGES = 4
+
+LoadModel = Callable[[str, str], DiffusionModel]
+
+
+def make_object(
+    job: TextTo3DJob, folder: JobFolder, reporter: Reporter, load_model: LoadModel, resume: bool = False
+) -> JobResult:
+    """Make the object that the job's prompt asks for and write ``result/`` and ``stages/``.
+
+    Args:
+        load_model: from (model name, device name) to a loaded model.
+        resume: go on from the newest checkpoint, when there is one.
+
+    Raises:
+        JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
+    """
+    started = time.monotonic()
+    saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
+    preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
+
+    cancelled, coarse, refined = False, None, None
+    if saved is not None and saved.has(steps_before(job), job.steps):
+        reporter.stage("load", "Loading the model", 0, STAGES)
+        refined = resume_refine(job, saved, load_for(job, job.model, load_model))
+    if refined is None and job.start == "blob":
+        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter)
+    elif saved is not None:
+        saved.explain(reporter)
+
+    # A second loading belongs to the stage that it is for: the count of stages must not go back.
+    reporter.stage("load", "Loading the model", 0 if coarse is None else 2, STAGES)
+    model = load_for(job, job.model, load_model)
+    if refined is None:
+        refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
+    if not cancelled:
+        prompts = scene_prompts(model, job, reporter)
+        reporter.stage("refine", "Refining shape and colors", 2, STAGES)
+        cancelled = run_refine(refined, job, folder, model, prompts, preview, reporter)
+
+    reporter.stage("finish", "Unwrapping and baking", 3, STAGES)
+    done = refined.step + (steps_before(job) if coarse is None else coarse.step)
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done}
+    clocks = {"coarse": None if coarse is None else coarse.clock, "refine": refined.clock}
+    shares = {
+        name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items() if clock is not None
+    }
+    files = write_object(refined, job, folder, reporter, stats | {"time_shares": shares}, model)
+    return JobResult(files, stats, cancelled)
+
+
+def find_shape(
+    job: TextTo3DJob,
+    folder: JobFolder,
+    load_model: LoadModel,
+    saved: Saved | None,
+    preview: ObjectPreview,
+    reporter: Reporter,
+) -> tuple[CoarseState, bool]:
+    """The coarse stage from its model to its files; True when the user stopped it.
+
+    A function of its own, so that its model is gone before the next one is loaded.
+    """
+    reporter.stage("load", "Loading the model", 0, STAGES)
+    model = load_for(job, job.coarse_model or job.model, load_model)
+    prompts = scene_prompts(model, job, reporter)
+    reporter.check_stop()
+    reporter.stage("coarse", "Finding the shape", 1, STAGES)
+    state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, model, reporter)
+    cancelled = run_coarse(state, job, folder, model, prompts, preview, reporter)
+    write_coarse_picture(state, job, folder)
+    folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
+    return state, cancelled
+
+
+def steps_before(job: TextTo3DJob) -> int:
+    """Steps that are done when the refine stage begins."""
+    return job.coarse.steps if job.start == "blob" else 0
+
+
+def resume_coarse(job: TextTo3DJob, saved: Saved, model: DiffusionModel, reporter: Reporter) -> CoarseState:
+    """The first stage at its newest checkpoint that fits, else at its beginning."""
+
+    def make(checkpoint: Checkpoint) -> CoarseState:
+        state = start_coarse(job, model.device)
+        state.restore(checkpoint.tensors, checkpoint.step)
+        return state
+
+    state = saved.newest(make, 0, job.coarse.steps - 1)
+    saved.explain(reporter)
+    return state or start_coarse(job, model.device)
+
+
+def resume_refine(job: TextTo3DJob, saved: Saved, model: DiffusionModel) -> RefineState | None:
+    """The second stage at its newest checkpoint that fits; those of the first stage have fewer steps."""
+    before = steps_before(job)
+
+    def make(checkpoint: Checkpoint) -> RefineState:
+        return restore_refine(job, model, checkpoint.tensors, checkpoint.step - before)
+
+    return saved.newest(make, before, job.steps)
+
+
+def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> ScenePrompts:
+    """The job's prompts for bare and for lit pictures and for those of normals, encoded once."""
+    words = guidance_words(model, job.extra_words)
+    for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
+        reporter.warn("unknown_words", warning)
+    unlit, lit, normal = (
+        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit)
+        # Words about color or light say nothing of a picture of normals.
+        for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
+    )
+    make_room(model)
+    return ScenePrompts(unlit, lit, normal)
+
+
+def run_coarse(
+    state: CoarseState,
+    job: TextTo3DJob,
+    folder: JobFolder,
+    model: DiffusionModel,
+    prompts: ScenePrompts,
+    preview: ObjectPreview,
+    reporter: Reporter,
+) -> bool:
+    """The coarse stage's loop. Returns True when the user stopped it."""
+
+    def store() -> None:
+        reporter.checkpoint(save_checkpoint(folder, state.step, state.tensors(), job.spec_hash()), state.step)
+
+    return run_steps(
+        state,
+        job.coarse.steps,
+        job.coarse.views,
+        job.checkpoint_interval,
+        model,
+        reporter,
+        take=lambda views: coarse_step(state, job, model, prompts, views),
+        show=lambda: preview.coarse(state),
+        store=store,
+    )
+
+
+def begin_refine(
+    job: TextTo3DJob, folder: JobFolder, model: DiffusionModel, coarse: CoarseField | None, reporter: Reporter
+) -> RefineState:
+    """The shape that the refine stage starts from: what the coarse stage found, an ellipsoid, or the user's mesh."""
+    if job.start == "coarse":
+        coarse = load_coarse(job, folder).to(model.device)
+    if coarse is not None:
+        shape, threshold = shape_from_field(job, coarse)
+        if threshold < job.refine.threshold:
+            reporter.warn("thin_field", f"The shape is thin as fog; its surface was taken at density {threshold:.2g}.")
+    elif job.start == "mesh":
+        mesh, notes = clean_mesh(load_npz(folder.mesh_path))
+        for note in notes:
+            reporter.warn("mesh", note)
+        points, _, _ = normalize(gather_parts(mesh))
+        shape = mesh_shape(job, torch.from_numpy(points), torch.from_numpy(mesh.triangles))
+    else:
+        shape = ellipsoid_shape(job)
+    return start_refine(job, model, shape, coarse if job.keep_colors else None)
+
+
+def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
+    """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
+    field = make_radiance_field(job.coarse)
+    try:
+        field.load_state_dict(load((folder.path / COARSE_FILE).read_bytes()))
+    except Exception as error:
+        raise JobError("bad_job_folder", f"{COARSE_FILE} is missing or of another kind of field") from error
+    return field
+
+
+def run_refine(
+    state: RefineState,
+    job: TextTo3DJob,
+    folder: JobFolder,
+    model: DiffusionModel,
+    prompts: ScenePrompts,
+    preview: ObjectPreview,
+    reporter: Reporter,
+) -> bool:
+    """The refine stage's loop. Returns True when the user stopped it."""
+    before = steps_before(job)
+
+    def store() -> None:
+        step = before + state.step
+        reporter.checkpoint(save_checkpoint(folder, step, state.tensors(), job.spec_hash()), step)
+
+    store()  # from here on a resumed job need not find the shape again
+    if reporter.preview_interval > 0:
+        preview.refined(state, before)
+    return run_steps(
+        state,
+        job.refine.steps,
+        job.refine.views,
+        job.checkpoint_interval,
+        model,
+        reporter,
+        take=lambda views: refine_step(state, job, model, prompts, preview.rasterizer, views),
+        show=lambda: preview.refined(state, before + state.step),
+        store=store,
+        nothing_yet=False,
+    )

@@ -1,0 +1,380 @@
+"""What lies in a model's folder, before any library opens it: its parts, their weights, and what is wrong with them.
+
+Nothing of a folder is ever run. Only safetensors are opened, and of these only the header; a folder that brings code of
+its own (Python files, an ``auto_map``) is refused as a whole, and so is one that has its weights as pickles only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import JobError
+
+INDEX = "model_index.json"
+JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
+WORDS_LIMIT = 64 * 2**20  # bytes of a tokenizer's vocabulary; CLIP's has one of them, T5's two
+HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
+LARGEST_NUMBER, MOST_LAYERS = 10**7, 1000  # beyond these, settings are damaged and not a network's
+FLOATS = ("F64", "F32", "F16", "BF16", "F8")  # kinds of numbers that weights have
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
+LFS_POINTER = b"version https://git-lfs"
+AGAIN = "Download the model again."
+WHOLE = "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model."
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a model.
+
+    Attributes:
+        class_name: as the model's index names it.
+        config: its settings, as they are in its JSON file.
+        weights: file that holds, or lists, its weights, or a tokenizer's vocabulary; None for what has neither.
+        variant: word in the names of its weight files, such as ``fp16``; None where there is none.
+    """
+
+    folder: Path
+    class_name: str
+    config: dict = field(default_factory=dict)
+    weights: Path | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model in the diffusers layout, all of whose files are there."""
+
+    folder: Path
+    pipeline: str
+    unet: Part
+    text_encoder: Part
+    tokenizer: Part
+    scheduler: Part
+    vae: Part | None
+
+
+def unreadable(detail: str, fix: str = "") -> JobError:
+    """The error for a model's files, to be raised."""
+    return JobError("model_unreadable", detail, fix=fix)
+
+
+def read_model(folder: Path) -> ModelFiles:
+    """Look through ``folder``, which has a ``model_index.json``.
+
+    Raises:
+        JobError: ``model_unreadable`` for the first thing that is missing, damaged, of a family that this version
+            cannot drive, or that brings code; the detail names the file, the fix says what to do.
+    """
+    refuse_code(folder)
+    index = read_json(folder / INDEX)
+    pipeline = str(index.get("_class_name", "model without a name"))
+    names = {name: _class_of(folder, index, name) for name in ("unet", "text_encoder", "tokenizer", "scheduler", "vae")}
+    _check_family(folder, index, pipeline, names)
+    text_folder = folder / "text_encoder"
+    return ModelFiles(
+        folder,
+        pipeline,
+        unet=_network(folder / "unet", names["unet"], "diffusion_pytorch_model"),
+        text_encoder=_network(text_folder, names["text_encoder"], "model"),
+        tokenizer=_tokenizer(folder / "tokenizer", names["tokenizer"]),
+        scheduler=_scheduler(folder / "scheduler", names["scheduler"]),
+        vae=_network(folder / "vae", names["vae"], "diffusion_pytorch_model") if names["vae"] else None,
+    )
+
+
+def refuse_code(folder: Path) -> None:
+    """Raise ``JobError('model_unreadable')`` when there is a program anywhere in ``folder``."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(files):
+            if name.lower().endswith(CODE):
+                raise unreadable(
+                    f"{Path(place) / name} is a program, and models with programs are never opened",
+                    "Choose another model, or delete the file if the model does not need it.",
+                )
+
+
+def read_json(path: Path, limit: int = JSON_LIMIT) -> dict:
+    """A JSON file of at most ``limit`` bytes. Raises ``JobError('model_unreadable')`` naming it when it is missing or
+    damaged, or asks for a program."""
+    check_file(path)
+    try:
+        if path.stat().st_size > limit:
+            raise ValueError("too large")
+        data = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_constant)
+    except OSError as error:
+        raise unreadable(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise unreadable(f"{path} is damaged", AGAIN) from error
+    if not isinstance(data, dict):
+        raise unreadable(f"{path} is damaged: it holds no table", AGAIN)
+    if any(name == "auto_map" for name, _ in _values(data)):
+        raise unreadable(f"{path} asks for a program of its own (auto_map)", "Choose another model.")
+    return data
+
+
+def _constant(name: str) -> float:
+    """Schedulers are saved with ``-Infinity`` for a limit that they have not; NaN is nobody's setting."""
+    if name == "NaN":
+        raise ValueError("NaN")
+    return float(name)
+
+
+def check_file(path: Path) -> None:
+    """Raise ``JobError('model_unreadable')`` unless ``path`` is a file with contents of its own."""
+    try:
+        if not path.is_file():
+            half = path.is_symlink() or any(path.parent.glob("*.incomplete"))
+            raise unreadable(f"{path} is missing" + (", its download did not end" if half else ""), AGAIN)
+        with open(path, "rb") as file:
+            start = file.read(len(LFS_POINTER))
+    except OSError as error:
+        raise unreadable(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
+    if start == LFS_POINTER:
+        raise unreadable(
+            f"{path} is a Git LFS pointer and not the file itself", "Run “git lfs pull” in the model's folder."
+        )
+    if not start:
+        raise unreadable(f"{path} is empty", AGAIN)
+
+
+def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Names of the tensors in a safetensors file, with their types (``F16`` …) and shapes.
+
+    Raises:
+        JobError: ``model_unreadable`` when the file is damaged, cut off or of another kind.
+    """
+    check_file(path)
+    damaged = unreadable(f"{path} is no safetensors file, or a damaged one", AGAIN)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length < 2 or length > HEADER_LIMIT:
+            raise damaged
+        if 8 + length > size:
+            raise unreadable(f"{path} is cut off, its download did not end", AGAIN)
+        try:
+            table = json.loads(file.read(length))
+            tensors = {n: (e["dtype"], tuple(e["shape"]), e["data_offsets"][1]) for n, e in _tensors(table)}
+            end = 8 + length + max((int(last) for _, _, last in tensors.values()), default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            raise damaged from error
+    if not tensors:
+        raise unreadable(f"{path} holds no weights", AGAIN)
+    odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
+    if odd is not None:
+        detail = f"{path} holds {tensors[odd][0]} in {odd} and no fractions: these weights are quantized or damaged"
+        raise unreadable(detail, "Choose the model's usual ones.")
+    if end > size:
+        raise unreadable(f"{path} is cut off after {size:,} of {end:,} bytes", AGAIN)
+    return {name: (kind, shape) for name, (kind, shape, _) in tensors.items()}
+
+
+def _counts(name: str) -> bool:
+    """Whether a tensor is no weight but counts from 0, as old checkpoints have it."""
+    return name.endswith("position_ids")
+
+
+def _tensors(table: dict) -> Iterator[tuple[str, dict]]:
+    return ((name, entry) for name, entry in table.items() if name != "__metadata__")
+
+
+def _values(data: object) -> Iterator[tuple[str, object]]:
+    """Every named value of a JSON document, whatever the depth; without recursion, since it may be deep."""
+    waiting = [data]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield from item.items()
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _class_of(folder: Path, index: dict, name: str) -> str:
+    """Class of a part; empty when the model has no such part."""
+    entry = index.get(name)
+    if entry is None:
+        return ""
+    if not isinstance(entry, list) or len(entry) != 2:
+        raise unreadable(f"{folder / INDEX} is damaged at {name!r}", AGAIN)
+    library, class_name = entry
+    if class_name is None:
+        return ""
+    if library not in ("diffusers", "transformers") or not isinstance(class_name, str):
+        raise unreadable(f"{folder / INDEX} asks for {name!r} from a program of its own", "Choose another model.")
+    return class_name
+
+
+def _check_family(folder: Path, index: dict, pipeline: str, names: dict[str, str]) -> None:
+    """Raise for what this version cannot drive, by the parts that the model consists of."""
+    if index.get("text_encoder_2", [None, None])[-1:] not in ([], [None]) or "XL" in pipeline:
+        raise unreadable(f"{folder} is a {pipeline} with two text encoders, which cannot be used yet", WHOLE)
+    if index.get("transformer") or index.get("prior") or index.get("controlnet"):
+        raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
+    for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
+        if not names[name]:
+            raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
+    known = {
+        "unet": ("UNet2DConditionModel",),
+        "vae": ("AutoencoderKL", ""),
+        "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"),
+        "tokenizer": tuple(TOKENIZER_FILES),
+    }
+    for name, classes in known.items():
+        if names[name] not in classes:
+            raise unreadable(f"{folder} has a {name} of the kind {names[name]}, which cannot be used yet", WHOLE)
+
+
+def _network(folder: Path, class_name: str, stem: str) -> Part:
+    """A part with weights."""
+    if not folder.is_dir():
+        raise unreadable(f"the folder {folder} is missing", AGAIN)
+    config = read_json(folder / "config.json")
+    if (folder / "adapter_config.json").exists():
+        raise unreadable(f"{folder} holds a LoRA and not a whole network", WHOLE)
+    if "quantization_config" in config:
+        raise unreadable(f"{folder} has quantized weights, which cannot be used yet", "Choose the model's usual ones.")
+    _check_sizes(folder / "config.json", config)
+    problem = None
+    for weights, variant in _choices_of_weights(folder, stem):
+        try:
+            _check_shards(weights) if weights.suffix == ".json" else read_header(weights)
+            return Part(folder, class_name, config, weights, variant)
+        except JobError as error:  # a hub's cache may list the usual weights and have those of a variant only
+            problem = problem or error
+    raise problem or _no_weights(folder, stem)
+
+
+def _check_sizes(file: Path, config: dict) -> None:
+    """Raise for numbers that would ask for more memory than any computer has."""
+    for name, value in _values(config):
+        limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
+        if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
+            raise unreadable(f"{file} is damaged at {name!r}", AGAIN)
+
+
+def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
+    """Files with the weights, or lists of their pieces, with their variants: the usual one first, then ``fp16`` …"""
+    found: dict[str, str] = {}
+    for name in _names_in(folder):
+        if name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
+            found.setdefault("", name)
+        elif name.startswith(f"{stem}.safetensors.index.") and name.endswith(".json"):
+            found.setdefault(name[len(stem) + len(".safetensors.index.") : -len(".json")], name)
+        elif name.startswith(f"{stem}.") and name.endswith(".safetensors") and "-of-" not in name:
+            found.setdefault(name[len(stem) + 1 : -len(".safetensors")], name)
+    order = dict.fromkeys(("", "fp16", "bf16", "fp32", *sorted(found)))
+    return [(folder / found[variant], variant or None) for variant in order if variant in found]
+
+
+def _no_weights(folder: Path, stem: str) -> JobError:
+    """What is there in place of weights."""
+    names = _names_in(folder)
+    pickle = next((name for name in names if name.endswith(PICKLES)), None)
+    if pickle is not None:
+        return unreadable(
+            f"{folder / pickle} is a pickle, which may hold a program and is never opened",
+            "Get the model with safetensors, or convert it.",
+        )
+    other = next((name for name in names if name.endswith(".safetensors")), None)
+    if other is not None:
+        return unreadable(f"{folder / other} is there in place of {stem}.safetensors", AGAIN)
+    return unreadable(f"{folder / stem}.safetensors is missing", AGAIN)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise unreadable(f"{folder} cannot be read ({error.strerror})", "Change its permissions.") from error
+
+
+def _check_shards(index_file: Path) -> None:
+    """All pieces of weights that are divided into several files."""
+    pieces = read_json(index_file).get("weight_map")
+    if not isinstance(pieces, dict) or not pieces or not all(_is_file_name(name) for name in pieces.values()):
+        raise unreadable(f"{index_file} is damaged", AGAIN)
+    for piece in sorted(set(pieces.values())):
+        held = read_header(index_file.parent / piece)
+        lost = next((key for key, place in pieces.items() if place == piece and key not in held), None)
+        if lost is not None:
+            raise unreadable(f"{index_file.parent / piece} lacks {lost}", AGAIN)
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and not set(name) & set("/\\\0")
+
+
+#: Of each kind of tokenizer, the sets of files any of which is enough.
+TOKENIZER_FILES = {
+    "CLIPTokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "CLIPTokenizerFast": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "T5Tokenizer": (("tokenizer.json",), ("spiece.model",)),
+    "T5TokenizerFast": (("tokenizer.json",), ("spiece.model",)),
+    "PreTrainedTokenizerFast": (("tokenizer.json",),),
+    "TokenizersBackend": (("tokenizer.json",),),
+}
+
+
+def _tokenizer(folder: Path, class_name: str) -> Part:
+    if not folder.is_dir():
+        raise unreadable(f"the folder {folder} is missing", AGAIN)
+    for optional in ("config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / optional).exists():
+            read_json(folder / optional)
+    config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    choices = TOKENIZER_FILES[class_name]
+    present = [names for names in choices if any((folder / name).is_file() for name in names)]
+    chosen = (present or choices[-1:])[0]
+    for name in chosen:
+        check_file(folder / name)
+        if name.endswith(".json"):
+            words = read_json(folder / name, WORDS_LIMIT)
+            if name == "vocab.json":
+                _check_words(folder, words)
+    return Part(folder, class_name, config, folder / chosen[0])
+
+
+def _check_words(folder: Path, words: dict) -> None:
+    """CLIP's vocabulary: its two marks, letters, and one merge for each composed word.
+
+    With fewer merges the library would read texts letter by letter, and say nothing.
+    """
+    marks = ("<|startoftext|>", "<|endoftext|>")
+    lost = [mark for mark in marks if mark not in words]
+    if lost or not all(type(number) is int and 0 <= number < LARGEST_NUMBER for number in words.values()):
+        raise unreadable(f"{folder / 'vocab.json'} is damaged" + (f": it lacks {lost[0]}" if lost else ""), AGAIN)
+    file = folder / "merges.txt"
+    check_file(file)
+    try:
+        if file.stat().st_size > WORDS_LIMIT:
+            raise ValueError("too large")
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise unreadable(f"{file} is damaged", AGAIN) from error
+    merges = [line for line in lines if not line.startswith("#version")]
+    composed = sum(1 for word in words if len(word.removesuffix("</w>")) > 1 and word not in marks)
+    if len(merges) < 0.99 * composed:
+        raise unreadable(f"{file} is cut off: it has {len(merges)} of {composed} merges", AGAIN)
+    if any(len(line.split()) != 2 for line in merges):
+        raise unreadable(f"{file} is damaged", AGAIN)
+
+
+def _scheduler(folder: Path, class_name: str) -> Part:
+    if not folder.is_dir():
+        raise unreadable(f"the folder {folder} is missing", AGAIN)
+    file = folder / "scheduler_config.json"
+    config = read_json(file)
+    _check_sizes(file, config)
+    if "Flow" in class_name or "Flow" in str(config.get("_class_name", "")):
+        raise unreadable(f"{file} is of a flow matching model, which cannot be used yet", WHOLE)
+    if not config.get("beta_schedule") and not config.get("trained_betas"):
+        raise unreadable(f"{file} has no noise schedule (beta_schedule)", AGAIN)
+    return Part(folder, class_name, config)

@@ -1,0 +1,190 @@
+"""Where a model lies on this computer: from the name or path that somebody wrote to the folder with its parts.
+
+Nothing is downloaded. Besides folders in the diffusers layout this knows the cache of the Hugging Face hub, whole
+repositories of that cache, and the folder above or below the right one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import JobError
+from .catalogue import CATALOGUE, ModelEntry
+from .files import INDEX, PICKLES, WHOLE, read_header, read_json, read_model, unreadable
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+LAYOUT = "Choose the same model as a folder in the diffusers layout; single files cannot be used yet."
+SHOWN = 80  # characters of a name or path that an error repeats
+
+
+def find_folder(name: str) -> Path:
+    """Folder, with a ``model_index.json``, of a catalogue id, a repository of the hub that is in its cache, or a path.
+
+    Raises:
+        JobError: ``model_missing`` when there is nothing of that name, ``model_unreadable`` when there is something
+            else in its place; the sentence says what, and what to choose.
+    """
+    place = _existing(name)
+    if place is not None:
+        return _folder_at(place)
+    entry = next((e for e in CATALOGUE if e.id == name), None)
+    sources = entry.sources if entry else (name,) if _HUB_ID.fullmatch(name) else ()
+    problems = []
+    for source in sources:
+        repository = hub_cache() / ("models--" + source.replace("/", "--"))
+        if not repository.is_dir():
+            continue
+        try:
+            return _snapshot(repository)
+        except JobError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”")
+
+
+def lasting_name(name: str) -> str:
+    """The name that leads to the same model from every folder: the whole path of a model's folder, any other as it is.
+
+    Raises:
+        JobError: for a model that a job could not load: as :func:`find_folder` and
+            :func:`~csd_blender.job.models.files.read_model` do. The bundled one is not looked at.
+    """
+    if name == "mini":
+        return name
+    read_model(find_folder(name))
+    place = _existing(name)
+    return name if place is None else str(place)
+
+
+def state_of(entry: ModelEntry) -> str:
+    """``ready``, ``not on this computer``, or what is wrong with the copy that is there."""
+    if not entry.sources:
+        return "ready"
+    try:
+        read_model(find_folder(entry.id))
+    except JobError as error:
+        return "not on this computer" if error.code == "model_missing" else f"not ready: {error.detail}"
+    return "ready"
+
+
+def hub_cache() -> Path:
+    """Where the Hugging Face libraries keep what they downloaded."""
+    for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if os.environ.get(variable):
+            return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return Path(os.path.expanduser(home)) / "huggingface" / "hub"
+
+
+def shortened(name: str) -> str:
+    """At most 80 characters of it."""
+    return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
+
+
+def _existing(name: str) -> Path | None:
+    """The file or folder of that path; None when there is none."""
+    try:
+        place = Path(os.path.expanduser(name))  # (where there is no such user, it stays as it is)
+        return place.absolute() if place.exists() else None
+    except (OSError, ValueError):  # too long, a null character
+        return None
+
+
+def _folder_at(place: Path) -> Path:
+    """The model's folder at, just above or just below ``place``."""
+    if not place.is_dir():
+        return _folder_of_file(place)
+    if (place / INDEX).exists():
+        return place
+    if (place / "snapshots").is_dir():
+        return _snapshot(place)
+    if place.name == "snapshots":
+        return _snapshot(place.parent)
+    try:
+        inside = sorted(place.iterdir())
+    except OSError as error:
+        raise unreadable(f"{place} cannot be read ({error.strerror})", "Change its permissions.") from error
+    below = [p for p in inside if p.is_dir() and ((p / INDEX).is_file() or (p / "snapshots").is_dir())]
+    if len(below) == 1:
+        return _folder_at(below[0])
+    if below:
+        some = ", ".join(p.name for p in below[:4])
+        raise unreadable(f"{place} holds {len(below)} models ({some}{' …' if len(below) > 4 else ''})", "Choose one.")
+    if (place.parent / INDEX).is_file() and read_json(place.parent / INDEX).get(place.name):
+        return place.parent
+    raise _no_model(place, inside)
+
+
+def _folder_of_file(file: Path) -> Path:
+    """The model that a file belongs to, where it is the index; all others are refused with what they are."""
+    if file.name == INDEX:
+        return file.parent
+    raise _what_file(file)
+
+
+def _what_file(file: Path) -> JobError:
+    suffix = file.suffix.lower()
+    if suffix in PICKLES:
+        return unreadable(f"{file} is a pickle, which may hold a program and is never opened", LAYOUT)
+    if suffix != ".safetensors":
+        return unreadable(f"{file} is no model", WHOLE)
+    try:
+        keys = list(read_header(file))
+    except JobError as error:
+        return error
+    if any("lora" in key.lower() or ".hada_" in key or ".lokr_" in key for key in keys):
+        return unreadable(
+            f"{file} is a LoRA, an addition to a model and not a whole one",
+            "Choose the folder of the model that it belongs to; LoRA files cannot be used yet.",
+        )
+    if any(key.startswith("control_model.") for key in keys):
+        return unreadable(f"{file} is a ControlNet and not a whole model", WHOLE)
+    if any(key.startswith(("model.diffusion_model.", "cond_stage_model.", "first_stage_model.")) for key in keys):
+        return unreadable(f"{file} is a model in a single file", LAYOUT)
+    return unreadable(f"{file} is a single file of weights and not a whole model", LAYOUT)
+
+
+def _no_model(place: Path, inside: list[Path]) -> JobError:
+    """What a folder without an index is."""
+    if not inside:
+        return unreadable(f"{place} is empty", WHOLE)
+    if (place / "adapter_config.json").is_file():
+        return unreadable(f"{place} is a LoRA and not a whole model", WHOLE)
+    if (place / "config.json").is_file():
+        try:
+            config = read_json(place / "config.json")
+        except JobError as error:
+            return error
+        kind = config.get("_class_name") or (config.get("architectures") or ["network"])[0]
+        return unreadable(f"{place} is a {shortened(str(kind))} alone and not a whole model", WHOLE)
+    files = [p for p in inside if p.suffix.lower() in (".safetensors", *PICKLES)]
+    if files:
+        return _what_file(files[0])
+    return unreadable(f"{place} has no {INDEX}", WHOLE)
+
+
+def _snapshot(repository: Path) -> Path:
+    """The newest whole state of a repository in the hub's cache: the one that ``main`` names, or an older one.
+
+    Raises:
+        JobError: ``model_unreadable`` naming what is missing in the newest when none is whole.
+    """
+    try:
+        states = [p for p in (repository / "snapshots").iterdir() if p.is_dir()]
+        states.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+        main = repository / "refs" / "main"
+        commit = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise unreadable(f"{repository} cannot be read", "Download the model again.") from error
+    states.sort(key=lambda p: p.name != commit)  # a stable sort: that one first, the others stay in order
+    problem = unreadable(f"{repository} holds no downloaded model", "Download it again.")
+    for i, state in enumerate(states):
+        try:
+            read_model(state)
+            return state
+        except JobError as error:
+            problem = problem if i else error
+    raise problem

@@ -1,0 +1,234 @@
+"""The published text-to-3D systems as tables of values over one job, stretched to its length.
+
+Every value is listed with its source in ``docs/methods.md``. They are those of public configurations: CSD's own (Yu et
+al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 2022, 2209.14988), Magic3D (Lin et al.
+2022, 2211.10440) and Fantasia3D (Chen et al. 2023, 2303.13873), which differ between DeepFloyd IF and Stable Diffusion.
+"""
+
+from __future__ import annotations
+
+from ..errors import JobError
+from ..models.catalogue import CATALOGUE
+from ..models.files import INDEX, read_json
+from ..models.places import find_folder
+from ..spec.schedule import Schedule, constant
+
+PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these configurations
+
+SCALE_ON_PIXELS, SCALE_ON_LATENTS = 20.0, 100.0  # guidance of SDS
+
+#: threestudio's cameras are not held quite still, where a configuration does not say that they are.
+_UNSTEADY = {"elevation_law": "batch", "position_noise": 0.1, "center_noise": 0.2, "up_noise": 0.02}
+#: Fantasia3D's cameras: they see a solid shape whole.
+_SHAPE_CAMERAS = {"distance": (3.0, 3.0), "fov_y": (25.0, 45.0)}
+_NO_NOISE = {"position_noise": 0.0, "center_noise": 0.0, "up_noise": 0.0}
+
+
+def works_on_pixels(model: str) -> bool:
+    """Whether a model is one like DeepFloyd IF (pixels of 64 x 64, a T5 text encoder), not one like Stable Diffusion.
+
+    Args:
+        model: a catalogue id, a repository of the hub that is in its cache, or a path. One that is not here, or cannot
+            be read, is taken for Stable Diffusion, unless it has DeepFloyd's name.
+    """
+    entry = next((e for e in CATALOGUE if e.id == model), None)
+    if entry is not None:
+        return entry.family == "if"
+    try:
+        index = read_json(find_folder(str(model)) / INDEX)
+    except JobError:
+        return str(model).lower().startswith("deepfloyd/if-i-")
+    named = {name: value if isinstance(value, list) else [] for name, value in index.items()}
+    return not any(named.get("vae", [])) and "T5" in str(named.get("text_encoder", [])[-1:])
+
+
+def published(
+    recipe: str, subject: str, coarse_steps: int, refine_steps: int, coarse_pixels: bool, refine_pixels: bool
+) -> dict:
+    """The recipe's values, as tables in tables by the fields of :class:`TextTo3DJob`; CSD's for an unknown recipe.
+
+    Args:
+        coarse_pixels, refine_pixels: the stage's model is one like DeepFloyd IF.
+    """
+    if recipe == "dreamfusion":
+        return _dreamfusion(subject, coarse_steps, refine_steps, coarse_pixels)
+    if recipe == "magic3d":
+        return _magic3d(subject, coarse_steps, refine_steps, coarse_pixels, refine_pixels)
+    if recipe == "fantasia3d":
+        return _fantasia3d(subject, coarse_steps, refine_steps, refine_pixels)
+    return _csd(subject, coarse_steps, refine_steps)
+
+
+def begin_with_shape(values: dict) -> None:
+    """Change a recipe's values for a job that begins with an ellipsoid or a mesh: its cameras are Fantasia3D's, the
+    system that does so. The others would see it cut off, or from inside."""
+    values["coarse"]["radius"] = 1.0
+    values["refine"]["fit_start"] = True
+    values["refine"]["cameras"] = values["refine"].get("cameras", {}) | _SHAPE_CAMERAS | _NO_NOISE
+
+
+def stretched(factor: float, start: float, first: float, last: float, end: float) -> Schedule:
+    """A published schedule over a job that is ``factor`` times as long; a hard switch stays one."""
+    if end - start == 1:
+        return Schedule(start * factor, first, last, start * factor + min(factor, 1.0))
+    return Schedule(start, first, last, end).scaled(factor)
+
+
+def _csd(subject: str, coarse_steps: int, refine_steps: int) -> dict:
+    """CSD: a field under a pixel-space model at 64 x 64, then a mesh under a latent one at 512 x 512.
+
+    Configurations csd-if, csd-if-object, csd-if-object-sparse, csd-sd-refine and csd-sd-refine-object.
+    """
+    c, r = coarse_steps / PUBLISHED_STEPS, refine_steps / PUBLISHED_STEPS
+    character = subject == "character"
+    falling = stretched(c, 0, 10.0, 1.0, 5000)
+    scene = {"network_width": 64, "normals": "analytic"}
+    common = {"learning_rate": 1e-3, "adam_beta2": 0.999, "background": "learned", "background_rate": 1e-3}
+    common["random_background"] = 0.5
+    coarse = {
+        **scene,
+        **common,
+        "steps": coarse_steps,
+        "views": 1 if character else 4,
+        "radius": 1.0 if character else 2.0,
+        "levels": 12 if character else 16,
+        "finest_resolution": 512 if character else 2048,
+        "ambient_only_steps": round((5001 if character else 2001) * c),
+        "orientation": stretched(c, 0, 1, 100, 5000) if character else stretched(c, 5000, 1, 20, 5001),
+        "sparsity": constant(1.0) if subject == "object" else falling,
+        "cameras": {
+            "elevation": (-10.0, 45.0 if character else 90.0),
+            "elevation_law": "csd",
+            "front_back_steps": round(1000 * c) if character else 0,
+            "front_angle": 30.0,
+        },
+        "guidance": {
+            "negative_weight": stretched(c, 0, 0.0, 1.0, 5000),
+            "t_max": stretched(c, 5000, 0.98, 0.5, 5001),
+            "grad_normalize": True,
+            "perp_neg": 3.0 if character else 0.0,
+            "perp_neg_from": "negative",
+        },
+    }
+    refine = {
+        **common,
+        "steps": refine_steps,
+        "rates_fall": False,
+        "cameras": {"elevation_law": "csd"},
+        "guidance": {
+            "negative_weight": stretched(r, 0, 1.0, 0.5, 10000),
+            "weighting": "sds",
+            "t_max": constant(0.5),
+            "perp_neg_from": "negative",
+        },
+    }
+    return {"coarse": coarse, "refine": refine}
+
+
+def _sds(weighting: str, t_max: float, on_pixels: bool) -> dict:
+    """Guidance of threestudio's SDS configurations."""
+    return {
+        "guidance_scale": SCALE_ON_PIXELS if on_pixels else SCALE_ON_LATENTS,
+        "scale_convention": "1+s",
+        "weighting": weighting,
+        "t_max": constant(t_max),
+        "perp_neg_from": "negative",
+    }
+
+
+def _dreamfusion(subject: str, coarse_steps: int, refine_steps: int, on_pixels: bool) -> dict:
+    """DreamFusion: the field alone, lit by a lamp; it is then turned into a mesh as it is. dreamfusion-if and -sd."""
+    c = coarse_steps / PUBLISHED_STEPS
+    values = _csd(subject, coarse_steps, refine_steps)
+    values["negative_prompt"] = ""
+    values["coarse"] |= {
+        "views": 1,
+        "learning_rate": 0.01,
+        "adam_beta2": 0.99,
+        "radius": 2.0,
+        "levels": 16,
+        "finest_resolution": 4096,
+        "start_level": 8,
+        "level_start": round(2000 * c),
+        "level_interval": max(1, round(500 * c)),
+        "color_activation": "linear" if on_pixels else "sigmoid",
+        "random_background": 0.0,
+        "ambient_only_steps": round(2001 * c),
+        "shaded_share": 0.75,
+        "textureless_share": 0.5,
+        "textureless_normals": False,
+        "lamp": "dreamfusion",
+        "orientation": stretched(c, 0, 10.0, 1000.0, 5000),
+        "sparsity": constant(1.0),
+        "cameras": {"elevation": (-10.0, 90.0 if on_pixels else 45.0), **_UNSTEADY},
+        "guidance": _sds("sds", 0.98, on_pixels),
+    }
+    # What is left of the second stage: threestudio's export.
+    values["refine"] |= {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99}
+    return values
+
+
+def _magic3d(subject: str, coarse_steps: int, refine_steps: int, on_pixels: bool, refine_on_pixels: bool) -> dict:
+    """Magic3D: a field nearly as DreamFusion's, then a lit mesh. magic3d-coarse-if, -sd and magic3d-refine-sd."""
+    values = _dreamfusion(subject, coarse_steps, refine_steps, on_pixels)
+    light = {"lamp": "magic3d", "soft_shading": True}
+    for name in ("start_level", "level_start", "level_interval", "color_activation"):
+        del values["coarse"][name]  # all levels from the beginning, and colors through a sigmoid
+    values["coarse"] |= light
+    values["coarse"]["guidance"] = _sds("uniform", 0.98, on_pixels)
+    values["refine"] = {
+        **light,
+        "steps": refine_steps,
+        "learning_rate": 0.01,
+        "color_rate": 0.01,
+        "background_rate": 0.01,
+        "rates_fall": False,
+        "tet_resolution": 128,
+        "threshold": 0.0,
+        "mean_threshold": True,
+        "background": "learned",
+        "random_background": 0.0,
+        "normals_share": 0.0,
+        "shaded_share": 0.75,
+        "textureless_share": 0.5,
+        "normal_consistency": 10000.0,
+        "cameras": {"fov_y": (30.0, 45.0), **_UNSTEADY},
+        "guidance": _sds("sds", 0.5, refine_on_pixels),
+    }
+    return values
+
+
+def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int, on_pixels: bool) -> dict:
+    """Fantasia3D: geometry by its normals from an ellipsoid or a mesh, then appearance on the finished shape.
+
+    fantasia3d and fantasia3d-texture, one after the other; the coarse stage only says what grid holds the colors.
+    """
+    steps = coarse_steps + refine_steps
+    shape_steps = round(steps * 2 / 3)
+    values = _csd(subject, 0, steps)
+    values |= {"start": "ellipsoid", "negative_prompt": ""}
+    values["coarse"] |= {"levels": 16, "finest_resolution": 4096}
+    values["refine"] = {
+        "steps": steps,
+        "tet_resolution": 128,
+        "shape": "network",
+        "learning_rate": 1e-3,
+        "color_rate": 0.01,
+        "rates_fall": False,
+        "shape_decay": 0.01,
+        "color_decay": constant(0.01),
+        "normals_share": 0.0,
+        "normals_only_steps": shape_steps,
+        # Normals and a mask are four channels, as many as Stable Diffusion's latents have, and not three.
+        "latent_steps": 0 if on_pixels else round(1000 * shape_steps / PUBLISHED_STEPS),
+        "normals_background": "black",
+        "background": "white",
+        "random_background": 0.0,
+        "fixed_shape_after": shape_steps,
+        "normal_consistency": 0.0,
+        "appearance_weighting": "sds",
+        "cameras": {"elevation_law": "batch"},
+        "guidance": _sds("fantasia3d", 0.5, on_pixels),
+    }
+    begin_with_shape(values)
+    return values

@@ -1,0 +1,153 @@
+"""Text to 3D: a job with the values of a published system (:mod:`recipes_3d`), or with what the bundled model makes of
+it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..spec.fields import from_json
+from ..spec.schedule import Schedule, constant
+from ..spec.text_to_3d import TextTo3DJob
+from .recipes import begin_with_shape, published, works_on_pixels
+from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
+
+__all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
+
+#: Seconds an object takes with the mini model on two CPU cores, for the panel.
+EXPECTED_SECONDS_3D = {"draft": 100, "normal": 240, "best": 780}
+
+#: Steps of the coarse and of the refine stage.
+_MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
+#: Normal is the published length: the refine stages of Magic3D and Fantasia3D (its appearance) are half as long.
+_LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000, 15000)}
+_HALF_REFINED = {"draft": (2000, 1000), "normal": (10000, 5000), "best": (15000, 7500)}
+
+
+def usual_steps(quality: str, model: str, recipe: str = "csd", coarse_model: str = "") -> tuple[int, int]:
+    """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way."""
+    large = _HALF_REFINED if recipe in ("magic3d", "fantasia3d") else _LARGE_STEPS
+    tables = (_MINI_STEPS if name == "mini" else large for name in (coarse_model or model, model))
+    coarse, refine = (table.get(word(quality), table["normal"])[i] for i, table in enumerate(tables))
+    return coarse, refine
+
+
+def text_to_3d_job(
+    prompt: str,
+    quality: str = "normal",
+    model: str = "mini",
+    recipe: str = "csd",
+    subject: str = "object",
+    **overrides: Any,
+) -> TextTo3DJob:
+    """A job with the recipe's values; ``overrides`` are fields of :class:`TextTo3DJob`, in JSON form too.
+
+    ``coarse`` and ``refine`` may be given in part, as tables; ``coarse_steps`` and ``refine_steps`` set the lengths,
+    over which all schedules are stretched. Raises ``JobError('bad_setting')``.
+    """
+    named = word(model)
+    coarse_model = word(overrides.get("coarse_model")) or named
+    usual = usual_steps(quality, named, recipe, coarse_model)
+    wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
+    steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
+    method = overrides.get("method", "csd" if recipe == "csd" else "sds")
+    values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"))
+    for i, stage in enumerate(("coarse", "refine")):
+        if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
+            values[stage]["steps"] = wanted[i]
+        given = overrides.pop(stage, {})
+        values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
+    values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
+    values |= {"method": method}
+    return from_json(TextTo3DJob, values | overrides)
+
+
+def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: str, method: str, start: object) -> dict:
+    """The recipe's values, each stage's for its own model."""
+    mini = [name == "mini" for name in (coarse_model, model)]
+    # What the bundled model takes over of a recipe are the values for a pixel model, then for a latent one.
+    pixels = [works_on_pixels(coarse_model) or mini[0], works_on_pixels(model)]
+    values = published(recipe, subject, *steps, *pixels)
+    values.setdefault("negative_prompt", CSD_NEGATIVE_PROMPT)
+    if start in ("ellipsoid", "mesh"):
+        begin_with_shape(values)
+    if not any(mini):
+        values["extra_words"] = ""  # none of the published systems adds any
+    if mini[0]:
+        values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
+    if mini[1]:
+        values["refine"] = _mini_refine(values["refine"], recipe, method)
+        values["negative_prompt"] = NEGATIVE_PROMPT
+    return values
+
+
+def _merge(table: dict, given: dict) -> dict:
+    """``table`` with the values of ``given``, tables within tables included."""
+    merged = dict(table)
+    for name, value in given.items():
+        tables = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if tables else value
+    return merged
+
+
+# ---- the bundled model ---------------------------------------------------------------------------------------------
+
+_MINI_CAMERAS = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
+_MINI_SCALE = 7.5  # of SDS
+
+
+def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dict:
+    """What the bundled model needs: its picture size, its distances, and larger steps, since there are few of them.
+    Cameras, lamps, backgrounds and the field are its own; of the recipe it has the course of shading and weights."""
+    stage = _chosen(published, "steps", "ambient_only_steps", "shaded_share", "sparsity")
+    stage |= {
+        "views": 4,
+        "render_size": 0,
+        "learning_rate": 0.03,
+        "radius": 1.0,
+        "levels": 4,
+        "base_resolution": 8,
+        "finest_resolution": 64,
+        "ray_samples": 110,
+        # From a large start it carves, which keeps hats and ears; from a small one it also lets narrow feet grow.
+        "blob_std": 0.75 if subject == "character" else 0.5,
+        "random_background": 1.0,
+        # It has seen lit objects in plenty, but no picture of normals.
+        "textureless_share": 0.0,
+        "textureless_normals": False,
+        "orientation": constant(0.0),
+    }
+    stage["cameras"] = _chosen(published["cameras"], "front_back_steps") | _MINI_CAMERAS
+    stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.98)
+    return stage
+
+
+def _mini_refine(published: dict, recipe: str, method: str) -> dict:
+    """As :func:`_mini_coarse`."""
+    kept = ("steps", "normals_only_steps", "fixed_shape_after", "appearance_weighting", "shaded_share")
+    stage = _chosen(published, *kept)
+    stage |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.04}
+    stage |= {"random_background": 1.0, "threshold": 0.0, "textureless_share": 0.0}
+    stage["normal_consistency"] = 1000.0 if recipe == "fantasia3d" else 150.0  # shapes from white pictures get lumpy
+    # Few steps, and it is the other pictures that paint.
+    stage["normals_share"] = min(published.get("normals_share", 0.5), 0.25)
+    stage["color_decay"] = falling_decay(stage["steps"])
+    stage["cameras"] = _MINI_CAMERAS | {"distance": (1.7, 2.9)}  # from nearer, the surface gets sharper
+    stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.9)
+    return stage
+
+
+def _mini_guidance(published: dict, recipe: str, method: str, noisiest: float) -> dict:
+    guidance = _chosen(published["guidance"], "negative_weight", "t_max", "perp_neg", "guidance_scale")
+    guidance["weighting"] = "uniform" if method == "csd" else "sds"
+    if recipe == "csd":
+        # As for textures (presets.guidance): noisy times that end little by little, and at last some of the prior.
+        steps = published["steps"]
+        guidance["t_max"] = Schedule(0, noisiest, 0.5, 0.83 * steps)
+        guidance["generative_weight"] = rising_prior(steps)
+    if method == "sds":
+        guidance["guidance_scale"] = _MINI_SCALE
+    return guidance
+
+
+def _chosen(table: dict, *names: str) -> dict:
+    return {name: table[name] for name in names if name in table}

@@ -1,0 +1,120 @@
+"""Quality presets: tables of values over the same job, scaled to its length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..spec.fields import from_json, to_json
+from ..spec.schedule import Schedule, constant
+from ..spec.texture import QUALITIES, Guidance, TextureJob
+
+__all__ = [
+    "CSD_NEGATIVE_PROMPT",
+    "EXPECTED_SECONDS",
+    "FLAT_WORDS",
+    "MINI_WORDS",
+    "NEGATIVE_PROMPT",
+    "QUALITIES",
+    "falling_decay",
+    "rising_prior",
+    "texture_job",
+]
+
+#: For the mini model. Longer ones cost it patterns: to "tiling", a checkered surface is guilty.
+NEGATIVE_PROMPT = "blurry, noisy, low quality"
+#: Of CSD's published configurations, for Stable Diffusion and its like.
+CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
+
+#: Ask for bare surface color, so that light is not painted into the texture: of the mini model, and in plain English
+#: for the others. The published systems have none; ours are a setting (``extra_words``), for textures only.
+MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
+
+#: Seconds a texture takes with the mini model on two CPU cores, for the panel.
+EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
+
+
+@dataclass(frozen=True)
+class _Preset:
+    steps: int
+    views: int
+    texture_size: int
+    learning_rate: float
+
+
+_MINI = {
+    "draft": _Preset(steps=90, views=4, texture_size=1024, learning_rate=0.045),
+    "normal": _Preset(steps=240, views=4, texture_size=1024, learning_rate=0.03),
+    "best": _Preset(steps=800, views=4, texture_size=2048, learning_rate=0.02),
+}
+
+
+#: Stable Diffusion and its like: more to say, so more steps; one view fills the network as four of the mini model do.
+_LARGE = {
+    "draft": _Preset(steps=400, views=1, texture_size=1024, learning_rate=0.01),
+    "normal": _Preset(steps=1500, views=1, texture_size=2048, learning_rate=0.01),
+    "best": _Preset(steps=4000, views=1, texture_size=2048, learning_rate=0.01),
+}
+
+
+def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **overrides: Any) -> TextureJob:
+    """A texture job with the preset's values; ``overrides`` are fields of :class:`TextureJob`, in JSON form too.
+
+    Schedules are stretched over the job's own number of steps. Raises ``JobError('bad_setting')``.
+    """
+    mini = model == "mini"
+    table = _MINI if mini else _LARGE
+    preset = table.get(word(quality), table["normal"])
+    steps = overrides.get("steps", preset.steps)
+    values: dict = {
+        "prompt": prompt,
+        "negative_prompt": NEGATIVE_PROMPT if mini else CSD_NEGATIVE_PROMPT,
+        "model": model,
+        "quality": quality,
+        "steps": preset.steps,
+        "views": preset.views,
+        "texture_size": preset.texture_size,
+        "learning_rate": preset.learning_rate,
+    }
+    if not mini:
+        values["extra_words"] = FLAT_WORDS
+    values.update(overrides)
+    if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
+        usual = guidance(steps, overrides.get("method", "csd"), mini)
+        chosen = values.get("guidance", {})
+        values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
+        values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
+    return from_json(TextureJob, values)
+
+
+def word(value: object) -> str:
+    """A choice that nobody has checked yet, to look something up by; what is no text is no choice."""
+    return value if isinstance(value, str) else ""
+
+
+def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
+    """Schedules over ``steps``: the negative classifier falls from 1 to 0.5, the noisiest times end at half time, as
+    published for CSD on Stable Diffusion.
+
+    The mini model drafts the texture by the classifier scores alone; a share of the generative prior then comes in,
+    since more and more of the scores would over-saturate it. Its noisiest times end little by little: at a sudden end,
+    patterns that are not yet the same from all sides, such as checks, run together.
+    """
+    half = steps / 2
+    return Guidance(
+        negative_weight=Schedule(0, 1.0, 0.5, steps),
+        generative_weight=rising_prior(steps) if mini else constant(0.0),
+        weighting="uniform" if mini and method == "csd" else "sds",
+        t_min=constant(0.02),
+        t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else Schedule(half, 0.98, 0.5, half + 1),
+    )
+
+
+def rising_prior(steps: int) -> Schedule:
+    """The mini model's share of the generative prior, in textures and objects."""
+    return Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps)
+
+
+def falling_decay(steps: int) -> Schedule:
+    """Its weight decay of colors: strong while they are found, gone while they are sharpened."""
+    return Schedule(0, 0.5, 0.0, 0.7 * steps)

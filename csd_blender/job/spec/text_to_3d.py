@@ -1,0 +1,259 @@
+"""The specification of a text-to-3D job: two stages, the cameras of each, and what is made of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import JobError
+from .fields import check, choice, from_json, interval, number, schedule, switch, text, to_json
+from .schedule import Schedule
+from .texture import METHODS, QUALITIES, RASTERIZERS, WEIGHTINGS, Guidance, check_job, fingerprint
+
+RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
+SUBJECTS = ("character", "object", "sparse")
+STARTS = ("blob", "ellipsoid", "mesh", "coarse")
+KEEPS = ("largest", "all")
+ELEVATION_LAWS = ("camera", "batch", "csd")
+LAMPS = ("studio", "dreamfusion", "magic3d")
+NORMALS = ("taps", "analytic")
+COLOR_ACTIVATIONS = ("sigmoid", "linear")
+SHAPES = ("vertices", "network")
+BACKGROUNDS = ("colors", "learned", "white")
+NORMALS_BACKGROUNDS = ("other", "black")
+
+
+@dataclass(frozen=True)
+class SceneCameras:
+    """From where the scene is looked at; it is centered at the origin.
+
+    Attributes:
+        elevation: degrees above the horizon. distance: from the origin, in scene units.
+        fov_y: vertical field of view in degrees.
+        front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
+        elevation_law: elevations are half the time uniform in degrees, else uniform on the sphere; a coin decides for
+            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch,
+            and the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
+        position_noise: up to so far a camera is away from its place, along each axis, in scene units.
+        center_noise: standard deviation of the point it looks at, along each axis, around the origin.
+        up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
+        front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
+    """
+
+    elevation: tuple = interval(-90, 90, (-10.0, 45.0))
+    distance: tuple = interval(0.5, 20, (1.5, 2.0))
+    fov_y: tuple = interval(5, 120, (40.0, 70.0))
+    front_back_steps: int = number(0, 100000, 0)
+    elevation_law: str = choice(ELEVATION_LAWS, "camera", added=True)
+    position_noise: float = number(0, 1, 0.0, added=True)
+    center_noise: float = number(0, 1, 0.0, added=True)
+    up_noise: float = number(0, 1, 0.0, added=True)
+    front_angle: float = number(0, 90, 45.0, added=True)
+
+
+@dataclass(frozen=True)
+class CoarseStage:
+    """A radiance field, rendered as a volume.
+
+    Attributes:
+        steps: 0 leaves the stage out. views: pictures in each step, ``render_size`` pixels wide; 0 is the model's own.
+        learning_rate: of Adam.
+        radius: half the side of the scene's box.
+        levels, base_resolution, finest_resolution: of the hash grid; cells per axis of the box.
+        network_width: 0 sums the levels, which then hold density and color themselves; else they hold two features
+            each, and density and color come out of one hidden layer of this width. The refine stage's colors follow.
+        start_level: so many levels, the coarsest, count at first; 0 is all. Only with a network.
+        level_start, level_interval: from that step on there is one more, and another one each so many steps.
+        color_activation: a network's colors (the background's too) pass a ``sigmoid``, or are ``linear``, half the
+            value plus a half, as threestudio has it with DeepFloyd IF. Only with a network.
+        normals: by four ``taps`` into the field, or ``analytic``, the field's own slope.
+        ray_samples: samples along the box's diagonal.
+        blob_scale, blob_std: of the density that the field starts from, and keeps as its bias.
+        ambient_only_steps: until then all pictures show the bare color.
+        shaded_share: of the pictures after that, those that are not the bare color.
+        textureless_share: of these, the ones that show the shape alone; the rest show lit color.
+        textureless_normals: shape alone means normals as colors; else it is lit white.
+        background: behind the other steps' pictures, that is those without random colors: ``colors`` are black or
+            white (and random ones every second time gray); ``white``; or ``learned``, a small network of the direction.
+        background_rate: learning rate of that network.
+        random_background: share of steps with random background colors, one for each picture.
+        orientation, sparsity, opaque: weights of the regularizers.
+        adam_beta2: how long Adam remembers the size of gradients.
+        lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
+            drawn as threestudio draws them.
+        soft_shading: in each step chance divides the light of these two between all around and the lamp (Magic3D); else
+            it is a tenth and nine tenths.
+    """
+
+    steps: int = number(0, 100000, 10000)
+    views: int = number(1, 16, 1)
+    render_size: int = number(0, 512, 64)
+    learning_rate: float = number(1e-6, 1, 1e-3)
+    radius: float = number(0.1, 10, 1.0)
+    levels: int = number(1, 16, 12)
+    base_resolution: int = number(4, 128, 16)
+    finest_resolution: int = number(16, 4096, 512)
+    network_width: int = number(0, 256, 0, added=True)
+    start_level: int = number(0, 16, 0, added=True)
+    level_start: int = number(0, 100000, 0, added=True)
+    level_interval: int = number(1, 100000, 500, added=True)
+    color_activation: str = choice(COLOR_ACTIVATIONS, "sigmoid", added=True)
+    normals: str = choice(NORMALS, "taps", added=True)
+    ray_samples: int = number(16, 2048, 512)
+    blob_scale: float = number(-100, 100, 10.0)
+    blob_std: float = number(0.01, 10, 0.5)
+    ambient_only_steps: int = number(0, 100000, 5001)
+    shaded_share: float = number(0, 1, 0.5)
+    textureless_share: float = number(0, 1, 1.0)
+    textureless_normals: bool = True
+    background: str = choice(BACKGROUNDS, "colors", added=True)
+    background_rate: float = number(1e-6, 1, 1e-3, added=True)
+    random_background: float = number(0, 1, 0.5)
+    orientation: Schedule = schedule(0, 1e5, 0.0)
+    sparsity: Schedule = schedule(0, 1e5, 0.0)
+    opaque: Schedule = schedule(0, 1e5, 0.0)
+    adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
+    lamp: str = choice(LAMPS, "studio", added=True)
+    soft_shading: bool = switch(False, added=True)
+    cameras: SceneCameras = field(default_factory=SceneCameras)
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+@dataclass(frozen=True)
+class RefineStage:
+    """A tetrahedral mesh, rasterized.
+
+    Attributes:
+        steps: 0 leaves the optimization out; the field is still turned into a mesh.
+        tet_resolution: cells per axis of the tetrahedral grid.
+        shape: each vertex of that grid has a signed distance of its own, or all come from a ``network``: a hash grid as
+            the coarse stage's, with one hidden layer, that is fitted to the shape to start from.
+        threshold: density at which the coarse field's surface lies; 0 takes the density where pictures see it.
+        mean_threshold: take the mean density of the part of the box that is not empty instead (Magic3D).
+        learning_rate: of Adam, for the shape. color_rate: the same for the colors.
+        color_decay: weight decay of the colors; it holds over-saturation back. shape_decay: of the shape.
+        normals_share: of the pictures, those that show normals as colors.
+        normals_only_steps: until then all do (the geometry stage of Fantasia3D).
+        latent_steps: so many first steps of normals do not pass the encoder of a latent model: normals and mask stand
+            for the four latents themselves, made smaller (Fantasia3D's warm-up).
+        normals_background: behind normals is what is behind ``other`` pictures, or ``black``.
+        background, background_rate, random_background: as in the coarse stage.
+        shaded_share: of the other pictures, those that a lamp shines on; the rest show the bare color.
+        textureless_share: of these, the ones in white.
+        fixed_shape_after: from this step on the shape stays as it is.
+        appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
+        normal_consistency, laplacian: weights of the regularizers.
+        fit_start: an ellipsoid or a mesh to start from is made so small that all cameras see it whole.
+        rates_fall: both learning rates fall to a twentieth over the last half of the steps; else they are constant.
+        adam_beta2, lamp, soft_shading: as in the coarse stage.
+    """
+
+    steps: int = number(0, 100000, 10000)
+    views: int = number(1, 16, 1)
+    render_size: int = number(0, 1024, 512)
+    tet_resolution: int = number(8, 256, 256)
+    shape: str = choice(SHAPES, "vertices", added=True)
+    threshold: float = number(0, 1000, 10.0)
+    learning_rate: float = number(1e-6, 1, 1e-3)
+    color_rate: float = number(1e-6, 1, 1e-3)
+    color_decay: Schedule = schedule(0, 10, 0.0)
+    shape_decay: float = number(0, 10, 0.0, added=True)
+    normals_share: float = number(0, 1, 0.5)
+    normals_only_steps: int = number(0, 100000, 0)
+    latent_steps: int = number(0, 100000, 0, added=True)
+    normals_background: str = choice(NORMALS_BACKGROUNDS, "other", added=True)
+    shaded_share: float = number(0, 1, 0.0)
+    textureless_share: float = number(0, 1, 0.0)
+    fixed_shape_after: int = number(0, 1000000, 1000000)
+    appearance_weighting: str = choice(("", *WEIGHTINGS), "")
+    background: str = choice(BACKGROUNDS, "colors", added=True)
+    background_rate: float = number(1e-6, 1, 1e-3, added=True)
+    random_background: float = number(0, 1, 0.5)
+    normal_consistency: float = number(0, 1e6, 1000.0)
+    laplacian: float = number(0, 1e6, 0.0)
+    mean_threshold: bool = switch(False, added=True)
+    fit_start: bool = switch(False, added=True)
+    rates_fall: bool = switch(True, added=True)
+    adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
+    lamp: str = choice(LAMPS, "studio", added=True)
+    soft_shading: bool = switch(False, added=True)
+    cameras: SceneCameras = field(default_factory=SceneCameras)
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+@dataclass(frozen=True)
+class TextTo3DJob:
+    """Make an object from a prompt.
+
+    Attributes:
+        recipe: which published system the values come from; it stands for the values in the stages and changes none.
+        subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
+        model: ``mini``, a catalogue id, or a folder in the diffusers layout. coarse_model: another one for the coarse
+            stage; empty for the same.
+        start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
+            ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
+            stage.
+        keep_colors: the refine stage takes the coarse one's colors over; else it begins with gray.
+        texture_size: side of the baked textures in pixels.
+        max_faces: the finished mesh is simplified to so many.
+        height: of the finished object in meters.
+        keep: the ``largest`` connected part, or ``all`` of them.
+        view_prompts: add "front view" and the like to the prompt.
+        extra_words: added to the prompt of pictures of the bare color, never to that of normals or lit ones: empty for
+            none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
+        preview_interval, checkpoint_interval: seconds; 0 switches previews off.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    method: str = choice(METHODS, "csd")
+    recipe: str = choice((*RECIPES, "custom"), "csd")
+    subject: str = choice(SUBJECTS, "object")
+    model: str = "mini"
+    coarse_model: str = ""
+    quality: str = choice((*QUALITIES, "custom"), "normal")
+    seed: int = number(0, 2**31 - 1, 0)
+    device: str = "auto"
+    start: str = choice(STARTS, "blob")
+    keep_colors: bool = True
+    coarse: CoarseStage = field(default_factory=CoarseStage)
+    refine: RefineStage = field(default_factory=RefineStage)
+    texture_size: int = number(64, 4096, 1024)
+    max_faces: int = number(100, 2_000_000, 100_000)
+    height: float = number(0.001, 1000, 1.0)
+    keep: str = choice(KEEPS, "largest")
+    view_prompts: bool = True
+    extra_words: str = text("auto", added=True)
+    rasterizer: str = choice(RASTERIZERS, "auto")
+    allow_noncommercial: bool = False
+    preview_interval: float = number(0, 600, 1.5)
+    checkpoint_interval: float = number(1, 3600, 60.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_job(self)
+        if self.start == "blob" and self.coarse.steps == 0:
+            raise JobError("bad_setting", "a blob needs coarse.steps; start from an ellipsoid or a mesh to do without")
+        if self.coarse.base_resolution > self.coarse.finest_resolution:
+            raise JobError("bad_setting", "coarse.base_resolution is above coarse.finest_resolution")
+        if self.coarse.start_level and not self.coarse.network_width:
+            raise JobError("bad_setting", "coarse.start_level needs a network; set coarse.network_width, to 64 say")
+
+    @property
+    def steps(self) -> int:
+        """Of both stages together."""
+        return (self.coarse.steps if self.start == "blob" else 0) + self.refine.steps
+
+    def to_json(self) -> dict:
+        """Plain JSON values; ``kind`` names the sort of job."""
+        return {"kind": "text-to-3d", **to_json(self)}
+
+    @staticmethod
+    def from_json(data: object) -> TextTo3DJob:
+        """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
+        if not isinstance(data, dict) or data.get("kind") != "text-to-3d":
+            raise JobError("bad_setting", "this is not a text-to-3D job")
+        return from_json(TextTo3DJob, {k: v for k, v in data.items() if k != "kind"})
+
+    def spec_hash(self) -> str:
+        """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
+        return fingerprint("text-to-3d", self)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line: `python -m csd_blender.backend.mini {train,export,samples,judge-train,judge,card}`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ...paths import PACKAGE
+
+WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
+JUDGE_WEIGHTS = Path(__file__).parent / "judge_weights"
+
+
+def _log(text: str) -> None:
+    print(text, flush=True)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from .train import Config, train
+
+    train(Config(
+        out=args.out, cache=args.cache, seed=args.seed, data_count=args.data_count, vae_data=args.vae_data,
+        vae_steps=args.vae_steps, unet_steps=args.unet_steps, hours=args.hours, device=args.device,
+        resume=args.resume, processes=args.processes, front_share=args.front_share,
+    ), _log)  # fmt: skip
+
+
+def _export(args: argparse.Namespace) -> None:
+    from .train import export
+
+    _log(f"exported step {export(args.checkpoint, args.weights)} to {args.weights}")
+
+
+def _samples(args: argparse.Namespace) -> None:
+    from .samples import sample_sheet
+
+    sample_sheet(args.weights, args.output, seed=args.seed, device=args.device)
+    _log(f"wrote {args.output}")
+
+
+def _judge_train(args: argparse.Namespace) -> None:
+    from .judge_train import train_judge
+
+    scores = train_judge(
+        args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps, rate=args.rate,
+        device=args.device, processes=args.processes, start=args.start, log=_log,
+    )  # fmt: skip
+    _log(json.dumps(scores, indent=2))
+
+
+def _judge(args: argparse.Namespace) -> None:
+    from .samples import judged_accuracy
+
+    report = judged_accuracy(args.weights, args.judge_weights, count=args.count, seed=args.seed, device=args.device)
+    _log(json.dumps(report, indent=2))
+    if args.output is not None:
+        args.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _card(args: argparse.Namespace) -> None:
+    from .card import write_card
+    from .judge_train import held_out_accuracy
+
+    scores = held_out_accuracy(args.judge_pictures)
+    report = write_card(args.weights, args.checkpoint / "progress.jsonl", scores, args.count, args.seed)
+    _log(json.dumps({"judge on rendered pictures": scores} | report, indent=2))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the arguments and runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m csd_blender.backend.mini", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser("train", help="render pictures and train the mini model on them")
+    train.add_argument("--out", type=Path, required=True, help="folder of checkpoints and progress.jsonl")
+    train.add_argument("--cache", type=Path, required=True, help="folder of rendered pictures")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    train.add_argument("--hours", type=float, help="time limit of the noise predictor's training")
+    train.add_argument("--data-count", type=int, default=48000, help="number of pictures")
+    train.add_argument("--vae-data", type=int, default=12000, help="pictures the autoencoder is trained on")
+    train.add_argument("--vae-steps", type=int, default=3000)
+    train.add_argument("--unet-steps", type=int, default=8000)
+    train.add_argument("--front-share", type=float, default=0.0, help="share of batches from shapes with a front only")
+    train.add_argument("--processes", type=int, default=2, help="processes that render")
+    train.set_defaults(run=_train, seed=0)
+
+    export = commands.add_parser("export", help="write checkpoints as a diffusers pipeline in half precision")
+    export.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of a training")
+    export.add_argument("--weights", type=Path, default=WEIGHTS)
+    export.set_defaults(run=_export)
+
+    samples = commands.add_parser("samples", help="draw a sheet of samples")
+    samples.add_argument("--weights", type=Path, default=WEIGHTS)
+    samples.add_argument("--output", type=Path, required=True, help="PNG file")
+    samples.set_defaults(run=_samples, seed=0)
+
+    judge_train = commands.add_parser("judge-train", help="train the independent classifier of pictures")
+    judge_train.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
+    judge_train.add_argument("--weights", type=Path, default=JUDGE_WEIGHTS)
+    judge_train.add_argument("--data-count", type=int, default=33600)
+    judge_train.add_argument("--steps", type=int, default=7000)
+    judge_train.add_argument("--rate", type=float, default=4e-3, help="highest learning rate")
+    judge_train.add_argument("--start", type=Path, metavar="FILE", help="a judge's weights to go on from")
+    judge_train.add_argument("--processes", type=int, default=2)
+    judge_train.set_defaults(run=_judge_train, seed=1001)
+
+    judge = commands.add_parser("judge", help="sample prompts and report how often the judge agrees with them")
+    judge.add_argument("--weights", type=Path, default=WEIGHTS)
+    judge.add_argument("--judge-weights", type=Path, default=JUDGE_WEIGHTS)
+    judge.add_argument("--count", type=int, default=500)
+    judge.add_argument("--output", type=Path, help="JSON file for the report")
+    judge.set_defaults(run=_judge, seed=0)
+
+    card = commands.add_parser("card", help="measure an exported model and write its card")
+    card.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of the training")
+    card.add_argument("--weights", type=Path, default=WEIGHTS)
+    card.add_argument("--judge-pictures", type=Path, required=True, help="cache of the judge's pictures")
+    card.add_argument("--count", type=int, default=500)
+    card.set_defaults(run=_card, seed=0)
+
+    for sub in (train, card, samples, judge_train, judge):
+        sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
+        sub.add_argument("--device", default="cpu")
+    args = parser.parse_args(argv)
+    args.run(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

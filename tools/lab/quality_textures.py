@@ -1,0 +1,231 @@
+"""The quality table: textures made from a fixed list of prompts, named by a judge that cannot see the prompts.
+
+The judge is a small classifier trained on separately rendered pictures; it shares no weights with the diffusion model
+and has never seen a generated picture. It looks at eight turntable views of the finished, baked texture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from csd_blender.backend.geometry.mesh_io import save_npz
+from csd_blender.backend.output.texture import load_albedo, turntable_cameras, turntable_pictures
+from csd_blender.backend.pipelines.prepare import Surface, prepare_surface
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.backend.worker.run_job import ModelCache, run_job
+from csd_blender.job.folder import JobFolder
+from csd_blender.job.presets.texture import texture_job
+
+from .demo_meshes import demo_mesh
+from .mini.judge import Judge, load_judge
+from .mini.materials import make_material
+from .quality_prompts import QualityPrompt, quality_prompts
+
+VIEWS = 8
+JUDGED_SIZE = 64
+BACKGROUND = 0.6
+
+
+@dataclass
+class Verdict:
+    """One texture: what was asked, what the judge said, and how much the albedo leans on the surface normal."""
+
+    method: str
+    prompt: str
+    mesh: str
+    asked: str
+    said: str
+    material_right: bool
+    color_right: bool | None
+    light_slope: float
+    saturation: float
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        return self.material_right and self.color_right is not False
+
+
+def run_texture_table(
+    out: Path | None, methods: Sequence[str], meshes: int | None = None, quality: str = "normal", processes: int = 1
+) -> int:
+    """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0.
+
+    A repeated run with the same ``out`` keeps the textures that were made there with the same settings.
+
+    Args:
+        quality: the preset of all jobs.
+        processes: textures made side by side, one thread each.
+    """
+    out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_quality_"))
+    out.mkdir(parents=True, exist_ok=True)
+    prompts = quality_prompts(meshes)
+    tasks = [
+        (asked, method, quality, out / f"{method}_{i:02d}") for method in methods for i, asked in enumerate(prompts)
+    ]
+    verdicts: list[Verdict] = []
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, (processes > 1,)) as pool:
+        for verdict in pool.map(_judged_task, tasks):
+            verdicts.append(verdict)
+            done = f"{len(verdicts)}/{len(tasks)}"
+            mark = "right" if verdict.right else f"WRONG, looks like {verdict.said}"
+            print(f"{verdict.method} {done:8}{verdict.prompt:30} {verdict.seconds:5.1f} s  {mark}", flush=True)
+            (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    judge = load_judge()
+    for asked in prompts:
+        verdicts.append(judge_reference(asked, "untextured", judge))
+        verdicts.append(judge_reference(asked, "flat-lit reference", judge))
+    (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    for method in methods:
+        contact_sheet(sorted(out.glob(f"{method}_*/result/turntable.png")), out / f"{method}.png")
+    print(format_table(verdicts))
+    print(f"Pictures: {out}")
+    return 0
+
+
+def _start_process(alone_on_core: bool) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if alone_on_core:
+        torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A pool's process would otherwise work on for nobody when the one that waits for it is killed."""
+    parent_process().join()
+    os._exit(1)
+
+
+@cache
+def _tools() -> tuple[ModelCache, Judge]:
+    """This process's model and judge."""
+    return ModelCache(), load_judge()
+
+
+def _judged_task(task: tuple[QualityPrompt, str, str, Path]) -> Verdict:
+    return make_and_judge(*task, *_tools())
+
+
+def make_and_judge(
+    asked: QualityPrompt, method: str, quality: str, folder_path: Path, models: ModelCache, judge: Judge
+) -> Verdict:
+    """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails."""
+    job = texture_job(asked.prompt, quality, "mini", method=method, texture_size=512, seed=0)
+    finished = (folder_path / "result" / "result.json").is_file()
+    if not finished or JobFolder.open(folder_path).spec.spec_hash() != job.spec_hash():
+        if (folder_path / "job.json").is_file():  # interrupted, or with other settings
+            shutil.rmtree(folder_path)
+        folder = JobFolder.create(folder_path, job)
+        save_npz(folder.mesh_path, demo_mesh(asked.mesh))
+        outcome = run_job(str(folder_path), Reporter(emit=lambda kind, body: None), models)
+        if outcome.type != "result":
+            raise RuntimeError(f"{asked.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+    folder = JobFolder.open(folder_path)
+    seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
+    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+    albedo = load_albedo(folder, surface)
+    pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
+    samples = surface.sample()
+    colors = surface.sample_albedo(samples, albedo)
+    return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
+
+
+@cache
+def _bare_surface(mesh: str) -> Surface:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = JobFolder.create(Path(scratch) / "job", texture_job(mesh))
+        save_npz(folder.mesh_path, demo_mesh(mesh))
+        return prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+
+
+def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
+    """The same views of the mesh in plain gray, or painted with the procedural material itself, without any light."""
+    surface = _bare_surface(asked.mesh)
+    if kind == "untextured":
+
+        def paint(points: Tensor, normals: Tensor) -> Tensor:
+            return torch.full_like(points, 0.5)
+    else:
+        paint = make_material(asked.material, asked.color, np.random.default_rng(0))
+    cameras = turntable_cameras(VIEWS)
+    pictures = surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
+    samples = surface.sample()
+    return _verdict(asked, kind, pictures, samples.normals, paint(samples.points, samples.normals), judge, 0.0)
+
+
+def light_slope(colors: Tensor, normals: Tensor) -> float:
+    """How much brightness follows the surface normal: the length of the slope of the best linear fit, in brightness
+    per unit of normal. Painted-in light from one side gives 0.2 and more; unlit paint about 0.
+    """
+    brightness = colors @ torch.tensor([0.299, 0.587, 0.114])
+    design = torch.cat([normals, torch.ones(len(normals), 1)], dim=1)
+    slope = torch.linalg.lstsq(design, brightness[:, None]).solution[:3, 0]
+    return float(slope.norm())
+
+
+def saturation(colors: Tensor) -> float:
+    """Mean of (max - min) over the channels, 0 gray to 1 pure."""
+    return float((colors.amax(1) - colors.amin(1)).mean())
+
+
+def _verdict(
+    asked: QualityPrompt, method: str, pictures: Tensor, normals: Tensor, colors: Tensor, judge: Judge, seconds: float
+) -> Verdict:
+    said = judge.verdict(pictures)
+    words = [w for w in (said.get("color"), said["material"]) if w]
+    return Verdict(
+        method=method,
+        prompt=asked.prompt,
+        mesh=asked.mesh,
+        asked=" ".join(w for w in (asked.color, asked.material) if w),
+        said=" ".join(words),
+        material_right=said["material"] == asked.material,
+        color_right=None if asked.color is None else said.get("color") == asked.color,
+        light_slope=light_slope(colors, normals),
+        saturation=saturation(colors),
+        seconds=seconds,
+    )
+
+
+def format_table(verdicts: Iterable[Verdict]) -> str:
+    """Percentages by method."""
+    rows = [f"{'':20}{'material':>10}{'color':>10}{'both':>10}{'light':>10}{'saturation':>12}{'seconds':>10}"]
+    by_method: dict[str, list[Verdict]] = {}
+    for v in verdicts:
+        by_method.setdefault(v.method, []).append(v)
+    for method, group in by_method.items():
+        colored = [v for v in group if v.color_right is not None]
+        material = np.mean([v.material_right for v in group])
+        color = np.mean([v.color_right for v in colored]) if colored else float("nan")
+        both = np.mean([v.right for v in group])
+        light = np.mean([v.light_slope for v in group])
+        pure = np.mean([v.saturation for v in group])
+        seconds = np.median([v.seconds for v in group])
+        rows.append(f"{method:20}{material:10.0%}{color:10.0%}{both:10.0%}{light:10.3f}{pure:12.2f}{seconds:10.1f}")
+    rows.append("light: how strongly the albedo's brightness follows the surface normal (0 = not at all)")
+    return "\n".join(rows)
+
+
+def contact_sheet(turntables: Sequence[Path], path: Path, columns: int = 6, side: int = 128) -> None:
+    """The first view of each turntable sheet on one picture, row by row."""
+    sheet = Image.new("RGB", (columns * side, -(-len(turntables) // columns) * side), "white")
+    for i, file in enumerate(turntables):
+        with Image.open(file) as tile:
+            half = tile.height // 2
+            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.LANCZOS)
+        sheet.paste(view, (i % columns * side, i // columns * side))
+    sheet.save(path)
