@@ -46,15 +46,15 @@ def main() -> int:
     # The script's own folder must not shadow modules (``-I`` leaves it out, a plain start does not).
     sys.path[:] = [p for p in sys.path if not p or Path(p).resolve() != here]
     load_package(here)
-    from .job.process.processes import open_streams
+    from csd_blender.job.process.processes import open_streams
 
     open_streams()
     if sys.argv[1:2] == ["setup"]:  # the one command that needs no backend: it makes it
-        from .job.setup.environment import main as run
+        from csd_blender.job.setup.environment import main as run
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return run(sys.argv[2:])
-    from .backend.cli.main import main as run
+    from csd_blender.backend.cli.main import main as run
 
     return run(sys.argv[1:])
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import bench_window, environments, system_libraries
-from .paths import LAUNCH, ROOT, child_environment
+from .paths import ROOT, child_environment
 from .status_line import StatusLine
 
 LIMIT = 300
@@ -23,7 +23,7 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
         return bench_window.run(options, wheels)
     line = StatusLine()
     backend = environments.ensure("backend", line, wheels)
-    status = subprocess.call([str(backend), str(LAUNCH), "bench", *options], env=child_environment())
+    status = subprocess.call([str(backend), "-m", "tools.lab", *options], env=child_environment(PYTHONPATH=str(ROOT)))
     if status or {"--quality", "-h", "--help"} & {option.partition("=")[0] for option in options}:
         return status
     bpy = environments.ensure("bpy", line, wheels)

@@ -108,9 +108,14 @@ def find_blender(path: Path) -> Path:
 
 def bundled_mesh(backend: Path, name: str) -> Path:
     path = SCRATCH / f"{name}.obj"
-    script = ROOT / "tools" / "export_demo_mesh.py"
     environment = child_environment(PYTHONPATH=str(ROOT))
-    done = subprocess.run([str(backend), str(script), name, str(path)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(backend), "-m", "tools.lab.export_demo_mesh", name, str(path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         fail("the bundled mesh could not be made: " + (done.stderr.strip().splitlines() or ["?"])[-1])
     return path

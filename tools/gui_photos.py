@@ -116,7 +116,7 @@ def steps():
         settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     redraw()
     session = importlib.import_module(f"{MODULE}.addon.session").session
-    pump = importlib.import_module(f"{MODULE}.addon.pump")
+    pump = importlib.import_module(f"{MODULE}.addon.run.pump")
     end = time.monotonic() + 90
     while (session.client is None or session.client.state != "ready") and time.monotonic() < end:
         yield 0.5  # the prompt has started it
@@ -208,7 +208,7 @@ def middle_and_worst(seconds: list[float]) -> list[float]:
 
 def open_sub_panels(names: set[str]) -> None:
     """Whether a panel is open is kept by its name, so open or closed ones of new names take the places of all."""
-    panels, listed = (importlib.import_module(f"{MODULE}.addon.{name}") for name in ("panels", "results_panel"))
+    panels, listed = (importlib.import_module(f"{MODULE}.addon.ui.{name}") for name in ("panels", "results_panel"))
     for cls in (*panels.CLASSES[1:], listed.CSD_PT_results):
         for old in [t for t in bpy.types.Panel.__subclasses__() if t.__name__.startswith(f"{cls.__name__}_")]:
             bpy.utils.unregister_class(old)

@@ -14,7 +14,7 @@ WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 
 def run(python: Path, options: Sequence[str]) -> int:
     """Train, or go on with a training that was interrupted, then export. ``options`` go to the training."""
-    mini = [str(python), "-m", "csd_blender.backend.mini"]
+    mini = [str(python), "-m", "tools.lab.mini"]
     environment = child_environment(PYTHONPATH=str(ROOT))
     places = ["--out", str(WORK / "run"), "--cache", str(WORK / "pictures"), "--resume"]
     only_help = bool({"-h", "--help"} & set(options))

@@ -1,4 +1,4 @@
-"""``python -m csd_blender.backend serve | texture | doctor | models | bench``."""
+"""``python -m csd_blender.backend serve | texture | doctor | text-to-3d | models``."""
 
 import sys
 

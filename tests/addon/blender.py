@@ -42,7 +42,7 @@ def module(name: str):
 
 def use_worker(monkeypatch, mode: str) -> None:
     """Let the next backend process be the fake one in ``mode``."""
-    backend = module("addon.backend")
+    backend = module("addon.process.backend")
     backend.stop()
     monkeypatch.setattr(backend, "command", lambda: [sys.executable, str(FAKE_WORKER), mode])
 
@@ -59,7 +59,7 @@ def select(*objects) -> None:
 
 def turn_pump(until, seconds: float = 600.0) -> None:
     """Do what the timer would, until the condition holds."""
-    pump = module("addon.pump")
+    pump = module("addon.run.pump")
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "it did not happen in time"

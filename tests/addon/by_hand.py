@@ -33,10 +33,10 @@ class HandJob:
     """Starts a job on the selected objects; the test then plays the backend."""
 
     def __init__(self, monkeypatch, **settings):
-        self.jobs, self.pump = module("addon.jobs"), module("addon.pump")
-        self.live = module("addon.live_preview")
+        self.jobs, self.pump = module("addon.run.lifecycle"), module("addon.run.pump")
+        self.live = module("addon.run.showing")
         client = SilentClient()
-        monkeypatch.setattr(module("addon.backend"), "client", lambda: client)
+        monkeypatch.setattr(module("addon.process.backend"), "client", lambda: client)
         module("addon.session").session.client = client
         self.client = client
         self.job = self.start(settings)
@@ -46,7 +46,7 @@ class HandJob:
         return self.jobs.start(bpy.context, self.jobs.selected_meshes(bpy.context), settings)
 
     def say(self, kind, /, **body):
-        self.jobs.handle(module("job.messages").Message(kind, self.job.id, 1, body))
+        self.jobs.handle(module("job.process.messages").Message(kind, self.job.id, 1, body))
 
     def write_uv(self, sources):
         faces = sum(len(t.corners) for t in self.job.targets)
@@ -152,7 +152,7 @@ def look(obj):
 
 def temporary():
     """Names of the data-blocks that a preview made."""
-    key = module("addon.preview").KEY
+    key = module("addon.scene.cover").KEY
     collections = (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images)
     return [b.name for c in collections for b in c if key in b]
 

@@ -28,7 +28,7 @@ def blender(extension, tmp_path, monkeypatch):
     session.notice, session.problem, session.results = "", None, []
     bpy.ops.ed.undo_push(message="Start")
     yield bpy
-    module("addon.backend_setup").stop()
-    module("addon.backend").stop()
+    module("addon.process.setup").stop()
+    module("addon.process.backend").stop()
     session.job = None
-    module("addon.live_preview").forget_pictures()
+    module("addon.run.showing").forget_pictures()

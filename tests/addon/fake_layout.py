@@ -56,7 +56,7 @@ class FakeLayout:
         rows = getattr(data, rows_name)
         assert 0 <= getattr(data, active_name) <= max(0, len(rows) - 1)
         for item in rows:
-            cls = module("addon.results_panel").CSD_UL_results
+            cls = module("addon.ui.results_panel").CSD_UL_results
             cls.draw_item(None, None, self, None, item, 0, None, "", 0, 0)
 
     def progress(self, factor=0.0, text="", type="BAR", translate=True):
@@ -89,7 +89,7 @@ def panel_text(names=PANELS, mode="OBJECT", space=None):
         window_manager=bpy.context.window_manager,
     )
     for name in names:
-        panel = getattr(module("addon.results_panel" if name == "CSD_PT_results" else "addon.panels"), name)
+        panel = getattr(module("addon.ui.results_panel" if name == "CSD_PT_results" else "addon.ui.panels"), name)
         if not getattr(panel, "poll", lambda _context: True)(context):
             continue
         panel.draw(SimpleNamespace(layout=FakeLayout(texts)), context)

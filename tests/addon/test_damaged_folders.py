@@ -9,7 +9,7 @@ import pytest
 from tests.addon.blender import bpy, cube, module
 from tests.addon.by_hand import HandJob, ObjectHandJob, look, temporary
 
-scene_import, scene_export = module("addon.scene_import"), module("addon.scene_export")
+scene_import, scene_export = module("addon.scene.apply_texture"), module("addon.scene.export")
 SceneError = scene_export.SceneError
 
 DAMAGE = {
@@ -64,7 +64,7 @@ def test_a_finished_result_with_a_damaged_file_is_accepted_whole_or_changes_noth
         except SceneError as error:
             assert error.text.endswith(".") and error.fix.endswith("."), case
             assert module("addon.session").session.job is job.job, case
-            module("addon.preview").uncover_all()
+            module("addon.scene.cover").uncover_all()
             assert look(cube()) == clean and not [i for i in bpy.data.images if i.name.startswith("Red brick")], case
         else:
             assert name != "result/result.json" and case in ("last byte", "middle turned", "cut in half")
@@ -116,7 +116,7 @@ def test_targets_that_do_not_fit_their_corners_are_refused(job):
 
 
 def test_an_array_file_that_would_inflate_to_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
-    stored_arrays, path = module("addon.stored_arrays"), tmp_path / "bomb.npz"
+    stored_arrays, path = module("addon.scene.stored_arrays"), tmp_path / "bomb.npz"
     np.savez_compressed(path, uv=np.zeros(1 << 20, np.float32))
     assert path.stat().st_size < 10_000 and stored_arrays.LARGEST <= 1 << 30
     monkeypatch.setattr(stored_arrays, "LARGEST", 1 << 20)
@@ -130,7 +130,7 @@ def test_a_damaged_preview_of_an_object_is_passed_over(monkeypatch):
     job = ObjectHandJob(monkeypatch)
     job.preview(segments=8)
     for case in damaged(job.job.folder / "preview" / "mesh.npz"):
-        picture = module("addon.pictures").PictureMaker()._make_mesh({"path": "preview/mesh.npz"}, job.job.folder)
+        picture = module("addon.scene.previews").PictureMaker()._make_mesh({"path": "preview/mesh.npz"}, job.job.folder)
         assert picture is None or len(picture.triangles) == 16, case
     job.jobs.end_without_result(job.job, "cancelled")
     assert temporary() == []
@@ -143,13 +143,13 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(job, name):
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         path.unlink(missing_ok=True)
         make(path)
-        [entry] = module("addon.job_folders").entries(job.job.folder.parent)
+        [entry] = module("addon.folders").entries(job.job.folder.parent)
         assert entry.prompt == "red brick" and (entry.answer == "answered") == (name == "closed")
         assert scene_import.corner_uv(job.job.folder, 0, job.job.targets[0]) is None or name != "result/uv.npz"
         if name.startswith("target"):
             with pytest.raises(SceneError, match="cannot be read"):
                 scene_export.read_targets(job.job.folder)
-        module("addon.targets").move_to_file(job.job.folder)
+        module("addon.scene.targets").move_to_file(job.job.folder)
 
 
 PLACES = ["[1, 2]", "[1, 2, 1" + "0" * 400 + "]", "[NaN, 0, 0]", "[0, 0, 1e999]", "[[" * 50_000]
@@ -158,10 +158,10 @@ PLACES = ["[1, 2]", "[1, 2, 1" + "0" * 400 + "]", "[NaN, 0, 0]", "[0, 0, 1e999]"
 @pytest.mark.parametrize("place", PLACES, ids=["two", "huge", "no number", "endless", "deep"])
 def test_a_place_that_is_none_is_the_origin(tmp_path, place):
     (tmp_path / "target.json").write_text('{"place": ' + place + "}")
-    assert module("addon.object_jobs").read_place(tmp_path) == (0.0, 0.0, 0.0)
+    assert module("addon.kinds.object.job").read_place(tmp_path) == (0.0, 0.0, 0.0)
 
 
 def test_a_result_that_is_deleted_right_after_its_answer_leaves_no_traceback(tmp_path):
-    module("addon.job_folders").remove_working_files(tmp_path / "gone")
+    module("addon.folders").remove_working_files(tmp_path / "gone")
     (tmp_path / "preview").write_text("no folder")
-    module("addon.job_folders").remove_working_files(tmp_path)
+    module("addon.folders").remove_working_files(tmp_path)

@@ -7,7 +7,11 @@ import pytest
 from tests.addon.blender import bpy, cube, module
 from tests.addon.by_hand import HandJob
 
-targets, scene_export, open_file = module("addon.targets"), module("addon.scene_export"), module("addon.open_file")
+targets, scene_export, open_file = (
+    module("addon.scene.targets"),
+    module("addon.scene.export"),
+    module("addon.scene.open_file"),
+)
 
 
 def save(path):

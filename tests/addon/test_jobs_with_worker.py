@@ -18,7 +18,7 @@ def click(monkeypatch):
     """Press *Generate Texture* as in a window: the operator returns at once and the pump does the rest."""
 
     def press(**settings):
-        jobs = module("addon.jobs")
+        jobs = module("addon.run.lifecycle")
         for name, value in ({"prompt": "red brick"} | settings).items():
             setattr(bpy.context.scene.csd, name, value)
         return jobs.start(bpy.context, jobs.selected_meshes(bpy.context), {})
@@ -29,7 +29,7 @@ def click(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch, mode):
     """Shorten the client's patience, so that a hung worker does not hold up the tests; a slow machine is no fault."""
-    client = module("job.client")
+    client = module("job.process.client")
     silence, hello = 1.0 if mode == "silent" else 20.0, 1.0 if mode == "no-hello" else 20.0
     short = client.Patience(interrupt=0.2, kill=0.4, silence=silence, hello=hello)
     monkeypatch.setattr(client, "Patience", lambda: short)
@@ -119,14 +119,14 @@ def test_a_crashed_job_is_resumed_with_one_press(click, monkeypatch):
     turn_pump(lambda: not job.active)
     assert "Resume" in panel_text()
     use_worker(monkeypatch, "happy")
-    resumed = module("addon.jobs").resume(job.folder)
+    resumed = module("addon.run.lifecycle").resume(job.folder)
     assert resumed.targets[0].uid == cube().session_uid
     turn_pump(lambda: not resumed.active)
     assert resumed.phase == "finished"
 
 
 def test_a_result_of_an_earlier_session_waits_for_an_answer_and_comes_back_with_its_picture(click, monkeypatch):
-    results = module("addon.results")
+    results = module("addon.run.results")
     job = click(prompt="green moss", seed=7)
     turn_pump(lambda: not job.active)
     session.job = None  # Blender was closed without an answer
@@ -169,7 +169,7 @@ def test_a_failure_reaches_a_script_as_one_sentence(mode, monkeypatch):
     use_worker(monkeypatch, mode)
     with pytest.raises(RuntimeError) as by_operator:
         bpy.ops.csd.texture(prompt="red brick")
-    with pytest.raises(module("addon.scene_export").SceneError) as by_function:
+    with pytest.raises(module("addon.scene.export").SceneError) as by_function:
         module("addon.api").texture(prompt="red brick")
     assert by_function.value.text in str(by_operator.value)
     assert "Traceback" not in str(by_operator.value)
@@ -195,7 +195,7 @@ def test_progress_reaches_a_script():
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence_before_anything_starts(settings, sentence):
-    errors = (module("addon.scene_export").SceneError, module("job.errors").JobError)
+    errors = (module("addon.scene.export").SceneError, module("job.errors").JobError)
     with pytest.raises(errors, match=sentence):
         module("addon.api").texture(cube(), **({"prompt": "x"} | settings))
     assert session.client is None or not session.client.job
@@ -242,12 +242,12 @@ bpy.context.preferences.use_preferences_save = False
 bpy.ops.preferences.addon_enable(module=MODULE)
 preferences = bpy.context.preferences.addons[MODULE].preferences
 preferences.backend_python, preferences.data_folder = sys.executable, {data!r}
-module("addon.backend").command = lambda: [sys.executable, {worker!r}, "slow"]
-jobs = module("addon.jobs")
+module("addon.process.backend").command = lambda: [sys.executable, {worker!r}, "slow"]
+jobs = module("addon.run.lifecycle")
 job = jobs.start(bpy.context, jobs.selected_meshes(bpy.context), dict(prompt="red brick"))
 import time
 while job.step < 3:
-    module("addon.pump").tick()
+    module("addon.run.pump").tick()
     time.sleep(0.01)
 print("PID", module("addon.session").session.client._process.pid, flush=True)
 """

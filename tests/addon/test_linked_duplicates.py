@@ -7,7 +7,7 @@ import pytest
 from tests.addon.blender import bpy, cube, module, select
 from tests.addon.by_hand import HandJob, look, temporary
 
-preview = module("addon.preview")
+preview = module("addon.scene.cover")
 
 
 def twin_of(obj):

@@ -193,7 +193,7 @@ def test_a_file_that_was_saved_in_a_crash_is_cleaned_when_it_is_opened(by_hand, 
     before = census()
     job = by_hand()
     job.preview()
-    saving = module("addon.handlers").before_save
+    saving = module("addon.run.handlers").before_save
     bpy.app.handlers.save_pre.remove(saving)  # autosave and the recovery file do not call it
     try:
         path = str(tmp_path / "recovery.blend")

@@ -10,11 +10,11 @@ from tests.addon.blender import bpy, cube, module, select, turn_pump, use_worker
 from tests.addon.fake_layout import FakeLayout, panel_text
 
 session = module("addon.session").session
-state = module("addon.state")
+state = module("addon.ui.poll")
 
 
 def operators():
-    return module("addon.operators").CLASSES + module("addon.result_operators").CLASSES
+    return module("addon.ui.operators").CLASSES + module("addon.ui.result_operators").CLASSES
 
 
 def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
@@ -28,12 +28,12 @@ def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
 def test_every_setting_has_a_tooltip():
     for owner in (bpy.types.CSD_OT_texture, module("addon.properties").CSDSceneSettings):
         for item in owner.bl_rna.properties:
-            if item.identifier in module("addon.settings").NAMES:
+            if item.identifier in module("addon.kinds.texture.settings").NAMES:
                 assert item.description and not item.description.endswith("."), item.identifier
 
 
 def test_the_menu_that_the_search_looks_through_has_everything_by_name():
-    assert module("addon.menus").draw_menu in bpy.types.VIEW3D_MT_object._dyn_ui_initialize()
+    assert module("addon.ui.menus").draw_menu in bpy.types.VIEW3D_MT_object._dyn_ui_initialize()
     texts = []
     bpy.types.CSD_MT_object.draw(SimpleNamespace(layout=FakeLayout(texts)), bpy.context)
     text = " ".join(texts)
@@ -52,7 +52,7 @@ def test_an_idle_panel_has_prompt_quality_with_time_and_generate():
 def test_the_panel_says_in_a_word_why_generate_is_disabled(monkeypatch):
     assert "Write a prompt" in panel_text()
     bpy.context.scene.csd.prompt = "red brick"
-    monkeypatch.setattr(module("addon.backend"), "ready", lambda: False)
+    monkeypatch.setattr(module("addon.process.backend"), "ready", lambda: False)
     assert "The backend is not set up" in panel_text()
     text = " ".join(panel_text())
     assert "not installed yet" in text and "Set Up" in text and "Allow Online Access" in text
@@ -70,7 +70,7 @@ def test_poll_gives_the_same_reason_to_the_button_and_to_scripts():
 
 def test_a_running_job_shows_stage_bar_time_left_and_cancel(monkeypatch):
     use_worker(monkeypatch, "slow")
-    jobs = module("addon.jobs")
+    jobs = module("addon.run.lifecycle")
     job = jobs.start(bpy.context, [cube()], {"prompt": "red brick"})
     turn_pump(lambda: job.step > 2)
     text = panel_text()
@@ -93,7 +93,7 @@ def test_problems_are_shown_until_the_next_try():
 def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
     settings = bpy.context.scene.csd
     settings.quality = "draft"
-    draft = module("job.presets").texture_job("x", "draft")
+    draft = module("job.presets.texture").texture_job("x", "draft")
     text = panel_text(["CSD_PT_guidance", "CSD_PT_output"])
     assert str(draft.steps) in text and f"{draft.texture_size} px" in text
     settings.use_steps = True
@@ -101,10 +101,10 @@ def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
 
 
 def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
-    settings, make = bpy.context.scene.csd, module("addon.settings").make_spec
+    settings, make = bpy.context.scene.csd, module("addon.kinds.texture.settings").make_spec
 
     def spec():
-        values = module("addon.settings").gather(bpy.context.scene, {})
+        values = module("addon.kinds.texture.settings").gather(bpy.context.scene, {})
         return make({name: value for name, value in values.items() if name != "modifiers"} | {"prompt": "x"})
 
     select(cube())
@@ -119,7 +119,7 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
     plain = spec().to_json()
     assert plain["extra_words"] == "matte"
     settings.use_extra_words = False
-    module("addon.settings").reuse(bpy.context.scene, plain)
+    module("addon.kinds.texture.settings").reuse(bpy.context.scene, plain)
     assert settings.use_extra_words and settings.extra_words == "matte"
 
 
@@ -143,7 +143,7 @@ def test_drawing_and_polling_touch_no_files(monkeypatch):
 
 def test_a_prompt_that_is_being_written_warms_the_backend_up(monkeypatch):
     asked = []
-    monkeypatch.setattr(module("addon.pump"), "warm_up_soon", lambda: asked.append(1))
+    monkeypatch.setattr(module("addon.run.pump"), "warm_up_soon", lambda: asked.append(1))
     bpy.context.scene.csd.prompt = "red brick"
     assert asked
 
@@ -172,7 +172,7 @@ say(type="progress", fraction=1.0, text="Done", seconds_left=0)
 
 @pytest.fixture
 def setup_child(monkeypatch, tmp_path):
-    setup = module("addon.backend_setup")
+    setup = module("addon.process.setup")
     bpy.context.preferences.addons[module("").__name__].preferences.wheel_folder = str(tmp_path)
 
     def use(mode):
@@ -183,7 +183,7 @@ def setup_child(monkeypatch, tmp_path):
 
 def test_set_up_shows_its_progress_and_ends_ready(setup_child):
     setup_child("happy")
-    session.setup = module("addon.backend_setup").start()
+    session.setup = module("addon.process.setup").start()
     turn_pump(lambda: session.setup is None or session.setup.fraction == 0.25)
     turn_pump(lambda: session.setup is None)
     assert session.problem is None and session.notice == "The backend is ready."
@@ -201,7 +201,7 @@ def test_a_failed_set_up_is_one_sentence_and_can_be_repeated(setup_child, mode, 
 
 def test_set_up_can_be_cancelled(setup_child):
     setup_child("slow")
-    session.setup = module("addon.backend_setup").start()
+    session.setup = module("addon.process.setup").start()
     turn_pump(lambda: session.setup.fraction == 0.25)
     text = panel_text()
     assert "Downloading torch" in text and "25%, 12 s left" in text and "Cancel" in text
@@ -223,7 +223,7 @@ def test_show_log_shows_the_end_of_it_and_leaves_nothing_in_the_file():
     path = module("addon.preferences").log_path()
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"".join(b"line %d\n" % i for i in range(5000)) + b"\xff the last\r\n\n")
-    lines = module("addon.operators").last_lines(path, 24)
+    lines = module("addon.ui.operators").last_lines(path, 24)
     assert len(lines) == 24 and lines[-1].endswith("the last") and lines[-2] == "line 4999"
     assert bpy.ops.csd.show_log() == {"FINISHED"} and not bpy.data.texts
     path.unlink()

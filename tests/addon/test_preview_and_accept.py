@@ -186,7 +186,7 @@ def test_a_file_that_was_saved_in_a_crash_is_cleaned_when_it_is_opened(by_hand, 
     job = by_hand()
     job.write_uv(["new"])
     job.preview()
-    saving = module("addon.handlers").before_save
+    saving = module("addon.run.handlers").before_save
     bpy.app.handlers.save_pre.remove(saving)  # autosave and the recovery file do not call it
     try:
         path = str(tmp_path / "recovery.blend")
@@ -221,12 +221,12 @@ def test_a_result_waits_for_its_own_file_while_another_one_is_open(by_hand, tmp_
     assert look(cube())[2] == "", "the cube of another file is not the job's cube"
     job.finish()
     before = look(cube()), census()
-    assert module("addon.targets").accept_problem(job.job) == "It belongs to scene.blend; open that file"
+    assert module("addon.scene.targets").accept_problem(job.job) == "It belongs to scene.blend; open that file"
     with pytest.raises(RuntimeError, match="belongs to scene.blend"):
         bpy.ops.csd.accept()
     assert (look(cube()), census()) == before and module("addon.session").session.job is job.job
     bpy.ops.wm.open_mainfile(filepath=path)
-    assert module("addon.targets").accept_problem(job.job) == ""
+    assert module("addon.scene.targets").accept_problem(job.job) == ""
     assert bpy.ops.csd.accept() == {"FINISHED"}
     assert cube().material_slots[0].material.name == "Red brick"
 
@@ -314,8 +314,12 @@ def test_reuse_settings_reads_them_back_from_the_textured_object(by_hand):
     assert (settings.prompt, settings.seed, settings.quality) == ("blue marble", 99, "best")
     assert settings.use_steps and settings.steps == 17 and settings.texture_size == "512"
     assert not settings.use_views and not settings.use_learning_rate
-    again = module("addon.settings").make_spec(
-        {k: v for k, v in module("addon.settings").gather(bpy.context.scene, {}).items() if k != "modifiers"}
+    again = module("addon.kinds.texture.settings").make_spec(
+        {
+            k: v
+            for k, v in module("addon.kinds.texture.settings").gather(bpy.context.scene, {}).items()
+            if k != "modifiers"
+        }
     )
     assert again == job.job.spec
 

@@ -12,8 +12,8 @@ from tests.addon.by_hand import HandJob, ObjectHandJob, growing, look, temporary
 from tests.addon.fake_layout import panel_text
 
 session = module("addon.session").session
-results = module("addon.results")
-job_folders = module("addon.job_folders")
+results = module("addon.run.results")
+job_folders = module("addon.folders")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def states():
 
 
 def show(job):
-    return module("addon.jobs").resume(job.job.folder, show=True)
+    return module("addon.run.lifecycle").resume(job.job.folder, show=True)
 
 
 def test_generate_over_a_finished_result_keeps_it_and_says_so(by_hand):
@@ -80,7 +80,7 @@ def test_undo_after_accept_generate_and_discard_loses_nothing(by_hand):
     bpy.ops.csd.discard("EXEC_DEFAULT", True)
     bpy.ops.ed.undo()
     bpy.ops.ed.undo()  # of the acceptance: its result can be shown again all the same
-    module("addon.jobs").discard()
+    module("addon.run.lifecycle").discard()
     assert cube().material_slots[0].material.name == "Material"
     assert show(first).phase == "finished"
     bpy.ops.csd.accept("EXEC_DEFAULT", True)
@@ -98,7 +98,7 @@ def test_undoing_something_else_after_a_discard_does_not_bring_the_result_back(b
 
 
 def test_a_cancelled_job_can_be_shown_as_far_as_it_came_or_gone_on_with(monkeypatch):
-    jobs = module("addon.jobs")
+    jobs = module("addon.run.lifecycle")
     use_worker(monkeypatch, "slow")
     bpy.context.scene.csd.prompt = "red brick"
     job = jobs.start(bpy.context, [cube()], {})
@@ -187,10 +187,10 @@ def test_one_damaged_folder_hides_no_other(by_hand, name):
     assert found["red brick"] == "finished" and len(session.results) == 2
     panel_text()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module("addon.backend"), "client", lambda: bad.client)
+        patch.setattr(module("addon.process.backend"), "client", lambda: bad.client)
         try:
-            module("addon.jobs").resume(bad.job.folder)
-        except (module("addon.scene_export").SceneError, module("job.errors").JobError) as error:
+            module("addon.run.lifecycle").resume(bad.job.folder)
+        except (module("addon.scene.export").SceneError, module("job.errors").JobError) as error:
             assert error.text.endswith(".") and len(str(error)) < 600
     panel_text()
 
@@ -271,7 +271,7 @@ def test_the_small_picture_outlives_the_answer_and_only_a_whole_one_is_shown(by_
     (job.job.folder / "preview" / "texture_0.rgba").write_bytes(b"x")
     job_folders.remove_working_files(job.job.folder)
     assert [p.name for p in view.parent.iterdir()] == ["view.rgba"]
-    read = module("addon.pictures").read_view
+    read = module("addon.scene.previews").read_view
     assert read(view).width == 64
     for data in (b"", b"abc", bytes(64 * 63 * 4), bytes(4 * 513 * 513)):
         view.write_bytes(data)
@@ -304,7 +304,7 @@ class FakeWindow:
 
 
 def test_the_backend_that_was_deleted_under_a_running_blender_is_offered_to_be_set_up_again(monkeypatch, tmp_path):
-    backend = module("addon.backend")
+    backend = module("addon.process.backend")
     monkeypatch.undo()
     backend.stop()
     python = tmp_path / "python"

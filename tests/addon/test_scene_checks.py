@@ -7,7 +7,7 @@ import pytest
 from tests.addon.blender import bpy, cube, module, select
 from tests.addon.by_hand import HandJob
 
-scene_export = module("addon.scene_export")
+scene_export = module("addon.scene.export")
 SceneError = scene_export.SceneError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.addon.blender import bpy, cube, module, select
 
-scene_export = module("addon.scene_export")
+scene_export = module("addon.scene.export")
 SceneError = scene_export.SceneError
 
 

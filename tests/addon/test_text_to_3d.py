@@ -29,7 +29,7 @@ def worker(monkeypatch):
     """Let the next backend process be the fake one for objects."""
 
     def use(mode):
-        backend = module("addon.backend")
+        backend = module("addon.process.backend")
         backend.stop()
         monkeypatch.setattr(backend, "command", lambda: [sys.executable, str(WORKER), mode])
 
@@ -150,14 +150,14 @@ def test_every_setting_has_a_tooltip_and_the_operator_a_sentence():
     cls = bpy.types.CSD_OT_text_to_3d
     assert cls.bl_label == "Generate Object" and len(cls.__doc__.split()) > 5
     for item in cls.bl_rna.properties:
-        if item.identifier in module("addon.object_settings").NAMES:
+        if item.identifier in module("addon.kinds.object.settings").NAMES:
             assert item.description and not item.description.endswith("."), item.identifier
     for items in ("SUBJECT_ITEMS", "RECIPE_ITEMS"):
         assert all(len(text.split()) > 4 for _id, _name, text in getattr(module("addon.properties"), items))
 
 
 def test_the_add_menu_and_its_dialog_lead_to_the_same_operator():
-    operators = module("addon.object_operators")
+    operators = module("addon.ui.object_operators")
     assert operators.draw_in_menu in bpy.types.VIEW3D_MT_mesh_add._dyn_ui_initialize()
     texts = []
     layout = FakeLayout(texts)
@@ -181,7 +181,7 @@ def test_reuse_settings_fills_the_settings_of_the_right_kind(by_hand):
     bpy.ops.csd.reuse_settings()
     assert {name: getattr(csd, name) for name in values} == values and csd.use_texture_size
     assert csd.use_steps and csd.steps == 33
-    settings = module("addon.object_settings")
+    settings = module("addon.kinds.object.settings")
     assert settings.make_spec(
         {k: v for k, v in settings.gather(bpy.context.scene, {}).items() if k != "modifiers"}
     ) == (job.job.spec)
@@ -213,7 +213,7 @@ def test_reused_lengths_give_the_same_job(recipe, by_hand):
     job.finish()
     bpy.ops.csd.accept()
     bpy.ops.csd.reuse_settings()
-    settings = module("addon.object_settings")
+    settings = module("addon.kinds.object.settings")
     values = {k: v for k, v in settings.gather(bpy.context.scene, {}).items() if k != "modifiers"}
     assert settings.make_spec(values) == job.job.spec
     usual = settings.text_to_3d_job("small robot").to_json()
@@ -225,7 +225,7 @@ def test_reused_lengths_give_the_same_job(recipe, by_hand):
     ("recipe", "negative"), [("csd", "oversaturated color, ugly, tiling, low quality, noisy"), ("magic3d", "")]
 )
 def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_artist_s(recipe, negative):
-    settings, textures = module("addon.object_settings"), module("addon.settings")
+    settings, textures = module("addon.kinds.object.settings"), module("addon.kinds.texture.settings")
     csd = bpy.context.scene.csd
 
     def spec(**overrides):
@@ -247,7 +247,7 @@ def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_art
 
 
 def test_the_object_grows_with_a_worker_and_is_offered(worker):
-    job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
+    job = module("addon.run.lifecycle").start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: growing() is not None)
     turn_pump(lambda: job.phase == "finished" and growing().data.uv_layers)
     assert job.has_view and job.stage == "finish"
@@ -283,7 +283,7 @@ def test_a_script_may_set_fields_of_the_job_that_the_panel_does_not_show(worker)
     [({"prompt": " "}, "prompt is empty"), ({"recipe": "alchemy"}, "recipe"), ({"height": -1.0}, "height")],
 )
 def test_bad_settings_are_refused_with_a_sentence_before_anything_starts(settings, sentence):
-    errors = (module("addon.scene_export").SceneError, module("job.errors").JobError)
+    errors = (module("addon.scene.export").SceneError, module("job.errors").JobError)
     with pytest.raises(errors, match=sentence):
         module("addon.api").text_to_3d(**({"prompt": "small robot"} | settings))
     assert session.client is None or not session.client.job
@@ -300,7 +300,7 @@ def test_a_failure_reaches_a_script_as_one_sentence_and_leaves_the_file_as_it_wa
 
 def test_cancelling_a_worker_keeps_what_there_is(worker):
     worker("slow")
-    job = module("addon.jobs").start_object(bpy.context, {"prompt": "small robot"})
+    job = module("addon.run.lifecycle").start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: job.step > 4)
     bpy.ops.csd.cancel()
     turn_pump(lambda: not job.active)
@@ -310,7 +310,7 @@ def test_cancelling_a_worker_keeps_what_there_is(worker):
 
 def test_a_crashed_job_is_resumed_in_a_later_session_at_the_same_place(worker):
     bpy.context.scene.cursor.location = (1, 2, 3)
-    jobs, results = module("addon.jobs"), module("addon.results")
+    jobs, results = module("addon.run.lifecycle"), module("addon.run.results")
     worker("crash")
     job = jobs.start_object(bpy.context, {"prompt": "small robot"})
     turn_pump(lambda: not job.active)
@@ -332,8 +332,8 @@ def test_a_finished_job_of_an_earlier_session_is_shown_again(by_hand):
     job = by_hand()
     job.finish()
     session.job = None
-    module("addon.live_preview").forget_pictures()
-    module("addon.preview").uncover_all()
+    module("addon.run.showing").forget_pictures()
+    module("addon.scene.cover").uncover_all()
     assert job.jobs.resume(job.job.folder).phase == "finished"
     turn_pump(lambda: growing() is not None)
     bpy.ops.csd.discard()

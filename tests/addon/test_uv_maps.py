@@ -6,7 +6,7 @@ import pytest
 from tests.addon.blender import bpy, cube, module, select
 from tests.addon.by_hand import HandJob, look, temporary
 
-targets = module("addon.targets")
+targets = module("addon.scene.targets")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_map_that_changed_during_the_job_is_said_and_the_texture_goes_on_a_new
         job.finish()
     [target] = job.job.targets
     assert targets.uv_state(target) == state and targets.changed_maps(job.job) == ["Cube"]
-    with pytest.raises(module("addon.scene_export").SceneError, match="since the job began.*new map"):
+    with pytest.raises(module("addon.scene.export").SceneError, match="since the job began.*new map"):
         job.jobs.accept()
     session = module("addon.session").session
     assert session.job is job.job and look(cube())[2].startswith(job.job.id), "the result still waits"
@@ -177,11 +177,11 @@ def test_a_full_mesh_is_named_at_accept_and_the_result_waits(by_hand):
     job.write_uv(["new"])
     job.finish(["new"])
     bpy.ops.csd.discard.poll()
-    module("addon.preview").uncover_all()
+    module("addon.scene.cover").uncover_all()
     mesh = cube().data
     while len(mesh.uv_layers) < 8:
         mesh.uv_layers.new(name="More")
-    with pytest.raises(module("addon.scene_export").SceneError, match="eight UV maps"):
+    with pytest.raises(module("addon.scene.export").SceneError, match="eight UV maps"):
         job.jobs.accept()
     assert module("addon.session").session.job is job.job and "Red brick" not in bpy.data.images
     mesh.uv_layers.remove(mesh.uv_layers[-1])
@@ -197,10 +197,10 @@ def test_a_map_with_a_longer_name_than_the_node_takes_is_found_by_another_node(b
     write_own_uv(job)
     job.preview()
     material = cube().material_slots[0].material
-    assert module("addon.materials").shown_map(material) == layer.name
+    assert module("addon.scene.materials").shown_map(material) == layer.name
     nodes = material.node_tree.nodes[:]
     job.preview()
     assert material.node_tree.nodes[:] == nodes, "the preview is not built anew with each picture"
     job.finish()
     job.jobs.accept()
-    assert module("addon.materials").shown_map(cube().material_slots[0].material) == layer.name
+    assert module("addon.scene.materials").shown_map(cube().material_slots[0].material) == layer.name

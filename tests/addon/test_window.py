@@ -9,7 +9,7 @@ from tests.addon.by_hand import HandJob, ObjectHandJob, look
 from tests.addon.fake_layout import FakeLayout, panel_text
 
 session = module("addon.session").session
-screen = module("addon.screen")
+screen = module("addon.run.screen")
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def in_view():
 
 
 def pace():
-    return module("addon.pace").Pace()
+    return module("addon.run.pace").Pace()
 
 
 def test_a_redraw_that_takes_long_is_followed_by_a_pause_in_proportion():
-    constants, this = module("addon.pace"), pace()
+    constants, this = module("addon.run.pace"), pace()
     assert this.is_free(10.0)
     this.asked()
     assert not this.is_free(10.0), "what was asked for last is not drawn yet"
@@ -47,7 +47,7 @@ def test_a_redraw_that_takes_long_is_followed_by_a_pause_in_proportion():
 
 
 def test_a_redraw_that_nobody_notices_needs_no_pause_and_no_pause_is_endless():
-    constants, this = module("addon.pace"), pace()
+    constants, this = module("addon.run.pace"), pace()
     this.asked()
     this.turned(5.02, due=5.01)
     assert this.is_free(5.02)
@@ -150,7 +150,7 @@ def test_a_growing_object_is_shown_in_material_preview(monkeypatch):
 
 
 def test_the_header_tells_of_a_job_until_it_is_answered(by_hand):
-    menus = module("addon.menus")
+    menus = module("addon.ui.menus")
     assert menus.draw_header in bpy.types.VIEW3D_HT_header._dyn_ui_initialize()
 
     def header():
@@ -179,10 +179,10 @@ def test_the_pace_of_the_pictures_is_a_preference_and_leaves_the_job_its_fingerp
     assert slow.job.spec.preview_interval == 5.0 and slow.job.spec.spec_hash() == usual.job.spec.spec_hash()
     slow.say("cancelled", kept=False, files={})
     cube().select_set(False)
-    spec = module("addon.object_settings").make_spec(
+    spec = module("addon.kinds.object.settings").make_spec(
         {
             k: v
-            for k, v in module("addon.object_settings").gather(bpy.context.scene, {"prompt": "x"}).items()
+            for k, v in module("addon.kinds.object.settings").gather(bpy.context.scene, {"prompt": "x"}).items()
             if k != "modifiers"
         }
     )
@@ -196,7 +196,7 @@ def test_our_words_are_not_translated_half(by_hand):
         for item in owner.properties:
             if item.identifier not in ("rna_type", "name", "bl_idname", "discarded"):
                 assert item.translation_context == "CSD", item.identifier
-    classes = [*module("addon.operators").CLASSES, *module("addon.result_operators").CLASSES]
+    classes = [*module("addon.ui.operators").CLASSES, *module("addon.ui.result_operators").CLASSES]
     for cls in [*classes, bpy.types.CSD_OT_text_to_3d, bpy.types.CSD_PT_main, bpy.types.CSD_PT_results]:
         assert cls.bl_translation_context == "CSD", cls.__name__
 
@@ -213,7 +213,7 @@ def test_accept_in_edit_mode_says_why_not_beside_the_button(by_hand):
 
 
 def test_the_computers_memory_is_not_taken_for_the_jobs(by_hand):
-    backend = module("addon.backend")
+    backend = module("addon.process.backend")
     job = by_hand()
     device = {"id": "cpu", "memory_mb": 24 * 1024}
     assert backend.memory_text(device) == ""
@@ -256,7 +256,7 @@ def test_refine_again_shows_and_uses_the_results_own_prompt(monkeypatch):
 
         row = column = box = split = _part
 
-    panels = module("addon.panels")
+    panels = module("addon.ui.panels")
     context = SimpleNamespace(region=None, preferences=bpy.context.preferences, mode="OBJECT", space_data=None)
     panels.draw_finished(Layout([]), context, session.job)
     [again] = [record for record in asked if record.name == "csd.text_to_3d"]
@@ -274,7 +274,7 @@ def test_saving_under_another_name_takes_the_results_of_the_file_along(by_hand, 
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "and again.blend"))
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
     for job in (first, second):
-        shown = module("addon.jobs").resume(job.job.folder, show=True)
+        shown = module("addon.run.lifecycle").resume(job.job.folder, show=True)
         assert not shown.in_file and not bpy.ops.csd.accept.poll()
         assert any("belongs to and again.blend" in t for t in panel_text())
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "and again.blend"))

@@ -1,0 +1,1 @@
+"""The command line. May import everything of the backend. Read first: main."""

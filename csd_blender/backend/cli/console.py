@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -11,7 +13,7 @@ from ...job.errors import writing_failed
 from ...job.folder import JobFolder
 from ..support.reporting import Reporter
 from ..worker.run_job import ModelCache, run_job
-from .main import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED, interrupt_once
+from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED
 
 
 def run_on_console(folder: JobFolder, resume: bool) -> int:
@@ -55,3 +57,23 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
     if outcome.type == "error":
         return EXIT_TERMINATED if outcome.body["code"] == "interrupted" else EXIT_FAILED
     return 0 if outcome.type == "result" else EXIT_CANCELLED
+
+
+def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:
+    """First Ctrl+C calls ``callback``, the second one ends the process; the same for a request to terminate."""
+
+    def interrupted(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        callback()
+
+    def terminated(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        on_terminate()
+
+    signal.signal(signal.SIGINT, interrupted)
+    if on_terminate is None:
+        return
+    signal.signal(signal.SIGTERM, terminated)
+    # A terminal that was closed; who started us with nohup does not want to know.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, terminated)

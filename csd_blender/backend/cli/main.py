@@ -6,9 +6,8 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.models.places import lasting_name
 from ...job.presets.texture import QUALITIES, texture_job
-from .text_to_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, whole
+from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_UNREAD, EXIT_USAGE
+from .options import Parser, json_object, whole
+from .text_to_3d import add_text_to_3d
 
-EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREAD, EXIT_TERMINATED = 1, 130, 141, 143
 EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
 141 nobody reads the output any more, 143 terminated (a checkpoint is stored first)"""
 DEBUG = "CSD_DEBUG"  # in the environment: show where an unforeseen error happened
@@ -139,20 +139,6 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="list the diffusion models this version knows")
     models.set_defaults(run=_models)
-
-    bench = commands.add_parser("bench", help="measure speed, memory and quality on this machine")
-    bench.add_argument(
-        "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
-    )
-    bench.add_argument(
-        "--method", action="append", choices=("csd", "sds"), help="only these methods in the quality table"
-    )
-    bench.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
-    bench.add_argument("--meshes", type=whole, help="only the first N meshes (or objects) of the quality table")
-    bench.add_argument("--processes", type=whole, default=1, help="results made side by side, one thread each")
-    bench.add_argument("--out", type=Path, help="folder for the quality table's pictures")
-    bench.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
-    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -232,43 +218,3 @@ def _models(arguments: argparse.Namespace) -> int:
     print("Its patterns, with a color:    " + ", ".join(PATTERNS))
     print("Its colors:                    " + ", ".join(COLORS))
     return 0
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
-    for name in ("meshes", "processes"):
-        if (getattr(arguments, name) or 1) < 1:
-            print(f"Error: --{name} must be at least 1.", file=sys.stderr)
-            return EXIT_USAGE
-    if arguments.quality:
-        methods = arguments.method or ["csd", "sds"]
-        if arguments.quality == "text-to-3d":
-            from tools.lab.quality_objects import run_object_table
-
-            return run_object_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
-        from tools.lab.quality_textures import run_texture_table
-
-        return run_texture_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
-    from tools.lab.bench import run_bench
-
-    return run_bench(large=arguments.large)
-
-
-def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:
-    """First Ctrl+C calls ``callback``, the second one ends the process; the same for a request to terminate."""
-
-    def interrupted(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        callback()
-
-    def terminated(signum: int, frame: object) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        on_terminate()
-
-    signal.signal(signal.SIGINT, interrupted)
-    if on_terminate is None:
-        return
-    signal.signal(signal.SIGTERM, terminated)
-    # A terminal that was closed; who started us with nohup does not want to know.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, terminated)

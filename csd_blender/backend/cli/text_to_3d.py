@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
-from ...job.errors import quoted
 from ...job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from ...job.models.places import lasting_name
 from ...job.presets.text_to_3d import text_to_3d_job
 from ...job.presets.texture import QUALITIES
 from ...job.spec.text_to_3d import RECIPES, SUBJECTS
-
-EXIT_USAGE = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Answers wrong arguments in one line of ordinary length, whatever they hold."""
-
-    def error(self, message: str) -> NoReturn:
-        short = message if len(message) <= 400 else message[:400] + "..."
-        super().error(short.encode("utf-8", "backslashreplace").decode())
-
-
-def whole(text: str) -> int:
-    """A whole number."""
-    try:
-        return int(text)
-    except ValueError:  # also for thousands of digits
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of ordinary size") from None
-
-
-def json_object(text: str) -> dict:
-    """Further fields of a job, as a JSON object."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:100]
-        raise argparse.ArgumentTypeError(f"{quoted(text)} cannot be read: {reason}") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"seed": 3}')
-    return value
+from .exit_codes import EXIT_USAGE
+from .options import json_object, whole
 
 
 def add_text_to_3d(commands: argparse._SubParsersAction) -> None:

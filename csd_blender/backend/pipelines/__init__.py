@@ -1,1 +1,4 @@
-"""One file for each job a user can start, readable from top to bottom as the method itself."""
+"""A job from its folder to its result, each from top to bottom as the method goes.
+
+May import output and below. Read first: texture.
+"""

@@ -1,0 +1,4 @@
+"""What knows nothing of the method: reporting, clocks, pictures to bytes, how kernels are launched.
+
+May import job. Read first: reporting.
+"""

@@ -1,0 +1,1 @@
+"""A new object made from a prompt. May import what kinds may. Read first: settings."""

@@ -1,0 +1,4 @@
+"""A differentiable rasterizer behind one interface, in Warp, in PyTorch as its readable twin, and nvdiffrast's.
+
+May import support. Read first: interface.
+"""

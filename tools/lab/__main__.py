@@ -1,0 +1,51 @@
+"""``python -m tools.lab``: speed, memory and judged quality, as ``build.py bench`` prints them."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from csd_blender.backend.cli.options import Parser, whole
+from csd_blender.job.process.processes import open_streams
+from csd_blender.job.spec.texture import METHODS, QUALITIES
+
+
+def main(argv: list[str]) -> int:
+    """Run one bench; returns the exit status."""
+    parser = Parser(prog="build.py bench", description="Measure speed, memory and quality on this machine.")
+    parser.add_argument(
+        "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
+    )
+    parser.add_argument("--method", action="append", choices=METHODS, help="only these in the quality table")
+    parser.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
+    parser.add_argument("--meshes", type=positive, help="only the first N meshes (or objects) of the quality table")
+    parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
+    parser.add_argument("--out", type=Path, help="folder for the quality table's pictures")
+    parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
+    if not arguments.quality:
+        from .bench import run_bench
+
+        return run_bench(large=arguments.large)
+    methods = arguments.method or list(METHODS)
+    if arguments.quality == "text-to-3d":
+        from .quality_objects import run_object_table as run_table
+    else:
+        from .quality_textures import run_texture_table as run_table
+    return run_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    open_streams()
+    sys.exit(main(sys.argv[1:]))
