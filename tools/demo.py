@@ -111,7 +111,6 @@ def bundled_mesh(backend: Path, name: str) -> Path:
     environment = child_environment(PYTHONPATH=str(ROOT))
     done = subprocess.run(
         [str(backend), "-m", "tools.lab.export_demo_mesh", name, str(path)],
-        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
