@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from ..job.spec.text_to_3d import TextTo3DJob
 
 if TYPE_CHECKING:
-    from ..job.folder import JobSpec
     from ..job.process.client import BackendClient
+    from ..job.spec.kinds import JobSpec
     from .folders import Entry
     from .process.setup import Setup
     from .scene.export import Target

@@ -16,13 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from .errors import JobError, writing_failed
+from .spec.kinds import JobSpec, load
 from .spec.text_to_3d import TextTo3DJob
-from .spec.texture import TextureJob
-
-JobSpec = Union[TextureJob, TextTo3DJob]
 
 SUBFOLDERS = ("preview", "checkpoint", "result")
 LARGEST_RECORD = 2**26  # bytes of a JSON file that is read; none of ours comes near it
@@ -124,8 +121,7 @@ class JobFolder:
             data = json.loads(read_ordinary(path / "job.json", LARGEST_RECORD).decode("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise JobError("bad_job_folder", f"{path} has no readable job.json") from error
-        made_of_text = isinstance(data, dict) and data.get("kind") == "text-to-3d"
-        spec = TextTo3DJob.from_json(data) if made_of_text else TextureJob.from_json(data)
+        spec = load(data)
         with _friendly(path):
             for name in SUBFOLDERS:
                 # Not exist_ok, which fails where the folder is being tidied away in the same moment (a closed job).

@@ -16,8 +16,9 @@ from csd_blender.job.folder import JobFolder, write_atomic
 from csd_blender.job.models.catalogue import CATALOGUE
 from csd_blender.job.presets.texture import EXPECTED_SECONDS, QUALITIES, texture_job
 from csd_blender.job.process.messages import LIMIT, Message, decode, encode
+from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.schedule import Schedule, constant
-from csd_blender.job.spec.texture import Guidance, TextureJob
+from csd_blender.job.spec.texture import TextureJob
 
 
 def refused(**settings) -> JobError:

@@ -16,9 +16,10 @@ import pytest
 from csd_blender.backend.distillation.guided import guidance_coefficients
 from csd_blender.job.presets.recipes import works_on_pixels
 from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
+from csd_blender.job.spec.cameras import SceneCameras
+from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.schedule import Schedule
-from csd_blender.job.spec.text_to_3d import SUBJECTS, CoarseStage, RefineStage, SceneCameras
-from csd_blender.job.spec.texture import Guidance
+from csd_blender.job.spec.text_to_3d import SUBJECTS, CoarseStage, RefineStage
 
 CSD_NEGATIVE = "oversaturated color, ugly, tiling, low quality, noisy"
 FAMILIES = ("if", "sd")

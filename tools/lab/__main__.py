@@ -9,7 +9,8 @@ from pathlib import Path
 
 from csd_blender.backend.cli.options import Parser, whole
 from csd_blender.job.process.processes import open_streams
-from csd_blender.job.spec.texture import METHODS, QUALITIES
+from csd_blender.job.spec.common import QUALITIES
+from csd_blender.job.spec.methods import METHODS
 
 
 def main(argv: list[str]) -> int:

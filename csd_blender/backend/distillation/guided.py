@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.spec.texture import Guidance
+from ...job.spec.guidance import Guidance
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import GuidanceWords
 from ..support.reporting import Reporter

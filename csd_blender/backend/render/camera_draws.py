@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.spec.text_to_3d import SceneCameras
-from ...job.spec.texture import CameraRange
+from ...job.spec.cameras import CameraRange, SceneCameras
 from .cameras import Cameras, Shake, between, random_elevation
 
 NEAREST = 1.55  # camera distance in radii of the mesh; the near surface must stay well before the lens

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..spec.common import QUALITIES
 from ..spec.fields import from_json, to_json
+from ..spec.guidance import Guidance
 from ..spec.schedule import Schedule, constant
-from ..spec.texture import QUALITIES, Guidance, TextureJob
+from ..spec.texture import TextureJob
 
 __all__ = [
     "CSD_NEGATIVE_PROMPT",

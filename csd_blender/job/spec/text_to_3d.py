@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ..errors import JobError
-from .fields import check, choice, from_json, interval, number, schedule, switch, text, to_json
+from .cameras import SceneCameras
+from .common import QUALITIES, RASTERIZERS, check_job, fingerprint
+from .fields import check, choice, from_json, number, schedule, switch, text, to_json
+from .guidance import WEIGHTINGS, Guidance
+from .methods import METHODS
 from .schedule import Schedule
-from .texture import METHODS, QUALITIES, RASTERIZERS, WEIGHTINGS, Guidance, check_job, fingerprint
 
 RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
 SUBJECTS = ("character", "object", "sparse")
 STARTS = ("blob", "ellipsoid", "mesh", "coarse")
 KEEPS = ("largest", "all")
-ELEVATION_LAWS = ("camera", "batch", "csd")
 LAMPS = ("studio", "dreamfusion", "magic3d")
 NORMALS = ("taps", "analytic")
 COLOR_ACTIVATIONS = ("sigmoid", "linear")
 SHAPES = ("vertices", "network")
 BACKGROUNDS = ("colors", "learned", "white")
 NORMALS_BACKGROUNDS = ("other", "black")
-
-
-@dataclass(frozen=True)
-class SceneCameras:
-    """From where the scene is looked at; it is centered at the origin.
-
-    Attributes:
-        elevation: degrees above the horizon. distance: from the origin, in scene units.
-        fov_y: vertical field of view in degrees.
-        front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
-        elevation_law: elevations are half the time uniform in degrees, else uniform on the sphere; a coin decides for
-            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch,
-            and the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
-        position_noise: up to so far a camera is away from its place, along each axis, in scene units.
-        center_noise: standard deviation of the point it looks at, along each axis, around the origin.
-        up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
-        front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
-    """
-
-    elevation: tuple = interval(-90, 90, (-10.0, 45.0))
-    distance: tuple = interval(0.5, 20, (1.5, 2.0))
-    fov_y: tuple = interval(5, 120, (40.0, 70.0))
-    front_back_steps: int = number(0, 100000, 0)
-    elevation_law: str = choice(ELEVATION_LAWS, "camera", added=True)
-    position_noise: float = number(0, 1, 0.0, added=True)
-    center_noise: float = number(0, 1, 0.0, added=True)
-    up_noise: float = number(0, 1, 0.0, added=True)
-    front_angle: float = number(0, 90, 45.0, added=True)
 
 
 @dataclass(frozen=True)
@@ -203,6 +178,8 @@ class TextTo3DJob:
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
+    kind: ClassVar[str] = "text-to-3d"
+
     prompt: str = ""
     negative_prompt: str = ""
     method: str = choice(METHODS, "csd")
@@ -245,15 +222,15 @@ class TextTo3DJob:
 
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""
-        return {"kind": "text-to-3d", **to_json(self)}
+        return {"kind": self.kind, **to_json(self)}
 
     @staticmethod
     def from_json(data: object) -> TextTo3DJob:
         """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
-        if not isinstance(data, dict) or data.get("kind") != "text-to-3d":
+        if not isinstance(data, dict) or data.get("kind") != TextTo3DJob.kind:
             raise JobError("bad_setting", "this is not a text-to-3D job")
         return from_json(TextTo3DJob, {k: v for k, v in data.items() if k != "kind"})
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
-        return fingerprint("text-to-3d", self)
+        return fingerprint(self.kind, self)

@@ -1,81 +1,19 @@
-"""Job specifications: every parameter typed, with its range; a specification and its seed reproduce a result."""
+"""A texture for given meshes. A specification and its seed reproduce a result."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 from ..errors import JobError
-from .fields import bad, check, choice, from_json, interval, number, schedule, text, to_json
+from .cameras import CameraRange
+from .common import QUALITIES, RASTERIZERS, check_job, fingerprint
+from .fields import check, choice, from_json, number, schedule, text, to_json
+from .guidance import Guidance
+from .methods import METHODS
 from .schedule import Schedule
 
-METHODS = ("csd", "sds")
-WEIGHTINGS = ("uniform", "sds", "fantasia3d")
-SCALE_CONVENTIONS = ("s", "1+s")
-PERP_NEG_REFERENCES = ("empty", "negative")
 UV_MODES = ("auto", "keep", "new")
-RASTERIZERS = ("auto", "warp", "torch", "nvdiffrast")
-QUALITIES = ("draft", "normal", "best")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """How the diffusion model steers the texture.
-
-    Attributes:
-        positive_weight: weight of the prompt's classifier score (omega 1 of the CSD paper).
-        negative_weight: weight of the negative prompt's classifier score (omega 2).
-        generative_weight: weight of the generative prior in CSD; 0 is the paper's pure classifier score, a little of
-            it keeps long jobs from over-saturating.
-        guidance_scale: s, of SDS.
-        scale_convention: how s is counted: ``s`` means ``eps_neg + s (eps_pos - eps_neg)``, that of Ho and Salimans'
-            samplers today; ``1+s`` means ``eps_pos + s (eps_pos - eps_neg)``, that of DreamFusion and threestudio.
-        weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
-        t_min, t_max: range of the diffusion time, as fractions of all steps.
-        grad_clip: element-wise bound on the gradient in latent space; None is off.
-        grad_normalize: scale each step's gradient to unit norm.
-        perp_neg: strength of Perp-Neg against wrong views; 0 is off.
-        perp_neg_from: where its directions begin: at the prediction for the ``empty`` prompt, as in the paper
-            (Armandpour et al. 2023), or at that for the ``negative`` one, as in the code of CSD, threestudio and DSD;
-            without a negative prompt both are the same.
-    """
-
-    positive_weight: Schedule = schedule(0, 100, 1.0)
-    negative_weight: Schedule = schedule(0, 100, 0.5)
-    generative_weight: Schedule = schedule(0, 100, 0.0)
-    guidance_scale: float = number(0, 200, 7.5)
-    weighting: str = choice(WEIGHTINGS, "uniform")
-    t_min: Schedule = schedule(0, 1, 0.02)
-    t_max: Schedule = schedule(0, 1, 0.98)
-    grad_clip: Schedule | None = schedule(0, 1000, None)
-    grad_normalize: bool = False
-    perp_neg: float = number(0, 20, 0.0)
-    scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
-    perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
-
-
-@dataclass(frozen=True)
-class CameraRange:
-    """From where the mesh is looked at.
-
-    Attributes:
-        elevation: degrees above the horizon.
-        fov_y: vertical field of view in degrees.
-        zoom: apparent radius of the whole mesh relative to half the picture.
-        close_share: share of cameras that see only a part, with ``close_zoom``.
-        below_share: share of cameras that look from below ``elevation``.
-    """
-
-    elevation: tuple = interval(-90, 90, (-15.0, 60.0))
-    fov_y: tuple = interval(5, 120, (28.0, 50.0))
-    zoom: tuple = interval(0.1, 10, (0.7, 1.05))
-    close_zoom: tuple = interval(0.1, 10, (1.4, 2.4))
-    close_share: float = number(0, 1, 0.25)
-    below_share: float = number(0, 1, 0.1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +34,8 @@ class TextureJob:
             model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
+
+    kind: ClassVar[str] = "texture"
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -126,34 +66,15 @@ class TextureJob:
 
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""
-        return {"kind": "texture", **to_json(self)}
+        return {"kind": self.kind, **to_json(self)}
 
     @staticmethod
     def from_json(data: object) -> TextureJob:
         """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
-        if not isinstance(data, dict) or data.get("kind") != "texture":
+        if not isinstance(data, dict) or data.get("kind") != TextureJob.kind:
             raise JobError("bad_setting", "this is not a texture job")
         return from_json(TextureJob, {k: v for k, v in data.items() if k != "kind"})
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
-        return fingerprint("texture", self)
-
-
-def check_job(job: Any) -> None:
-    """What all kinds of jobs have in common. Raises ``JobError('bad_setting')``."""
-    if not job.prompt.strip():
-        raise JobError("bad_setting", "the prompt is empty")
-    if not _DEVICE.fullmatch(job.device):
-        raise bad("device", job.device, "auto, cpu, cuda, cuda:N or mps")
-    if not job.model:
-        raise bad("model", job.model, "mini, the name of a model or a folder")
-
-
-def fingerprint(kind: str, job: Any) -> str:
-    """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
-    that came later and are not used."""
-    passing = ("preview_interval", "checkpoint_interval", "device")
-    settings = {"kind": kind, **to_json(job, for_fingerprint=True)}
-    relevant = {name: value for name, value in settings.items() if name not in passing}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint(self.kind, self)

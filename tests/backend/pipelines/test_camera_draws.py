@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from csd_blender.backend.render.camera_draws import NEAREST, draw_shots
-from csd_blender.job.spec.texture import CameraRange
+from csd_blender.job.spec.cameras import CameraRange
 
 COUNT = 4000
 

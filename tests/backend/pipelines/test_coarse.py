@@ -28,7 +28,8 @@ from csd_blender.backend.render.cameras import Cameras, orbit
 from csd_blender.backend.render.volume.render import VolumePictures, render_volume
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
-from csd_blender.job.spec.text_to_3d import CoarseStage, SceneCameras
+from csd_blender.job.spec.cameras import SceneCameras
+from csd_blender.job.spec.text_to_3d import CoarseStage
 
 DRAWS = 2000
 # A field that is a grid, as for the bundled model; networks have tests of their own.

@@ -33,7 +33,8 @@ from csd_blender.backend.render.cameras import Cameras, orbit, random_elevation
 from csd_blender.backend.render.rasterizer.interface import cover, get_rasterizer
 from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
-from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, RefineStage, SceneCameras
+from csd_blender.job.spec.cameras import SceneCameras
+from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, RefineStage
 
 COUNT = 20_000
 

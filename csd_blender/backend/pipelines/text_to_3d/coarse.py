@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....job.spec.text_to_3d import CoarseStage, RefineStage, SceneCameras, TextTo3DJob
+from ....job.spec.cameras import SceneCameras
+from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...distillation.guided import distill, guidance_coefficients
 from ...distillation.score import draw_timesteps

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ....job.spec.text_to_3d import SceneCameras
+from ....job.spec.cameras import SceneCameras
 
 LEAST_RADIUS = 0.05
 ROOM = 0.95  # of the picture is for the shape

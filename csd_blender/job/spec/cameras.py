@@ -1,0 +1,57 @@
+"""From where a job looks at what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .fields import choice, interval, number
+
+ELEVATION_LAWS = ("camera", "batch", "csd")
+
+
+@dataclass(frozen=True)
+class CameraRange:
+    """From where the mesh is looked at.
+
+    Attributes:
+        elevation: degrees above the horizon.
+        fov_y: vertical field of view in degrees.
+        zoom: apparent radius of the whole mesh relative to half the picture.
+        close_share: share of cameras that see only a part, with ``close_zoom``.
+        below_share: share of cameras that look from below ``elevation``.
+    """
+
+    elevation: tuple = interval(-90, 90, (-15.0, 60.0))
+    fov_y: tuple = interval(5, 120, (28.0, 50.0))
+    zoom: tuple = interval(0.1, 10, (0.7, 1.05))
+    close_zoom: tuple = interval(0.1, 10, (1.4, 2.4))
+    close_share: float = number(0, 1, 0.25)
+    below_share: float = number(0, 1, 0.1)
+
+
+@dataclass(frozen=True)
+class SceneCameras:
+    """From where the scene is looked at; it is centered at the origin.
+
+    Attributes:
+        elevation: degrees above the horizon. distance: from the origin, in scene units.
+        fov_y: vertical field of view in degrees.
+        front_back_steps: so many first steps look at the front and the back only, 30 degrees to either side.
+        elevation_law: elevations are half the time uniform in degrees, else uniform on the sphere; a coin decides for
+            each ``camera``, or for the whole ``batch`` (threestudio). ``csd`` is as CSD's code has it: for the batch,
+            and the second law has the sine uniform between the limits over 90 degrees (-10..45 becomes -6.4..30).
+        position_noise: up to so far a camera is away from its place, along each axis, in scene units.
+        center_noise: standard deviation of the point it looks at, along each axis, around the origin.
+        up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
+        front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
+    """
+
+    elevation: tuple = interval(-90, 90, (-10.0, 45.0))
+    distance: tuple = interval(0.5, 20, (1.5, 2.0))
+    fov_y: tuple = interval(5, 120, (40.0, 70.0))
+    front_back_steps: int = number(0, 100000, 0)
+    elevation_law: str = choice(ELEVATION_LAWS, "camera", added=True)
+    position_noise: float = number(0, 1, 0.0, added=True)
+    center_noise: float = number(0, 1, 0.0, added=True)
+    up_noise: float = number(0, 1, 0.0, added=True)
+    front_angle: float = number(0, 90, 45.0, added=True)

@@ -1,0 +1,48 @@
+"""What all methods of score distillation share: weights, times, and what is done to the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .fields import choice, number, schedule
+from .schedule import Schedule
+
+WEIGHTINGS = ("uniform", "sds", "fantasia3d")
+SCALE_CONVENTIONS = ("s", "1+s")
+PERP_NEG_REFERENCES = ("empty", "negative")
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How the diffusion model steers the texture.
+
+    Attributes:
+        positive_weight: weight of the prompt's classifier score (omega 1 of the CSD paper).
+        negative_weight: weight of the negative prompt's classifier score (omega 2).
+        generative_weight: weight of the generative prior in CSD; 0 is the paper's pure classifier score, a little of
+            it keeps long jobs from over-saturating.
+        guidance_scale: s, of SDS.
+        scale_convention: how s is counted: ``s`` means ``eps_neg + s (eps_pos - eps_neg)``, that of Ho and Salimans'
+            samplers today; ``1+s`` means ``eps_pos + s (eps_pos - eps_neg)``, that of DreamFusion and threestudio.
+        weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
+        t_min, t_max: range of the diffusion time, as fractions of all steps.
+        grad_clip: element-wise bound on the gradient in latent space; None is off.
+        grad_normalize: scale each step's gradient to unit norm.
+        perp_neg: strength of Perp-Neg against wrong views; 0 is off.
+        perp_neg_from: where its directions begin: at the prediction for the ``empty`` prompt, as in the paper
+            (Armandpour et al. 2023), or at that for the ``negative`` one, as in the code of CSD, threestudio and DSD;
+            without a negative prompt both are the same.
+    """
+
+    positive_weight: Schedule = schedule(0, 100, 1.0)
+    negative_weight: Schedule = schedule(0, 100, 0.5)
+    generative_weight: Schedule = schedule(0, 100, 0.0)
+    guidance_scale: float = number(0, 200, 7.5)
+    weighting: str = choice(WEIGHTINGS, "uniform")
+    t_min: Schedule = schedule(0, 1, 0.02)
+    t_max: Schedule = schedule(0, 1, 0.98)
+    grad_clip: Schedule | None = schedule(0, 1000, None)
+    grad_normalize: bool = False
+    perp_neg: float = number(0, 20, 0.0)
+    scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
+    perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
