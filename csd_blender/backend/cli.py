@@ -17,7 +17,7 @@ from ..job.errors import JobError
 from ..job.folder import JobFolder
 from ..job.model_places import lasting_name
 from ..job.presets import QUALITIES, texture_job
-from .cli_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, whole
+from .cli_3d import EXIT_USAGE, Parser, add_text_to_3d, json_object, open_to_resume, whole
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_UNREAD, EXIT_TERMINATED = 1, 130, 141, 143
 EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
@@ -164,7 +164,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _texture(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
-        return _run(JobFolder.open(arguments.resume), resume=True)
+        return _run(open_to_resume(arguments.resume, "texture"), resume=True)
     missing = [
         name
         for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
