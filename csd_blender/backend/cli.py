@@ -164,7 +164,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _texture(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
-        return _run(open_to_resume(arguments.resume, "texture"), resume=True)
+        folder = open_to_resume(arguments.resume, "texture")
+        return EXIT_USAGE if folder is None else _run(folder, resume=True)
     missing = [
         name
         for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))

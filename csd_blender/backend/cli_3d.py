@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from ..job.errors import JobError, quoted
+from ..job.errors import quoted
 from ..job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from ..job.model_places import lasting_name
 from ..job.presets import QUALITIES
@@ -78,21 +78,25 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_text_to_3d)
 
 
-def open_to_resume(path: Path, command: str) -> JobFolder:
-    """The job's folder for the ``command`` that makes such jobs. Raises ``JobError('bad_job_folder')`` for the other's,
-    and as :meth:`JobFolder.open` does."""
+def open_to_resume(path: Path, command: str) -> JobFolder | None:
+    """The folder of a job that ``command`` makes; None, with a sentence on stderr, for a job of the other command.
+
+    Raises ``JobError`` as :meth:`JobFolder.open` does.
+    """
     folder = JobFolder.open(path)
-    wanted = "text-to-3d" if isinstance(folder.spec, TextTo3DJob) else "texture"
-    if wanted != command:
-        kinds = {"texture": "a texture's job", "text-to-3d": "an object's job"}
-        line = f"csd {wanted} --resume {shlex.quote(str(path))}"
-        raise JobError("bad_job_folder", f"{folder.path} is {kinds[wanted]}", f"Go on with it by: {line}")
-    return folder
+    wanted, what = ("text-to-3d", "an object") if isinstance(folder.spec, TextTo3DJob) else ("texture", "a texture")
+    if wanted == command:
+        return folder
+    line = f"csd {wanted} --resume {shlex.quote(str(path))}"
+    print(f"Error: the job in this folder makes {what}; go on with it by: {line}", file=sys.stderr)
+    return None
 
 
 def _text_to_3d(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
         folder = open_to_resume(arguments.resume, "text-to-3d")
+        if folder is None:
+            return EXIT_USAGE
         from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
 
         return run_on_console(folder, resume=True)
