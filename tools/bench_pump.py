@@ -102,7 +102,7 @@ def measure_size(bpy, size: int, pictures: int) -> dict:
         pump.tick()
         landed += pump.durations[-1][1]
         time.sleep(0.005)
-    assert "CSD" in bpy.context.object.data.uv_layers, "the preview did not reach the mesh"
+    assert "CSD Preview" in bpy.context.object.data.uv_layers, "the preview did not reach the mesh"
     session.session.client = None
     jobs.end_without_result(job, "cancelled")
     ticks = [seconds * 1000 for seconds, picture in pump.durations if not picture]

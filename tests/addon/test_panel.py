@@ -93,7 +93,7 @@ def test_problems_are_shown_until_the_next_try():
 def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
     settings = bpy.context.scene.csd
     settings.quality = "draft"
-    draft = module("job.presets.texture").texture_job("x", "draft")
+    draft = module("job.presets.texture.texture").texture_job("x", "draft")
     text = panel_text(["CSD_PT_guidance", "CSD_PT_output"])
     assert str(draft.steps) in text and f"{draft.texture_size} px" in text
     settings.use_steps = True

@@ -103,7 +103,7 @@ def test_new_uvs_of_the_backend_are_shown_on_a_layer_of_their_own_corner_by_corn
     job = by_hand()
     uv = job.write_uv(["new"])
     job.preview()
-    layer = obj.data.uv_layers["CSD"]
+    layer = obj.data.uv_layers["CSD Preview"]
     assert layer.active and layer.active_render
     corners = job.job.targets[0].corners
     written = np.array([u.vector[:] for u in layer.uv])

@@ -222,6 +222,18 @@ def test_delete_removes_the_folder_it_was_asked_to_and_nothing_else(by_hand):
     assert [p.name for p in first.job.folder.parent.iterdir()] == [first.job.folder.name]
 
 
+def test_a_script_deletes_a_result_that_the_list_does_not_have_yet(by_hand):
+    jobs = []
+    for prompt in ("red brick", "blue brick"):
+        jobs.append(by_hand(prompt=prompt))
+        jobs[-1].finish()
+    session.job, session.results = None, []
+    assert bpy.ops.csd.delete_result(folder=f"{jobs[0].job.folder}/") == {"FINISHED"}
+    assert not jobs[0].job.folder.exists() and [entry.prompt for entry in session.results] == ["blue brick"]
+    with pytest.raises(RuntimeError, match="no job folder"):
+        bpy.ops.csd.delete_result(folder=str(jobs[0].job.folder))
+
+
 def test_delete_touches_nothing_outside_of_the_jobs(by_hand, tmp_path):
     job = by_hand(prompt="red brick")
     job.finish()

@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import Any
 
 from ..errors import JobError, quoted
-from .schedule import Schedule, constant
+from .schedule import FORMS, Schedule, constant
 
 
 def number(low: float, high: float, default: Any, added: bool = False) -> Any:
@@ -60,7 +60,7 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
         if value is None and f.default is None:
             return
         if not isinstance(value, Schedule):
-            raise bad(name, value, "a number or [start step, start value, end value, end step]")
+            raise bad(name, value, FORMS)
         for v in (value.start_value, value.end_value):
             _check_between(name, v, meta)
     elif meta.get("range"):
@@ -89,7 +89,12 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
 
 def _check_between(name: str, value: float, meta: Any) -> None:
     if not meta["low"] <= value <= meta["high"]:
-        raise bad(name, value, f"{meta['low']:g} to {meta['high']:g}")
+        raise bad(name, value, f"{_plain(meta['low'])} to {_plain(meta['high'])}")
+
+
+def _plain(limit: float) -> str:
+    """A limit as people write it: ``2147483647``, not ``2.14748e+09``."""
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 
 
 def _is_number(value: Any) -> bool:
