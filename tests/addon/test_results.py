@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.addon.blender import MODULE, bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.blender import MODULE, bpy, cube, module, select, start_job, turn_pump, use_worker
 from tests.addon.by_hand import HandJob, ObjectHandJob, growing, look, temporary
 from tests.addon.fake_layout import panel_text
 
@@ -101,7 +101,7 @@ def test_a_cancelled_job_can_be_shown_as_far_as_it_came_or_gone_on_with(monkeypa
     jobs = module("addon.run.lifecycle")
     use_worker(monkeypatch, "slow")
     bpy.context.scene.csd.prompt = "red brick"
-    job = jobs.start(bpy.context, [cube()], {})
+    job = start_job({}, [cube()])
     turn_pump(lambda: job.step > 4)
     bpy.ops.csd.cancel()
     turn_pump(lambda: not job.active)
@@ -146,7 +146,7 @@ def test_objects_are_listed_and_shown_again_as_well(monkeypatch):
     job.finish()
     bpy.ops.csd.discard()
     [entry] = [e for e in (results.refresh(now=True), *session.results) if e]
-    assert (entry.kind, entry.state, entry.seed) == ("object", "discarded", 3)
+    assert (entry.noun, entry.state, entry.seed) == ("object", "discarded", 3)
     show(job)
     turn_pump(lambda: growing() is not None)
     bpy.ops.csd.accept()

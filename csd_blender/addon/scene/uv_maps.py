@@ -5,7 +5,8 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from .export import Target, fingerprint
+from .export import fingerprint
+from .target import Target
 
 NAME = "CSD"  # of the maps that this extension adds
 PREVIEW_NAME = "CSD Preview"  # of those that a preview adds, so that joining objects mixes them with no other map

@@ -7,10 +7,10 @@ from bpy.props import EnumProperty, StringProperty
 
 from ...job.errors import JobError
 from .. import api, folders
+from ..errors import SceneError
 from ..preferences import jobs_folder
 from ..properties import CONTEXT
 from ..run import lifecycle, pump, results, screen
-from ..scene.export import SceneError
 from ..session import session
 from . import poll
 from .operators import refuse
