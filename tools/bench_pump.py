@@ -84,7 +84,13 @@ def measure_size(bpy, size: int, pictures: int) -> dict:
 
     jobs, kinds, pump, session, client_module = (
         importlib.import_module(f"{MODULE}.{name}")
-        for name in ("addon.run.lifecycle", "addon.kinds.choose", "addon.run.pump", "addon.session", "job.process.messages")
+        for name in (
+            "addon.run.lifecycle",
+            "addon.kinds.choose",
+            "addon.run.pump",
+            "addon.session",
+            "job.process.messages",
+        )
     )
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.mesh.primitive_grid_add(x_subdivisions=FACES_A_SIDE, y_subdivisions=FACES_A_SIDE)

@@ -49,9 +49,7 @@ def use_worker(monkeypatch, mode: str) -> None:
 
 def start_job(settings: dict, objects=None, kind: str = "texture"):
     """A job on ``objects``, or the selected ones, as the operators start it."""
-    return module("addon.run.lifecycle").start(
-        bpy.context, module("addon.kinds.choose").KINDS[kind], settings, objects
-    )
+    return module("addon.run.lifecycle").start(bpy.context, module("addon.kinds.choose").KINDS[kind], settings, objects)
 
 
 def cube():

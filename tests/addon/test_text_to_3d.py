@@ -160,7 +160,6 @@ def test_every_setting_has_a_tooltip_and_the_operator_a_sentence():
         assert all(len(item.description.split()) > 4 for item in about.properties[name].enum_items)
 
 
-
 def test_the_add_menu_and_its_dialog_lead_to_the_same_operator():
     operators = module("addon.ui.generate")
     assert operators.draw_in_menu in bpy.types.VIEW3D_MT_mesh_add._dyn_ui_initialize()

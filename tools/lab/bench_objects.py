@@ -116,8 +116,8 @@ def print_large(device: torch.device) -> list[Split]:
     job = replace(job, coarse=replace(job.coarse, views=1))
     warm, steps = (2, 5) if device.type == "cuda" else (0, 1)
     splits = [  # the first network is gone before the second one is made
-        measure_coarse(job, random_stable_diffusion(device, version=2, latent=False), warm, steps),
-        measure_refine(job, random_stable_diffusion(device, version=2), warm, steps),
+        measure_coarse(job, random_stable_diffusion(device, version="2.1", latent=False), warm, steps),
+        measure_refine(job, random_stable_diffusion(device, version="2.1"), warm, steps),
     ]
     sizes = f"{job.coarse.render_size} px of a pixel model, {job.refine.render_size} px of a latent one"
     print_splits(f"Text to 3D, SD-2.1 size, {sizes}, 1 view, grid {job.refine.tet_resolution}", splits)
