@@ -21,6 +21,7 @@ from . import (
     result_operators,
     results,
     results_panel,
+    usual_words,
 )
 from .session import session
 
@@ -31,6 +32,7 @@ MODULES = (
     operators,
     object_operators,
     result_operators,
+    usual_words,
     panels,
     results_panel,
     menus,

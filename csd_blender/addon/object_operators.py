@@ -4,7 +4,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from ..job.errors import JobError
-from . import api, jobs, object_settings, pump, state
+from . import api, jobs, object_settings, pump, state, usual_words
 from .operators import refuse
 from .properties import CONTEXT, object_properties
 from .scene_export import SceneError
@@ -37,7 +37,8 @@ class CSD_OT_text_to_3d(bpy.types.Operator):
     def invoke(self, context, event):
         """From the menu or the search: ask for the prompt. The panel's button does not come here."""
         for name in IN_DIALOG:
-            if not self.properties.is_property_set(name):
+            untouched = name == "negative_prompt" and not context.scene.csd.is_property_set(name)
+            if not untouched and not self.properties.is_property_set(name):
                 setattr(self, name, getattr(context.scene.csd, name))
         title, confirm = ("Refine Again", "Refine") if self.refine_from else ("Generate Object", "Generate")
         return context.window_manager.invoke_props_dialog(self, width=400, title=title, confirm_text=confirm)
@@ -46,7 +47,7 @@ class CSD_OT_text_to_3d(bpy.types.Operator):
         layout = self.layout
         column = layout.column()
         column.prop(self, "prompt", placeholder="a wooden chair, a small robot …")
-        column.prop(self, "negative_prompt")
+        column.prop(self, "negative_prompt", placeholder=usual_words.placeholder(self, context.scene.csd, True))
         if self.refine_from:
             column.label(text="The coarse shape stays; its surface is made anew after this prompt.", translate=False)
         else:

@@ -52,7 +52,7 @@ def make_spec(values: dict) -> TextTo3DJob:
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     """Set the scene's settings to those of a finished job, as ``TextTo3DJob.to_json`` wrote them."""
     csd = scene.csd
-    for name in ("prompt", "negative_prompt", "method", "model", "seed", "view_prompts", "max_faces", "height"):
+    for name in ("prompt", "method", "model", "seed", "view_prompts", "max_faces", "height"):
         if name in plain:
             setattr(csd, name, plain[name])
     for name, known in (("recipe", RECIPES), ("subject", SUBJECTS), ("quality", ("draft", "normal", "best"))):
@@ -60,6 +60,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
             setattr(csd, name, plain[name])
     size = plain.get("texture_size")
     preset = text_to_3d_job("x", csd.quality, csd.model, csd.recipe, csd.subject)
+    settings.reuse_negative(csd, plain, preset.negative_prompt)
     csd.use_texture_size = size != preset.texture_size and str(size) in settings.SIZES
     if csd.use_texture_size:
         csd.texture_size = str(size)

@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from ..job.errors import JobError
-from . import api, backend, backend_setup, jobs, object_settings, pump, screen, settings, state, targets
+from . import api, backend, backend_setup, jobs, object_settings, pump, screen, settings, state, targets, usual_words
 from .preferences import log_path
 from .properties import CONTEXT, setting_properties
 from .scene_export import SceneError
@@ -52,14 +52,15 @@ class CSD_OT_texture(bpy.types.Operator):
     def invoke(self, context, event):
         """From a menu or the search: ask for the prompt. The panel's button does not come here."""
         for name in IN_DIALOG:
-            if not self.properties.is_property_set(name):
+            untouched = name == "negative_prompt" and not context.scene.csd.is_property_set(name)
+            if not untouched and not self.properties.is_property_set(name):
                 setattr(self, name, getattr(context.scene.csd, name))
         return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Generate")
 
     def draw(self, context):
         column = self.layout.column()
         column.prop(self, "prompt", placeholder="red brick, mossy stone …")
-        column.prop(self, "negative_prompt")
+        column.prop(self, "negative_prompt", placeholder=usual_words.placeholder(self, context.scene.csd, False))
         row = self.layout.row(align=True)
         row.prop(self, "quality", expand=True)
 

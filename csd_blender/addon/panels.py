@@ -7,7 +7,7 @@ import bpy
 
 from ..job.presets import EXPECTED_SECONDS, MINI_WORDS, texture_job
 from ..job.presets_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
-from . import backend, icons, results, state
+from . import backend, icons, results, state, usual_words
 from .job_folders import short
 from .properties import CONTEXT, OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
 from .session import LONG_STAGES, Job, session, time_text
@@ -60,7 +60,10 @@ def draw_settings(layout, context) -> None:
     example = "a wooden chair, a small robot …" if new_object else "red brick, mossy stone …"
     column.prop(csd, "prompt", text="", placeholder=example)
     column.label(text="Negative Prompt", translate=False)
-    column.prop(csd, "negative_prompt", text="", placeholder="blurry, low quality …")
+    row = column.row(align=True)
+    row.prop(csd, "negative_prompt", text="", placeholder=usual_words.placeholder(csd, csd, new_object))
+    if csd.is_property_set("negative_prompt"):
+        row.operator("csd.usual_negative_prompt", text="", icon="LOOP_BACK")
     if new_object:
         row = layout.row(align=True)
         row.prop(csd, "subject", expand=True)

@@ -12,7 +12,6 @@ from bpy.props import (
 )
 
 from ..job.models import CATALOGUE
-from ..job.presets import NEGATIVE_PROMPT
 
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
 CONTEXT = "CSD"
@@ -74,8 +73,8 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
         "prompt": StringProperty(name="Prompt", description="What the surface should look like", **fixed),
         "negative_prompt": StringProperty(
             name="Negative Prompt",
-            description="What the surface should not look like",
-            default=NEGATIVE_PROMPT,
+            description="What the surface should not look like; untouched, it is the words in gray, which are those of the "
+            "model and the approach",
             **fixed,
         ),
         "quality": EnumProperty(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import bpy
 
 from ..job.errors import JobError, quoted
-from ..job.presets import NEGATIVE_PROMPT, texture_job
+from ..job.presets import texture_job
 from ..job.schedule import constant
 from ..job.spec import TextureJob
 from .preferences import preference
@@ -31,10 +31,10 @@ def gather(scene: bpy.types.Scene, overrides: dict, names=NAMES, advanced=()) ->
     for name in names:
         if name in overrides:
             values[name] = overrides[name]
+        elif name == "negative_prompt" and not scene.csd.is_property_set(name):
+            continue  # untouched: the preset has the one that suits model and recipe
         elif name not in OVERRIDABLE + OBJECT_OVERRIDABLE or getattr(scene.csd, f"use_{name}"):
             values[name] = getattr(scene.csd, name)
-    if "negative_prompt" not in overrides and values.get("negative_prompt") == NEGATIVE_PROMPT:
-        del values["negative_prompt"]  # as it comes: the preset has the one that suits model and recipe
     if "seed" not in overrides and scene.csd.use_new_seed:
         values["seed"] = scene.csd.seed = random.randrange(1_000_000)
     values["device"] = overrides.get("device") or preference("device", "auto")
@@ -79,12 +79,13 @@ def check_modifiers(modifiers) -> None:
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     """Set the scene's settings to those of a finished job, as ``TextureJob.to_json`` wrote them."""
     csd = scene.csd
-    for name in ("prompt", "negative_prompt", "method", "model", "seed", "view_prompts", "uv"):
+    for name in ("prompt", "method", "model", "seed", "view_prompts", "uv"):
         if name in plain:
             setattr(csd, name, plain[name])
     if plain.get("quality") in ("draft", "normal", "best"):
         csd.quality = plain["quality"]
     preset = texture_job("x", csd.quality, csd.model).to_json()
+    reuse_negative(csd, plain, preset["negative_prompt"])
     for name in OVERRIDABLE:
         in_guidance = name in WEIGHTS
         source, usual = (plain.get("guidance", {}), preset["guidance"]) if in_guidance else (plain, preset)
@@ -98,3 +99,11 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     if "guidance_scale" in plain.get("guidance", {}):
         csd.guidance_scale = plain["guidance"]["guidance_scale"]
     csd.use_new_seed = False
+
+
+def reuse_negative(csd, plain: dict, usual: str) -> None:
+    """Set the negative prompt to that of a job; where it is the ``usual`` one, the field stays as it comes."""
+    if plain.get("negative_prompt", usual) == usual:
+        csd.property_unset("negative_prompt")
+    else:
+        csd.negative_prompt = plain["negative_prompt"]

@@ -44,6 +44,8 @@ class FakeLayout:
         if text is None:
             text, translate = shown.name, shown.translation_context != "CSD"
         self.write(text, translate)
+        if placeholder and not getattr(data, name):
+            self.texts.append(f"({placeholder})")
 
     def menu(self, name, text="", icon="NONE", translate=True):
         check_icon(icon)

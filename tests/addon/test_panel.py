@@ -49,6 +49,42 @@ def test_an_idle_panel_has_prompt_quality_with_time_and_generate():
     assert any(t.startswith("Takes about") for t in text)
 
 
+LARGE = "oversaturated color, ugly, tiling, low quality, noisy"
+NEGATIVES = [("mini", "csd", *["blurry, noisy, low quality"] * 2), ("some/model", "csd", LARGE, LARGE)]
+NEGATIVES += [("some/model", "magic3d", LARGE, "none"), ("", "csd", *["blurry, noisy, low quality"] * 2)]
+
+
+@pytest.mark.parametrize(("model", "recipe", "of_texture", "of_object"), NEGATIVES)
+def test_the_empty_negative_prompt_shows_the_words_that_are_used(model, recipe, of_texture, of_object):
+    csd = bpy.context.scene.csd
+    csd.model, csd.recipe = model, recipe
+
+    def shown():
+        return [t for t in panel_text(["CSD_PT_main"]) if t in {f"({of_texture})", f"({of_object})", "(none)"}]
+
+    assert shown() == [f"({of_texture})"] and "Set Usual Negative Prompt" not in panel_text()
+    bpy.ops.object.select_all(action="DESELECT")
+    assert shown() == [f"({of_object})"]
+    csd.negative_prompt = "rust"
+    assert shown() == []
+    csd.negative_prompt = ""  # emptied on purpose, which the job follows
+    assert shown() == ["(none)"]
+    bpy.ops.csd.usual_negative_prompt()
+    assert shown() == [f"({of_object})"]
+
+
+@pytest.mark.parametrize("negative", ["", "rust", LARGE])
+def test_reuse_gives_the_negative_prompt_of_the_job_also_when_it_is_none(negative):
+    settings, csd = module("addon.settings"), bpy.context.scene.csd
+
+    def spec(**given):
+        values = settings.gather(bpy.context.scene, {"prompt": "brick", "model": "some/model"} | given)
+        return settings.make_spec({k: v for k, v in values.items() if k != "modifiers"})
+
+    settings.reuse(bpy.context.scene, spec(negative_prompt=negative).to_json())
+    assert spec().negative_prompt == negative and csd.is_property_set("negative_prompt") == (negative != LARGE)
+
+
 def test_the_panel_says_in_a_word_why_generate_is_disabled(monkeypatch):
     assert "Write a prompt" in panel_text()
     bpy.context.scene.csd.prompt = "red brick"

@@ -234,7 +234,7 @@ def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_art
         return settings.make_spec({k: v for k, v in values.items() if k != "modifiers"})
 
     assert spec().negative_prompt == negative
-    assert spec(model="mini").negative_prompt == csd.negative_prompt == "blurry, noisy, low quality"
+    assert spec(model="mini").negative_prompt == "blurry, noisy, low quality" and csd.negative_prompt == ""
     assert spec(negative_prompt="rust").negative_prompt == "rust"
     csd.negative_prompt = "rust"
     assert spec().negative_prompt == "rust"
