@@ -73,8 +73,8 @@ def setting_properties(options: frozenset[str] = frozenset()) -> dict:
         "prompt": StringProperty(name="Prompt", description="What the surface should look like", **fixed),
         "negative_prompt": StringProperty(
             name="Negative Prompt",
-            description="What the surface should not look like; untouched, it is the words in gray, which are those of the "
-            "model and the approach",
+            description="What the surface should not look like. Until something is written here, the "
+            "words in gray are used, which suit the model and the approach",
             **fixed,
         ),
         "quality": EnumProperty(

@@ -154,7 +154,8 @@ def test_a_job_is_resumed_by_the_command_that_makes_such_jobs_and_the_other_one_
         JobFolder.create(folder, spec)
         (other,) = set(specs) - {command}
         status, said = answer(other, "--resume", str(folder))
-        assert status == 2 and said.endswith(f"csd {command} --resume '{folder}'\n") and said.count("\n") == 1 and not jobs
+        assert status == 2 and said.endswith(f"csd {command} --resume '{folder}'\n") and said.count("\n") == 1
+        assert not jobs
         assert answer(command, "--resume", str(folder))[0] == 0 and jobs.pop() == spec
 
 

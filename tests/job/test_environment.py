@@ -24,7 +24,7 @@ from tests.job.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping. Where it shall wait, it does so
+# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping. Where it shall wait, it waits
 # until there is a file "go" among the wheels, and holds the file "alive" as long as it lives.
 FAKE_UV = f"""
 import pathlib, sys, time, venv, zipfile
