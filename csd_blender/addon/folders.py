@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..job.folder import read_ordinary
-from ..job.spec.kinds import KINDS
+from ..job.kinds import KINDS
 from .errors import SceneError
 from .scene import apply_texture
 
@@ -71,7 +71,7 @@ class Entry:
     @property
     def noun(self) -> str:
         """What came out of it, in a word."""
-        return next((kind.label.lower() for kind in KINDS if kind.kind == self.kind), "result")
+        return next((kind.spec.label.lower() for kind in KINDS if kind.spec.kind == self.kind), "result")
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..job.spec.kinds import JobSpec
+from ..job.kinds import JobSpec
 from ..job.spec.text_to_3d import TextTo3DJob
 from .scene.target import Target
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import JobError, writing_failed
-from .spec.kinds import JobSpec, load
+from .kinds import JobSpec, load
 from .spec.text_to_3d import TextTo3DJob
 
 SUBFOLDERS = ("preview", "checkpoint", "result")
