@@ -6,8 +6,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
-from .. import __package__ as base_package
 from .properties import CONTEXT
+
+base_package = __package__.rpartition(".")[0]  # as Blender names the extension
 
 #: Called when a preference about the backend changed; the rooms that have to do with it hang themselves in here.
 on_backend_change: list[Callable[[], None]] = []
