@@ -10,10 +10,10 @@ from .paths import ROOT
 PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
 
-Made by `python3 -m tools.settings_table` from the fields of `csd_blender/job/spec/`, where each is written once. The panel,
-the operators, `addon.api`, the command line and *Reuse Settings* take label, help, range and default from there. Where a
-default is in brackets, the quality preset decides unless you do. A job's own fields that are in no table (stages,
-cameras, schedules) can be given to the API by name and to the command line as `--settings JSON`.
+Made by `python3 -m tools.settings_table` from the fields of `csd_blender/job/spec/`, where each is written once.
+The panel, the operators, `addon.api`, the command line and *Reuse Settings* take label, help, range and default from
+there. Where a default is in brackets, the quality preset decides unless you do. A job's own fields that are in no table
+(stages, cameras, schedules) can be given to the API by name and to the command line as `--settings JSON`.
 """
 
 
