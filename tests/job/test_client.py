@@ -16,6 +16,7 @@ import pytest
 from csd_blender.job.errors import ERRORS, JobError
 from csd_blender.job.process import client as client_module
 from csd_blender.job.process import link as link_module
+from csd_blender.job.process.bodies import Greeting
 from csd_blender.job.process.client import BackendClient, Patience, backend_environment
 from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
@@ -141,7 +142,7 @@ def test_a_second_press_interrupts_at_once(start, folder, clock):
 def wait_for_hello(client: BackendClient) -> int:
     """The child's process number, once it is ready for jobs."""
     until(client, lambda seen: client.state != "starting")
-    return client.hello["pid"]
+    return client.hello.pid
 
 
 def test_a_job_cancelled_before_the_backend_is_ready_ends_at_once_and_never_starts(start, folder):
@@ -182,7 +183,7 @@ def test_writing_to_a_backend_that_does_not_read_never_blocks(start, folder):
 
     def talk():
         for _ in range(50):  # far more than a pipe takes
-            client.send("set", preview_interval="x" * 100_000)
+            client.send(Greeting("x" * 100_000))
 
     thread = threading.Thread(target=talk, daemon=True)
     thread.start()
@@ -285,7 +286,7 @@ def test_the_child_ends_with_its_parent(tmp_path, folder):
         f"c = BackendClient([sys.executable, {str(WORKER)!r}, 'slow'], {str(tmp_path / 'log')!r})\n"
         f"c.submit('job', {str(folder.path)!r})\n"
         "while not c.hello: c.poll(); time.sleep(.01)\n"
-        "print(c.hello['pid'], flush=True); time.sleep(3600)\n"
+        "print(c.hello.pid, flush=True); time.sleep(3600)\n"
     )
     root = str(Path(__file__).resolve().parents[2])
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root)
