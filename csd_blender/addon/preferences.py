@@ -6,6 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from .. import __package__ as base_package
+from ..job.files import LOG
 from .properties import CONTEXT
 
 
@@ -118,7 +119,7 @@ def environments_folder() -> Path:
 
 
 def log_path() -> Path:
-    return data_folder() / "backend.log"
+    return data_folder() / LOG
 
 
 def register() -> None:

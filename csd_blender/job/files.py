@@ -29,9 +29,9 @@ COARSE_SHAPE = f"{STAGES}/coarse.safetensors"  # the shape that the first of an 
 COARSE_PICTURE = f"{STAGES}/coarse.png"
 
 RESULT_RECORD = f"{RESULT}/result.json"
-RESULT_ARRAYS = f"{RESULT}/mesh.npz"  # a finished object: positions, triangles, UVs. Not the mesh that a job was given.
+RESULT_ARRAYS = f"{RESULT}/mesh.npz"  # a finished object: positions, triangles, UVs. Not what a job was given.
 RESULT_GLB = f"{RESULT}/mesh.glb"  # the textured mesh for other programs
-RESULT_UV = f"{RESULT}/uv.npz"  # the UV maps that the textures are for, of all faces of ``INPUT_MESH`` that have an area
+RESULT_UV = f"{RESULT}/uv.npz"  # the UV maps that the textures are for, and whose they are
 RESULT_TURNTABLE = f"{RESULT}/turntable.png"
 RESULT_FILM = f"{RESULT}/turntable.gif"
 

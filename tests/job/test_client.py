@@ -18,6 +18,7 @@ from csd_blender.job.process import client as client_module
 from csd_blender.job.process import link as link_module
 from csd_blender.job.process.bodies import Greeting
 from csd_blender.job.process.client import BackendClient, Patience, backend_environment
+from csd_blender.job.result import is_complete
 from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
@@ -32,7 +33,7 @@ def test_a_job_runs_from_accepted_to_its_result(start, folder):
     previews = [m for m in seen if m.type == "preview"]
     assert {m.get("kind") for m in previews} == {"texture", "view"}
     assert all(len(m.body["pixels"]) == 64 * 64 * 4 for m in previews)
-    assert folder.finished and client.state == "ready"
+    assert is_complete(folder.path) and client.state == "ready"
     assert ends(run(client, folder)) == [("result", None)]  # the same process takes the next job
 
 

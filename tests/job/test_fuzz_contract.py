@@ -17,6 +17,7 @@ from csd_blender.job.process.bodies import FROM_BACKEND, TO_BACKEND, read, typed
 from csd_blender.job.process.client import BackendClient
 from csd_blender.job.process.link import Link
 from csd_blender.job.process.messages import LIMIT, TERMINAL, Message, decode, encode
+from csd_blender.job.result import is_complete
 from csd_blender.job.spec.schedule import Schedule
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 from csd_blender.job.spec.texture import TextureJob
@@ -185,7 +186,7 @@ def test_files_of_a_job_folder_may_hold_anything(tmp_path):
     event = {"time": 3.5, "type": "progress", "step": 3}
     read = {
         "job.json": (job, lambda: JobFolder.open(folder.path)),
-        "result/result.json": (record, lambda: folder.finished),
+        "result/result.json": (record, lambda: is_complete(folder.path)),
         "events.jsonl": (event, lambda: [e.get("type") for e in folder.events()]),
     }
     for i in range(CASES):

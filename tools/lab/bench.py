@@ -51,7 +51,7 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
     with tempfile.TemporaryDirectory() as scratch:
         folder = JobFolder.create(Path(scratch) / "job", job)
         save_npz(folder.mesh_path, demo_mesh("robot"))
-        reporter = Reporter(emit=lambda kind, body: None)
+        reporter = Reporter(emit=lambda said: None)
         surface = prepare_surface(job, folder, reporter).to(model.device)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, guidance_words(model), reporter)
     state = start_state(job, model)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ...job.files import RESULT_ARRAYS
+from ...job.process.bodies import MESH, Preview
 from ..kinds.object import preview as object_preview
 from ..kinds.texture import preview as texture_preview
-from ..scene.mesh_arrays import RESULT_PREVIEW, MeshPicture
+from ..scene.mesh_arrays import MeshPicture
 from ..scene.previews import Picture, PictureMaker
 from ..scene.targets import changed_maps
 from ..session import Job, session
@@ -92,4 +94,4 @@ def refresh_preview() -> None:
     if picture is not None:
         object_preview.show(job, picture)
     if job.phase == "finished" and (picture is None or not picture.final):
-        pictures.put(dict(RESULT_PREVIEW), job.folder, None)
+        pictures.put(Preview(RESULT_ARRAYS, MESH), job.folder, None)

@@ -7,11 +7,12 @@ import bpy
 
 from ...job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ...job.presets.texture import EXPECTED_SECONDS, MINI_WORDS, texture_job
+from ...job.spec.stages import LONG_STAGES
 from ..folders import short
 from ..process import backend
 from ..properties import CONTEXT, OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
 from ..run import results, view_icon
-from ..session import LONG_STAGES, Job, session, time_text
+from ..session import Job, session, time_text
 from . import poll
 
 PREVIEW_SCALE = 7.0

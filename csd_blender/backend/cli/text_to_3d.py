@@ -7,7 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ...job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
+from ...job.files import COARSE_SHAPE
+from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.models.places import lasting_name
 from ...job.presets.text_to_3d import text_to_3d_job
 from ...job.presets.texture import QUALITIES
@@ -78,7 +79,7 @@ def _text_to_3d(arguments: argparse.Namespace) -> int:
 
         save_npz(folder.mesh_path, mesh)
     if coarse is not None:
-        folder.write_bytes(COARSE_FILE, coarse)
+        folder.write_bytes(COARSE_SHAPE, coarse)
     from .console import run_on_console
 
     return run_on_console(folder, resume=False)

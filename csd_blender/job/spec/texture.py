@@ -12,6 +12,7 @@ from .fields import check, choice, from_json, number, schedule, text, to_json
 from .guidance import Guidance
 from .methods import METHODS
 from .schedule import Schedule
+from .stages import Plan, texture_plan
 
 UV_MODES = ("auto", "keep", "new")
 
@@ -74,6 +75,10 @@ class TextureJob:
         if not isinstance(data, dict) or data.get("kind") != TextureJob.kind:
             raise JobError("bad_setting", "this is not a texture job")
         return from_json(TextureJob, {k: v for k, v in data.items() if k != "kind"})
+
+    def stages(self) -> Plan:
+        """What the job goes through, with shares of its time."""
+        return texture_plan()
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""
