@@ -38,9 +38,9 @@ RESULT_FILM = f"{RESULT}/turntable.gif"
 _CHECKPOINT = re.compile(r"step_(\d{6,9})")
 
 
-def preview_picture(kind: str, part: int) -> str:
-    """Raw RGBA of a preview, the bottom row first: a part's ``texture``, or the ``view``."""
-    return f"{PREVIEW}/{kind}_{part}.rgba" if kind == "texture" else PREVIEW_VIEW
+def preview_texture(part: int) -> str:
+    """A part's texture so far, raw RGBA, the bottom row first."""
+    return f"{PREVIEW}/texture_{part}.rgba"
 
 
 def map_file(name: str, part: int, parts: int) -> str:

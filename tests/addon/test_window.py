@@ -67,7 +67,9 @@ def test_pictures_wait_while_the_window_may_not_be_drawn_and_the_newest_comes_th
     job = by_hand()
     for color in ((255, 0, 0), (0, 0, 255)):
         pixels = bytes([*color, 255]) * 64 * 64
-        job.say("preview", path="preview/texture_0.rgba", kind="texture", part=0, width=64, height=64, step=1, pixels=pixels)
+        job.say(
+            "preview", path="preview/texture_0.rgba", kind="texture", part=0, width=64, height=64, step=1, pixels=pixels
+        )
         assert not job.pump.work(job_deadline(), may_draw=False)
     assert look(cube())[2] == ""
     while job.live.pictures.busy():

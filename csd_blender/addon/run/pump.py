@@ -9,6 +9,7 @@ from collections import deque
 import bpy
 
 from ...job.errors import JobError
+from ...job.process.bodies import VIEW
 from ..process import backend
 from ..session import Problem, session
 from . import lifecycle, screen, showing, view_icon
@@ -74,7 +75,7 @@ def work(deadline: float, may_draw: bool = True) -> bool:
         showing.refresh_preview()
         ended, landed = True, not job.makes_object  # a finished object is still to be read
     elif may_draw and time.perf_counter() < deadline and (picture := showing.pictures.take()) is not None:
-        if picture.kind == "view":
+        if picture.kind == VIEW:
             view_icon.show(picture)
             if job is not None:
                 job.has_view = True

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...job.files import RESULT_ARRAYS
-from ...job.process.bodies import MESH, Preview
+from ...job.process.bodies import MESH, VIEW, Preview
 from .apply_texture import corner_uv, uv_sources
 from .export import Target
 from .mesh_arrays import MeshPicture, read_mesh
@@ -71,7 +71,7 @@ def read_view(path: Path) -> Picture | None:
     side = math.isqrt(len(data) // 4)
     if len(data) != 4 * side * side:
         return None
-    return Picture("view", 0, side, side, np.frombuffer(data, np.int32))
+    return Picture(VIEW, 0, side, side, np.frombuffer(data, np.int32))
 
 
 class PictureMaker:
@@ -150,7 +150,7 @@ class PictureMaker:
         data = said.pixels
         if not data or len(data) != said.width * said.height * 4:
             return None
-        if said.kind == "view":
+        if said.kind == VIEW:
             return Picture(said.kind, said.part, said.width, said.height, np.frombuffer(data, np.int32))
         pixels, width, height = to_linear(data, said.width, said.height)
         new, uv = self._part_uv(folder, said.part, target)

@@ -17,6 +17,7 @@ from ... import __version__
 from ...job.errors import JobError
 from ...job.files import RESULT_GLB, RESULT_RECORD, RESULT_TURNTABLE, RESULT_UV, map_file, map_role
 from ...job.folder import JobFolder
+from ...job.process.bodies import TEXTURE, VIEW
 from ...job.result import Part, Result
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
@@ -47,11 +48,11 @@ class TexturePreview:
         """Write and announce the current texture of every part and one small view."""
         size = min(PREVIEW_TEXTURE, self.folder.spec.texture_size)
         for part, texture in enumerate(bake_parts(field, self.surface, size, supersample=1)):
-            self.reporter.preview(self.folder, "texture", to_bytes(texture), part=part, step=step)
+            self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
         view = self.surface.paint_views(camera, PREVIEW_VIEW, 0.25, True, lambda hit: field(hit.points))
-        self.reporter.preview(self.folder, "view", to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
+        self.reporter.preview(self.folder, VIEW, to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
 def bake_parts(field: Field, surface: Surface, size: int, supersample: int | None = None) -> list[Tensor]:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from ...job.errors import JobError
-from ...job.files import PREVIEW_MESH, preview_picture
+from ...job.files import PREVIEW_MESH, PREVIEW_VIEW, preview_texture
 from ...job.folder import JobFolder
-from ...job.process.bodies import MESH, Body, CheckpointStored, Preview, Progress, StageBegun, Warned
+from ...job.process.bodies import MESH, TEXTURE, Body, CheckpointStored, Preview, Progress, StageBegun, Warned
 from ...job.spec.stages import Plan, Stage
 
 PROGRESS_INTERVAL = 0.25  # seconds; at most four messages a second
@@ -113,7 +113,7 @@ class Reporter:
         height, width = picture.shape[:2]
         rgba = np.full((height, width, 4), 255, np.uint8)
         rgba[..., :3] = picture[::-1]
-        name = preview_picture(kind, part)
+        name = preview_texture(part) if kind == TEXTURE else PREVIEW_VIEW
         folder.write_bytes(name, rgba.tobytes(), sync=False)
         self._last_preview = time.monotonic()
         self.emit(Preview(name, kind, part, step, width, height))

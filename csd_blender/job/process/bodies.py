@@ -34,8 +34,8 @@ from .body import (
 from .messages import PROTOCOL, Message
 
 PICTURE_SIDE = 4096  # pixels, of a preview
-PICTURES = ("texture", "view")
-MESH = "mesh"
+TEXTURE, VIEW, MESH = "texture", "view", "mesh"  # kinds of previews
+PICTURES = (TEXTURE, VIEW)
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ....job.errors import JobError
 from ....job.files import COARSE_PICTURE, RESULT_ARRAYS, RESULT_FILM
 from ....job.folder import JobFolder
+from ....job.process.bodies import VIEW
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor, simplify
@@ -75,7 +76,7 @@ class ObjectPreview:
 
     def _show(self, picture: Tensor, step: int) -> None:
         self.shown += 1
-        self.reporter.preview(self.folder, "view", to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
+        self.reporter.preview(self.folder, VIEW, to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
 
 
 def scene_cameras(views: int) -> Cameras:
