@@ -217,7 +217,7 @@ def test_accept_in_edit_mode_says_why_not_beside_the_button(by_hand):
 def test_the_computers_memory_is_not_taken_for_the_jobs(by_hand):
     backend = module("addon.process.backend")
     job = by_hand()
-    device = {"id": "cpu", "memory_mb": 24 * 1024}
+    device = module("job.process.bodies").Device("cpu", memory_mb=24 * 1024)
     assert backend.memory_text(device) == ""
     job.say("progress", stage="paint", step=1, total=2, memory_mb=1536, seconds_left=1.0)
     assert backend.memory_text(device) == "1.5 of 24 GB used"

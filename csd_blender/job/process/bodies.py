@@ -180,7 +180,7 @@ class Preview(Body):
 
     def __post_init__(self) -> None:
         if self.kind in PICTURES and not (self.width and self.height):
-            raise WrongField("width or height", None, "that a picture has both")
+            raise WrongField("the width or height of a picture")
 
 
 @dataclass(frozen=True)

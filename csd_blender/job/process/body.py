@@ -23,10 +23,10 @@ B = TypeVar("B", bound="Body")
 
 
 class WrongField(ValueError):
-    """A field of a body that is not of its type, or needed and not there (``value`` is None then)."""
+    """A field of a body that is not of its type, or, without ``allowed``, needed and not there."""
 
-    def __init__(self, name: str, value: object, allowed: str):
-        super().__init__(f"{name} is {quoted(value)}, allowed is {allowed}")
+    def __init__(self, name: str, value: object = None, allowed: str = ""):
+        super().__init__(f"{name} is {quoted(value)}, allowed is {allowed}" if allowed else f"{name} is missing")
 
 
 def sent(check: Check, default: Any = MISSING, *, factory: Any = MISSING, sparse: bool = False) -> Any:
@@ -64,7 +64,7 @@ class Body:
         for entry in wire_fields(cls):
             if entry.name not in data:
                 if is_needed(entry):
-                    raise WrongField(entry.name, None, "that it is there")
+                    raise WrongField(entry.name)
                 continue
             try:
                 values[entry.name] = entry.metadata["check"](data[entry.name])
