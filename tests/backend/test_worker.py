@@ -203,7 +203,7 @@ def test_a_process_that_is_told_strange_things_answers_each_and_ends_in_good_ord
     child.stdin.write(b"".join(strange))
     child.stdin.flush()
     before = []
-    while not before or kinds(before[-1])[0] != "hello":  # its owner stays until torch is there, however long that takes
+    while not before or kinds(before[-1])[0] != "hello":  # until torch is there, however long that takes
         before.append(child.stdout.readline())
     output, _ = child.communicate(timeout=ENDLESS)
     said = kinds(b"".join(before) + output)
