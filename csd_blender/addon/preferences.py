@@ -6,6 +6,7 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
+from ..job.files import LOG
 from .properties import CONTEXT
 
 base_package = __package__.rpartition(".")[0]  # as Blender names the extension
@@ -114,7 +115,7 @@ def environments_folder() -> Path:
 
 
 def log_path() -> Path:
-    return data_folder() / "backend.log"
+    return data_folder() / LOG
 
 
 def register() -> None:

@@ -91,7 +91,7 @@ def texture_steps(
 
 
 def _silent() -> Reporter:
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def print_waiting(mesh: str = "robot") -> None:

@@ -129,7 +129,7 @@ def print_large(device: torch.device) -> list[Split]:
 
 
 def _silent() -> Reporter:
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def _peak_memory(device: torch.device) -> float | None:

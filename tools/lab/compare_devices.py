@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def silent() -> Reporter:
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 # ---- one step ------------------------------------------------------------------------------------------------------

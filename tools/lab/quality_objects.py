@@ -29,6 +29,7 @@ from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.result import read_result
 
 from .mini.judge import Judge
 from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _start_process, _tools, contact_sheet
@@ -136,7 +137,7 @@ def make_and_judge(task: Task) -> ObjectVerdict:
     """Run one job and judge its baked object. Raises ``RuntimeError`` when the job fails."""
     models, judge = _tools()
     folder = _made(task, models)
-    record = folder.read_result()
+    record = read_result(folder.path)
     with np.load(folder.path / "result" / "mesh.npz", allow_pickle=False) as file:
         positions, triangles, uv = file["positions"], file["triangles"], file["uv"]
     surface = bare_surface(positions, triangles, get_rasterizer())
@@ -161,7 +162,7 @@ def make_and_judge(task: Task) -> ObjectVerdict:
         floaters=float(1 - pieces.max() / pieces.sum()),
         uv_overlap=check_uv(Mesh(positions, triangles, uv), 0).overlap,
         faces=len(triangles),
-        seconds=record["timings"]["seconds"],
+        seconds=record.timings["seconds"],
     )
 
 
@@ -184,9 +185,9 @@ def _made(task: Task, models: ModelCache) -> JobFolder:
     if (task.folder / "job.json").is_file():  # interrupted, or with other settings
         shutil.rmtree(task.folder)
     folder = JobFolder.create(task.folder, job)
-    outcome = run_job(str(task.folder), Reporter(emit=lambda kind, body: None), models)
+    outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
     if outcome.type != "result":
-        raise RuntimeError(f"{task.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+        raise RuntimeError(f"{task.prompt}: {outcome.text} {outcome.detail}")
     return folder
 
 

@@ -131,12 +131,12 @@ def make_and_judge(
             shutil.rmtree(folder_path)
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
-        outcome = run_job(str(folder_path), Reporter(emit=lambda kind, body: None), models)
+        outcome = run_job(str(folder_path), Reporter(emit=lambda said: None), models)
         if outcome.type != "result":
-            raise RuntimeError(f"{asked.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+            raise RuntimeError(f"{asked.prompt}: {outcome.text} {outcome.detail}")
     folder = JobFolder.open(folder_path)
     seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
-    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
     albedo = load_albedo(folder, surface)
     pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
     samples = surface.sample()
@@ -149,7 +149,7 @@ def _bare_surface(mesh: str) -> Surface:
     with tempfile.TemporaryDirectory() as scratch:
         folder = JobFolder.create(Path(scratch) / "job", texture_job(mesh))
         save_npz(folder.mesh_path, demo_mesh(mesh))
-        return prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+        return prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
 
 
 def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:

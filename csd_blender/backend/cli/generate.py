@@ -8,7 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ...job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
+from ...job.files import COARSE_SHAPE
+from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind
 from ...job.models.places import lasting_name
 from ...job.spec.inputs import ObjectInput
@@ -84,7 +85,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     if mesh is not None:
         save_npz(folder.mesh_path, mesh)
     if coarse is not None:
-        folder.write_bytes(COARSE_FILE, coarse)
+        folder.write_bytes(COARSE_SHAPE, coarse)
     return folder
 
 

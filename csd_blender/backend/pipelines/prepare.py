@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.errors import JobError
+from ...job.files import RESULT_UV
 from ...job.folder import JobFolder
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
@@ -27,7 +28,6 @@ from ..support.reporting import Reporter, Stopped
 from ..texture.unwrap import choose_uv
 
 Field = Callable[[Tensor], Tensor]
-UV_FILE = "result/uv.npz"
 SMALL_PICTURE = 128  # pixels; up to here four samples a pixel cost nothing beside the network
 
 
@@ -251,14 +251,14 @@ def find_uv(
         raise
     buffer = io.BytesIO()
     np.savez(buffer, uv=uv, source=np.array(sources, dtype=np.str_))
-    folder.write_bytes(UV_FILE, buffer.getvalue())
+    folder.write_bytes(RESULT_UV, buffer.getvalue())
     return uv, sources
 
 
 def _stored_uv(folder: JobFolder, mesh: Mesh) -> tuple[np.ndarray, list[str]] | None:
     """The map of an earlier run of this job: a resumed texture must fit the one it began with."""
     try:
-        arrays = read_arrays(folder.path / UV_FILE, UV_ARRAYS)
+        arrays = read_arrays(folder.path / RESULT_UV, UV_ARRAYS)
         uv, sources = arrays["uv"], arrays["source"].tolist()
     except Exception:  # missing or damaged, the unwrapping decides anew
         return None

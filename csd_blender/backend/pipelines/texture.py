@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...job.folder import JobFolder
+from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
@@ -35,8 +36,6 @@ from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
 from .prepare import Surface, load_for, prepare_surface
-
-STAGES = 4
 
 
 @dataclass
@@ -82,10 +81,11 @@ def texture_mesh(
         Stopped: when the user cancelled before painting began, or the other side went away.
     """
     started = time.monotonic()
-    reporter.stage("prepare", "Preparing the mesh", 0, STAGES)
+    plan = job.stages()
+    reporter.stage(PREPARE, plan)
     surface = prepare_surface(job, folder, reporter)
 
-    reporter.stage("load", "Loading the model", 1, STAGES)
+    reporter.stage(LOAD, plan)
     model = load_for(job, job.model, load_model)
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
@@ -97,11 +97,11 @@ def texture_mesh(
 
     state = resume_state(job, model, folder, reporter) if resume else start_state(job, model)
 
-    reporter.stage("paint", "Painting", 2, STAGES)
+    reporter.stage(PAINT, plan)
     preview = TexturePreview(surface, folder, reporter)
     cancelled = optimize(state, job, folder, surface, model, prompts, preview, reporter)
 
-    reporter.stage("finish", "Baking the texture", 3, STAGES)
+    reporter.stage(BAKE, plan)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
     shares = {k: round(v, 4) for k, v in state.clock.shares().items()}
     files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)

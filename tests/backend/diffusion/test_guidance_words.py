@@ -33,7 +33,7 @@ def heard(model, make):
 
 
 def reporter():
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def texts_of_texture(model, job):

@@ -58,7 +58,7 @@ def moved(before, state) -> set[str]:
 
 
 def prompts_of(model) -> ScenePrompts:
-    reporter = Reporter(emit=lambda kind, body: None)
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
     return ScenePrompts(unlit, lit, unlit)

@@ -223,7 +223,7 @@ def model(tiny_folder):
 
 def scene(model, **coarse):
     job = text_to_3d_job("a red mug", model=model.name, coarse_steps=4, refine_steps=0, coarse=TINY | coarse)
-    reporter = Reporter(emit=lambda kind, body: None)
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     both = [job_prompts(model, job.prompt, job.negative_prompt, True, words, reporter, lit=x) for x in (False, True)]
     return job, start_coarse(job, model.device), ScenePrompts(*both, both[0])

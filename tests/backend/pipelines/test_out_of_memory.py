@@ -14,7 +14,7 @@ from csd_blender.job.errors import JobError
 
 @pytest.fixture
 def reporter():
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def model():

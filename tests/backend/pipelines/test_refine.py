@@ -309,7 +309,7 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def prompts(model):
-    reporter = Reporter(emit=lambda kind, body: None)
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
     return ScenePrompts(unlit, lit, unlit)

@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import load, save
 
 from ....job.errors import JobError
-from ....job.folder import COARSE_FILE, JobFolder
+from ....job.files import COARSE_SHAPE
+from ....job.folder import JobFolder
+from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import guidance_words
@@ -39,8 +41,6 @@ from .refine import (
     start_refine,
 )
 
-STAGES = 4
-
 LoadModel = Callable[[str, str], DiffusionModel]
 
 
@@ -57,12 +57,13 @@ def make_object(
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
     started = time.monotonic()
+    plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
 
     cancelled, coarse, refined = False, None, None
     if saved is not None and saved.has(steps_before(job), job.steps):
-        reporter.stage("load", "Loading the model", 0, STAGES)
+        reporter.stage(LOAD, plan)
         refined = resume_refine(job, saved, load_for(job, job.model, load_model))
     if refined is None and job.start == "blob":
         coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter)
@@ -70,16 +71,16 @@ def make_object(
         saved.explain(reporter)
 
     # A second loading belongs to the stage that it is for: the count of stages must not go back.
-    reporter.stage("load", "Loading the model", 0 if coarse is None else 2, STAGES)
+    reporter.stage(LOAD, plan, of=None if coarse is None else REFINE)
     model = load_for(job, job.model, load_model)
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
         prompts = scene_prompts(model, job, reporter)
-        reporter.stage("refine", "Refining shape and colors", 2, STAGES)
+        reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, model, prompts, preview, reporter)
 
-    reporter.stage("finish", "Unwrapping and baking", 3, STAGES)
+    reporter.stage(UNWRAP, plan)
     done = refined.step + (steps_before(job) if coarse is None else coarse.step)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": done}
     clocks = {"coarse": None if coarse is None else coarse.clock, "refine": refined.clock}
@@ -102,15 +103,15 @@ def find_shape(
 
     A function of its own, so that its model is gone before the next one is loaded.
     """
-    reporter.stage("load", "Loading the model", 0, STAGES)
+    reporter.stage(LOAD, job.stages())
     model = load_for(job, job.coarse_model or job.model, load_model)
     prompts = scene_prompts(model, job, reporter)
     reporter.check_stop()
-    reporter.stage("coarse", "Finding the shape", 1, STAGES)
+    reporter.stage(COARSE, job.stages())
     state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, model, reporter)
     cancelled = run_coarse(state, job, folder, model, prompts, preview, reporter)
     write_coarse_picture(state, job, folder)
-    folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
+    folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
     return state, cancelled
 
 
@@ -208,9 +209,9 @@ def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
     """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
     field = make_radiance_field(job.coarse)
     try:
-        field.load_state_dict(load((folder.path / COARSE_FILE).read_bytes()))
+        field.load_state_dict(load((folder.path / COARSE_SHAPE).read_bytes()))
     except Exception as error:
-        raise JobError("bad_job_folder", f"{COARSE_FILE} is missing or of another kind of field") from error
+        raise JobError("bad_job_folder", f"{COARSE_SHAPE} is missing or of another kind of field") from error
     return field
 
 
