@@ -23,7 +23,7 @@ from csd_blender.backend.geometry.mesh import Mesh, face_cross
 from csd_blender.backend.mini.vocabulary import FRONT_SHAPES
 from csd_blender.backend.output.texture import load_albedo, turntable_pictures
 from csd_blender.backend.pipelines.text_to_3d.output import bare_surface
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job

@@ -22,7 +22,8 @@ from ..geometry.gather import gather_parts
 from ..geometry.mesh import Mesh, clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
 from ..render.cameras import Cameras
-from ..render.rasterizer.interface import Raster, Rasterizer, get_rasterizer
+from ..render.rasterizer.choose import get_rasterizer
+from ..render.rasterizer.interface import Raster, Rasterizer
 from ..support.reporting import Reporter, Stopped
 from ..texture.unwrap import choose_uv
 

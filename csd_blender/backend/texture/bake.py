@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..fields.texture_field import TextureField
+from ..support.warp_launch import home_of
 from .uv_kernels import claim, surface_points
 
 MARGIN = 2.0  # texels around each island that are baked too: what bilinear filtering and the next mip level touch
@@ -49,7 +50,7 @@ def bake(
         mask are zero: `dilate` fills them.
     """
     home = points.device
-    device = home if home.type in ("cpu", "cuda") else torch.device("cpu")
+    device = home_of(home)
     points = points.to(device, torch.float32).contiguous()
     triangles = triangles.to(device, torch.int32).contiguous()
     corners = (uv.to(device, torch.float32) * size).contiguous()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from csd_blender.backend.geometry.regularizers import laplacian, mesh_edges, normal_consistency
-from csd_blender.backend.render.rasterizer.interface import topology
+from csd_blender.backend.render.rasterizer.topology import topology
 
 TETRAHEDRON = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
 TETRAHEDRON_FACES = torch.tensor([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], dtype=torch.int32)

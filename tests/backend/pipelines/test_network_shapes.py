@@ -20,7 +20,7 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.job.errors import JobError
 from tests.backend.pipelines.network_jobs import copy_of, job_of, moved, prompts_of
 

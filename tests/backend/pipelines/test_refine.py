@@ -33,7 +33,7 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 from csd_blender.job.presets.text_to_3d import text_to_3d_job

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csd_blender.backend.fields.radiance_field import RadianceField
-from csd_blender.backend.render.cameras import Cameras, orbit, sample_cameras
+from csd_blender.backend.render.cameras import Cameras, Shake, orbit, sample_cameras
 from csd_blender.backend.render.volume import ray_samples
 from csd_blender.backend.render.volume.render import (
     OccupancyGrid,
@@ -18,7 +18,7 @@ from csd_blender.backend.render.volume.render import (
     render_volume,
     sparsity_loss,
 )
-from csd_blender.backend.render.volume.volume_twin import composite_reference, march_reference, see_reference
+from csd_blender.backend.render.volume.volume_twin import composite_twin, march_twin, see_twin
 
 
 class Ball:
@@ -80,7 +80,7 @@ def test_marching_agrees_with_its_twin(limit):
         samples = march(cameras, 24, occupancy, 0.05, seeded(), limit)
         origins = cameras.positions().repeat_interleave(24 * 24, 0)
         jitter = torch.rand(len(origins), generator=seeded())
-        expected, counts = march_reference(
+        expected, counts = march_twin(
             origins, samples.directions, jitter, occupancy.occupied, 1.2, 0.05, limit or 10**6
         )
         # a sample at a cell's border may fall on either side
@@ -102,7 +102,7 @@ def test_pruning_in_the_march_agrees_with_pruning_after_it_and_with_the_twin():
     later = prune(samples, field.density)
     assert torch.equal(at_once.t, later.t) and torch.equal(at_once.offsets, later.offsets)
     assert torch.equal(at_once.points, later.points) and 0 < len(later) < len(samples)
-    mask = see_reference(samples.offsets, field.density(samples.points), 1 / 32, 1e-3, 1e-4)
+    mask = see_twin(samples.offsets, field.density(samples.points), 1 / 32, 1e-3, 1e-4)
     assert abs(int(mask.sum()) - len(later)) <= 1e-3 * len(later)
 
 
@@ -114,8 +114,8 @@ def test_values_kept_from_the_march_give_the_pictures_and_gradients_of_the_plain
     pictures = render_volume(field, CAMERAS, 24, occupancy, 1 / 32, torch.zeros(3), seeded())
     samples = prune(march(CAMERAS, 24, occupancy, 1 / 32, seeded()), field.density)
     assert (pictures.samples.density is None) == (room == 0)
-    density, color = field.forward_reference(samples.points)
-    sums = composite_reference(samples.offsets, samples.t, samples.step, density, color)[0]
+    density, color = field.forward_twin(samples.points)
+    sums = composite_twin(samples.offsets, samples.t, samples.step, density, color)[0]
     assert torch.allclose(pictures.color.permute(0, 2, 3, 1).flatten(0, 2), sums, atol=1e-4)
     pull = torch.randn(sums.shape, generator=seeded())
     (expected,) = torch.autograd.grad((sums * pull).sum(), field.table)
@@ -137,7 +137,7 @@ def test_compositing_agrees_with_its_twin(channels):
     samples, density, values = random_composite(channels)
     found = composite(density, values, samples)
     sums = [found.values.flatten(0, 2), found.opacity.flatten(), found.depth.flatten(), found.weights]
-    expected = composite_reference(samples.offsets, samples.t, samples.step, density, values)
+    expected = composite_twin(samples.offsets, samples.t, samples.step, density, values)
     pull = [torch.randn(x.shape, generator=seeded(i)) for i, x in enumerate(expected)]
     for a, b in zip(sums, expected, strict=True):
         assert torch.allclose(a, b, atol=2e-6)
@@ -152,7 +152,7 @@ def test_the_twin_of_compositing_agrees_with_finite_differences():
     density, values = density[: len(few)].detach(), values[: len(few)].detach()
 
     def run(d: torch.Tensor, v: torch.Tensor):
-        return composite_reference(few.offsets, few.t, few.step, d, v)
+        return composite_twin(few.offsets, few.t, few.step, d, v)
 
     assert torch.autograd.gradcheck(run, (density.requires_grad_(), values.requires_grad_()), atol=1e-7)
 
@@ -234,7 +234,8 @@ def test_nothing_to_see_is_no_problem():
     field = RadianceField(levels=2, finest_resolution=16, blob_scale=0.0)
     with torch.no_grad():
         field.table[:, 0] = -40.0
-    away = Cameras(*(torch.tensor([x]) for x in (0.0, 0.0, 3.0, 5.0)), target=torch.tensor([[5.0, 0.0, 0.0]]))
+    off = Shake(torch.zeros(1, 3), torch.tensor([[5.0, 0.0, 0.0]]), torch.zeros(1, 3))  # looks beside the scene
+    away = Cameras(*(torch.tensor([x]) for x in (0.0, 0.0, 3.0, 5.0)), shake=off)
     nowhere = OccupancyGrid()
     nowhere.occupied.fill_(False)
     for cameras, occupancy in ((CAMERAS, OccupancyGrid()), (CAMERAS, nowhere), (away, OccupancyGrid())):

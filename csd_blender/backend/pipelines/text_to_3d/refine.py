@@ -29,7 +29,8 @@ from ...optimize.loop import late_fall
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds
 from ...render.cameras import Cameras, orbit, view_names
-from ...render.rasterizer.interface import Rasterizer, Topology, cover, topology
+from ...render.rasterizer.interface import Rasterizer, cover
+from ...render.rasterizer.topology import Topology, topology
 from ...render.volume.render import OccupancyGrid, render_volume
 from ...support.clock import StepClock
 from ..prepare import SMALL_PICTURE
