@@ -168,10 +168,12 @@ class _Field(torch.autograd.Function):
     def backward(ctx, grad_density: Tensor, grad_color: Tensor):
         points, density, color = ctx.saved_tensors
         grad_table = torch.zeros_like(ctx.field.table)
-        kernel, rest = kernels.backward_density, [density, grad_density.contiguous(), grad_table]
+        grad_density, grad_color = grad_density.contiguous(), grad_color.contiguous()
         if ctx.want_color:
-            kernel, rest = kernels.backward, [density, color, grad_density.contiguous(), grad_color.contiguous(), grad_table]
-        _launch_backward(kernel, points, ctx.field, rest)
+            rest = [density, color, grad_density, grad_color, grad_table]
+            _launch_backward(kernels.backward, points, ctx.field, rest)
+        else:
+            _launch_backward(kernels.backward_density, points, ctx.field, [density, grad_density, grad_table])
         return None, grad_table, None, None, None, None
 
 

@@ -29,12 +29,13 @@ from ..output.texture import TexturePreview, write_results
 from ..render.camera_draws import draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
 from ..render.rasterizer.choose import get_rasterizer
+from ..render.surface import Surface
 from ..support.clock import StepClock
 from ..support.reporting import Reporter
 from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
-from .prepare import Surface, load_for, prepare_surface
+from .prepare import load_for, prepare_surface
 
 STAGES = 4
 

@@ -63,7 +63,7 @@ class Cameras:
         return Cameras(*moved, None if self.shake is None else self.shake.to(device))
 
     def axes(self) -> Tensor:
-        """Unit vectors right, up, back (from the origin to the camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
+        """Unit vectors right, up, back (from origin to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
         steady = self._orbit_axes()
         if self.shake is None:
             return steady

@@ -107,9 +107,7 @@ def launch_views(
     run_all([lambda a=a, b=b: part(a, b) for a, b in zip(cuts, cuts[1:], strict=False)], device)
 
 
-def launch_levels(
-    kernel: wp.Kernel, items: int, levels: int, inputs: Sequence[Any], device: torch.device
-) -> None:
+def launch_levels(kernel: wp.Kernel, items: int, levels: int, inputs: Sequence[Any], device: torch.device) -> None:
     """Launch over items that write into tables of which each of ``levels`` has its own; threads share the levels.
 
     The kernel's first two arguments, which ``inputs`` leave out, are the first level and the one behind the last.
