@@ -26,7 +26,6 @@ def bake(
     size: int,
     chunk: int = 1 << 18,
     supersample: int | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Bake the field to a UV map.
 
@@ -43,7 +42,6 @@ def bake(
         size: width and height S of the texture.
         chunk: texels evaluated at once; bounds the memory.
         supersample: samples per texel and axis; None chooses by comparing texels with the field's finest cells.
-        cancelled: asked between chunks; when it says True, what is done so far is returned.
 
     Returns:
         albedo ``[S, S, 3]`` float32 (row 0 at v = 1) and mask ``[S, S]`` bool, both on the CPU. Texels outside of the
@@ -69,8 +67,6 @@ def bake(
     texels = (owner >= 0).nonzero()[:, 0]
     steps = [(i + 0.5) / supersample - 0.5 for i in range(supersample)]
     for start in range(0, len(texels), chunk):
-        if cancelled is not None and cancelled():
-            break
         some = texels[start : start + chunk]
         faces = owner[some].to(torch.int32)
         total = torch.zeros((len(some), 3), device=home)

@@ -71,18 +71,15 @@ def random_composite(channels: int = 4, dtype=torch.float32):
     return samples, density.requires_grad_(), values.requires_grad_()
 
 
-@pytest.mark.parametrize("limit", [None, 5])
-def test_marching_agrees_with_its_twin(limit):
+def test_marching_agrees_with_its_twin():
     occupancy = OccupancyGrid(1.2, 16)
     occupancy.occupied.copy_(torch.rand((16, 16, 16), generator=seeded()) < 0.4)
     inside = Cameras(*(torch.tensor([x]) for x in (20.0, 10.0, 0.4, 60.0)))
     for cameras in (CAMERAS, inside, orbit(4, elevation=0.0)):
-        samples = march(cameras, 24, occupancy, 0.05, seeded(), limit)
+        samples = march(cameras, 24, occupancy, 0.05, seeded())
         origins = cameras.positions().repeat_interleave(24 * 24, 0)
         jitter = torch.rand(len(origins), generator=seeded())
-        expected, counts = march_twin(
-            origins, samples.directions, jitter, occupancy.occupied, 1.2, 0.05, limit or 10**6
-        )
+        expected, counts = march_twin(origins, samples.directions, jitter, occupancy.occupied, 1.2, 0.05, 10**6)
         # a sample at a cell's border may fall on either side
         assert (samples.offsets.diff() != counts).float().mean() < 0.005
         assert abs(len(samples) - len(expected)) < 1e-3 * len(expected)
@@ -269,7 +266,7 @@ def test_the_same_call_gives_the_same_bits_on_any_number_of_threads():
 @pytest.mark.parametrize("min_alpha", [1e-4, 1e-2])
 def test_thin_samples_are_left_out(min_alpha):
     field = RadianceField(levels=2, finest_resolution=16)
-    samples = march(CAMERAS, 16, OccupancyGrid(), 1 / 32, None, None, field, min_alpha)
+    samples = march(CAMERAS, 16, OccupancyGrid(), 1 / 32, None, field, min_alpha)
     alpha = 1 - torch.exp(-field.density(samples.points) / 32)
     assert min_alpha * 0.99 < alpha.min() < min_alpha * 1.1
 

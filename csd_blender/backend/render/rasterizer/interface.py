@@ -27,11 +27,6 @@ class Raster:
     rast: Tensor
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.rast.shape[1], self.rast.shape[2]
-
-    @property
     def triangle(self) -> Tensor:
         """Triangle seen, ``[B, H, W]`` int64; -1 where none."""
         return self.rast[..., 3].detach().long() - 1

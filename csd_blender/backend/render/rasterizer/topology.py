@@ -23,9 +23,6 @@ class Topology:
     opposite: Tensor
     triangles: Tensor
 
-    def to(self, device: torch.device | str) -> Topology:
-        return Topology(self.edges.to(device), self.opposite.to(device), self.triangles.to(device))
-
 
 def topology(triangles: Tensor, positions: Tensor | None = None) -> Topology:
     """Edges of a mesh, once a mesh.

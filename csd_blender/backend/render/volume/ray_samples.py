@@ -68,7 +68,6 @@ def march(
     occupancy: OccupancyGrid,
     step: float,
     generator: torch.Generator | None = None,
-    max_samples: int | None = None,
     visible_in: RadianceField | None = None,
     min_alpha: float = MIN_ALPHA,
 ) -> RaySamples:
@@ -80,9 +79,7 @@ def march(
         occupancy: what to skip; its device is where all is done.
         step: world units.
         generator: shifts each ray's samples together by a random part of a step; None puts them at the steps' middles.
-        max_samples: most samples of one ray, the nearest ones; None for all there are.
-        visible_in: leave out in the same pass what `prune` would leave out by this field's density. (Then
-            ``max_samples`` counts those that can be seen.)
+        visible_in: leave out in the same pass what `prune` would leave out by this field's density.
         min_alpha: `prune`'s. With 0.001 a tenth fewer samples are left, with 0.01 (threestudio's) half as many in fog,
             whose opacity then is up to 0.01 or 0.14 too low.
     """
@@ -95,8 +92,6 @@ def march(
     jitter = jitter.to(device)
     low, high = occupancy.bounds()
     limit = max(math.ceil(math.dist(low, high) / step), 0) + 2
-    if max_samples is not None:
-        limit = max(1, min(max_samples, limit))
     if not is_warp_device(device):
         origins = positions.repeat_interleave(size * size, 0)
         t, counts = march_twin(origins, directions, jitter, occupancy.occupied, occupancy.radius, step, limit)
