@@ -79,7 +79,7 @@ def _device() -> str:
 def _rasterizer() -> str:
     import torch
 
-    from ..render.rasterizer.interface import get_rasterizer
+    from ..render.rasterizer.choose import get_rasterizer
 
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [3.0, -1.0, 0.0, 1.0], [-1.0, 3.0, 0.0, 1.0]]])
     raster = get_rasterizer("auto").rasterize(clip, torch.tensor([[0, 1, 2]], dtype=torch.int32), (8, 8))

@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -23,8 +22,9 @@ from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.mesh_io import save_glb
-from ..pipelines.prepare import Field, Surface, look_up
-from ..render.cameras import Cameras, orbit
+from ..render.cameras import Cameras
+from ..render.pictures import contact_sheet, to_bytes, turntable_cameras, turntable_pictures
+from ..render.surface import Field, Surface
 from ..support.png import png_bytes
 from ..support.reporting import Reporter
 from ..texture.bake import bake
@@ -137,36 +137,3 @@ def licences(model: DiffusionModel) -> dict[str, str]:
     entry = next((e for e in CATALOGUE if model.name in (e.id, *e.sources)), None)
     licence = entry.licence if entry else "unknown: the model was given as a folder"
     return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence}
-
-
-def to_bytes(picture: Tensor) -> np.ndarray:
-    """``[H, W, C]`` in [0, 1] to uint8."""
-    return (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def turntable_cameras(views: int) -> Cameras:
-    """Evenly spaced views of the whole mesh from slightly above, the first one from the front."""
-    return orbit(views, elevation=15.0, distance=3.4, fov_y=40.0)
-
-
-def turntable_pictures(
-    surface: Surface, textures: list[Tensor], views: int, size: int, background: float, lit: bool
-) -> Tensor:
-    """The textured mesh from ``views`` sides, ``[views, 3, size, size]`` in [0, 1], starting at the front.
-
-    Args:
-        lit: shade with a soft headlight, to be looked at; else the bare albedo, to be judged.
-    """
-    cameras = turntable_cameras(views)
-    return surface.paint_views(
-        cameras, size, background, lit, lambda hit: look_up(textures, hit.uv, surface.part[hit.face])
-    )
-
-
-def contact_sheet(pictures: Tensor, columns: int = 4) -> np.ndarray:
-    """``[N, 3, S, S]`` pictures in rows, uint8 ``[H, W, 3]``."""
-    count, _, size, _ = pictures.shape
-    rows = -(-count // columns)
-    padded = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, rows * columns - count), value=1.0)
-    grid = padded.view(rows, columns, 3, size, size).permute(0, 3, 1, 4, 2).reshape(rows * size, columns * size, 3)
-    return to_bytes(grid)

@@ -29,13 +29,14 @@ from ..optimize.loop import late_fall, run_steps
 from ..output.texture import TexturePreview, write_results
 from ..render.camera_draws import draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
-from ..render.rasterizer.interface import get_rasterizer
+from ..render.rasterizer.choose import get_rasterizer
+from ..render.surface import Surface
 from ..support.clock import StepClock
 from ..support.reporting import Reporter
 from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
-from .prepare import Surface, load_for, prepare_surface
+from .prepare import load_for, prepare_surface
 
 
 @dataclass
@@ -111,7 +112,7 @@ def texture_mesh(
 def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
     """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
     device = model.device
-    texture_field = make_field(picture_size(job, model), job.seed).to(device)
+    texture_field = make_field(picture_size(job, model)).to(device)
     settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
     optimizer = torch.optim.AdamW(texture_field.parameters(), **settings)
     return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
@@ -122,12 +123,12 @@ def picture_size(job: TextureJob, model: DiffusionModel) -> int:
     return job.render_size or model.native_size
 
 
-def make_field(size: int, seed: int) -> TextureField:
+def make_field(size: int) -> TextureField:
     """A field whose finest cells are about a pixel of a close-up. Finer ones would be hit now and then only, and hold
     nothing but noise."""
     finest = min(2 * size, 2048)
     levels = max(1, round(math.log2(finest / 8)) + 1)
-    return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest, seed=seed)
+    return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest)
 
 
 def compile_kernels() -> None:

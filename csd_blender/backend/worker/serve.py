@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ... import __version__
 from ...job.errors import JobError, quoted
+from ...job.kinds import KINDS
 from ...job.process.bodies import (
     Accepted,
     Body,
@@ -38,7 +39,6 @@ from ...job.process.bodies import (
 )
 from ...job.process.body import WrongField
 from ...job.process.messages import PROTOCOL, Message, decode, encode, read_lines
-from ...job.kinds import KINDS
 
 if TYPE_CHECKING:
     from .run_job import ModelCache

@@ -12,19 +12,18 @@ from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.pipelines.text_to_3d.coarse import (
     FRONT_BACK_REACH,
-    Look,
     ScenePrompts,
     coarse_step,
     draw_backgrounds,
     draw_cameras,
-    draw_lights,
     draw_look,
     ray_step,
-    shade,
     show,
     start_coarse,
 )
+from csd_blender.backend.render.camera_draws import draw_lights
 from csd_blender.backend.render.cameras import Cameras, orbit
+from csd_blender.backend.render.shading import Look, shade
 from csd_blender.backend.render.volume.render import VolumePictures, render_volume
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job

@@ -11,7 +11,6 @@ from csd_blender.backend.fields import sdf_network
 from csd_blender.backend.fields.sdf_network import NetworkGeometry, whole_scene
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines.text_to_3d import refine
-from csd_blender.backend.pipelines.text_to_3d.coarse import Look
 from csd_blender.backend.pipelines.text_to_3d.refine import (
     ellipsoid_shape,
     refine_step,
@@ -20,7 +19,8 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.shading import Look
 from csd_blender.job.errors import JobError
 from tests.backend.pipelines.network_jobs import copy_of, job_of, moved, prompts_of
 

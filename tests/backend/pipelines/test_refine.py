@@ -15,7 +15,7 @@ from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guided import NotFinite, job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines.text_to_3d import refine
-from csd_blender.backend.pipelines.text_to_3d.coarse import Look, ScenePrompts, make_radiance_field
+from csd_blender.backend.pipelines.text_to_3d.coarse import ScenePrompts, make_radiance_field
 from csd_blender.backend.pipelines.text_to_3d.refine import (
     ELLIPSOID,
     SEEN_SHARE,
@@ -33,7 +33,8 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.shading import Look
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 from csd_blender.job.presets.text_to_3d import text_to_3d_job

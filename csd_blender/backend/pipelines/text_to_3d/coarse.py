@@ -21,8 +21,9 @@ from ...fields.network_field import NetworkField
 from ...fields.radiance_field import RadianceField
 from ...optimize.checkpoint import optimizer_tensors, restore
 from ...render.background import LearnedBackground
-from ...render.camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
+from ...render.camera_draws import draw_backgrounds, draw_lamps, draw_lights, draw_shake
 from ...render.cameras import Cameras, sample_cameras, view_names
+from ...render.shading import Look, shade
 from ...render.volume.render import (
     OccupancyGrid,
     VolumePictures,
@@ -212,26 +213,6 @@ def guard_gradients(module: torch.nn.Module) -> None:
 # ---- what a step looks at ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Look:
-    """How the pictures of one step are shaded.
-
-    Attributes:
-        kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
-        background: ``[B, 3]``, or ``[B, 3, S, S]`` where each pixel has its own.
-        light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
-        ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
-        lamps: points that shine in place of ``light``; None for light from one direction.
-    """
-
-    kind: str
-    background: Tensor
-    light: Tensor
-    ambient: Tensor
-    diffuse: Tensor
-    lamps: Lamps | None = None
-
-
 def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
     """Random cameras, in the first steps those at the front and the back only."""
     cameras = sample_cameras(
@@ -268,14 +249,6 @@ def look_with_lamps(
     return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
 
 
-def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Lamps beside and mostly above the camera: direction ``[B, 3]``, ambient and diffuse strength ``[B]``."""
-    u = torch.rand((views, 4), generator=generator)
-    sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
-    light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
-    return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
-
-
 def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     """The pictures ``[B, 3, S, S]`` that the model judges, shaded as ``look`` says."""
     if look.kind == "color":
@@ -296,17 +269,3 @@ def seen_points(volume: VolumePictures, cameras: Cameras) -> Tensor:
     depth = volume.depth / volume.opacity.clamp_min(1e-6)
     rays = cameras.directions(depth.shape[-1]).permute(0, 3, 1, 2)
     return cameras.positions()[:, :, None, None] + rays * depth
-
-
-def shade(normal: Tensor, look: Look, cameras: Cameras, points: Tensor | None = None) -> Tensor:
-    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps.
-
-    ``points``: ``[B, 3, S, S]`` where the surfaces are; lamps with a place need it.
-    """
-    if look.lamps is None:
-        light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)[:, :, None, None]
-    else:
-        light = F.normalize(look.lamps.positions(cameras)[:, :, None, None] - points, dim=1)
-    facing = (normal * light).sum(1, keepdim=True).clamp_min(0)
-    ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
-    return (ambient + diffuse * facing).clamp(max=1.2)

@@ -19,14 +19,18 @@ from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor, simplify
 from ...geometry.mesh import Mesh, normalize
-from ...output.texture import contact_sheet, to_bytes, turntable_cameras, write_results
+from ...output.texture import write_results
+from ...render.camera_draws import draw_lights
 from ...render.cameras import Cameras, orbit
+from ...render.pictures import contact_sheet, to_bytes, turntable_cameras
 from ...render.rasterizer.interface import Rasterizer
+from ...render.shading import Look
+from ...render.surface import Surface
 from ...render.volume.render import render_volume
 from ...support.png import png_bytes
 from ...support.reporting import Reporter
-from ..prepare import Surface, choose_rasterizer, find_uv
-from .coarse import CoarseState, Look, draw_lights, ray_step, show
+from ..prepare import choose_rasterizer, find_uv
+from .coarse import CoarseState, ray_step, show
 from .refine import RefineState
 
 VIEW_SIZE = 112

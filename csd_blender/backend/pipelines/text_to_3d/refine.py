@@ -29,12 +29,14 @@ from ...optimize.loop import late_fall
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds
 from ...render.cameras import Cameras, orbit, view_names
-from ...render.rasterizer.interface import Rasterizer, Topology, cover, topology
+from ...render.rasterizer.interface import Rasterizer, cover
+from ...render.rasterizer.topology import Topology, topology
+from ...render.shading import Look, shade
+from ...render.surface import SMALL_PICTURE
 from ...render.volume.render import OccupancyGrid, render_volume
 from ...support.clock import StepClock
-from ..prepare import SMALL_PICTURE
 from .backdrop import as_pictures, behind_mesh, make_background
-from .coarse import CoarseField, Look, ScenePrompts, draw_cameras, guard_gradients, look_with_lamps, ray_step, shade
+from .coarse import CoarseField, ScenePrompts, draw_cameras, guard_gradients, look_with_lamps, ray_step
 from .color_fields import inherit_colors, make_color_field
 from .shape_network import fitted_network, network_geometry
 from .start_shapes import framed_radius, mean_density
