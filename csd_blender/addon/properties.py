@@ -13,6 +13,7 @@ from bpy.props import (
 
 from ..job.models.catalogue import CATALOGUE
 from ..job.presets.texture import NEGATIVE_PROMPT
+from ..job.spec.methods import KNOWN_METHODS
 
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
 CONTEXT = "CSD"
@@ -22,10 +23,7 @@ QUALITY_ITEMS = [
     ("normal", "Normal", "Good for most objects"),
     ("best", "Best", "More steps for finer detail"),
 ]
-METHOD_ITEMS = [
-    ("csd", "CSD", "Classifier score distillation: follows the prompt with natural colors"),
-    ("sds", "SDS", "Score distillation sampling, the older method, for comparison"),
-]
+METHOD_ITEMS = [(method.id, method.label, method.help) for method in KNOWN_METHODS]
 UV_ITEMS = [
     ("auto", "Automatic", "Use the active UV map when it is usable, else add a new one"),
     ("keep", "Active UV Map", "Use the active UV map, and say so when it cannot be used"),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from csd_blender.backend.diffusion.loading import load_model, network_dtypes, select_device
-from csd_blender.backend.diffusion.model import DiffusionModel
+from csd_blender.backend.diffusion.deepfloyd import DeepFloyd
+from csd_blender.backend.diffusion.loading import load_model, select_device
+from csd_blender.backend.diffusion.model import DiffusionModel, NoiseSchedule
+from csd_blender.backend.diffusion.parts import network_dtypes
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.guide import Guide
+from csd_blender.backend.distillation.view_prompts import job_prompts
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.pipelines.texture import start_state, texture_step
@@ -54,17 +58,17 @@ def print_split(title: str, model: DiffusionModel, size: int, views: int, steps:
         reporter = Reporter(emit=lambda kind, body: None)
         surface = prepare_surface(job, folder, reporter).to(model.device)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, guidance_words(model), reporter)
-    state = start_state(job, model)
+    guide, state = Guide(model, {"color": prompts}, job.method, job.guidance), start_state(job, model)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for i in range(warm + steps):
         if i == warm:
-            state.clock = StepClock(synchronize=True)
+            guide.clock = StepClock(synchronize=True)
             start = time.perf_counter()
-        texture_step(state, job, surface, model, prompts, views)
+        texture_step(state, job, surface, guide, views)
         state.step += 1
     seconds = (time.perf_counter() - start) / steps
-    shares = state.clock.shares()
+    shares = guide.clock.shares()
     rest = sum(share for name, share in shares.items() if name not in NETWORK)
     print(f"\n{title}: {seconds * 1000:.0f} ms a step")
     for name, share in sorted(shares.items(), key=lambda item: -item[1]):
@@ -120,7 +124,6 @@ def random_stable_diffusion(device: torch.device, version: int = 1, latent: bool
 
     context, heads = (768, 8) if version == 1 else (1024, (5, 10, 20, 20))
     unet_dtype, vae_dtype = network_dtypes(device)
-    vae = None
     with torch.device("meta"):
         unet = UNet2DConditionModel(
             sample_size=64,
@@ -140,25 +143,33 @@ def random_stable_diffusion(device: torch.device, version: int = 1, latent: bool
                 up_block_types=("UpDecoderBlock2D",) * 4,
             )
     unet = _randomize(unet.to(unet_dtype).to_empty(device=device))
-    vae = None if vae is None else _randomize(vae.to(vae_dtype).to_empty(device=device))
+    if latent:
+        vae = _randomize(vae.to(vae_dtype).to_empty(device=device))
     generator = torch.Generator().manual_seed(0)
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    model = DiffusionModel(
-        name="random",
-        vae=vae,
-        unet=unet,
-        text_encoder=None,
-        tokenizer=None,
-        alphas_cumprod=scheduler.alphas_cumprod,
-        prediction_type="epsilon",
-        native_size=512 if latent else 64,
-        device=device,
-    )
-    model.fitting_prompt = lambda prompt, ending: prompt
-    model.encode_prompts = lambda texts: torch.randn((len(texts), 77, context), generator=generator).to(
-        device, unet_dtype
-    )
+    schedule = NoiseSchedule(scheduler.alphas_cumprod, "epsilon", device)
+    if latent:
+        model = StableDiffusion("random", unet, vae, _NoText(context, generator, unet), schedule, 512, device)
+    else:
+        model = DeepFloyd("random", unet, _NoText(context, generator, unet), schedule, 64, device)
     return model
+
+
+class _NoText:
+    """In the place of a text encoder: random vectors for every prompt, all of which fit."""
+
+    def __init__(self, width: int, generator: torch.Generator, unet: torch.nn.Module):
+        self.width, self.generator, self.unet = width, generator, unet
+
+    def read(self, prompts: Sequence[str]) -> torch.Tensor:
+        vectors = torch.randn((len(prompts), 77, self.width), generator=self.generator)
+        return vectors.to(self.unet.device, self.unet.dtype)
+
+    def fitting(self, prompt: str, ending: str) -> str:
+        return prompt
+
+    def free(self) -> None:
+        pass
 
 
 def _randomize(network: torch.nn.Module) -> torch.nn.Module:

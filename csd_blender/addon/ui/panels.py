@@ -7,6 +7,7 @@ import bpy
 
 from ...job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ...job.presets.texture import EXPECTED_SECONDS, MINI_WORDS, texture_job
+from ...job.spec.methods import find_method
 from ..folders import short
 from ..process import backend
 from ..properties import CONTEXT, OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
@@ -274,11 +275,11 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
                 if name != "refine_steps" or csd.recipe != "dreamfusion":  # which has no such stage
                     draw_override(column, csd, name, str(steps))
             return
-        if csd.method == "sds":
+        if find_method(csd.method).uses_guidance_scale:
             column.prop(csd, "guidance_scale")
         column = layout.column(align=True)
         for name in OVERRIDABLE:
-            if name != "texture_size" and (name != "generative_weight" or csd.method == "csd"):
+            if name != "texture_size" and (name != "generative_weight" or find_method(csd.method).uses_prompt_weights):
                 draw_override(column, csd, name)
 
 

@@ -9,6 +9,7 @@ import bpy
 
 from ....job.errors import JobError, quoted
 from ....job.presets.texture import NEGATIVE_PROMPT, texture_job
+from ....job.spec.methods import find_method
 from ....job.spec.schedule import constant
 from ....job.spec.texture import TextureJob
 from ...preferences import preference
@@ -46,7 +47,7 @@ def make_spec(values: dict) -> TextureJob:
     values = dict(values)
     guidance = {name: constant(values.pop(name)) for name in WEIGHTS if name in values}
     scale = values.pop("guidance_scale")
-    if values["method"] == "sds":
+    if find_method(values["method"]).uses_guidance_scale:
         guidance["guidance_scale"] = scale
     prompt, quality, model = stripped(values.pop("prompt")), values.pop("quality"), values.pop("model")
     if "texture_size" in values:
