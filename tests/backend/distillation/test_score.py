@@ -256,8 +256,8 @@ def written_out_perp_neg(table, origin, weights):
 def test_perp_neg_adds_its_views_with_their_own_sign_from_where_it_is_told(setting, origin, row, negative_weight):
     _, x, t, noise = setting
     model, prompts = Table(), table_prompts()
-    row = csd(1.0, negative_weight, weighting="sds", perp_neg=3.0, perp_neg_from=origin)
-    grad = gradient(model, x, t, noise, prompts, row)
+    method = csd(1.0, negative_weight, weighting="sds", perp_neg=3.0, perp_neg_from=origin)
+    grad = gradient(model, x, t, noise, prompts, method)
     plain = model.table[0] - negative_weight * model.table[1] + (negative_weight - 1) * model.table[2]
     w = 1 - model.schedule.alpha_sigma(t)[0].flatten() ** 2
     for item in range(SHAPE[0]):
