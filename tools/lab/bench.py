@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from csd_blender.backend.diffusion.loading import load_model, network_dtypes, select_device
-from csd_blender.backend.diffusion.model import DiffusionModel
+from csd_blender.backend.diffusion.deepfloyd import DeepFloyd
+from csd_blender.backend.diffusion.loading import load_model, select_device
+from csd_blender.backend.diffusion.model import DiffusionModel, NoiseSchedule
+from csd_blender.backend.diffusion.parts import network_dtypes
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.guide import Guide
+from csd_blender.backend.distillation.view_prompts import job_prompts
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.pipelines.prepare import Surface, prepare_surface
 from csd_blender.backend.pipelines.texture import TextureState, start_state, texture_step
@@ -50,17 +54,17 @@ def run_bench(large: bool = False) -> int:
 def print_split(title: str, model: DiffusionModel, size: int, views: int, steps: int, warm: int) -> dict[str, float]:
     """Time ``steps`` texture steps on a bundled mesh and print each section's share."""
     job = texture_job("a red brick robot", "normal", "mini", views=views, steps=10_000, render_size=size)
-    state, take = texture_steps(job, model, texture_surface(job).to(model.device))
+    state, guide, take = texture_steps(job, model, texture_surface(job).to(model.device))
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for i in range(warm + steps):
         if i == warm:
-            state.clock = StepClock(synchronize=True)
+            guide.clock = StepClock(synchronize=True)
             start = time.perf_counter()
         take()
         state.step += 1
     seconds = (time.perf_counter() - start) / steps
-    shares = state.clock.shares()
+    shares = guide.clock.shares()
     rest = sum(share for name, share in shares.items() if name not in NETWORK)
     print(f"\n{title}: {seconds * 1000:.0f} ms a step")
     for name, share in sorted(shares.items(), key=lambda item: -item[1]):
@@ -81,13 +85,13 @@ def texture_surface(job: TextureJob, mesh: str = "robot") -> Surface:
 
 def texture_steps(
     job: TextureJob, model: DiffusionModel, surface: Surface
-) -> tuple[TextureState, Callable[[], dict[str, float]]]:
-    """The state at step 0, and what takes a step from there; counting is the caller's. The surface is on the model's
-    device."""
+) -> tuple[TextureState, Guide, Callable[[], dict[str, float]]]:
+    """The state at step 0, the guide, and what takes a step from there; counting is the caller's. The surface is on the
+    model's device."""
     words = guidance_words(model)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, _silent())
-    state = start_state(job, model)
-    return state, lambda: texture_step(state, job, surface, model, prompts, job.views)
+    state, guide = start_state(job, model), Guide(model, {"color": prompts}, job.method, job.guidance)
+    return state, guide, lambda: texture_step(state, job, surface, guide, job.views)
 
 
 def _silent() -> Reporter:
@@ -171,7 +175,6 @@ def random_stable_diffusion(device: torch.device, version: str = "1.5", latent: 
 
     size = _SIZES[version]
     channels, unet_dtype, vae_dtype = 4 if latent else 3, *network_dtypes(device)
-    vae = None
     with torch.device("meta"):
         unet = UNet2DConditionModel(
             sample_size=size.pixels // 8 if latent else 64,
@@ -188,27 +191,33 @@ def random_stable_diffusion(device: torch.device, version: str = "1.5", latent: 
                 up_block_types=("UpDecoderBlock2D",) * 4,
             )
     unet = _randomize(unet.to(unet_dtype).to_empty(device=device))
-    vae = None if vae is None else _randomize(vae.to(vae_dtype).to_empty(device=device))
     if device.type == "cuda":  # as loading does
         unet.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(0)
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    model = DiffusionModel(
-        name="random",
-        vae=vae,
-        unet=unet,
-        text_encoder=None,
-        tokenizer=None,
-        alphas_cumprod=scheduler.alphas_cumprod,
-        prediction_type="epsilon",
-        native_size=size.pixels if latent else 64,
-        device=device,
-    )
-    model.fitting_prompt = lambda prompt, ending: prompt
-    model.encode_prompts = lambda texts: torch.randn((len(texts), 77, size.context), generator=generator).to(
-        device, unet_dtype
-    )
-    return model
+    schedule = NoiseSchedule(scheduler.alphas_cumprod, "epsilon", device)
+    text = _NoText(size.context, generator, unet)
+    if not latent:
+        return DeepFloyd("random", unet, text, schedule, 64, device)
+    vae = _randomize(vae.to(vae_dtype).to_empty(device=device))
+    return StableDiffusion("random", unet, vae, text, schedule, size.pixels, device)
+
+
+class _NoText:
+    """In the place of a text encoder: random vectors for every prompt, all of which fit."""
+
+    def __init__(self, width: int, generator: torch.Generator, unet: torch.nn.Module):
+        self.width, self.generator, self.unet = width, generator, unet
+
+    def read(self, prompts: Sequence[str]) -> torch.Tensor:
+        vectors = torch.randn((len(prompts), 77, self.width), generator=self.generator)
+        return vectors.to(self.unet.device, self.unet.dtype)
+
+    def fitting(self, prompt: str, ending: str) -> str:
+        return prompt
+
+    def free(self) -> None:
+        pass
 
 
 def _randomize(network: torch.nn.Module) -> torch.nn.Module:

@@ -140,9 +140,9 @@ def _models(arguments: argparse.Namespace) -> int:
     for entry in CATALOGUE:
         state = state_of(entry)
         size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
-        print(
-            f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"
-        )
+        needs = f"{entry.native_size:4} px  memory {entry.memory_mb / 1000:.0f} GB"
+        terms = f"commercial use: {entry.commercial:6} {entry.licence}"
+        print(f"{entry.id:12} {entry.label:34} {size:>9}  {needs}  {terms}; {state}")
     print("\nThe bundled model's materials: " + ", ".join(OWN_MATERIALS))
     print("Its patterns, with a color:    " + ", ".join(PATTERNS))
     print("Its colors:                    " + ", ".join(COLORS))

@@ -205,11 +205,7 @@ def restore(state: State, tensors: dict[str, Tensor], step: int) -> None:
     wanted = {name: value for name, value in state.tensors().items() if not name.startswith("optimizer.")}
     moments = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
     others = {name: value for name, value in tensors.items() if not name.startswith("optimizer.")}
-    if wanted.keys() != others.keys():
-        odd = sorted(wanted.keys() ^ others.keys())
-        raise ValueError(f"{quoted(odd[0])} is {'missing' if odd[0] in wanted else 'unknown'}")
-    for name, value in others.items():
-        _check_like(name, value, wanted[name])
+    check_tensors(wanted, others)
     _check_moments(moments, state.optimizer, step)
     try:
         torch.Generator().set_state(tensors["generator"])
@@ -222,6 +218,15 @@ def restore(state: State, tensors: dict[str, Tensor], step: int) -> None:
     restore_optimizer(state.optimizer, moments)
     state.generator.set_state(tensors["generator"])
     state.step = step
+
+
+def check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``given`` has the names, shapes and kinds of numbers of ``wanted``, all finite."""
+    if wanted.keys() != given.keys():
+        odd = sorted(wanted.keys() ^ given.keys())
+        raise ValueError(f"{quoted(odd[0])} is {'missing' if odd[0] in wanted else 'unknown'}")
+    for name, value in given.items():
+        _check_like(name, value, wanted[name])
 
 
 def _check_like(name: str, value: Tensor, wanted: Tensor) -> None:
