@@ -12,6 +12,7 @@ BUILD = ROOT / ".build"
 ENVIRONMENTS = BUILD / "environments"
 DIST = ROOT / "dist"
 LAUNCH = PACKAGE / "launch.py"
+IN_BLENDER = ROOT / "tools" / "in_blender"
 
 
 def child_environment(**extra: str) -> dict[str, str]:

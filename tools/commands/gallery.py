@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from .demo import bundled_mesh, follow, prepare
-from .paths import shown
-from .status_line import StatusLine, clock
+from ..blender import follow, prepare
+from ..paths import shown
+from ..status_line import StatusLine, clock
+from .demo import bundled_mesh
 
 ITEMS = (
     ("robot", "a rusty robot head"),
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         items = [{"mesh": str(bundled_mesh(stage.backend, mesh)), "prompt": prompt} for mesh, prompt in ITEMS]
     plan = {**stage.plan, "items": items, "quality": options.quality, "seed": options.seed, "picture": str(path)}
-    follow(stage.command("gallery_blender.py"), plan, line)
+    follow(stage.command("gallery.py"), plan, line)
     print(f"{shown(path)}  ({len(items)} {kind} in {clock(time.monotonic() - started)})")
     for name, prompt in listed:
         print(f"  {name:10} {prompt}")

@@ -1,6 +1,6 @@
 """How long the extension holds Blender's main thread while a texture grows, measured in Blender without a window.
 
-    python tools/bench_pump.py [SIZE ...]       in an environment with Blender as a module
+    python tools/in_blender/bench_pump.py [SIZE ...]       in an environment with Blender as a module
 
 Previews of the given sizes land on a mesh of 100,000 faces that gets a new UV map; every tick of the pump is timed.
 Prints one line of JSON: milliseconds of ticks without and with a picture, by size.
@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-MODULE = "bl_ext.user_default.csd_blender"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.blender_profile import MODULE, link_extension  # noqa: E402
+
 SIZES = (512, 1024, 2048)
 PICTURES = 30
 FACES_A_SIDE = 316
@@ -55,28 +56,18 @@ def measure(sizes=SIZES, pictures: int = PICTURES) -> dict:
         picture, which also adds the UV map, apart as ``first_picture``.
     """
     profile = tempfile.TemporaryDirectory(prefix="csd-bench-")
-    stage(Path(profile.name))
-    os.environ["BLENDER_USER_RESOURCES"] = profile.name
+    link_extension(Path(profile.name))
+    os.environ["BLENDER_USER_RESOURCES"] = profile.name  # before bpy is imported
     import bpy
 
-    bpy.context.preferences.use_preferences_save = False
-    bpy.ops.preferences.addon_enable(module=MODULE)
+    from tools.in_blender import extension
+
+    extension.enable(profile.name, sys.executable)
     try:
-        preferences = bpy.context.preferences.addons[MODULE].preferences
-        preferences.data_folder, preferences.backend_python = profile.name, sys.executable
         return {size: measure_size(bpy, size, pictures) for size in sizes}
     finally:
-        bpy.ops.preferences.addon_disable(module=MODULE)
+        extension.disable()
         profile.cleanup()
-
-
-def stage(profile: Path) -> None:
-    target = profile / "extensions" / "user_default" / "csd_blender"
-    target.mkdir(parents=True)
-    for source in (ROOT / "csd_blender").iterdir():
-        if source.name != "__pycache__":
-            (target / source.name).symlink_to(source)
-    (target / "blender_manifest.toml").symlink_to(ROOT / "blender_manifest.toml")
 
 
 def measure_size(bpy, size: int, pictures: int) -> dict:

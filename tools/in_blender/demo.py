@@ -1,30 +1,22 @@
 """The demo's part inside Blender: install the built zip as a person would, texture, save, film.
 
-    python demo_blender.py PLAN.json                (Blender as a module)
-    blender -b -P demo_blender.py -- PLAN.json      (a real Blender)
+    python demo.py PLAN.json                (Blender as a module)
+    blender -b -P demo.py -- PLAN.json      (a real Blender)
 
 With `make_object` in the plan there is no mesh: the extension makes one from the prompt.
-
-Lines that begin with ``@`` are messages to build.py; everything else Blender says goes to the log.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import addon_utils  # noqa: E402 - there only after bpy
-
-import studio  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.in_blender import studio  # noqa: E402
+from tools.in_blender.extension import Sentence, addon, install, run_plan, tell  # noqa: E402
 
 IMPORTERS = {
     ".obj": lambda path: bpy.ops.wm.obj_import(filepath=path),
@@ -38,41 +30,20 @@ IMPORTERS = {
     ".usdz": lambda path: bpy.ops.wm.usd_import(filepath=path),
     ".abc": lambda path: bpy.ops.wm.alembic_import(filepath=path),
 }
-MODULE = "bl_ext.user_default.csd_blender"
 SMOOTH_ANGLE = 0.6  # radians; flatter edges of the bundled meshes are shaded smooth
-
-
-class DemoError(Exception):
-    """Its text is a sentence for the person."""
-
-
-def tell(kind: str, **body) -> None:
-    print("@" + json.dumps({"kind": kind, **body}), flush=True)
-
-
-def install(zip_path: str, data_folder: str, backend_python: str) -> None:
-    """Install and switch on, by the operator behind *Install from Disk*."""
-    bpy.ops.extensions.package_install_files(
-        filepath=zip_path, repo="user_default", enable_on_install=True, overwrite=True
-    )
-    if addon_utils.check(MODULE) != (True, True):
-        raise DemoError("Blender could not switch the extension on.")
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.data_folder = data_folder
-    preferences.backend_python = backend_python
 
 
 def bring_in(mesh: Path, smooth: bool) -> list[bpy.types.Object]:
     """Import a file by Blender's own importer; its meshes come back selected, the first one active."""
     if mesh.suffix.lower() not in IMPORTERS:
-        raise DemoError(f"{mesh.name} is of a kind that is not known; known are {', '.join(IMPORTERS)}.")
+        raise Sentence(f"{mesh.name} is of a kind that is not known; known are {', '.join(IMPORTERS)}.")
     try:
         IMPORTERS[mesh.suffix.lower()](str(mesh))
     except RuntimeError as error:
-        raise DemoError(f"Blender cannot import {mesh.name}: {error}") from error
+        raise Sentence(f"Blender cannot import {mesh.name}: {error}") from error
     meshes = [o for o in bpy.context.scene.objects if o.type == "MESH"]
     if not meshes:
-        raise DemoError(f"{mesh.name} has no mesh in it.")
+        raise Sentence(f"{mesh.name} has no mesh in it.")
     select(meshes)
     if smooth:
         bpy.ops.object.shade_smooth_by_angle(angle=SMOOTH_ANGLE)
@@ -87,7 +58,7 @@ def select(meshes: list[bpy.types.Object]) -> None:
 
 def texture(plan: dict) -> None:
     """Press *Generate Texture* (or *Generate Object*), so to speak, and report its progress."""
-    session = importlib.import_module(f"{MODULE}.addon.session").session
+    session = addon("session").session
 
     def listen(message) -> None:
         body = message.body
@@ -109,7 +80,7 @@ def texture(plan: dict) -> None:
         else:
             bpy.ops.csd.texture(**settings)
     except RuntimeError as error:  # how Blender hands over an operator's error report
-        raise DemoError(str(error).replace("Error: ", "", 1).strip()) from error
+        raise Sentence(str(error).replace("Error: ", "", 1).strip()) from error
     finally:
         session.listeners.remove(listen)
 
@@ -140,7 +111,7 @@ def run(plan: dict) -> None:
     meshes = meshes or [o for o in bpy.context.selected_objects if o.type == "MESH"]
     images = textures_of(meshes)
     if not images:
-        raise DemoError("the job ended, but no object has a texture.")
+        raise Sentence("the job ended, but no object has a texture.")
     files = []
     for index, image in enumerate(images):
         files.append(out / ("texture.png" if len(images) == 1 else f"texture_{index}.png"))
@@ -178,26 +149,5 @@ def run(plan: dict) -> None:
     )
 
 
-def start(work: Callable[[dict], None]) -> None:
-    """Do ``work`` with the plan named on the command line, tell how it ended, and end the process."""
-    arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    status = 1
-    try:
-        work(json.loads(Path(arguments[0]).read_text("utf-8")))
-        status = 0
-    except DemoError as error:
-        tell("error", text=str(error))
-    except Exception:
-        traceback.print_exc()
-        tell("error", text="something went wrong inside Blender.", log=True)
-    try:
-        # switched off, the extension ends its backend and takes its timers and handlers back
-        addon_utils.disable(MODULE)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # Blender as a module can hang while the interpreter winds down
-
-
 if __name__ == "__main__":
-    start(run)
+    run_plan(run)

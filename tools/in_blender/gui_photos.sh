@@ -1,7 +1,7 @@
 #!/bin/sh
 # Photographs the panel in a real Blender window on a display in memory (needs blender, Xvfb, ImageMagick).
 #
-#   CSD_ZIP=dist/csd_blender-0.1.0.zip CSD_BACKEND_PYTHON=.../python tools/gui_photos.sh OUT_FOLDER
+#   CSD_ZIP=dist/csd_blender-0.1.0.zip CSD_BACKEND_PYTHON=.../python tools/in_blender/gui_photos.sh OUT_FOLDER
 #
 # Further variables: CSD_DATA_FOLDER, CSD_MESH (.obj), CSD_PROMPT, CSD_QUALITY, CSD_STEPS, CSD_SHADING, SIZE (1280x800);
 # CSD_SUBJECT (character or object) photographs an object made from the prompt.

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import environments, system_libraries
-from .paths import BUILD, LAUNCH, ROOT, child_environment, shown
-from .status_line import StatusLine
+from .. import environments, system_libraries
+from ..paths import BUILD, LAUNCH, ROOT, child_environment, shown
+from ..status_line import StatusLine
 
 
 def run(wheels: Path | None) -> int:

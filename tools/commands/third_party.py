@@ -17,8 +17,8 @@ from pathlib import Path
 
 from csd_blender.job.setup.package_lock import LOCKS, Lock, normal_name
 
-from . import environments
-from .paths import ROOT, fail, shown
+from .. import environments
+from ..paths import ROOT, fail, shown
 
 TABLE = ROOT / "tools" / "locks" / "licences.tsv"
 PAGE = ROOT / "THIRD_PARTY.md"
@@ -30,7 +30,12 @@ COMPATIBLE = {
     *("MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib", "LLVM-exception"),
 }
 CLASSIFIERS = {"Apache Software License": "Apache-2.0", "MIT License": "MIT", "ISC License (ISCL)": "ISC"}
-SHORT = {"Apache": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "GPL-3.0": "GPL-3.0-or-later"}
+SHORT = {
+    "Apache": "Apache-2.0",
+    "Apache 2.0 License": "Apache-2.0",
+    "BSD 2-Clause License": "BSD-2-Clause",
+    "GPL-3.0": "GPL-3.0-or-later",
+}
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def licence_of(metadata: dict) -> str:
 
 def address_of(metadata: dict) -> str:
     pairs = [text.partition(", ")[::2] for text in metadata.get("project_url", [])]
-    labelled = {label.lower(): url for label, url in pairs}
+    labelled = {label.lower().replace("-", " "): url for label, url in pairs}
     for label in ("homepage", "repository", "source", "source code", "github", "code"):
         if labelled.get(label):
             return labelled[label]
@@ -170,7 +175,7 @@ def page() -> str:
     """The whole text. Raises ``KeyError`` for a package without a line in the table."""
     known = table()
     rows = {group: [known[pin] for pin in pins] for group, pins in locked().items()}
-    text = (ROOT / "tools" / "third_party.md").read_text("utf-8")
+    text = Path(__file__).with_suffix(".md").read_text("utf-8")
     for group, packages in rows.items():
         text = text.replace(f"<!-- {group} -->", _markdown(packages))
     return text

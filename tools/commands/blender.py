@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import environments, package
-from .demo import find_blender
-from .paths import BUILD, ROOT, child_environment, fail
-from .status_line import StatusLine
+from .. import environments
+from ..blender import find_blender
+from ..extension_zip import ExtensionTool, build_zip
+from ..paths import BUILD, IN_BLENDER, child_environment, fail
+from ..status_line import StatusLine
 
 
 def run(given: Path | None, wheels: Path | None) -> int:
@@ -22,11 +23,11 @@ def run(given: Path | None, wheels: Path | None) -> int:
     environments.ensure("backend", line, wheels)
     profile = BUILD / "blender-profile"
     profile.mkdir(parents=True, exist_ok=True)
-    zip_path = package.build_zip(package.ExtensionTool.from_blender(blender), profile)
+    zip_path = build_zip(ExtensionTool.from_blender(blender), profile)
     environment = child_environment(
         BLENDER_USER_RESOURCES=str(profile),
         CSD_ZIP=str(zip_path),
         CSD_DATA_FOLDER=str(BUILD),
         CSD_BACKEND_PYTHON=os.environ.get("CSD_BACKEND_PYTHON", ""),
     )
-    return subprocess.call([str(blender), "--python", str(ROOT / "tools" / "open_panel.py")], env=environment)
+    return subprocess.call([str(blender), "--python", str(IN_BLENDER / "open_panel.py")], env=environment)

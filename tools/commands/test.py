@@ -10,9 +10,10 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import environments, package, system_libraries
-from .paths import BUILD, DIST, ROOT, shown
-from .status_line import StatusLine, clock
+from .. import environments, extension_zip, system_libraries
+from ..paths import BUILD, DIST, ROOT, shown
+from ..status_line import StatusLine, clock
+from . import package
 
 REPORTS = BUILD / "test-reports"
 STEPS = ("lint", "unit", "addon", "package", "end-to-end")
@@ -75,7 +76,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
     if "package" in steps:
         title("Manifest, zip and repository index, by Blender's own extension tool")
         try:
-            zip_path = package.repository(package.ExtensionTool.from_module(bpy))[0]
+            zip_path = package.repository(extension_zip.ExtensionTool.from_module(bpy))[0]
             index = (DIST / "index.json").is_file()
             totals.check(index, "the repository index was not written")
             line.say(f"{shown(zip_path)} is valid, {zip_path.stat().st_size / 1e6:.1f} MB")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import bpy
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import demo_blender  # noqa: E402
-
-import studio  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.in_blender import studio  # noqa: E402
+from tools.in_blender.demo import bring_in, texture  # noqa: E402
+from tools.in_blender.extension import install, run_plan, tell  # noqa: E402
 
 SIZE, SAMPLES, COLUMNS = 320, 16, 4
 TURNS = 12
@@ -20,15 +20,15 @@ FRONT, BACK = 12, 6  # frames: a bit to the side of the front, and the back
 
 def run(plan: dict) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    demo_blender.install(plan["zip"], plan["data_folder"], plan["backend_python"])
+    install(plan["zip"], plan["data_folder"], plan["backend_python"])
     fronts, backs = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for index, item in enumerate(plan["items"]):
             bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=False)
-            meshes = demo_blender.bring_in(Path(item["mesh"]), smooth=True) if "mesh" in item else []
-            demo_blender.texture({**plan, **item})
+            meshes = bring_in(Path(item["mesh"]), smooth=True) if "mesh" in item else []
+            texture({**plan, **item})
             studio.build(meshes or bpy.context.selected_objects[:], TURNS)
-            demo_blender.tell("progress", text=f"Photographing “{item['prompt']}”")
+            tell("progress", text=f"Photographing “{item['prompt']}”")
             for frame, pictures in ((FRONT, fronts), (BACK, backs)):
                 bpy.context.scene.frame_start = bpy.context.scene.frame_end = frame
                 folder = Path(scratch) / f"{index}_{frame}"
@@ -37,8 +37,8 @@ def run(plan: dict) -> None:
         for start in range(0, len(fronts), COLUMNS):
             rows += fronts[start : start + COLUMNS] + backs[start : start + COLUMNS]
         studio.contact_sheet(rows, Path(plan["picture"]), COLUMNS)
-    demo_blender.tell("done")
+    tell("done")
 
 
 if __name__ == "__main__":
-    demo_blender.start(run)
+    run_plan(run)

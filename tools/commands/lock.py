@@ -5,7 +5,7 @@ run this. uv resolves for all systems at once; what the packages need in turn ke
 (``--fresh`` takes the newest). Nothing is installed: the index tells the sums. Needs the network and Python 3.11.
 
 torch is special: it comes in several builds, most of which are not on PyPI. Each has a lock of its own,
-``torch-<build>.txt``, with the sums of ``tools/locks/torch_wheels.txt``, see ``job/torch_builds``.
+``torch-<build>.txt``, with the sums of ``tools/locks/torch_wheels.txt``, see ``job/setup/torch_builds``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from csd_blender.job.setup import uv_program
 from csd_blender.job.setup.package_lock import LOCKS, Pin, normal_name, read_pins
 
+from ..paths import ENVIRONMENTS, ROOT, child_environment, fail, shown
 from . import third_party
-from .paths import ENVIRONMENTS, ROOT, child_environment, fail, shown
 
 TOOL_LOCKS = ROOT / "tools" / "locks"
 TORCH_WHEELS = TOOL_LOCKS / "torch_wheels.txt"

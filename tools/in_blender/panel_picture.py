@@ -1,6 +1,6 @@
 """The README's picture of the panel from the photographs of gui_photos.sh: running and finished, side by side.
 
-python tools/panel_picture.py PHOTO_FOLDER docs/panel.png        (needs Pillow)
+python tools/in_blender/panel_picture.py PHOTO_FOLDER docs/panel.png        (needs Pillow)
 """
 
 from __future__ import annotations

@@ -1,27 +1,24 @@
 """`build.py package`: the extension's zips, validated, and the index of a repository that people can host.
 
 There is a plain zip for every system, and one for each of the main systems that carries uv, so that Set Up needs
-nothing on the computer. Blender's own extension tool does the work. It is a stand-alone program inside the bpy package;
-a real Blender offers the same as ``blender --command extension``.
+nothing on the computer.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from csd_blender.job.setup import uv_program
 from csd_blender.job.setup.package_lock import Lock, file_hash
 from csd_blender.job.setup.pythons import candidates
 
-from .environments import site_packages
-from .paths import BUILD, DIST, PACKAGE, ROOT, child_environment, fail
+from .. import environments
+from ..extension_zip import ExtensionTool, build_zip, stage, version
+from ..paths import BUILD, DIST, ROOT, fail, shown
+from ..status_line import StatusLine
 
-NOT_SHIPPED = ("__pycache__", "*.pyc", ".*", "*.blend", "*.tmp")
-BESIDE_THE_MANIFEST = ("LICENSE", "THIRD_PARTY.md")
 WHEELS = ROOT / "wheels"
 SYSTEMS = {  # as Blender names them, with the platform tag of uv's wheel
     "linux-x64": "manylinux_2_17_x86_64",
@@ -30,37 +27,25 @@ SYSTEMS = {  # as Blender names them, with the platform tag of uv's wheel
 }
 
 
-@dataclass(frozen=True)
-class ExtensionTool:
-    """The start of a command line that understands build, validate and server-generate."""
-
-    command: tuple[str, ...]
-
-    @classmethod
-    def from_module(cls, bpy_python: Path) -> ExtensionTool:
-        found = sorted(site_packages(bpy_python).glob("bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
-        if not found:
-            fail("this bpy package carries no extension tool; remove .build/environments and try again.")
-        return cls((str(bpy_python), "-I", str(found[-1])))
-
-    @classmethod
-    def from_blender(cls, blender: Path) -> ExtensionTool:
-        return cls((str(blender), "--command", "extension"))
-
-    def run(self, *arguments: str) -> str:
-        """Everything it said. Ends build.py with its last lines when it failed."""
-        done = subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, env=child_environment(), timeout=120
-        )
-        said = (done.stdout + done.stderr).strip()
-        if done.returncode:
-            fail(f"Blender's extension tool refused `{arguments[0]}`:\n  " + "\n  ".join(said.splitlines()[-5:]))
-        return said
+def run(plain: bool, wheels: Path | None) -> int:
+    """Make the zips and the index; ``plain``: only the zip without uv, which needs no network."""
+    line = StatusLine()
+    tool = ExtensionTool.from_module(environments.ensure("bpy", line, wheels))
+    line.update("Looking for uv's wheels")
+    carried = [] if plain else uv_wheels()
+    line.clear()
+    bare, *others = repository(tool, carried)
+    print(f"{size_of(bare)} for any system; Set Up looks for pip or uv there")
+    for path in others:
+        print(f"{size_of(path)} with uv: Set Up needs nothing else on the computer")
+    if not others and not plain:
+        print("uv could not be downloaded, so there is no zip that carries it; see wheels/README.md")
+    print(f"{shown(DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
+    return 0
 
 
-def version() -> str:
-    text = (ROOT / "blender_manifest.toml").read_text("utf-8")
-    return re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)[1]
+def size_of(path: Path) -> str:
+    return f"{shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)"
 
 
 def uv_wheels() -> list[Path]:
@@ -90,30 +75,6 @@ def _fetch(tag: str) -> None:
                 return
         except (OSError, subprocess.SubprocessError):
             continue
-
-
-def stage(folder: Path) -> Path:
-    """Lay the extension out as Blender wants it: the package's files beside the manifest."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
-    shutil.copy2(ROOT / "blender_manifest.toml", folder)
-    for name in BESIDE_THE_MANIFEST:
-        shutil.copy2(ROOT / name, folder)
-    return folder
-
-
-def build_zip(tool: ExtensionTool, out: Path) -> Path:
-    """Stage, build and validate the plain zip; returns it."""
-    source = stage(BUILD / "stage")
-    tool.run("validate", str(source))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"csd_blender-{version()}.zip"
-    partial = path.with_suffix(".partial.zip")
-    tool.run("build", "--source-dir", str(source), "--output-filepath", str(partial))
-    tool.run("validate", str(partial))
-    partial.replace(path)
-    return path
 
 
 def build_system_zips(tool: ExtensionTool, out: Path, wheels: list[Path]) -> list[Path]:

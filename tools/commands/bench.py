@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bench_window, environments, system_libraries
-from .paths import ROOT, child_environment
-from .status_line import StatusLine
+from .. import environments, system_libraries
+from ..paths import IN_BLENDER, ROOT, child_environment
+from ..status_line import StatusLine
+from . import bench_window
 
 LIMIT = 300
 
@@ -35,7 +36,7 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
 
 
 def pump_table(bpy: Path) -> int:
-    command = [str(bpy), str(ROOT / "tools" / "bench_pump.py")]
+    command = [str(bpy), str(IN_BLENDER / "bench_pump.py")]
     done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=LIMIT)
     rows = [text for text in done.stdout.splitlines() if text.startswith("{")]
     if done.returncode or not rows:

@@ -1,12 +1,10 @@
 """Photographs of the panel in a real Blender window, by way of a real job.
 
-Runs inside Blender; see gui_photos.sh. The steps are a generator pumped by a timer, so that Blender's event loop runs
-between them: ``yield seconds``.
+Runs inside Blender; see gui_photos.sh.
 """
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import math
@@ -14,13 +12,15 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import bpy
 from mathutils import Euler, Vector
 
-MODULE = "bl_ext.user_default.csd_blender"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.in_blender.extension import addon, install, preferences  # noqa: E402
+from tools.in_blender.window import drive, in_view, redraw, show_tab, view  # noqa: E402
+
 ENV = os.environ
 OUT = Path(ENV["CSD_PHOTOS"])
 SUBJECT = ENV.get("CSD_SUBJECT", "")  # character, object or sparse: an object is made from the prompt
@@ -29,23 +29,6 @@ SUBJECT = ENV.get("CSD_SUBJECT", "")  # character, object or sparse: an object i
 def photograph(name: str) -> None:
     """The whole screen; Blender's own screenshot is black on a software display."""
     subprocess.run(["import", "-window", "root", str(OUT / f"{name}.png")], check=True)
-
-
-def view():
-    """Window, 3D view and its regions by type; looked up anew each time, as context is not to be relied on here."""
-    window = bpy.context.window_manager.windows[0]
-    areas = [a for a in window.screen.areas if a.type == "VIEW_3D"]
-    area = max(areas, key=lambda a: a.width * a.height)
-    return window, area, {r.type: r for r in area.regions}
-
-
-def in_view():
-    window, area, regions = view()
-    return bpy.context.temp_override(window=window, area=area, region=regions["WINDOW"])
-
-
-def redraw() -> None:
-    view()[1].tag_redraw()
 
 
 def bring_in_mesh() -> bpy.types.Object | None:
@@ -92,21 +75,15 @@ def aim(obj: bpy.types.Object | None) -> None:
 def steps():
     yield 1.0
     bpy.context.preferences.use_preferences_save = False
-    bpy.ops.extensions.package_install_files(
-        filepath=ENV["CSD_ZIP"], repo="user_default", enable_on_install=True, overwrite=True
-    )
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.data_folder = ENV["CSD_DATA_FOLDER"]
+    install(ENV["CSD_ZIP"], ENV["CSD_DATA_FOLDER"], "")
     obj = bring_in_mesh()
-    view()[1].spaces.active.show_region_ui = True
-    yield 0.5  # tabs exist only after the sidebar was drawn once
-    view()[2]["UI"].active_panel_category = "CSD"
+    yield from show_tab()
     aim(obj)
     redraw()
     yield 2.0
     photograph("1_not_set_up")
 
-    preferences.backend_python = ENV["CSD_BACKEND_PYTHON"]
+    preferences().backend_python = ENV["CSD_BACKEND_PYTHON"]
     settings = bpy.context.scene.csd
     settings.prompt = ENV.get("CSD_PROMPT", "red brick")
     settings.quality = ENV.get("CSD_QUALITY", "normal")
@@ -115,8 +92,8 @@ def steps():
     if ENV.get("CSD_STEPS"):
         settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     redraw()
-    session = importlib.import_module(f"{MODULE}.addon.session").session
-    pump = importlib.import_module(f"{MODULE}.addon.run.pump")
+    session = addon("session").session
+    pump = addon("run.pump")
     end = time.monotonic() + 90
     while (session.client is None or session.client.state != "ready") and time.monotonic() < end:
         yield 0.5  # the prompt has started it
@@ -186,10 +163,7 @@ def another_file():
     yield 1.0
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_splash=False)
     yield 1.0
-    view()[1].spaces.active.show_region_ui = True
-    yield 0.5
-    view()[2]["UI"].active_panel_category = "CSD"
-    redraw()
+    yield from show_tab()
     yield 2.0
     photograph("11_another_file")
     bpy.ops.wm.open_mainfile(filepath=path)
@@ -198,7 +172,7 @@ def another_file():
 
 
 def results() -> list:
-    return importlib.import_module(f"{MODULE}.addon.session").session.results
+    return addon("session").session.results
 
 
 def middle_and_worst(seconds: list[float]) -> list[float]:
@@ -208,7 +182,7 @@ def middle_and_worst(seconds: list[float]) -> list[float]:
 
 def open_sub_panels(names: set[str]) -> None:
     """Whether a panel is open is kept by its name, so open or closed ones of new names take the places of all."""
-    panels, listed = (importlib.import_module(f"{MODULE}.addon.ui.{name}") for name in ("panels", "results_panel"))
+    panels, listed = (addon(f"ui.{name}") for name in ("panels", "results_panel"))
     for cls in (*panels.CLASSES[1:], listed.CSD_PT_results):
         for old in [t for t in bpy.types.Panel.__subclasses__() if t.__name__.startswith(f"{cls.__name__}_")]:
             bpy.utils.unregister_class(old)
@@ -224,21 +198,16 @@ def open_sub_panels(names: set[str]) -> None:
 
 
 _numbers = itertools.count()
-_steps = steps()
 
 
-def pump_steps() -> float | None:
+def photographed_steps():
+    """The steps, with a picture of what stands there when one fails."""
     try:
-        return next(_steps)
-    except StopIteration:
-        bpy.ops.wm.quit_blender()
+        yield from steps()
     except Exception:
-        traceback.print_exc()
-        sys.stdout.flush()
         photograph("error")
-        os._exit(3)  # never leave a window behind
-    return None
+        raise
 
 
 bpy.context.preferences.view.show_splash = False
-bpy.app.timers.register(pump_steps, first_interval=0.5, persistent=True)
+drive(photographed_steps(), bpy.ops.wm.quit_blender)

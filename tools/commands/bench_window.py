@@ -18,9 +18,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import environments, package
-from .paths import ROOT, child_environment
-from .status_line import StatusLine
+from .. import environments, extension_zip
+from ..blender_profile import extension_folder
+from ..paths import IN_BLENDER, child_environment
+from ..status_line import StatusLine
 
 LIMIT = 1200
 SIZE = (1280, 800)
@@ -75,7 +76,7 @@ def screen(folder: Path) -> Iterator[dict | None]:
 
 def measure(blender: str, python: Path, folder: Path, display: dict, steps: int) -> dict | None:
     """What ``window_gaps.py`` found inside Blender, in a profile of its own; None, with a sentence, when it failed."""
-    package.stage(folder / "profile" / "extensions" / "user_default" / "csd_blender")
+    extension_zip.stage(extension_folder(folder / "profile"))
     result = folder / "gaps.json"
     environment = child_environment(
         BLENDER_USER_RESOURCES=str(folder / "profile"),
@@ -88,7 +89,7 @@ def measure(blender: str, python: Path, folder: Path, display: dict, steps: int)
     )
     software = ["--gpu-backend", "opengl"] if display else []
     command = [blender, "--factory-startup", *software, "-p", "0", "0", str(SIZE[0]), str(SIZE[1])]
-    command += ["--python-exit-code", "1", "-P", str(ROOT / "tools" / "window_gaps.py")]
+    command += ["--python-exit-code", "1", "-P", str(IN_BLENDER / "window_gaps.py")]
     began = time.monotonic()
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)

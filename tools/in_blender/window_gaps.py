@@ -1,22 +1,22 @@
 """Run by bench_window.py inside a Blender with a window: gaps between ticks of a 10 ms timer, without and with a job.
 
-The steps are a generator turned by a timer of its own, so that Blender's event loop runs between them:
-``yield seconds``.
+The steps are turned by a timer of their own, see window.py.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import bpy
 
-MODULE = "bl_ext.user_default.csd_blender"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.in_blender import extension  # noqa: E402
+from tools.in_blender.window import drive, in_view, show_tab, view  # noqa: E402
+
 ENV = os.environ
 IDLE_SECONDS = 6.0
 # name: shading of the 3D view while a job runs
@@ -48,33 +48,19 @@ def gaps() -> dict:
     }
 
 
-def view():
-    window = bpy.context.window_manager.windows[0]
-    areas = [a for a in window.screen.areas if a.type == "VIEW_3D"]
-    return window, max(areas, key=lambda a: a.width * a.height)
-
-
 def steps():
     yield 1.0
-    bpy.context.preferences.use_preferences_save = False
-    bpy.ops.preferences.addon_enable(module=MODULE)
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.backend_python, preferences.data_folder = ENV["CSD_BACKEND_PYTHON"], ENV["CSD_DATA_FOLDER"]
+    extension.enable(ENV["CSD_DATA_FOLDER"], ENV["CSD_BACKEND_PYTHON"])
     bpy.data.objects.remove(bpy.data.objects["Cube"])
     bpy.ops.mesh.primitive_monkey_add()
     bpy.ops.object.shade_smooth()
     bpy.context.object.modifiers.new("Subdivision", "SUBSURF").levels = 2
-    _window, area = view()
-    area.spaces.active.show_region_ui = True
-    yield 1.0
-    ui = next(r for r in area.regions if r.type == "UI")
-    ui.active_panel_category = "CSD"
-    area.tag_redraw()
+    yield from show_tab()
     settings = bpy.context.scene.csd
     settings.prompt, settings.quality = "red brick", "draft"
     settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     yield 1.0
-    session = importlib.import_module(f"{MODULE}.addon.session").session
+    session = extension.addon("session").session
     end = time.monotonic() + 120
     while (session.client is None or session.client.state != "ready") and time.monotonic() < end:
         yield 0.5
@@ -88,9 +74,7 @@ def steps():
         shading = view()[1].spaces.active.shading
         shading.type, shading.color_type = kind, color
         yield 6.0  # the first picture in a new shading compiles
-        window, area = view()
-        region = next(r for r in area.regions if r.type == "WINDOW")
-        with bpy.context.temp_override(window=window, area=area, region=region):
+        with in_view():
             bpy.ops.csd.texture("EXEC_DEFAULT")
         began = time.monotonic()
         while session.job.active and not session.job.step:
@@ -106,20 +90,5 @@ def steps():
     Path(ENV["CSD_GAPS"]).write_text(json.dumps(facts))
 
 
-_steps = steps()
-
-
-def turn() -> float | None:
-    try:
-        return next(_steps)
-    except StopIteration:
-        bpy.ops.wm.quit_blender()
-    except Exception:
-        traceback.print_exc()
-        sys.stdout.flush()
-        os._exit(3)  # never leave a window behind
-    return None
-
-
 bpy.context.preferences.view.show_splash = False
-bpy.app.timers.register(turn, first_interval=0.5, persistent=True)
+drive(steps(), bpy.ops.wm.quit_blender)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .paths import BUILD, PACKAGE, ROOT, child_environment, shown
+from ..paths import BUILD, PACKAGE, ROOT, child_environment, shown
 
 WORK = BUILD / "mini"
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
