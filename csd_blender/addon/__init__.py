@@ -7,17 +7,17 @@ import bpy
 from . import preferences, properties
 from .process import backend
 from .process import setup as backend_setup
-from .run import handlers, pump, results, showing, view_icon
+from .run import handlers, lifecycle, pump, results, showing, view_icon
 from .scene import cover
 from .session import session
-from .ui import menus, object_operators, operators, panels, result_operators, results_panel
+from .ui import generate, menus, operators, panels, result_operators, results_panel
 
 MODULES = (
     properties,
     preferences,
     results,
     operators,
-    object_operators,
+    generate,
     result_operators,
     panels,
     results_panel,
@@ -34,9 +34,12 @@ def register() -> None:
         for module in MODULES:
             module.register()
             done.append(module)
+        properties.on_prompt.append(pump.warm_up_soon)
+        preferences.on_backend_change.append(lifecycle.backend_changed)
         backend.look_for_python()
         results.refresh()
     except Exception:
+        forget_callbacks()
         for module in reversed(done):
             module.unregister()
         raise
@@ -47,8 +50,14 @@ def unregister() -> None:
     atexit.unregister(leave)
     leave_objects_clean()
     leave()
+    forget_callbacks()
     for module in reversed(MODULES):
         module.unregister()
+
+
+def forget_callbacks() -> None:
+    properties.on_prompt.clear()
+    preferences.on_backend_change.clear()
 
 
 def leave_objects_clean() -> None:

@@ -9,12 +9,16 @@ import bpy
 
 from ..job.errors import JobError
 from ..job.process.messages import Message
-from .kinds.object import job as object_job
+from ..job.spec.text_to_3d import TextTo3DJob
+from ..job.spec.texture import TextureJob
+from .errors import SceneError
+from .job import Job
+from .kinds.choose import KINDS, Kind, kind_of
 from .process import backend
 from .run import lifecycle, pump
 from .scene.apply_texture import Applied
-from .scene.export import SceneError
-from .session import Job, session
+from .scene.targets import selected_meshes
+from .session import session
 
 
 def texture(
@@ -41,19 +45,13 @@ def texture(
     """
     if isinstance(objects, bpy.types.Object):
         objects = [objects]
-    chosen = lifecycle.selected_meshes(bpy.context) if objects is None else list(objects)
+    chosen = selected_meshes(bpy.context) if objects is None else list(objects)
     wrong = next((o for o in chosen if o.type != "MESH"), None)
     if wrong is not None:
         raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
-    editing = next((o for o in chosen if o.data.is_editmode), None)
-    if editing is not None:
-        raise SceneError(f"“{editing.name}” is in Edit Mode.", "Leave Edit Mode before a texture is made for it.")
     if prompt is not None:
         settings["prompt"] = prompt
-    if session.active_job() is not None:
-        raise JobError("busy")
-    with listening(progress):
-        return wait_and_accept(lifecycle.start(bpy.context, chosen, settings))
+    return generate(KINDS[TextureJob.kind], settings, chosen, progress)
 
 
 def text_to_3d(
@@ -77,12 +75,24 @@ def text_to_3d(
     Raises:
         As :func:`texture` does.
     """
-    object_job.check_mode(bpy.context)  # or all would be computed and could not be added
     if prompt is not None:
         settings["prompt"] = prompt
-    with listening(progress):
-        [applied] = wait_and_accept(lifecycle.start_object(bpy.context, settings))
+    [applied] = generate(KINDS[TextTo3DJob.kind], settings, None, progress)
     return applied.object
+
+
+def generate(
+    kind: Kind,
+    settings: dict,
+    objects: Sequence[bpy.types.Object] | None = None,
+    progress: Callable[[Message], None] | None = None,
+) -> list[Applied]:
+    """Start a job of any kind, wait, and apply the result. Raises as :func:`texture` does."""
+    kind.job.check_mode(bpy.context, objects)  # or all would be computed and could not be used
+    if session.active_job() is not None:
+        raise JobError("busy")
+    with listening(progress):
+        return wait_and_accept(lifecycle.start(bpy.context, kind, settings, objects))
 
 
 def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = None) -> list[Applied]:
@@ -109,7 +119,7 @@ def wait_and_accept(job: Job) -> list[Applied]:
         raise JobFailed("The job was cancelled.")
     applied = lifecycle.accept()
     if bpy.ops.ed.undo_push.poll():
-        bpy.ops.ed.undo_push(message="Generate Object" if job.makes_object else "Generate Texture")
+        bpy.ops.ed.undo_push(message=kind_of(job).job.UNDO_STEP)
     return applied
 
 

@@ -20,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ..job.folder import read_ordinary
+from ..job.spec.kinds import KINDS
+from .errors import SceneError
 from .scene import apply_texture
-from .scene.export import SceneError
 
 CLOSED = "closed"  # a file in the job folder, with one of the next words: how the artist answered
 ACCEPTED, DISCARDED, FAILED = "accepted", "discarded", "failed"
@@ -45,7 +46,7 @@ class Entry:
     prompt: str
     seed: int | None = None
     made: str = ""
-    makes_object: bool = False
+    kind: str = ""
     has_result: bool = False
     complete: bool = False
     answer: str = ""
@@ -68,13 +69,14 @@ class Entry:
         return "stopped early" if self.has_result else "not finished"
 
     @property
-    def kind(self) -> str:
-        return "object" if self.makes_object else "texture"
+    def noun(self) -> str:
+        """What came out of it, in a word."""
+        return next((kind.label.lower() for kind in KINDS if kind.kind == self.kind), "result")
 
     @property
     def label(self) -> str:
         """One line for a menu."""
-        words = [f"“{short(self.prompt, 40)}”", self.kind, self.state]
+        words = [f"“{short(self.prompt, 40)}”", self.noun, self.state]
         if self.seed is not None:
             words.insert(1, f"seed {self.seed}")
         return ", ".join([*words, self.made] if self.made else words)
@@ -184,7 +186,7 @@ def describe(folder: Path) -> Entry:
         prompt=clean(prompt) if isinstance(prompt, str) and prompt.strip() else folder.name,
         seed=seed if type(seed) is int and 0 <= seed < 2**31 else None,
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime(made_at(folder))),
-        makes_object=record.get("kind") == "text-to-3d",
+        kind=str(record.get("kind")),
         has_result=with_result,
         complete=with_result and is_complete(folder),
         answer=read_answer(folder),

@@ -1,5 +1,6 @@
 """The extension's preferences, and the folders that follow from them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -8,19 +9,13 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 from .. import __package__ as base_package
 from .properties import CONTEXT
 
+#: Called when a preference about the backend changed; the rooms that have to do with it hang themselves in here.
+on_backend_change: list[Callable[[], None]] = []
 
-def forget_backend(_self, _context) -> None:
-    from .process import backend
-    from .run import lifecycle, results
-    from .session import Problem, session
 
-    job = session.active_job()
-    backend.stop()
-    if job is not None:
-        problem = Problem("The backend was stopped because a preference changed.", "Resume the job.", True)
-        lifecycle.end_without_result(job, "failed", problem)
-    backend.look_for_python()
-    results.refresh()
+def backend_changed(_self, _context) -> None:
+    for listener in on_backend_change:
+        listener()
 
 
 class CSDPreferences(bpy.types.AddonPreferences):
@@ -33,14 +28,14 @@ class CSDPreferences(bpy.types.AddonPreferences):
         name="Data Folder",
         description="Folder for the backend, the models and the jobs; several gigabytes. Empty for Blender's own place",
         subtype="DIR_PATH",
-        update=forget_backend,
+        update=backend_changed,
     )
     backend_python: StringProperty(
         translation_context=CONTEXT,
         name="Backend Python",
         description="Use this Python, which must have the backend's packages, in place of the one that Set Up makes",
         subtype="FILE_PATH",
-        update=forget_backend,
+        update=backend_changed,
     )
     wheel_folder: StringProperty(
         translation_context=CONTEXT,

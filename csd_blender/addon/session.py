@@ -1,118 +1,42 @@
-"""What this Blender session knows about its job, kept as plain Python so that undo and file loading cannot touch it."""
+"""Everything that this Blender session knows and that is not in the .blend: plain Python, without bpy."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Protocol
 
-from ..job.spec.text_to_3d import TextTo3DJob
-
-if TYPE_CHECKING:
-    from ..job.process.client import BackendClient
-    from ..job.spec.kinds import JobSpec
-    from .folders import Entry
-    from .process.setup import Setup
-    from .scene.export import Target
-
-Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
-
-# The stages that take nearly all of a job's time; the time left that they tell is worth showing.
-LONG_STAGES = ("paint", "coarse", "refine")
+from ..job.process.client import BackendClient
+from .folders import Entry
+from .job import Job, Problem
 
 
-def stage_shares(spec: JobSpec) -> dict[str, float]:
-    """How much of a job's time each stage takes, about, in their order; only to let the bar move evenly."""
-    if not isinstance(spec, TextTo3DJob):
-        return {"prepare": 0.02, "load": 0.04, "paint": 0.9, "finish": 0.04}
-    coarse = 0.86 * (spec.steps - spec.refine.steps) / max(1, spec.steps)
-    return {"prepare": 0.01, "load": 0.03, "coarse": coarse, "refine": 0.86 - coarse, "finish": 0.1}
+class RunningSetup(Protocol):
+    """A running *Set Up*, as the panel shows it.
 
+    Attributes:
+        fraction: done, in [0, 1]. text: what it does now. seconds_left: None while unknown.
+    """
 
-@dataclass
-class Problem:
-    """One sentence what is wrong, one what to do, and whether trying again (or resuming) may help."""
-
+    fraction: float
     text: str
-    fix: str = ""
-    retryable: bool = False
-    code: str = ""
+    seconds_left: float | None
 
+    def poll(self) -> bool:
+        """Take in its news; returns whether there were any."""
 
-@dataclass
-class Job:
-    """One job from the click to accept or discard."""
-
-    id: str
-    folder: Path
-    spec: JobSpec
-    targets: list[Target]
-    blend_file: str = ""  # path of the file it belongs to; empty for one that was never saved
-    place: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where a new object will stand
-    phase: Phase = "running"
-    stage: str = ""
-    stage_label: str = "Starting the backend"
-    done_before_stage: float = 0.0
-    step: int = 0
-    total: int = 0
-    seconds_left: float | None = None
-    memory_mb: int = 0
-    device_memory_mb: int = 0
-    warnings: list[str] = field(default_factory=list)
-    problem: Problem | None = None
-    stopped_early: bool = False
-    started: float = field(default_factory=time.monotonic)
-    seconds: float = 0.0
-    has_view: bool = False
-    final_shown: bool = False
-    changed_maps: list[str] = field(default_factory=list)  # objects whose UV map the result no longer fits
-    in_file: bool = True  # whether the file it belongs to is the open one
-
-    @property
-    def makes_object(self) -> bool:
-        """Whether a new object comes out of it, not a texture."""
-        return isinstance(self.spec, TextTo3DJob)
-
-    @property
-    def has_coarse_stage(self) -> bool:
-        """Whether, once it has ended, its coarse shape can be refined anew with other settings."""
-        return self.makes_object and self.spec.start in ("blob", "coarse")
-
-    @property
-    def active(self) -> bool:
-        """Whether the backend works on it."""
-        return self.phase in ("running", "cancelling")
-
-    @property
-    def in_scene(self) -> bool:
-        """Whether its preview belongs into the scene."""
-        return self.phase in ("running", "cancelling", "finished")
-
-    def fraction(self) -> float:
-        """How much is done, in [0, 1]."""
-        within = self.step / self.total if self.total else 0.0
-        return min(1.0, self.done_before_stage + within * stage_shares(self.spec).get(self.stage, 0.0))
-
-    def enter_stage(self, name: str, label: str) -> None:
-        shares = stage_shares(self.spec)
-        if name in shares:
-            before = sum(list(shares.values())[: list(shares).index(name)])
-            # A second model may be loaded between two stages; the bar must not go back for that.
-            self.done_before_stage = before if name == self.stage else max(before, self.fraction())
-        self.stage, self.stage_label = name, label
-        self.step = self.total = 0
-        self.seconds_left = None
+    def cancel(self) -> None:
+        """Ask it to stop."""
 
 
 @dataclass
 class Session:
-    """Everything that is not in the .blend: the backend process, the job, a running Set Up, the list of results."""
+    """The backend process, the job, a running Set Up, the list of results."""
 
     client: BackendClient | None = None
     job: Job | None = None
-    setup: Setup | None = None
+    setup: RunningSetup | None = None
     notice: str = ""
     problem: Problem | None = None
     results: list[Entry] = field(default_factory=list)

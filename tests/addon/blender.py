@@ -47,6 +47,13 @@ def use_worker(monkeypatch, mode: str) -> None:
     monkeypatch.setattr(backend, "command", lambda: [sys.executable, str(FAKE_WORKER), mode])
 
 
+def start_job(settings: dict, objects=None, kind: str = "texture"):
+    """A job on ``objects``, or the selected ones, as the operators start it."""
+    return module("addon.run.lifecycle").start(
+        bpy.context, module("addon.kinds.choose").KINDS[kind], settings, objects
+    )
+
+
 def cube():
     return bpy.data.objects["Cube"]
 

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from tests.addon.blender import bpy, module
+from tests.addon.blender import bpy, module, start_job
 
 
 class SilentClient:
@@ -43,7 +43,7 @@ class HandJob:
 
     def start(self, settings):
         settings = {"prompt": "red brick"} | settings
-        return self.jobs.start(bpy.context, self.jobs.selected_meshes(bpy.context), settings)
+        return start_job(settings)
 
     def say(self, kind, /, **body):
         self.jobs.handle(module("job.process.messages").Message(kind, self.job.id, 1, body))
@@ -81,7 +81,7 @@ class ObjectHandJob(HandJob):
     """The same for a job that makes an object."""
 
     def start(self, settings):
-        return self.jobs.start_object(bpy.context, {"prompt": "small robot"} | settings)
+        return start_job({"prompt": "small robot"} | settings, kind="text-to-3d")
 
     def preview(self, segments=8, color=(200, 30, 10)):
         positions, triangles, _uv = cone(segments)

@@ -149,7 +149,7 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(job, name):
         if name.startswith("target"):
             with pytest.raises(SceneError, match="cannot be read"):
                 scene_export.read_targets(job.job.folder)
-        module("addon.scene.targets").move_to_file(job.job.folder)
+        module("addon.run.belonging").move_to_file(job.job.folder)
 
 
 PLACES = ["[1, 2]", "[1, 2, 1" + "0" * 400 + "]", "[NaN, 0, 0]", "[0, 0, 1e999]", "[[" * 50_000]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.addon.blender import MODULE, ROOT, bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.blender import MODULE, ROOT, bpy, cube, module, select, start_job, turn_pump, use_worker
 from tests.addon.by_hand import look, temporary
 from tests.addon.fake_layout import panel_text
 
@@ -18,10 +18,9 @@ def click(monkeypatch):
     """Press *Generate Texture* as in a window: the operator returns at once and the pump does the rest."""
 
     def press(**settings):
-        jobs = module("addon.run.lifecycle")
         for name, value in ({"prompt": "red brick"} | settings).items():
             setattr(bpy.context.scene.csd, name, value)
-        return jobs.start(bpy.context, jobs.selected_meshes(bpy.context), {})
+        return start_job({})
 
     return press
 
@@ -237,14 +236,13 @@ def test_the_preview_is_removed_when_the_extension_is_switched_off_and_on_again(
 SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.addon.blender import MODULE, bpy, module
+from tests.addon.blender import MODULE, bpy, module, start_job
 bpy.context.preferences.use_preferences_save = False
 bpy.ops.preferences.addon_enable(module=MODULE)
 preferences = bpy.context.preferences.addons[MODULE].preferences
 preferences.backend_python, preferences.data_folder = sys.executable, {data!r}
 module("addon.process.backend").command = lambda: [sys.executable, {worker!r}, "slow"]
-jobs = module("addon.run.lifecycle")
-job = jobs.start(bpy.context, jobs.selected_meshes(bpy.context), dict(prompt="red brick"))
+job = start_job(dict(prompt="red brick"))
 import time
 while job.step < 3:
     module("addon.run.pump").tick()

@@ -8,6 +8,7 @@ from tests.addon.blender import bpy, cube, module, select
 from tests.addon.by_hand import HandJob, look, temporary
 
 preview = module("addon.scene.cover")
+PREVIEW_MAP = module("addon.scene.uv_maps").PREVIEW_NAME
 
 
 def twin_of(obj):
@@ -76,7 +77,7 @@ def test_a_mesh_that_lost_all_its_objects_keeps_nothing_of_the_preview(by_hand):
     job = by_hand()
     job.write_uv(["new"])
     job.preview()
-    assert "CSD" in mesh.uv_layers and len(mesh.materials) == 1
+    assert PREVIEW_MAP in mesh.uv_layers and len(mesh.materials) == 1
     bpy.data.objects.remove(cube())
     job.finish(["new"])
     bpy.ops.csd.discard()
@@ -128,16 +129,26 @@ def test_duplicates_made_during_the_preview_get_their_materials_back_too(by_hand
     assert temporary() == []
 
 
-def test_joining_a_covered_object_to_another_one_does_not_lose_its_material(by_hand):
+@pytest.mark.parametrize("material_stays", [True, False])
+@pytest.mark.parametrize("source", ["user", "new"])
+def test_joining_a_covered_object_to_another_one_leaves_its_material_and_no_map(by_hand, source, material_stays):
     job = by_hand()
+    job.write_uv([source])
     job.preview()
     bpy.ops.mesh.primitive_plane_add()
     plane = bpy.context.object
+    own = plane.data.uv_layers.new(name="CSD")  # as an accepted texture leaves it
+    own.uv.foreach_set("vector", [0.25] * 8)
     select(plane, cube())
     bpy.ops.object.join()
-    job.finish()
+    assert (PREVIEW_MAP in plane.data.uv_layers) == (source == "new")
+    if not material_stays:
+        plane.data.materials.clear()
+    job.finish([source])
     bpy.ops.csd.discard()
-    assert "Material" in materials(plane) and temporary() == []
+    assert [u.name for u in plane.data.uv_layers] == ["UVMap", "CSD"] and temporary() == []
+    assert plane.data.uv_layers["CSD"].uv[0].vector[:] == (0.25, 0.25)
+    assert ("Material" in materials(plane)) == material_stays
 
 
 @pytest.mark.parametrize("steps", ["undo", "undo redo", "undo redo undo"])
@@ -173,7 +184,7 @@ def test_a_file_saved_in_edit_mode_during_the_preview_holds_none_of_it(by_hand, 
     with bpy.data.libraries.load(str(copy)) as (source, target):
         target.meshes = source.meshes
     for mesh in target.meshes:
-        assert "CSD" not in mesh.uv_layers and preview.ADDED not in mesh and preview.KEY not in mesh
+        assert PREVIEW_MAP not in mesh.uv_layers and preview.ADDED not in mesh and preview.KEY not in mesh
     module("addon.session").session.job = None
     bpy.ops.wm.open_mainfile(filepath=path)
     if cube().mode == "EDIT":

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.addon.blender import bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.blender import bpy, cube, module, select, start_job, turn_pump, use_worker
 from tests.addon.fake_layout import FakeLayout, panel_text
 
 session = module("addon.session").session
@@ -20,15 +20,17 @@ def operators():
 def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
     for cls in operators():
         assert re.fullmatch(
-            r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show|Copy|Delete)( \w+)*", cls.bl_label
+            r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show|Copy|Delete|Choose)( \w+)*", cls.bl_label
         )
         assert len(cls.__doc__.split()) >= 5 and cls.__doc__[0].isupper() and not cls.__doc__.endswith(".")
 
 
 def test_every_setting_has_a_tooltip():
-    for owner in (bpy.types.CSD_OT_texture, module("addon.properties").CSDSceneSettings):
-        for item in owner.bl_rna.properties:
-            if item.identifier in module("addon.kinds.texture.settings").NAMES:
+    named = module("addon.kinds.common").names(module("job.spec.texture").TextureJob)
+    for owner in (bpy.ops.csd.texture.get_rna_type(), module("addon.properties").CSDSceneSettings.bl_rna):
+        assert set(named) <= {item.identifier for item in owner.properties}
+        for item in owner.properties:
+            if item.identifier in named:
                 assert item.description and not item.description.endswith("."), item.identifier
 
 
@@ -71,7 +73,7 @@ def test_poll_gives_the_same_reason_to_the_button_and_to_scripts():
 def test_a_running_job_shows_stage_bar_time_left_and_cancel(monkeypatch):
     use_worker(monkeypatch, "slow")
     jobs = module("addon.run.lifecycle")
-    job = jobs.start(bpy.context, [cube()], {"prompt": "red brick"})
+    job = start_job({"prompt": "red brick"}, [cube()])
     turn_pump(lambda: job.step > 2)
     text = panel_text()
     assert "Painting" in text and "Cancel" in text and "Generate Texture" not in text
@@ -114,6 +116,7 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
     assert spec().extra_words == "flat even lighting, no shadows"
     settings.use_extra_words = True
     assert "flat even lighting, no shadows" not in panel_text(["CSD_PT_guidance"])
+    settings.extra_words = ""
     assert spec().extra_words == ""
     settings.extra_words = "matte"
     plain = spec().to_json()
@@ -143,9 +146,11 @@ def test_drawing_and_polling_touch_no_files(monkeypatch):
 
 def test_a_prompt_that_is_being_written_warms_the_backend_up(monkeypatch):
     asked = []
-    monkeypatch.setattr(module("addon.run.pump"), "warm_up_soon", lambda: asked.append(1))
+    monkeypatch.setattr(module("addon.properties"), "on_prompt", [lambda: asked.append(1)])
     bpy.context.scene.csd.prompt = "red brick"
     assert asked
+    monkeypatch.undo()
+    assert module("addon.properties").on_prompt == [module("addon.run.pump").warm_up_soon]
 
 
 def test_set_up_is_offered_offline_only_with_a_wheel_folder(tmp_path):

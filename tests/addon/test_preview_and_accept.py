@@ -103,7 +103,7 @@ def test_new_uvs_of_the_backend_are_shown_on_a_layer_of_their_own_corner_by_corn
     job = by_hand()
     uv = job.write_uv(["new"])
     job.preview()
-    layer = obj.data.uv_layers["CSD"]
+    layer = obj.data.uv_layers["CSD Preview"]
     assert layer.active and layer.active_render
     corners = job.job.targets[0].corners
     written = np.array([u.vector[:] for u in layer.uv])
@@ -221,12 +221,12 @@ def test_a_result_waits_for_its_own_file_while_another_one_is_open(by_hand, tmp_
     assert look(cube())[2] == "", "the cube of another file is not the job's cube"
     job.finish()
     before = look(cube()), census()
-    assert module("addon.scene.targets").accept_problem(job.job) == "It belongs to scene.blend; open that file"
+    assert module("addon.run.belonging").accept_problem(job.job) == "It belongs to scene.blend; open that file"
     with pytest.raises(RuntimeError, match="belongs to scene.blend"):
         bpy.ops.csd.accept()
     assert (look(cube()), census()) == before and module("addon.session").session.job is job.job
     bpy.ops.wm.open_mainfile(filepath=path)
-    assert module("addon.scene.targets").accept_problem(job.job) == ""
+    assert module("addon.run.belonging").accept_problem(job.job) == ""
     assert bpy.ops.csd.accept() == {"FINISHED"}
     assert cube().material_slots[0].material.name == "Red brick"
 

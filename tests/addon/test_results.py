@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.addon.blender import MODULE, bpy, cube, module, select, turn_pump, use_worker
+from tests.addon.blender import MODULE, bpy, cube, module, select, start_job, turn_pump, use_worker
 from tests.addon.by_hand import HandJob, ObjectHandJob, growing, look, temporary
 from tests.addon.fake_layout import panel_text
 
@@ -101,7 +101,7 @@ def test_a_cancelled_job_can_be_shown_as_far_as_it_came_or_gone_on_with(monkeypa
     jobs = module("addon.run.lifecycle")
     use_worker(monkeypatch, "slow")
     bpy.context.scene.csd.prompt = "red brick"
-    job = jobs.start(bpy.context, [cube()], {})
+    job = start_job({}, [cube()])
     turn_pump(lambda: job.step > 4)
     bpy.ops.csd.cancel()
     turn_pump(lambda: not job.active)
@@ -146,7 +146,7 @@ def test_objects_are_listed_and_shown_again_as_well(monkeypatch):
     job.finish()
     bpy.ops.csd.discard()
     [entry] = [e for e in (results.refresh(now=True), *session.results) if e]
-    assert (entry.kind, entry.state, entry.seed) == ("object", "discarded", 3)
+    assert (entry.noun, entry.state, entry.seed) == ("object", "discarded", 3)
     show(job)
     turn_pump(lambda: growing() is not None)
     bpy.ops.csd.accept()
@@ -220,6 +220,18 @@ def test_delete_removes_the_folder_it_was_asked_to_and_nothing_else(by_hand):
     assert session.job is None and temporary() == [], "what was shown of it is gone as well"
     assert not second.job.folder.exists() and states() == [("red brick", "finished")]
     assert [p.name for p in first.job.folder.parent.iterdir()] == [first.job.folder.name]
+
+
+def test_a_script_deletes_a_result_that_the_list_does_not_have_yet(by_hand):
+    jobs = []
+    for prompt in ("red brick", "blue brick"):
+        jobs.append(by_hand(prompt=prompt))
+        jobs[-1].finish()
+    session.job, session.results = None, []
+    assert bpy.ops.csd.delete_result(folder=f"{jobs[0].job.folder}/") == {"FINISHED"}
+    assert not jobs[0].job.folder.exists() and [entry.prompt for entry in session.results] == ["blue brick"]
+    with pytest.raises(RuntimeError, match="no job folder"):
+        bpy.ops.csd.delete_result(folder=str(jobs[0].job.folder))
 
 
 def test_delete_touches_nothing_outside_of_the_jobs(by_hand, tmp_path):

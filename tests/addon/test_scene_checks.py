@@ -162,10 +162,13 @@ def relative(positions):
 
 @pytest.mark.parametrize("place", [(500_000, 5_500_000, 120), (-3e7, 0, 0), (0, 0, 40_000)])
 def test_far_from_the_origin_the_shape_is_exact_and_near_it_positions_stay(place):
-    near = export(cube()).arrays["positions"]
-    assert np.abs(near).max() == 1
+    arrays = export(cube()).arrays
+    near = arrays["positions"]
+    assert np.abs(near).max() == 1 and "offset" not in arrays
     cube().location = place
-    far = export(cube()).arrays["positions"]
+    arrays = export(cube()).arrays
+    far = arrays["positions"]
+    assert arrays["offset"].dtype == np.float64 and np.array_equal(far + arrays["offset"], near + np.float64(place))
     assert far.dtype == np.float32 and np.allclose(relative(far), relative(near), atol=1e-6)
 
 

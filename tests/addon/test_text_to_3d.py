@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.addon.blender import bpy, cube, module, select, turn_pump
+from tests.addon.blender import bpy, cube, module, select, start_job, turn_pump
 from tests.addon.by_hand import HandJob, ObjectHandJob, census, growing, temporary
 from tests.addon.fake_layout import FakeLayout, panel_text
 
 session = module("addon.session").session
+SPEC = module("job.spec.text_to_3d").TextTo3DJob
 WORKER = Path(__file__).with_name("fake_object_worker.py")
 
 
@@ -67,6 +68,7 @@ def test_start_from_mesh_writes_the_selected_shape_as_it_is_seen(by_hand):
 
 def test_start_from_mesh_without_a_mesh_is_refused_with_a_sentence():
     cube().select_set(False)
+    bpy.context.scene.csd.kind = "text-to-3d"
     with pytest.raises(RuntimeError, match="No mesh object is selected"):
         bpy.ops.csd.text_to_3d(prompt="small robot", start_from_mesh=True)
 
@@ -112,6 +114,7 @@ def test_the_panel_offers_what_suits_the_selection():
     select(cube())
     assert "Generate Texture" in panel_text() and "Generate Object" not in panel_text()
     cube().select_set(False)
+    bpy.context.scene.csd.kind = "text-to-3d"
     text = panel_text()
     assert {"Generate Object", "Subject", "Approach", "Method", "Max Faces", "Height", "Takes about 4 min"} <= set(text)
     assert not {"Generate Texture", "Steps", "Modifiers", "UV Map"} & set(text)
@@ -126,13 +129,13 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
     select(cube())
     bpy.context.scene.csd.prompt = "red brick"
     job = by_hand()
-    shares = list(module("addon.session").stage_shares(job.job.spec).values())
+    shares = list(module("addon.job").stage_shares(job.job.spec).values())
     assert np.isclose(sum(shares), 1)
     job.say("stage", name="load", label="Loading the model", index=0, count=4)
     job.say("stage", name="coarse", label="Shaping", index=1, count=4)
     job.say("progress", stage="coarse", step=300, total=600, seconds_left=80.0)
     text = panel_text()
-    assert {"Shaping", "1 min 20 s left", "Cancel", "Approach"} <= set(text)
+    assert {"Shaping", "1 min 20 s left", "Cancel"} <= set(text)
     assert not {"Generate Object", "Generate Texture"} & set(text)
     before = job.job.fraction()
     job.say("stage", name="load", label="Loading the model", index=0, count=4)  # the refine stage's own
@@ -147,17 +150,19 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
 
 
 def test_every_setting_has_a_tooltip_and_the_operator_a_sentence():
-    cls = bpy.types.CSD_OT_text_to_3d
-    assert cls.bl_label == "Generate Object" and len(cls.__doc__.split()) > 5
-    for item in cls.bl_rna.properties:
-        if item.identifier in module("addon.kinds.object.settings").NAMES:
+    about, named = bpy.ops.csd.text_to_3d.get_rna_type(), module("addon.kinds.common").names(SPEC)
+    assert about.name == "Generate Object" and len(about.description.split()) > 5
+    assert set(named) <= {item.identifier for item in about.properties}
+    for item in about.properties:
+        if item.identifier in named:
             assert item.description and not item.description.endswith("."), item.identifier
-    for items in ("SUBJECT_ITEMS", "RECIPE_ITEMS"):
-        assert all(len(text.split()) > 4 for _id, _name, text in getattr(module("addon.properties"), items))
+    for name in ("subject", "recipe"):
+        assert all(len(item.description.split()) > 4 for item in about.properties[name].enum_items)
+
 
 
 def test_the_add_menu_and_its_dialog_lead_to_the_same_operator():
-    operators = module("addon.ui.object_operators")
+    operators = module("addon.ui.generate")
     assert operators.draw_in_menu in bpy.types.VIEW3D_MT_mesh_add._dyn_ui_initialize()
     texts = []
     layout = FakeLayout(texts)
@@ -190,6 +195,7 @@ def test_reuse_settings_fills_the_settings_of_the_right_kind(by_hand):
 def test_lengths_of_the_stages_can_be_set_in_the_panel(by_hand):
     csd = bpy.context.scene.csd
     cube().select_set(False)
+    bpy.context.scene.csd.kind = "text-to-3d"
     csd.prompt, csd.quality = "small robot", "draft"
     text = panel_text()
     for name, steps in {"Coarse Steps": "240", "Refine Steps": "100"}.items():
@@ -234,20 +240,22 @@ def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_art
         return settings.make_spec({k: v for k, v in values.items() if k != "modifiers"})
 
     assert spec().negative_prompt == negative
-    assert spec(model="mini").negative_prompt == csd.negative_prompt == "blurry, noisy, low quality"
+    assert spec(model="mini").negative_prompt == "blurry, noisy, low quality"
     assert spec(negative_prompt="rust").negative_prompt == "rust"
     csd.negative_prompt = "rust"
     assert spec().negative_prompt == "rust"
     csd.negative_prompt = ""
+    assert spec().negative_prompt == negative
+    csd.use_negative_prompt = False
     assert spec().negative_prompt == ""
-    csd.property_unset("negative_prompt")
+    csd.property_unset("use_negative_prompt")
     values = textures.gather(bpy.context.scene, {"prompt": "brick", "model": "some/model"})
     texture = textures.make_spec({k: v for k, v in values.items() if k != "modifiers"})
     assert texture.negative_prompt == "oversaturated color, ugly, tiling, low quality, noisy"
 
 
 def test_the_object_grows_with_a_worker_and_is_offered(worker):
-    job = module("addon.run.lifecycle").start_object(bpy.context, {"prompt": "small robot"})
+    job = start_job({"prompt": "small robot"}, kind="text-to-3d")
     turn_pump(lambda: growing() is not None)
     turn_pump(lambda: job.phase == "finished" and growing().data.uv_layers)
     assert job.has_view and job.stage == "finish"
@@ -300,7 +308,7 @@ def test_a_failure_reaches_a_script_as_one_sentence_and_leaves_the_file_as_it_wa
 
 def test_cancelling_a_worker_keeps_what_there_is(worker):
     worker("slow")
-    job = module("addon.run.lifecycle").start_object(bpy.context, {"prompt": "small robot"})
+    job = start_job({"prompt": "small robot"}, kind="text-to-3d")
     turn_pump(lambda: job.step > 4)
     bpy.ops.csd.cancel()
     turn_pump(lambda: not job.active)
@@ -312,7 +320,7 @@ def test_a_crashed_job_is_resumed_in_a_later_session_at_the_same_place(worker):
     bpy.context.scene.cursor.location = (1, 2, 3)
     jobs, results = module("addon.run.lifecycle"), module("addon.run.results")
     worker("crash")
-    job = jobs.start_object(bpy.context, {"prompt": "small robot"})
+    job = start_job({"prompt": "small robot"}, kind="text-to-3d")
     turn_pump(lambda: not job.active)
     assert job.phase == "failed" and "Resume" in panel_text()
     session.job = None  # Blender was closed

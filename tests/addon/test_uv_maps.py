@@ -6,7 +6,7 @@ import pytest
 from tests.addon.blender import bpy, cube, module, select
 from tests.addon.by_hand import HandJob, look, temporary
 
-targets = module("addon.scene.targets")
+targets, belonging = module("addon.scene.targets"), module("addon.run.belonging")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_map_that_changed_during_the_job_is_said_and_the_texture_goes_on_a_new
     if before_finish:
         job.finish()
     [target] = job.job.targets
-    assert targets.uv_state(target) == state and targets.changed_maps(job.job) == ["Cube"]
+    assert targets.uv_state(target) == state and belonging.changed_maps(job.job) == ["Cube"]
     with pytest.raises(module("addon.scene.export").SceneError, match="since the job began.*new map"):
         job.jobs.accept()
     session = module("addon.session").session
@@ -97,7 +97,7 @@ def test_a_map_that_was_renamed_is_found_by_what_it_holds(by_hand):
     cube().data.uv_layers["UVMap"].name = "Unwrapped"
     cube().data.uv_layers.new(name="UVMap", do_init=False)
     job.finish()
-    assert targets.changed_maps(job.job) == []
+    assert belonging.changed_maps(job.job) == []
     job.jobs.accept()
     assert shown_map(cube()) == "Unwrapped" and len(cube().data.uv_layers) == 2
 
@@ -117,7 +117,7 @@ def test_what_does_not_touch_the_map_needs_no_choice(by_hand, case):
         obj.name = "Box"
         obj.data = obj.data.copy()
     job.finish()
-    assert targets.changed_maps(job.job) == []
+    assert belonging.changed_maps(job.job) == []
     job.jobs.accept()
     assert shown_map(obj) == "UVMap" and obj.material_slots[0].material.name == "Red brick"
 
@@ -127,7 +127,7 @@ def test_a_new_map_of_the_job_does_not_care_about_the_old_one(by_hand):
     job.write_uv(["new"])
     scramble(cube().data)
     job.finish(["new"])
-    assert targets.changed_maps(job.job) == []
+    assert belonging.changed_maps(job.job) == []
     job.jobs.accept()
     assert shown_map(cube()) == "CSD"
 
@@ -167,7 +167,7 @@ def test_only_the_object_whose_map_changed_gets_a_new_one(by_hand):
     write_own_uv(job)
     scramble(first.data)
     job.finish(["user", "user"])
-    assert targets.changed_maps(job.job) == ["Cube"]
+    assert belonging.changed_maps(job.job) == ["Cube"]
     job.jobs.accept(new_map=True)
     assert (shown_map(first), shown_map(second)) == ("CSD", "UVMap")
 

@@ -15,6 +15,7 @@ import pytest
 
 from csd_blender.backend.cli import console, main
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from tests.backend.tiny_models import write_sd15
 from tests.hostile import CASES, TEXTS, value
@@ -144,6 +145,19 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_too(monkeypatch, tmp_path):
     monkeypatch.setenv("CSD_DEBUG", "1")
     with pytest.raises(KeyError):
         main.main(["texture", "--resume", str(tmp_path)])
+
+
+def test_a_job_is_resumed_by_the_command_that_makes_such_jobs_and_the_other_one_names_it(jobs, tmp_path):
+    specs = {"texture": texture_job("x"), "text-to-3d": text_to_3d_job("x")}
+    for command, spec in specs.items():
+        folder = tmp_path / f"my {command}"
+        JobFolder.create(folder, spec)
+        (other,) = set(specs) - {command}
+        status, said = answer(other, "--resume", str(folder))
+        assert (
+            status == 2 and said.endswith(f"csd {command} --resume '{folder}'\n") and said.count("\n") == 1 and not jobs
+        )
+        assert answer(command, "--resume", str(folder))[0] == 0 and jobs.pop() == spec
 
 
 def test_a_folder_that_is_no_job_to_refine_from_is_named(jobs, cube, tmp_path):

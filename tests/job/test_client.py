@@ -138,6 +138,25 @@ def test_a_second_press_interrupts_at_once(start, folder, clock):
     assert ends(until(client, ends)) == [("cancelled", None)] and client.state == "ready"
 
 
+@pytest.mark.parametrize("pressed", [False, True], ids=["time", "second press"])
+def test_the_child_itself_is_interrupted_and_only_once(start, folder, clock, monkeypatch, pressed):
+    told = []
+    monkeypatch.setattr(client_module, "interrupt", told.append)
+    client = start("ignore-cancel", LADDER)
+    start_and_cancel(client, folder, clock)
+    client.poll()
+    assert told == []
+    if pressed:
+        client.cancel("job")
+    else:
+        clock.now += LADDER.interrupt + 0.1
+        client.poll()
+    assert told == [client._process]
+    client.cancel("job")
+    client.poll()
+    assert told == [client._process] and client.state == "busy"
+
+
 def wait_for_hello(client: BackendClient) -> int:
     """The child's process number, once it is ready for jobs."""
     until(client, lambda seen: client.state != "starting")

@@ -15,44 +15,52 @@ from pathlib import Path
 import pytest
 
 from csd_blender.job.errors import JobError
+from csd_blender.job.process.processes import HeldFile
 from csd_blender.job.setup import environment
 from csd_blender.job.setup.environment import ensure_environment, installed_python
 from csd_blender.job.setup.package_tools import Installer
+from tests.job.client_kit import ENDLESS
 from tests.job.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping, slowly when told to.
-FAKE_UV = """
+# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping. Where it shall wait, it does so
+# until there is a file "go" among the wheels, and holds the file "alive" as long as it lives.
+FAKE_UV = f"""
 import pathlib, sys, time, venv, zipfile
-kind, inside, lock, wheels, pause = sys.argv[1:6]
+sys.path.insert(0, {str(ROOT)!r})
+kind, inside, lock, wheels, waits = sys.argv[1:6]
 if kind == "make":
     venv.create(inside, with_pip=False, symlinks=True)
     sys.exit()
-pathlib.Path(wheels, "installing").touch()
-time.sleep(float(pause))
+if waits:
+    from csd_blender.job.process.processes import HeldFile
+    held = HeldFile(pathlib.Path(wheels, "alive"), "")
+    held.__enter__()
+    pathlib.Path(wheels, "installing").touch()
+    while not pathlib.Path(wheels, "go").exists():
+        time.sleep(0.02)
 site = next(pathlib.Path(inside).parent.parent.glob("lib/python*/site-packages"))
 for line in open(lock):
     pin = line.partition(" ")[0].strip()
     if pin and line[0] != "#":
         wheel = pathlib.Path(wheels, pin.replace("==", "-") + "-py3-none-any.whl")
         if not wheel.exists():
-            sys.exit(f"error: {pin} was not found")
+            sys.exit(f"error: {{pin}} was not found")
         zipfile.ZipFile(wheel).extractall(site)
-pathlib.Path(wheels, "installed").touch()
 """
 
 
 class FakeInstaller(Installer):
-    pause = 0.0
+    waits = ""
     wheels = Path()
     script = Path()
 
     def make_environment(self, python, folder):
-        return [sys.executable, "-I", str(self.script), "make", str(folder), "-", "-", "0"]
+        return [sys.executable, "-I", str(self.script), "make", str(folder), "-", "-", ""]
 
     def install(self, inside, lock, build, wheel_dir):
-        arguments = [inside, lock.path, self.wheels, self.pause]
+        arguments = [inside, lock.path, self.wheels, self.waits]
         return [sys.executable, "-I", str(self.script), "fill", *map(str, arguments)]
 
 
@@ -63,12 +71,13 @@ def wheels(tmp_path):
     make_wheel(folder, "tinyone", "value = 1\n")
     make_wheel(folder, "tinytwo", "value = 2\n")
     make_wheel(folder, "brokenone", "raise ImportError('a library of the system is missing')\n")
-    return folder
+    yield folder
+    (folder / "go").touch()  # whoever still waits, as an installer that nobody ended
 
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path, wheels):
-    """Installs with the stand-in; the value is its class, for tests that want it slow."""
+    """Installs with the stand-in; the value is its class, for tests that want it to wait."""
     script = tmp_path / "fake_uv.py"
     script.write_text(FAKE_UV)
     installer = type("Quick", (FakeInstaller,), {"script": script, "wheels": wheels})
@@ -81,6 +90,22 @@ def failure(*arguments, **named) -> JobError:
     with pytest.raises(JobError) as caught:
         ensure_environment(*arguments, **named)
     return caught.value
+
+
+def until(holds) -> None:
+    end = time.monotonic() + ENDLESS
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def has_ended(wheels: Path) -> bool:
+    """Whether the installer that waited is gone, however it ended."""
+    try:
+        with HeldFile(wheels / "alive", ""):
+            return True
+    except JobError:
+        return False
 
 
 def environments(root: Path) -> list[str]:
@@ -171,13 +196,12 @@ def test_pip_steps_in_where_uv_fails(tmp_path, quick, monkeypatch, wheels):
 
 
 def test_cancel_ends_the_installer_and_leaves_nothing_half_made(tmp_path, quick, wheels):
-    quick.pause = 1.5
+    quick.waits = "yes"
     root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
     error = failure(root, lock, "tiny", cancelled=(wheels / "installing").exists)
     assert error.code == "cancelled" and environments(root) == []
-    time.sleep(1.5)
-    assert not (wheels / "installed").exists(), "the installer went on"
-    quick.pause = 0
+    assert has_ended(wheels), "the installer went on"
+    quick.waits = ""
     assert imports(ensure_environment(root, lock, "tiny"), "tinyone")
 
 
@@ -186,7 +210,7 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 import test_environment as t
 from pathlib import Path
-installer = type("Slow", (t.FakeInstaller,), dict(script=Path({script!r}), wheels=Path({wheels!r}), pause=1.5))
+installer = type("Slow", (t.FakeInstaller,), dict(script=Path({script!r}), wheels=Path({wheels!r}), waits="yes"))
 t.environment.find_installer = lambda *_: installer(Path("uv"), None)
 t.ensure_environment({target!r}, {lock!r}, "tiny")
 """
@@ -200,27 +224,24 @@ def test_killed_in_the_middle_it_leaves_nothing_running_and_the_next_run_works(t
         target=str(root), lock=str(lock),
     )  # fmt: skip
     child = subprocess.Popen([sys.executable, "-c", code])
-    end = time.monotonic() + 30
-    while not (wheels / "installing").exists() and time.monotonic() < end:
-        time.sleep(0.02)
+    until((wheels / "installing").exists)
+    assert not has_ended(wheels)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert environments(root) and installed_python(root, "tiny", lock) is None
     python = ensure_environment(root, lock, "tiny")
     assert imports(python, "tinyone")
-    (wheels / "installed").unlink()
-    time.sleep(1.5)
-    assert not (wheels / "installed").exists(), "the first run's installer went on"
+    until(lambda: has_ended(wheels))  # the first run's installer, which would wait for ever
 
 
 def test_two_at_once_do_not_disturb_each_other(tmp_path, quick, wheels):
-    quick.pause = 1.5
+    quick.waits = "yes"
     root, lock = tmp_path / "root", make_lock(tmp_path, "tinyone==1.0")
     first = threading.Thread(target=ensure_environment, args=(root, lock, "tiny"))
     first.start()
-    while not (wheels / "installing").exists():
-        time.sleep(0.02)
+    until((wheels / "installing").exists)
     assert failure(root, lock, "tiny").code == "busy"
+    (wheels / "go").touch()
     first.join()
     assert imports(installed_python(root, "tiny", lock), "tinyone")
 

@@ -73,16 +73,16 @@ def measure(sizes=SIZES, pictures: int = PICTURES) -> dict:
 def measure_size(bpy, size: int, pictures: int) -> dict:
     import numpy as np
 
-    jobs, pump, session, client_module = (
+    jobs, kinds, pump, session, client_module = (
         importlib.import_module(f"{MODULE}.{name}")
-        for name in ("addon.run.lifecycle", "addon.run.pump", "addon.session", "job.process.messages")
+        for name in ("addon.run.lifecycle", "addon.kinds.choose", "addon.run.pump", "addon.session", "job.process.messages")
     )
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.mesh.primitive_grid_add(x_subdivisions=FACES_A_SIDE, y_subdivisions=FACES_A_SIDE)
     backend = Backend(client_module.Message, "", size)
     backend.submit = lambda *_args, **_settings: None
     importlib.import_module(f"{MODULE}.addon.process.backend").client = lambda: backend
-    job = jobs.start(bpy.context, [bpy.context.object], {"prompt": "bench"})
+    job = jobs.start(bpy.context, kinds.KINDS["texture"], {"prompt": "bench"})
     uv = np.random.default_rng(0).random((len(job.targets[0].corners), 3, 2), np.float32)
     np.savez(job.folder / "result" / "uv.npz", uv=uv, source=np.array(["new"]))
     backend.job_id = backend.job = job.id
@@ -93,7 +93,7 @@ def measure_size(bpy, size: int, pictures: int) -> dict:
         pump.tick()
         landed += pump.durations[-1][1]
         time.sleep(0.005)
-    assert "CSD" in bpy.context.object.data.uv_layers, "the preview did not reach the mesh"
+    assert "CSD Preview" in bpy.context.object.data.uv_layers, "the preview did not reach the mesh"
     session.session.client = None
     jobs.end_without_result(job, "cancelled")
     ticks = [seconds * 1000 for seconds, picture in pump.durations if not picture]

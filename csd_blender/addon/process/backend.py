@@ -12,8 +12,9 @@ import bpy
 from ...job.errors import JobError
 from ...job.process import client as job_client
 from ...job.setup.environment import LOCKS, Lock, installed_python
+from ..job import Job
 from ..preferences import environments_folder, log_path, preference
-from ..session import Job, session
+from ..session import session
 
 PACKAGE = Path(__file__).parents[2]
 LEAVE_TIME, SAVE_TIME = 1.0, 6.0  # seconds that quitting Blender waits at most; the longer one during a job

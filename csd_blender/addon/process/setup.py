@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import bpy
 
 from ...job.errors import ERRORS
+from ..job import Problem
 from ..preferences import environments_folder, log_path, preference
-from ..session import Problem, session
+from ..session import session
 from . import backend
 
 

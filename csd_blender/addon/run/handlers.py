@@ -8,9 +8,9 @@ from bpy.app.handlers import persistent
 from ...job.errors import JobError
 from .. import folders
 from ..errors import SceneError
-from ..scene import cover, targets
+from ..scene import cover
 from ..session import session
-from . import lifecycle, results, showing
+from . import belonging, lifecycle, results, showing
 
 
 @persistent
@@ -22,10 +22,10 @@ def before_save(*_args) -> None:
 @persistent
 def after_save(*_args) -> None:
     if session.job is not None:
-        targets.remember_file(session.job)
+        belonging.remember_file(session.job)
     for folder in session.of_file:
         if session.job is None or folder != session.job.folder:
-            targets.move_to_file(folder)
+            belonging.move_to_file(folder)
     restore()
 
 
@@ -39,7 +39,7 @@ def after_undo(*_args) -> None:
 @persistent
 def after_load(*_args) -> None:
     """Find the job's objects in the new file when it is the same one again."""
-    targets.follow_file(session.job)
+    belonging.follow_file(session.job)
     session.discarded, session.show_textures = None, False
     session.of_file = {session.job.folder} if session.job is not None and session.job.in_file else set()
     results.fill()  # the window manager, which has the rows of the list, may be a new one

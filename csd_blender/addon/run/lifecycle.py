@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -12,20 +12,16 @@ from ...job.errors import JobError
 from ...job.folder import JobFolder
 from ...job.process.messages import Message
 from .. import folders
-from ..folders import new_job_id
-from ..kinds.object import job as object_job
-from ..kinds.texture import settings as texture_settings
-from ..preferences import jobs_folder
+from ..errors import SceneError
+from ..job import Job, Problem
+from ..kinds.choose import Kind, kind_of
 from ..process import backend
-from ..scene import add_object, apply_texture, checks, cover, export
-from ..scene.export import SceneError
+from ..scene import apply_texture, cover, export
 from ..scene.previews import read_view
-from ..scene.targets import check_accept, find_object, resume_here, selected_meshes
-from ..session import Job, Problem, session
+from ..session import session
 from . import results, showing, view_icon
+from .belonging import check_accept, resume_here
 from .showing import forget_pictures, refresh_preview
-
-__all__ = ["selected_meshes"]
 
 # Errors whose detail an artist can use; that of the others is for the log.
 TELLING = (
@@ -40,31 +36,20 @@ TELLING = (
 )
 
 
-def start(context, objects: Sequence[bpy.types.Object], overrides: dict) -> Job:
-    """Export ``objects``, write the job folder and hand it to the backend.
+def start(context, kind: Kind, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
+    """Write the job's folder and hand it to the backend.
 
     Args:
-        overrides: settings by name (see :mod:`settings`); what is missing comes from the scene.
+        overrides: settings by name; what is missing comes from the scene.
+        objects: that it is about; the selected meshes when None.
 
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was started then.
     """
-    checks.check_no_previews(objects)  # they are taken away first
-    return start_written(lambda: write_job(context, objects, texture_settings.gather(context.scene, overrides)))
-
-
-def start_object(context, overrides: dict) -> Job:
-    """As :func:`start`, for a job that makes a new object; ``overrides`` see :mod:`object_settings`."""
-    return start_written(lambda: object_job.write_job(context, overrides))
-
-
-def start_written(write: Callable[[], Job]) -> Job:
-    """Hand the job whose folder ``write`` makes to the backend."""
     if session.active_job() is not None:
         raise JobError("busy")
-    cover.uncover_all()  # the export must not see a preview's UV map
     try:
-        job = write()
+        job = kind.job.write(context, overrides, objects)
         client = backend.client()
     except BaseException:
         refresh_preview()  # the result before this one is still offered
@@ -73,24 +58,6 @@ def start_written(write: Callable[[], Job]) -> Job:
     begin(job, client, resume=False)
     results.refresh()
     return job
-
-
-def write_job(context, objects: Sequence[bpy.types.Object], chosen: dict) -> Job:
-    """Export ``objects`` and write the job folder. Raises as :func:`start` does."""
-    if not texture_settings.stripped(chosen["prompt"]):
-        raise SceneError("The prompt is empty.", "Write what the surface should look like.")
-    texture_settings.check_modifiers(chosen["modifiers"])
-    exported = export.export_objects(objects, context.evaluated_depsgraph_get(), chosen.pop("modifiers"), chosen["uv"])
-    chosen["uv"] = exported.uv
-    spec = texture_settings.make_spec(chosen)
-    backend.command()  # without a backend nothing is written
-    job_id = new_job_id(spec.prompt)
-    folder = JobFolder.create(jobs_folder() / job_id, spec)
-    folder.write_bytes("mesh.npz", exported.mesh_bytes())
-    # Last, since a folder that has it is offered to be resumed.
-    for name, data in export.targets_bytes(exported.targets, bpy.data.filepath).items():
-        folder.write_bytes(name, data)
-    return Job(job_id, Path(folder.path), spec, exported.targets, bpy.data.filepath, warnings=exported.warnings)
 
 
 def begin(job: Job, client, resume: bool) -> None:
@@ -103,7 +70,7 @@ def begin(job: Job, client, resume: bool) -> None:
 def take_in(job: Job) -> None:
     """Make ``job`` the session's; it is remembered as the open file's, whatever that is called later."""
     session.job = job
-    if job.in_file and not job.makes_object:
+    if job.in_file and kind_of(job).job.BELONGS_TO_FILE:
         session.of_file.add(job.folder)
 
 
@@ -122,8 +89,7 @@ def resume(folder: Path, show: bool = False) -> Job:
     opened = JobFolder.open(folder)
     targets, blend_file = export.read_targets(folder)
     job = Job(folder.name, folder, opened.spec, targets, blend_file)
-    if job.makes_object:
-        job.place = object_job.read_place(job.folder)
+    kind_of(job).job.restore(job)
     complete = folders.is_finished(folder)
     offered = complete or (show and folders.has_result(folder))
     client = None if offered else backend.client()
@@ -215,10 +181,7 @@ def end(job: Job, message: Message) -> None:
 def finish(job: Job) -> None:
     job.seconds = time.monotonic() - job.started
     try:
-        if job.makes_object:
-            add_object.check_result(job.folder)
-        else:
-            apply_texture.read_result(job.folder)
+        kind_of(job).job.check_result(job.folder)
     except SceneError as error:
         end_without_result(job, "failed", Problem(error.text, error.fix, retryable=True))
         return
@@ -245,26 +208,16 @@ def accept(new_map: bool = False) -> list[apply_texture.Applied]:
     if job is None or job.phase != "finished":
         raise SceneError("There is no finished texture or object.", "Generate one first.")
     check_accept(job)
-    applied = object_job.accept(job) if job.makes_object else accept_texture(job, new_map)
+    try:
+        applied = kind_of(job).job.accept(job, new_map)
+    except SceneError:
+        refresh_preview()  # nothing was changed, and the result still waits for an answer
+        raise
     forget_pictures()
     session.notice = " ".join(a.message for a in applied if a.message)
     session.job = session.problem = session.discarded = None
     close_folder(job, folders.ACCEPTED)
     return applied
-
-
-def accept_texture(job: Job, new_map: bool) -> list[apply_texture.Applied]:
-    objects = [find_object(t) for t in job.targets]
-    for obj in objects:
-        if obj is not None and obj.data.is_editmode:
-            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
-    result = apply_texture.read_result(job.folder)
-    cover.uncover_all()
-    try:
-        return apply_texture.apply_result(result, job.targets, objects, new_map)
-    except SceneError:
-        refresh_preview()  # nothing was changed, and the result still waits for an answer
-        raise
 
 
 def discard() -> None:
@@ -298,4 +251,15 @@ def leave_scene() -> None:
 
 def close_folder(job: Job, answer: str) -> None:
     folders.close(job.folder, answer)
+    results.refresh()
+
+
+def backend_changed() -> None:
+    """A preference about the backend was changed: end it, and look for the one to use now."""
+    job = session.active_job()
+    backend.stop()
+    if job is not None:
+        problem = Problem("The backend was stopped because a preference changed.", "Resume the job.", True)
+        end_without_result(job, "failed", problem)
+    backend.look_for_python()
     results.refresh()

@@ -9,8 +9,9 @@ from collections import deque
 import bpy
 
 from ...job.errors import JobError
+from ..job import Problem
 from ..process import backend
-from ..session import Problem, session
+from ..session import session
 from . import lifecycle, screen, showing, view_icon
 from .pace import Pace
 
@@ -72,7 +73,7 @@ def work(deadline: float, may_draw: bool = True) -> bool:
     if job is not None and job.phase == "finished" and not job.final_shown:
         job.final_shown = True
         showing.refresh_preview()
-        ended, landed = True, not job.makes_object  # a finished object is still to be read
+        ended, landed = True, not showing.pictures.busy()  # a finished object is still to be read
     elif may_draw and time.perf_counter() < deadline and (picture := showing.pictures.take()) is not None:
         if picture.kind == "view":
             view_icon.show(picture)

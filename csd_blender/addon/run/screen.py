@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bpy
 
+from ..kinds.texture import preview as texture_preview
 from ..session import session
 
 
@@ -15,20 +16,9 @@ def areas(kind: str = "VIEW_3D"):
                 yield area
 
 
-def shows_textures(space: bpy.types.SpaceView3D) -> bool:
-    """Whether a 3D view shows the textures of materials."""
-    shading = space.shading
-    return shading.type in ("MATERIAL", "RENDERED") or (shading.type == "SOLID" and shading.color_type == "TEXTURE")
-
-
-def shows_object_colors(space: bpy.types.SpaceView3D) -> bool:
-    """Whether a 3D view shows a growing object in color: first its vertices' colors, in the end a texture."""
-    return space.shading.type in ("MATERIAL", "RENDERED")
-
-
 def textures_are_seen() -> bool:
     """Whether any 3D view shows textures. Without a window, as if one did."""
-    return bpy.app.background or any(shows_textures(area.spaces.active) for area in areas())
+    return bpy.app.background or any(texture_preview.is_shown_in(area.spaces.active) for area in areas())
 
 
 def redraw(viewports: bool = False) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..kinds.object import preview as object_preview
-from ..kinds.texture import preview as texture_preview
-from ..scene.mesh_arrays import RESULT_PREVIEW, MeshPicture
+from ..job import Job
+from ..kinds.choose import kind_of
+from ..scene.mesh_arrays import MeshPicture
 from ..scene.previews import Picture, PictureMaker
-from ..scene.targets import changed_maps
-from ..session import Job, session
+from ..session import session
 from . import screen
+from .belonging import changed_maps
 
 pictures = PictureMaker()
 shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
@@ -24,18 +24,12 @@ def forget_pictures() -> None:
 def job_for(picture: Picture | MeshPicture) -> Job | None:
     """The job that ``picture`` is of; None when it came too late or is of no use."""
     job = session.job
-    if job is None or isinstance(picture, MeshPicture) != job.makes_object:
-        return None
-    if job.makes_object:
-        return job if job.in_scene else None  # the finished object comes as a picture, too
-    return job if job.active and picture.part < len(job.targets) else None
+    return job if job is not None and kind_of(job).preview.is_of(job, picture) else None
 
 
 def is_seen(job: Job, picture: Picture | MeshPicture) -> bool:
-    """Whether anything on the screen would change; the first picture of a part always goes into its place."""
-    if job.makes_object:
-        return True
-    return job.in_file and (picture.part not in shown or screen.textures_are_seen())
+    """Whether anything on the screen would change."""
+    return kind_of(job).preview.is_seen(job, picture, shown, screen.textures_are_seen)
 
 
 def prepare_for(picture: Picture | MeshPicture) -> bool:
@@ -43,7 +37,7 @@ def prepare_for(picture: Picture | MeshPicture) -> bool:
     job = job_for(picture)
     if job is None or not is_seen(job, picture):
         return False
-    return (object_preview if job.makes_object else texture_preview).prepare(job, picture)
+    return kind_of(job).preview.prepare(job, picture)
 
 
 def show_picture(picture: Picture | MeshPicture) -> bool:
@@ -61,7 +55,7 @@ def show_picture(picture: Picture | MeshPicture) -> bool:
         unseen.add(picture.part)
         return False
     unseen.discard(picture.part)
-    (object_preview if job.makes_object else texture_preview).show(job, picture)
+    kind_of(job).preview.show(job, picture)
     return True
 
 
@@ -72,7 +66,7 @@ def show_unseen() -> bool:
         return False
     picture = shown.get(unseen.pop())
     if picture is not None:
-        texture_preview.show(job, picture)
+        kind_of(job).preview.show(job, picture)
     return picture is not None
 
 
@@ -82,14 +76,10 @@ def refresh_preview() -> None:
     if job is None or not job.in_scene:
         return
     unseen.clear()
-    if not job.makes_object and not job.in_file:
+    kind = kind_of(job)
+    if kind.job.BELONGS_TO_FILE and not job.in_file:
         return
-    if not job.makes_object:
-        texture_preview.refresh(job, shown)
-        job.changed_maps = changed_maps(job) if job.phase == "finished" else []
-        return
-    picture = shown.get(0)
-    if picture is not None:
-        object_preview.show(job, picture)
-    if job.phase == "finished" and (picture is None or not picture.final):
-        pictures.put(dict(RESULT_PREVIEW), job.folder, None)
+    waiting = kind.preview.refresh(job, shown)
+    if waiting is not None:
+        pictures.put(waiting, job.folder, None)
+    job.changed_maps = changed_maps(job) if job.phase == "finished" and kind.job.BELONGS_TO_FILE else []

@@ -9,9 +9,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result
-from .export import SceneError
 from .materials import ROUGHNESS, build_material
 from .mesh_arrays import RESULT, MeshPicture, read_mesh
 from .stored_arrays import UNREADABLE

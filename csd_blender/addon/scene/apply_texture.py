@@ -10,11 +10,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..errors import SceneError
 from . import uv_maps
 from .checks import MOST_MAPS, is_computed
-from .export import SceneError, Target, fingerprint
+from .export import fingerprint
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_json, read_npz
+from .target import Target
 
 NAME_LENGTH = 48
 

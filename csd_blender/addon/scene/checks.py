@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import bpy
 
 from ..errors import SceneError
-
-if TYPE_CHECKING:
-    from .export import Target
+from .target import Target
 
 PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
 MOST_MAPS = 8  # UV maps that Blender lets a mesh have

@@ -15,7 +15,7 @@ from .materials import build_material, shown_map
 from .uv_maps import ADDED, added_uv
 
 KEY = checks.PREVIEW
-HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers
+HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers; ``ADDED``: the map added
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
 
 
@@ -103,6 +103,8 @@ def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material, twins: 
             material, which goes into the mesh, will be seen there too.
     """
     mark(obj, key)
+    if added_uv(obj.data):
+        material[ADDED] = added_uv(obj.data)
     if not obj.material_slots:
         obj.data.materials.append(None)
         added(obj.data)["slot"] = True
@@ -180,7 +182,7 @@ def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
         return added_uv(mesh)
     active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
     render = next((u.name for u in mesh.uv_layers if u.active_render), "")
-    name = uv_maps.new_map(mesh, values)
+    name = uv_maps.new_map(mesh, values, uv_maps.PREVIEW_NAME)
     if name:
         record = added(mesh)
         record["uv"], record["active"], record["render"] = name, active, render
@@ -216,7 +218,7 @@ def uncover_all(keep_job: str = "") -> None:
         if mesh not in covered:
             clear_mesh(mesh)
     for material in bpy.data.materials:
-        if goes(material.get(KEY, "")) and material.users:
+        if goes(material.get(KEY, "")):
             give_back(material)
     # Objects first: what they use has no users then, and goes without being taken out of them one by one.
     for collection in (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images):
@@ -225,8 +227,13 @@ def uncover_all(keep_job: str = "") -> None:
 
 
 def give_back(material: bpy.types.Material) -> None:
-    """Put what ``material`` covers where it got to without a note, as by joining a covered object to another one."""
+    """Take ``material``, and the UV map that came with it, out of where they got to without a note, as by joining a
+    covered object to another one; what it covers comes back."""
+    name = material.get(ADDED, "")
+    for mesh in bpy.data.meshes:
+        if name in mesh.uv_layers and ADDED not in mesh and mesh.is_editable:
+            mesh.uv_layers.remove(mesh.uv_layers[name])
     hidden = material.get(HIDES)
-    if hidden is not None:
+    if hidden is not None and material.users:
         del material[HIDES]
         material.user_remap(hidden)

@@ -17,44 +17,11 @@ from ..errors import SceneError
 from . import open_file
 from .checks import check_accepting, check_computed, check_objects, dropped_by_applying, has_room, left_out, no_faces
 from .stored_arrays import UNREADABLE, read_json, read_npz
+from .target import Target
 
 FAR = 16  # sizes of the objects from the origin, where float32 still is exact to a millionth of the size
 INEXACT = 1e-3  # of an object's size, by which its corners may be off
 MOST_CORNERS = 20_000_000  # of one mesh in a job folder; ten times what a job can have
-
-
-@dataclass
-class Target:
-    """One textured object: how to find it again, and how the job's triangles lead back to its mesh.
-
-    Attributes:
-        name, uid: the object's name, and its ``session_uid`` in this Blender session.
-        uv_layer: the UV map that was exported, empty when there was none.
-        modifiers: ``keep``, ``apply`` or ``ignore``.
-        maps_back: whether triangle corners are corners of the object's own mesh.
-        topology: fingerprint of the mesh that the corners belong to.
-        corner_count: how many corners (loops) that mesh has.
-        corners: int32 ``[F, 3]``, the mesh corner (loop) of every triangle corner.
-        own_topology: fingerprint of the object's own mesh, without its modifiers.
-        own_uv: float32 ``[corners of the own mesh, 2]``, what ``uv_layer`` of the own mesh held; empty when the own
-            mesh had no such map (its modifiers make it).
-    """
-
-    name: str
-    uid: int
-    uv_layer: str
-    modifiers: str
-    maps_back: bool
-    topology: str
-    corner_count: int
-    corners: np.ndarray = field(repr=False)
-    own_topology: str = ""
-    own_uv: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
-
-    @property
-    def replaces_mesh(self) -> bool:
-        """Whether accepting gives the object a mesh of its own, with its modifiers applied."""
-        return self.modifiers == "apply" and not self.maps_back
 
 
 @dataclass
@@ -87,7 +54,8 @@ def export_objects(objects: Sequence[bpy.types.Object], depsgraph, modifiers: st
         uv: the job's UV choice; decides whether a mesh without a way back can be used.
 
     Returns:
-        positions float32 ``[V, 3]`` in world space (meters; far from the origin moved near it, all parts alike),
+        positions float32 ``[V, 3]`` in world space (meters; far from the origin moved near it, all parts alike, and
+        then offset float64 ``[3]``, which leads back),
         triangles int32 ``[F, 3]``, corner int32 ``[F, 3]`` (which corners of the faces the triangles were cut from they
         have; numbered through), part int32 ``[F]``, material int32 ``[F]``, part_names, and uv float32 ``[F, 3, 2]``
         when any object has a UV map.
@@ -241,18 +209,22 @@ def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str
     """One mesh of several; parts without UVs get coordinates that no texture can use (all zero).
 
     float32 resolves a ten-millionth of a coordinate, which is a meter on a map of the world. So what lies far from the
-    origin, seen against its size, is moved there before it is rounded; the job does not depend on the place.
+    origin, seen against its size, is moved there before it is rounded; ``offset`` then leads back, to the place of the
+    job's own ``mesh.glb``. The rest of the job does not depend on the place.
     """
+    positions, offset = near_origin(np.concatenate([p["positions"] for p in parts]))
     offsets = np.cumsum([0] + [len(p["positions"]) for p in parts[:-1]])
     corners = np.cumsum([0] + [int(p["corner"].max(initial=-1)) + 1 for p in parts[:-1]])
     joined = {
-        "positions": near_origin(np.concatenate([p["positions"] for p in parts])),
+        "positions": positions,
         "triangles": np.concatenate([p["triangles"] + o for p, o in zip(parts, offsets, strict=True)]).astype(np.int32),
         "corner": np.concatenate([p["corner"] + c for p, c in zip(parts, corners, strict=True)]).astype(np.int32),
         "material": np.concatenate([p["material"] for p in parts]),
         "part": np.concatenate([np.full(len(p["triangles"]), i, np.int32) for i, p in enumerate(parts)]),
         "part_names": np.array(names),
     }
+    if offset.any():
+        joined["offset"] = offset
     if any("uv" in p for p in parts):
         joined["uv"] = np.concatenate([p.get("uv", np.zeros((len(p["triangles"]), 3, 2), np.float32)) for p in parts])
     return joined
@@ -269,14 +241,16 @@ def check_exact(parts: list[dict[str, np.ndarray]], joined: dict[str, np.ndarray
             raise SceneError(f"“{name}” is too far from the other objects.", "Texture them one after the other.")
 
 
-def near_origin(positions: np.ndarray) -> np.ndarray:
-    """float32 of ``positions`` ``[V, 3]``, moved to the origin when that is over ``FAR`` sizes away."""
+def near_origin(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 of ``positions`` ``[V, 3]``, moved to the origin when that is over ``FAR`` sizes away; and the offset
+    ``[3]`` float64 that leads back, zero where nothing was moved."""
     finite = positions[np.isfinite(positions).all(axis=1)]
     if len(finite):
         low, high = finite.min(axis=0), finite.max(axis=0)
         if np.abs((low + high) / 2).max() > FAR * (high - low).max():
-            positions = positions - (low + high) / 2
-    return np.float32(positions)
+            offset = (low + high) / 2
+            return np.float32(positions - offset), offset
+    return np.float32(positions), np.zeros(3)
 
 
 def targets_bytes(targets: list[Target], blend_file: str, place: Sequence[float] = ()) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .apply_texture import corner_uv, uv_sources
-from .export import Target
 from .mesh_arrays import MeshPicture, read_mesh
 from .stored_arrays import UNREADABLE
+from .target import Target
 
 
 def linear_table() -> np.ndarray:

@@ -1,104 +1,13 @@
-"""Finding a job's objects again: after renaming, undo, and the loading of a file; and whether they still suit it."""
+"""Finding a job's objects again: after renaming, undo, and the loading of a file."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from collections.abc import Sequence
 
 import bpy
 
-from ...job.errors import JobError
-from ...job.folder import write_atomic
-from ..session import Job
-from . import apply_texture, export, open_file, uv_maps
-from .export import SceneError, Target
-from .stored_arrays import read_json
-
-
-def follow_file(job: Job | None) -> None:
-    """After a file was loaded: find the job's objects if it is the one that the job belongs to."""
-    open_file.another_is_open()
-    if job is None:
-        return
-    job.in_file = open_file.is_same(job.blend_file, bpy.data.filepath)
-    if job.in_file:
-        bind(job)
-    else:
-        let_go(job)
-
-
-def resume_here(job: Job) -> None:
-    """Find the objects of a job that is taken up again from its folder.
-
-    The open file is the job's own when it is that file, or is still the unsaved one in which the job was started. When
-    the job's file is gone or never was saved, objects of the same names, faces and UV maps do as well: the file was
-    moved or recovered.
-    """
-    same_unsaved = not job.blend_file and export.read_opening(job.folder) == open_file.opening()
-    job.in_file = same_unsaved or open_file.is_same(job.blend_file, bpy.data.filepath)
-    if job.in_file:
-        bind(job)
-    elif job.blend_file and os.path.isfile(job.blend_file):
-        let_go(job)
-    else:
-        bind(job, strictly=True)
-        job.in_file = bool(job.targets) and all(t.uid for t in job.targets)
-
-
-def remember_file(job: Job) -> None:
-    """After a save: note the file, and what the objects are called now, for later sessions."""
-    if not job.in_file:
-        return
-    job.blend_file = bpy.data.filepath
-    for target in job.targets:
-        find_object(target)
-    place = job.place if job.makes_object else ()
-    data = export.targets_bytes(job.targets, job.blend_file, place)["target.json"]
-    try:
-        write_atomic(job.folder / "target.json", data)
-    except (JobError, OSError):
-        pass  # a later session then looks for the objects by what it knows
-
-
-def move_to_file(folder: Path) -> None:
-    """Note in the folder of a job that is not the session's that its file has the open one's name now."""
-    try:
-        record = read_json(folder / "target.json")
-        record["blend_file"] = bpy.data.filepath
-        write_atomic(folder / "target.json", json.dumps(record, indent=1).encode())
-    except (JobError, OSError, ValueError, RecursionError, TypeError):
-        pass  # it was deleted or damaged; a later session then looks for the objects by what it knows
-
-
-def let_go(job: Job) -> None:
-    for target in job.targets:
-        target.uid = 0
-
-
-def accept_problem(job: Job) -> str:
-    """Why the open file is not the place for the job's result, as a sentence without full stop; empty when it is.
-
-    Cheap enough for ``poll``. A new object belongs to no file and can be added to any.
-    """
-    if job.makes_object or job.in_file:
-        return ""
-    if job.blend_file:
-        return f"It belongs to {Path(job.blend_file).name}; open that file"
-    return "It belongs to a file that was never saved and is no longer open"
-
-
-def check_accept(job: Job) -> None:
-    """Raise :class:`SceneError` with the sentences of :func:`accept_problem`."""
-    if accept_problem(job) and job.blend_file:
-        raise SceneError(
-            f"The result belongs to {Path(job.blend_file).name}.", f"Open {job.blend_file} and accept it there."
-        )
-    if accept_problem(job):
-        raise SceneError(
-            "The result belongs to a file that was never saved and is no longer open.",
-            "Open the file that has its objects and press Resume, or discard it.",
-        )
+from . import export, uv_maps
+from .target import Target
 
 
 def uv_state(target: Target) -> str:
@@ -111,19 +20,8 @@ def uv_state(target: Target) -> str:
     return "same" if obj is None else uv_maps.state_of(obj.data, target)
 
 
-def changed_maps(job: Job) -> list[str]:
-    """Names of the objects whose own UV map the finished result needs and which changed or went since.
-
-    Where this is not empty, accepting needs the artist's choice: the result on a new map
-    (``scene_import.apply_result(..., new_map=True)``), or nothing.
-    """
-    sources = apply_texture.uv_sources(job.folder)
-    kept = [t for i, t in enumerate(job.targets) if not (i < len(sources) and sources[i] == "new")]
-    return [t.name for t in kept if uv_state(t) != "same"]
-
-
-def bind(job: Job, strictly: bool = False) -> None:
-    """Find the job's objects by name; only meshes with the same faces count.
+def bind(targets: Sequence[Target], strictly: bool = False) -> None:
+    """Find the objects of a job by name; only meshes with the same faces count.
 
     One that was renamed since is the only one in the file with the same faces and UVs; for a job of one object it may
     also be the active one. A job that makes an object has no targets.
@@ -131,10 +29,10 @@ def bind(job: Job, strictly: bool = False) -> None:
     Args:
         strictly: only by name, and the UV maps must be the same as well.
     """
-    for target in job.targets:
+    for target in targets:
         found = bpy.data.objects.get(target.name)
         if not suits(found, target, strictly):
-            found = None if strictly else renamed(target, alone=len(job.targets) == 1)
+            found = None if strictly else renamed(target, alone=len(targets) == 1)
         target.uid = found.session_uid if found is not None else 0
 
 

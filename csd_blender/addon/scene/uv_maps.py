@@ -5,9 +5,11 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from .export import Target, fingerprint
+from .export import fingerprint
+from .target import Target
 
 NAME = "CSD"  # of the maps that this extension adds
+PREVIEW_NAME = "CSD Preview"  # of those that a preview adds, so that joining objects mixes them with no other map
 ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
 
 
@@ -50,12 +52,12 @@ def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:
     return bool(target.own_topology) and fingerprint(mesh) != target.own_topology
 
 
-def new_map(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
+def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     """Add a UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
     if mesh.is_editmode or len(mesh.loops) != len(values):
         return ""
     try:
-        layer = mesh.uv_layers.new(name=NAME, do_init=False)
+        layer = mesh.uv_layers.new(name=name, do_init=False)
     except RuntimeError:
         return ""
     if layer is None:

@@ -3,9 +3,10 @@ the 3D views, which tells of a job when the tab is closed."""
 
 import bpy
 
+from ..kinds.choose import KINDS
 from ..properties import CONTEXT
 from ..session import session
-from .object_operators import draw_in_menu
+from .generate import draw_in_menu
 
 
 class CSD_MT_object(bpy.types.Menu):
@@ -18,8 +19,9 @@ class CSD_MT_object(bpy.types.Menu):
     def draw(self, _context):
         layout = self.layout
         layout.operator_context = "INVOKE_DEFAULT"
-        layout.operator("csd.texture", text="Generate Texture …", icon="TEXTURE", translate=False)
-        layout.operator("csd.text_to_3d", text="Generate Object …", icon="SHADERFX", translate=False)
+        for kind in KINDS.values():
+            text = f"Generate {kind.spec.label} …"
+            layout.operator(kind.job.OPERATOR, text=text, icon=kind.job.ICON, translate=False)
         layout.separator()
         layout.operator("csd.cancel", icon="CANCEL")
         layout.operator("csd.accept", icon="CHECKMARK")

@@ -3,24 +3,20 @@
 import os
 
 import bpy
-from bpy.props import BoolProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ...job.errors import JobError
-from .. import api
-from ..kinds.object import settings as object_settings
-from ..kinds.texture import settings as texture_settings
+from ..errors import SceneError
+from ..job import Problem
+from ..kinds.choose import KINDS
 from ..preferences import log_path
 from ..process import backend
 from ..process import setup as backend_setup
-from ..properties import CONTEXT, setting_properties
-from ..run import lifecycle, pump, screen
-from ..scene import targets
-from ..scene.export import SceneError
+from ..properties import CONTEXT
+from ..run import belonging, lifecycle, pump, screen
 from ..scene.stored_arrays import UNREADABLE
-from ..session import Problem, session
+from ..session import session
 from . import poll
-
-IN_DIALOG = ("prompt", "negative_prompt", "quality")
 
 
 def refuse(operator: bpy.types.Operator, error: SceneError | JobError) -> set[str]:
@@ -34,57 +30,18 @@ def refuse(operator: bpy.types.Operator, error: SceneError | JobError) -> set[st
     return {"CANCELLED"}
 
 
-class CSD_OT_texture(bpy.types.Operator):
-    """Texture the selected meshes from all sides after the prompt"""
+class CSD_OT_make(bpy.types.Operator):
+    """Choose in the panel what is made, as the selection suggests"""
 
     bl_translation_context = CONTEXT
-    bl_idname = "csd.texture"
-    bl_label = "Generate Texture"
-    bl_options = {"REGISTER"}
+    bl_idname = "csd.make"
+    bl_label = "Choose What Is Made"
+    bl_options = {"INTERNAL"}
 
-    # SKIP_SAVE: what is not given comes from the panel, never from the last call.
-    __annotations__ = setting_properties(frozenset({"SKIP_SAVE"})) | {
-        "wait": BoolProperty(
-            name="Wait",
-            description="Return only when the texture is finished and accepted, as is always done without a window",
-            options={"SKIP_SAVE"},
-            translation_context=CONTEXT,
-        ),
-    }
-
-    @classmethod
-    def poll(cls, context):
-        return poll.allow(cls, poll.why_not_generate(context))
-
-    def invoke(self, context, event):
-        """From a menu or the search: ask for the prompt. The panel's button does not come here."""
-        for name in IN_DIALOG:
-            if not self.properties.is_property_set(name):
-                setattr(self, name, getattr(context.scene.csd, name))
-        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Generate")
-
-    def draw(self, context):
-        column = self.layout.column()
-        column.prop(self, "prompt", placeholder="red brick, mossy stone …")
-        column.prop(self, "negative_prompt")
-        row = self.layout.row(align=True)
-        row.prop(self, "quality", expand=True)
+    __annotations__ = {"kind": StringProperty(options={"SKIP_SAVE"})}
 
     def execute(self, context):
-        overrides = {
-            name: getattr(self, name) for name in texture_settings.NAMES if self.properties.is_property_set(name)
-        }
-        try:
-            objects = lifecycle.selected_meshes(context)
-            if self.wait or bpy.app.background:
-                results = api.texture(objects, **overrides)
-                for message in (r.message for r in results if r.message):
-                    self.report({"WARNING"}, message)
-            else:
-                lifecycle.start(context, objects, overrides)
-                pump.start()
-        except (SceneError, JobError) as error:
-            return refuse(self, error)
+        context.scene.csd.kind = self.kind
         return {"FINISHED"}
 
 
@@ -129,7 +86,7 @@ class CSD_OT_accept(bpy.types.Operator):
 
     def invoke(self, context, event):
         """Ask where the texture is to go when the UV map that it was made for is no more."""
-        session.job.changed_maps = [] if session.job.makes_object else targets.changed_maps(session.job)
+        session.job.changed_maps = belonging.changed_maps(session.job)
         if not session.job.changed_maps or self.new_map:
             return self.execute(context)
         self.new_map = True
@@ -189,11 +146,7 @@ class CSD_OT_show_texture(bpy.types.Operator):
         return poll.allow(cls, "" if is_view else "Only in a 3D view")
 
     def execute(self, context):
-        shading = context.space_data.shading
-        if session.job is not None and session.job.makes_object:
-            shading.type = "MATERIAL"
-        else:
-            shading.type, shading.color_type = "SOLID", "TEXTURE"
+        poll.preview_of(session.job).show_in(context.space_data)
         session.show_textures = False
         screen.redraw(viewports=True)
         return {"FINISHED"}
@@ -214,8 +167,7 @@ class CSD_OT_reuse_settings(bpy.types.Operator):
     def execute(self, context):
         try:
             plain = poll.read_settings(context)
-            reuse = object_settings.reuse if plain.get("kind") == "text-to-3d" else texture_settings.reuse
-            reuse(context.scene, plain)
+            KINDS[plain["kind"]].settings.reuse(context.scene, plain)
         except (*UNREADABLE, JobError):
             return refuse(self, SceneError("The settings on this object cannot be read.", "Enter them by hand."))
         return {"FINISHED"}
@@ -350,7 +302,7 @@ class CSD_OT_copy_log(bpy.types.Operator):
 
 
 CLASSES = (
-    CSD_OT_texture,
+    CSD_OT_make,
     CSD_OT_cancel,
     CSD_OT_accept,
     CSD_OT_discard,

@@ -1,18 +1,19 @@
 """The *CSD* tab in the sidebar of the 3D view. Drawing only reads what is already in memory."""
 
-import functools
 import textwrap
 
 import bpy
 
-from ...job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
-from ...job.presets.texture import EXPECTED_SECONDS, MINI_WORDS, texture_job
+from ...job.spec.settings import Setting, shown_settings
 from ..folders import short
+from ..job import LONG_STAGES, Job
+from ..kinds.choose import Kind, chosen, kind_of, suggested
 from ..process import backend
-from ..properties import CONTEXT, OBJECT_OVERRIDABLE, OVERRIDABLE, WEIGHTS
+from ..properties import CONTEXT, USE
 from ..run import results, view_icon
-from ..session import LONG_STAGES, Job, session, time_text
+from ..session import session, time_text
 from . import poll
+from .generate import again
 
 PREVIEW_SCALE = 7.0
 
@@ -56,36 +57,51 @@ class CSD_PT_main(CSDPanel, bpy.types.Panel):
 
 def draw_settings(layout, context) -> None:
     csd = context.scene.csd
-    new_object = poll.offers_object(context)
-    column = layout.column()
-    column.label(text="Prompt", translate=False)
-    example = "a wooden chair, a small robot …" if new_object else "red brick, mossy stone …"
-    column.prop(csd, "prompt", text="", placeholder=example)
-    column.label(text="Negative Prompt", translate=False)
-    column.prop(csd, "negative_prompt", text="", placeholder="blurry, low quality …")
-    if new_object:
-        row = layout.row(align=True)
-        row.prop(csd, "subject", expand=True)
-    row = layout.row(align=True)
-    row.prop(csd, "quality", expand=True)
+    kind = chosen(context)
+    layout.row(align=True).prop(csd, "kind", expand=True)
+    for setting in settings_in(kind, "top"):
+        if setting.name == "negative_prompt":
+            draw_negative_prompt(layout, kind, setting, csd)
+        elif setting.sort == "text":
+            column = layout.column()
+            column.label(text=setting.label, translate=False)
+            column.prop(csd, setting.name, text="", placeholder=poll.example_of(kind, setting, csd))
+        else:
+            layout.row(align=True).prop(csd, setting.name, expand=True)
     reason = poll.why_not_press(context)
     column = layout.column(align=True)
     column.scale_y = 1.5
     button = column.row()
     button.enabled = not reason
     button.operator_context = "EXEC_DEFAULT"  # the dialogs are for those who come from a menu
-    button.operator("csd.text_to_3d" if new_object else "csd.texture", icon="SHADERFX")
-    text = reason or hint_for_generate(csd, new_object)
+    button.operator(kind.job.OPERATOR, icon="SHADERFX")
+    text = reason or hint_for_generate(csd, kind)
     if text:
         hint = layout.row()
         hint.alignment = "CENTER"
         hint.active = False
         hint.label(text=text, translate=False)
+    other = suggested(context)
+    if other is not None:
+        text = f"Make {other.job.NOUN.lower()} instead"
+        layout.operator("csd.make", text=text, icon=other.job.ICON, translate=False).kind = other.spec.kind
     waiting = results.waiting()
     if waiting and session.job is None:
         draw_waiting(layout, waiting)
     if session.job is None:
         draw_show_texture(layout, context)
+
+
+def draw_negative_prompt(layout, kind: Kind, setting: Setting, csd) -> None:
+    column = layout.column()
+    column.prop(csd, "use_negative_prompt", text=setting.label, translate=False)
+    if csd.use_negative_prompt:
+        column.prop(csd, setting.name, text="", placeholder=poll.example_of(kind, setting, csd))
+
+
+def settings_in(kind: Kind, place: str) -> list[Setting]:
+    """The settings that stand in one part of the panel."""
+    return [s for s in shown_settings(kind.spec) if s.get("place", "guidance") == place]
 
 
 def draw_waiting(layout, waiting) -> None:
@@ -107,16 +123,12 @@ def draw_show_texture(layout, context) -> None:
         layout.operator("csd.show_texture", icon="SHADING_TEXTURE")
 
 
-def hint_for_generate(csd, new_object: bool) -> str:
+def hint_for_generate(csd, kind: Kind) -> str:
     """What pressing the button means now."""
     if session.job is not None and session.job.phase == "finished":
         return "The result above stays in Results"
-    if new_object:
-        usual = csd.model == "mini" and not (csd.use_coarse_steps or csd.use_refine_steps)
-        return f"Takes about {time_text(EXPECTED_SECONDS_3D[csd.quality])}" if usual else ""
-    if csd.use_steps or csd.use_views or csd.model != "mini":
-        return ""
-    return f"Takes about {time_text(EXPECTED_SECONDS[csd.quality])}"
+    seconds = kind.settings.expected_seconds(csd)
+    return "" if seconds is None else f"Takes about {time_text(seconds)}"
 
 
 def draw_running(layout, context, job: Job) -> None:
@@ -151,7 +163,7 @@ def draw_picture(layout, job: Job) -> None:
 
 def draw_belongs(layout, context, job: Job) -> None:
     """Why nothing of the job is to be seen here."""
-    if job.active and not job.makes_object and not job.in_file:
+    if job.active and kind_of(job).job.BELONGS_TO_FILE and not job.in_file:
         where = job.blend_file.replace("\\", "/").rpartition("/")[2] or "a file that was never saved"
         write(layout, context, f"It belongs to {where}, and waits for it.", "INFO")
 
@@ -197,18 +209,9 @@ def draw_finished(box, context, job: Job) -> None:
     row.operator("csd.reuse_settings", icon="FILE_REFRESH")
     if job.stopped_early:
         box.operator("csd.resume", text="Go On", icon="PLAY", translate=False).folder = str(job.folder)
-    if job.has_coarse_stage:
-        row = box.row()
-        row.operator_context = "INVOKE_DEFAULT"  # its dialog shows which prompt it will use: the result's own at first
-        again = row.operator("csd.text_to_3d", text="Refine Again …", icon="SHADERFX", translate=False)
-        again.refine_from, again.prompt = str(job.folder), job.spec.prompt
-        again.negative_prompt, again.quality = job.spec.negative_prompt, quality_of(job)
+    again(job, box)
     for text in job.warnings[-2:]:
         write(box, context, text, "INFO")
-
-
-def quality_of(job: Job) -> str:
-    return job.spec.quality if job.spec.quality in ("draft", "normal", "best") else "normal"
 
 
 def draw_setup(layout, setup) -> None:
@@ -253,63 +256,43 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.active = session.active_job() is None
-        csd = context.scene.csd
-        new_object = poll.offers_object(context)
-        column = layout.column()
-        column.prop(csd, "model")
-        if new_object:
-            column.prop(csd, "recipe")
-        if not new_object or csd.recipe == "csd":  # the other recipes have a method of their own
-            column.prop(csd, "method")
-        row = column.row(align=True)
-        sub = row.row(align=True)
-        sub.active = not csd.use_new_seed
-        sub.prop(csd, "seed")
-        row.prop(csd, "use_new_seed", text="", icon="FILE_REFRESH")
-        column.prop(csd, "view_prompts")
-        if new_object:
-            column = layout.column(align=True)
-            usual = usual_steps(csd.quality, csd.model or "mini", csd.recipe)
-            for name, steps in zip(OBJECT_OVERRIDABLE, usual, strict=True):
-                if name != "refine_steps" or csd.recipe != "dreamfusion":  # which has no such stage
-                    draw_override(column, csd, name, str(steps))
-            return
-        if csd.method == "sds":
-            column.prop(csd, "guidance_scale")
-        column = layout.column(align=True)
-        for name in OVERRIDABLE:
-            if name != "texture_size" and (name != "generative_weight" or csd.method == "csd"):
-                draw_override(column, csd, name)
+        draw_group(layout, context, "guidance")
 
 
-def draw_override(layout, csd, name: str, usual: str = "") -> None:
-    """A value of the quality preset (``usual``, or a texture's), and the box that lets the artist change it."""
-    row = layout.row(heading=csd.bl_rna.properties[name].name, translate=False)
-    row.prop(csd, f"use_{name}", text="")
+def draw_group(layout, context, place: str) -> None:
+    """All settings of one part of the panel: those that are simply set, then those that the preset decides."""
+    csd, kind = context.scene.csd, chosen(context)
+    unused = kind.settings.unused(csd)
+    found = [s for s in settings_in(kind, place) if s.name not in unused and hasattr(csd, s.name)]
+    column = layout.column()
+    for setting in (s for s in found if not s.preset):
+        if setting.name == "seed":
+            draw_seed(column, csd)
+        else:
+            column.prop(csd, setting.name)
+    column = layout.column(align=True)
+    for setting in (s for s in found if s.preset):
+        draw_override(column, csd, setting, kind.settings.usual_text(csd, setting))
+
+
+def draw_seed(column, csd) -> None:
+    row = column.row(align=True)
+    sub = row.row(align=True)
+    sub.active = not csd.use_new_seed
+    sub.prop(csd, "seed")
+    row.prop(csd, "use_new_seed", text="", icon="FILE_REFRESH")
+
+
+def draw_override(layout, csd, setting: Setting, usual: str) -> None:
+    """A value of the quality preset (``usual``), and the box that lets the artist change it."""
+    row = layout.row(heading=setting.label, translate=False)
+    row.prop(csd, USE + setting.name, text="")
     sub = row.row()
-    if getattr(csd, f"use_{name}"):
-        sub.prop(csd, name, text="")
+    if getattr(csd, USE + setting.name):
+        sub.prop(csd, setting.name, text="")
     else:
         sub.active = False
-        sub.label(text=usual or preset_text(csd.quality, csd.method, csd.model, name), translate=False)
-
-
-@functools.cache
-def preset_text(quality: str, method: str, model: str, name: str) -> str:
-    """A preset's value as people read it."""
-    job = texture_job("any", quality, model or "mini", method=method)
-    if name == "extra_words":
-        return MINI_WORDS if job.extra_words == "auto" else job.extra_words or "none"
-    if name not in WEIGHTS:
-        return f"{getattr(job, name):g}{' px' if name == 'texture_size' else ''}"
-    weight = getattr(job.guidance, name)
-    same = weight.start_value == weight.end_value
-    return f"{weight.start_value:g}" if same else f"{weight.start_value:g} to {weight.end_value:g}"
-
-
-@functools.cache
-def object_texture_size(quality: str, model: str) -> str:
-    return f"{text_to_3d_job('any', quality, model or 'mini').texture_size} px"
+        sub.label(text=usual, translate=False)
 
 
 class CSD_PT_output(CSDPanel, bpy.types.Panel):
@@ -323,16 +306,7 @@ class CSD_PT_output(CSDPanel, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.active = session.active_job() is None
-        csd = context.scene.csd
-        column = layout.column()
-        if poll.offers_object(context):
-            draw_override(column, csd, "texture_size", object_texture_size(csd.quality, csd.model))
-            column.prop(csd, "max_faces")
-            column.prop(csd, "height")
-        else:
-            draw_override(column, csd, "texture_size")
-            column.prop(csd, "uv")
-            column.prop(csd, "modifiers")
+        draw_group(layout, context, "output")
 
 
 class CSD_PT_backend(CSDPanel, bpy.types.Panel):

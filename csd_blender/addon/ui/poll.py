@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import ModuleType
 
 import bpy
 
+from ...job.spec.settings import Setting
+from ..job import Job
+from ..kinds.choose import Kind, chosen, kind_of
+from ..kinds.texture import preview as texture_preview
 from ..preferences import preference
 from ..process import backend
-from ..run import screen
-from ..scene import targets
+from ..run import belonging
 from ..session import session
 
 
@@ -23,20 +27,15 @@ def allow(operator, reason: str) -> bool:
 def why_busy() -> str:
     """What the backend makes now; empty when nothing."""
     job = session.active_job()
-    return "" if job is None else f"{'An object' if job.makes_object else 'A texture'} is being generated"
+    return "" if job is None else f"{kind_of(job).job.NOUN} is being generated"
 
 
 def mesh_is_selected(context) -> bool:
     return any(o.type == "MESH" for o in context.selected_objects or ())
 
 
-def offers_object(context) -> bool:
-    """Whether the panel is about a new object now; else about a texture for what is selected."""
-    job = session.active_job()
-    return job.makes_object if job is not None else not mesh_is_selected(context)
-
-
-def why_not_generate_object() -> str:
+def why_not_run() -> str:
+    """Why no job at all can begin."""
     if session.setup is not None:
         return "Set Up is running"
     if not backend.ready():
@@ -44,13 +43,13 @@ def why_not_generate_object() -> str:
     return why_busy()
 
 
-def why_not_generate(context) -> str:
-    return why_not_generate_object() or ("" if mesh_is_selected(context) else "Select a mesh object")
+def why_not_generate(context, kind: Kind) -> str:
+    return why_not_run() or kind.job.why_not_start(context)
 
 
 def why_not_press(context) -> str:
     """The same for the panel's button, which takes the panel's prompt."""
-    reason = why_not_generate_object() if offers_object(context) else why_not_generate(context)
+    reason = why_not_generate(context, chosen(context))
     return reason or ("" if context.scene.csd.prompt.strip() else "Write a prompt")
 
 
@@ -58,13 +57,17 @@ def why_not_accept(context) -> str:
     job = session.job
     if job is None or job.phase != "finished":
         return "There is no finished texture or object"
-    if targets.accept_problem(job):
-        return targets.accept_problem(job)
-    if job.makes_object and context.mode != "OBJECT":
-        return "Go to Object Mode first"
-    if context.mode == "EDIT_MESH":
-        return "Leave Edit Mode first"
-    return ""
+    return belonging.accept_problem(job) or kind_of(job).job.why_not_accept(context)
+
+
+def example_of(kind: Kind, setting: Setting, csd) -> str:
+    """What an empty text field shows: what will be used then, or an example."""
+    return setting.get("example") or kind.settings.usual(csd).get(setting.name) or "none"
+
+
+def preview_of(job: Job | None) -> ModuleType:
+    """How it is shown; without a job, that of an accepted texture."""
+    return texture_preview if job is None else kind_of(job).preview
 
 
 def offers_show_texture(context) -> bool:
@@ -73,10 +76,10 @@ def offers_show_texture(context) -> bool:
     if space is None or space.type != "VIEW_3D":
         return False
     if job is None:
-        return session.show_textures and not screen.shows_textures(space)
-    if not job.in_scene or not (job.makes_object or job.in_file):
+        return session.show_textures and not preview_of(None).is_shown_in(space)
+    if not job.in_scene or not (job.in_file or not kind_of(job).job.BELONGS_TO_FILE):
         return False
-    return not (screen.shows_object_colors(space) if job.makes_object else screen.shows_textures(space))
+    return not preview_of(job).is_shown_in(space)
 
 
 def has_ended() -> bool:

@@ -7,10 +7,10 @@ from bpy.props import EnumProperty, StringProperty
 
 from ...job.errors import JobError
 from .. import api, folders
+from ..errors import SceneError
 from ..preferences import jobs_folder
 from ..properties import CONTEXT
 from ..run import lifecycle, pump, results, screen
-from ..scene.export import SceneError
 from ..session import session
 from . import poll
 from .operators import refuse
@@ -108,9 +108,7 @@ class CSD_OT_delete_result(bpy.types.Operator):
         )
     }
 
-    @classmethod
-    def poll(cls, context):
-        return poll.allow(cls, "" if session.results else "There are no results")
+    # No poll: a script may come before the list was ever read, and the disk is looked at when it runs.
 
     def invoke(self, context, event):
         entry = results.find(self.folder)
@@ -142,7 +140,7 @@ class CSD_OT_delete_result(bpy.types.Operator):
         except SceneError as error:
             return refuse(self, error)
         finally:
-            results.refresh()
+            results.refresh(now=bpy.app.background)
         results.drop(str(folder))
         screen.redraw(viewports=True)
         return {"FINISHED"}

@@ -6,6 +6,7 @@ import bpy
 
 from .. import folders
 from ..folders import Entry
+from ..kinds.choose import KINDS
 from ..properties import CONTEXT
 from ..run import results
 from ..session import session
@@ -32,11 +33,15 @@ class CSD_UL_results(bpy.types.UIList):
         if entry is None:
             return  # it has just gone
         row = layout.row(align=True)
-        row.label(text=entry.prompt, icon="MESH_DATA" if entry.makes_object else "TEXTURE", translate=False)
+        row.label(text=entry.prompt, icon=icon_of_kind(entry), translate=False)
         sub = row.row()
         sub.alignment = "RIGHT"
         sub.active = entry.waits
         sub.label(text="", icon=icon_of(entry))
+
+
+def icon_of_kind(entry: Entry) -> str:
+    return KINDS[entry.kind].job.ICON if entry.kind in KINDS else "QUESTION"
 
 
 def icon_of(entry: Entry) -> str:
@@ -76,7 +81,7 @@ def draw_entry(layout, context, entry: Entry) -> None:
     write(column, context, f"“{entry.prompt}”")
     seed = f"Seed {entry.seed}, " if entry.seed is not None else ""
     running = current and session.job.active
-    write(column, context, f"{seed}{entry.kind}, {'running' if running else entry.state}")
+    write(column, context, f"{seed}{entry.noun}, {'running' if running else entry.state}")
     write(column, context, f"{entry.made}, {folders.size_text(entry.size)}")
     column = layout.column(align=True)
     column.enabled = not poll.why_busy()

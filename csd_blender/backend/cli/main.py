@@ -18,7 +18,7 @@ from ...job.models.places import lasting_name
 from ...job.presets.texture import QUALITIES, texture_job
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_UNREAD, EXIT_USAGE
 from .options import Parser, json_object, whole
-from .text_to_3d import add_text_to_3d
+from .text_to_3d import add_text_to_3d, open_to_resume
 
 EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
 141 nobody reads the output any more, 143 terminated (a checkpoint is stored first)"""
@@ -150,7 +150,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _texture(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
-        return _run(JobFolder.open(arguments.resume), resume=True)
+        folder = open_to_resume(arguments.resume, "texture")
+        return EXIT_USAGE if folder is None else _run(folder, resume=True)
     missing = [
         name
         for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from ...job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
 from ...job.models.places import lasting_name
 from ...job.presets.text_to_3d import text_to_3d_job
 from ...job.presets.texture import QUALITIES
-from ...job.spec.text_to_3d import RECIPES, SUBJECTS
+from ...job.spec.text_to_3d import RECIPES, SUBJECTS, TextTo3DJob
 from .exit_codes import EXIT_USAGE
 from .options import json_object, whole
 
@@ -46,9 +47,25 @@ def add_text_to_3d(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_text_to_3d)
 
 
+def open_to_resume(path: Path, command: str) -> JobFolder | None:
+    """The folder of a job that ``command`` makes; None, with a sentence on stderr, for a job of the other command.
+
+    Raises ``JobError`` as :meth:`JobFolder.open` does.
+    """
+    folder = JobFolder.open(path)
+    wanted, what = ("text-to-3d", "an object") if isinstance(folder.spec, TextTo3DJob) else ("texture", "a texture")
+    if wanted == command:
+        return folder
+    line = f"csd {wanted} --resume {shlex.quote(str(path))}"
+    print(f"Error: the job in this folder makes {what}; go on with it by: {line}", file=sys.stderr)
+    return None
+
+
 def _text_to_3d(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
-        folder = JobFolder.open(arguments.resume)
+        folder = open_to_resume(arguments.resume, "text-to-3d")
+        if folder is None:
+            return EXIT_USAGE
         from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
 
         return run_on_console(folder, resume=True)

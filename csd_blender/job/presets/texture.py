@@ -9,6 +9,7 @@ from ..spec.common import QUALITIES
 from ..spec.fields import from_json, to_json
 from ..spec.guidance import Guidance
 from ..spec.schedule import Schedule, constant
+from ..spec.settings import nested
 from ..spec.texture import TextureJob
 
 __all__ = [
@@ -64,6 +65,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
 
     Schedules are stretched over the job's own number of steps. Raises ``JobError('bad_setting')``.
     """
+    overrides = nested(TextureJob, overrides)
     mini = model == "mini"
     table = _MINI if mini else _LARGE
     preset = table.get(word(quality), table["normal"])

@@ -5,14 +5,59 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from typing import Any
 
 from ..errors import JobError
-from .fields import bad, to_json
+from .fields import Option, bad, choice, number, switch, text, to_json
+from .methods import KNOWN_METHODS, METHODS
 
-QUALITIES = ("draft", "normal", "best")
+QUALITY_OPTIONS = (
+    Option("draft", "Draft", "A first impression: the quickest"),
+    Option("normal", "Normal", "Good for most objects"),
+    Option("best", "Best", "More steps for finer detail"),
+)
+QUALITIES = tuple(option.id for option in QUALITY_OPTIONS)
 RASTERIZERS = ("auto", "warp", "torch", "nvdiffrast")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
+
+# Fields that several kinds of jobs have: written once, called where a kind wants them.
+NEGATIVE_PROMPT = partial(
+    text, label="Negative Prompt", help="What it should not look like", place="top", flags=("--negative",)
+)
+METHOD = partial(choice, KNOWN_METHODS, METHODS[0], label="Method", help="How the diffusion model guides the work")
+MODEL = partial(
+    text, "mini", label="Model", names=True,
+    help="Diffusion model: a name from the list, or the path of a folder in diffusers layout",
+)  # fmt: skip
+QUALITY = partial(
+    choice, (*QUALITY_OPTIONS, "custom"), "normal", label="Quality", help="How long to work on it", place="top"
+)
+SEED = partial(number, 0, 2**31 - 1, 0, label="Seed", help="The same seed and settings give the same result")
+DEVICE = partial(text, "auto", label="Device", help="What computes it: auto, cpu, cuda, cuda:N or mps")
+TEXTURE_SIZE = partial(
+    number, 64, 4096, 1024, label="Size", help="Width and height of the texture", unit="px", place="output",
+    usual=(256, 512, 1024, 2048, 4096), flags=("--resolution",),
+)  # fmt: skip
+VIEW_PROMPTS = partial(
+    switch, True, label="Name the Side",
+    help="Add “front view”, “side view”, “back view” or “top view” to the prompt as it is seen; without, a face may "
+    "appear on every side",
+)  # fmt: skip
+EXTRA_WORDS = partial(
+    text, "auto", True, label="Extra Words",
+    help="Words added to the prompt of every picture, so that no light is painted into the texture",
+)  # fmt: skip
+RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
+ALLOW_NONCOMMERCIAL = partial(
+    switch, False, label="Allow Non-Commercial", help="Permit nvdiffrast, whose licence is non-commercial"
+)
+PREVIEW_INTERVAL = partial(
+    number, 0, 600, 1.5, label="Preview Interval", unit="s", help="Seconds between two previews; 0 switches them off"
+)
+CHECKPOINT_INTERVAL = partial(
+    number, 1, 3600, 60.0, label="Checkpoint Interval", unit="s", help="Seconds between two checkpoints"
+)
 
 
 def check_job(job: Any) -> None:

@@ -8,42 +8,65 @@ keeps it has the fingerprint it always had, so that folders and checkpoints of o
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import JobError, quoted
-from .schedule import Schedule, constant
+from .schedule import FORMS, Schedule, constant
 
 
-def number(low: float, high: float, default: Any, added: bool = False) -> Any:
-    """A number between two others; a whole one when ``default`` is."""
-    return field(default=default, metadata={"low": low, "high": high, "added": added})
+@dataclass(frozen=True)
+class Option:
+    """One of a setting's choices: its word in JSON and in a shell, its label, and a sentence for its tooltip."""
+
+    id: str
+    label: str
+    help: str
 
 
-def choice(options: tuple, default: str, added: bool = False) -> Any:
-    """One word of ``options``."""
-    return field(default=default, metadata={"options": options, "added": added})
+def number(low: float, high: float, default: Any, added: bool = False, **shown: Any) -> Any:
+    """A number between two others; a whole one when ``default`` is. ``shown`` as in :func:`_field`."""
+    return _field(default, added, shown, low=low, high=high)
 
 
-def switch(default: bool, added: bool = False) -> Any:
+def choice(options: Sequence[Any], default: str, added: bool = False, **shown: Any) -> Any:
+    """One word of ``options``, which are words, or have an ``id``, a ``label`` and a ``help`` as :class:`Option`."""
+    items = tuple(Option(o, o, "") if isinstance(o, str) else o for o in options)
+    return _field(default, added, shown, options=tuple(o.id for o in items), items=items)
+
+
+def switch(default: bool, added: bool = False, **shown: Any) -> Any:
     """True or false."""
-    return field(default=default, metadata={"added": added})
+    return _field(default, added, shown)
 
 
-def text(default: str = "", added: bool = False) -> Any:
+def text(default: str = "", added: bool = False, **shown: Any) -> Any:
     """A text of at most 2000 characters."""
-    return field(default=default, metadata={"added": added})
+    return _field(default, added, shown)
 
 
-def schedule(low: float, high: float, default: float | None, added: bool = False) -> Any:
+def schedule(low: float, high: float, default: float | None, added: bool = False, **shown: Any) -> Any:
     """A value over the steps (:class:`Schedule`); None, where that is the default, switches it off."""
     value = None if default is None else constant(default)
-    return field(default=value, metadata={"schedule": True, "low": low, "high": high, "added": added})
+    return _field(value, added, shown, schedule=True, low=low, high=high)
 
 
 def interval(low: float, high: float, default: tuple, added: bool = False) -> Any:
     """Two numbers, the lower one first."""
-    return field(default=default, metadata={"range": True, "low": low, "high": high, "added": added})
+    return _field(default, added, {}, range=True, low=low, high=high)
+
+
+def _field(default: Any, added: bool, shown: dict[str, Any], **rules: Any) -> Any:
+    """A dataclass field with its rules, and how people meet it.
+
+    ``shown``, all of it optional: ``label``; ``help``, a sentence without its full stop; ``unit``, as ``px`` or ``m``;
+    ``soft_high``, where a slider ends; ``usual``, the numbers that a menu offers; ``flags``, more names of the option
+    on the command line; ``example``, for an empty text field; ``path`` and ``names``, what sort of text it is;
+    ``place``, the part of the panel: ``top``, ``guidance`` (where it is left out), ``output``, or
+    ``hidden`` for what only the operator has.
+    """
+    return field(default=default, metadata={**rules, **shown, "added": added})
 
 
 def check(spec: Any, where: str = "") -> None:
@@ -60,7 +83,7 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
         if value is None and f.default is None:
             return
         if not isinstance(value, Schedule):
-            raise bad(name, value, "a number or [start step, start value, end value, end step]")
+            raise bad(name, value, FORMS)
         for v in (value.start_value, value.end_value):
             _check_between(name, v, meta)
     elif meta.get("range"):
@@ -89,7 +112,12 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
 
 def _check_between(name: str, value: float, meta: Any) -> None:
     if not meta["low"] <= value <= meta["high"]:
-        raise bad(name, value, f"{meta['low']:g} to {meta['high']:g}")
+        raise bad(name, value, f"{_plain(meta['low'])} to {_plain(meta['high'])}")
+
+
+def _plain(limit: float) -> str:
+    """A limit as people write it: ``2147483647``, not ``2.14748e+09``."""
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 
 
 def _is_number(value: Any) -> bool:

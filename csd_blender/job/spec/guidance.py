@@ -35,9 +35,18 @@ class Guidance:
     """
 
     positive_weight: Schedule = schedule(0, 100, 1.0)
-    negative_weight: Schedule = schedule(0, 100, 0.5)
-    generative_weight: Schedule = schedule(0, 100, 0.0)
-    guidance_scale: float = number(0, 200, 7.5)
+    negative_weight: Schedule = schedule(
+        0, 100, 0.5, label="Negative", soft_high=2.0,
+        help="How strongly the negative prompt pushes away from what it says",
+    )  # fmt: skip
+    generative_weight: Schedule = schedule(
+        0, 100, 0.0, label="Tame Colors", soft_high=2.0,
+        help="How strongly the colors are held to those of ordinary pictures (generative prior); 0 is pure CSD, whose "
+        "colors grow purer with every step",
+    )  # fmt: skip
+    guidance_scale: float = number(
+        0, 200, 7.5, label="Guidance Scale", soft_high=100.0, help="How strongly SDS follows the prompt"
+    )
     weighting: str = choice(WEIGHTINGS, "uniform")
     t_min: Schedule = schedule(0, 1, 0.02)
     t_max: Schedule = schedule(0, 1, 0.98)

@@ -8,6 +8,10 @@ from typing import Union
 
 Json = Union[float, list]
 
+# What is allowed, as it ends a sentence.
+FORMS = "a number or [start step, start value, end value, end step]"
+FINITE = "finite numbers only"
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -28,11 +32,11 @@ class Schedule:
             try:
                 object.__setattr__(self, name, float(getattr(self, name)))
             except OverflowError:  # an integer of hundreds of digits
-                raise ValueError("a schedule needs finite numbers") from None
+                raise ValueError(FINITE) from None
         if not all(math.isfinite(v) for v in (self.start_step, self.start_value, self.end_value, self.end_step)):
-            raise ValueError("a schedule needs finite numbers")
+            raise ValueError(FINITE)
         if self.end_step < self.start_step:
-            raise ValueError("a schedule must not end before it starts")
+            raise ValueError("a schedule that does not end before it starts")
 
     def at(self, step: float) -> float:
         """Value at ``step`` (0 is the first)."""
@@ -55,7 +59,7 @@ class Schedule:
 
     @staticmethod
     def from_json(value: object) -> Schedule:
-        """Inverse of :meth:`to_json`. Raises ``ValueError`` with a sentence saying what is allowed."""
+        """Inverse of :meth:`to_json`. Raises ``ValueError`` that says what is allowed, as "a number or ..."."""
         if isinstance(value, Schedule):
             return value
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -64,7 +68,7 @@ class Schedule:
             isinstance(v, (int, float)) and not isinstance(v, bool) for v in value
         )
         if not numbers or len(value) != 4:
-            raise ValueError("a schedule is a number or [start step, start value, end value, end step]")
+            raise ValueError(FORMS)
         return Schedule(*value)
 
 

@@ -6,15 +6,31 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import JobError
+from . import common
 from .cameras import SceneCameras
-from .common import QUALITIES, RASTERIZERS, check_job, fingerprint
-from .fields import check, choice, from_json, number, schedule, switch, text, to_json
+from .common import check_job, fingerprint
+from .fields import Option, check, choice, from_json, number, schedule, switch, text, to_json
 from .guidance import WEIGHTINGS, Guidance
-from .methods import METHODS
+from .inputs import ObjectInput
 from .schedule import Schedule
 
-RECIPES = ("csd", "dreamfusion", "magic3d", "fantasia3d")
-SUBJECTS = ("character", "object", "sparse")
+RECIPE_OPTIONS = (
+    Option("csd", "CSD", "Classifier score distillation: a coarse shape, then a detailed mesh in natural colors"),
+    Option("dreamfusion", "DreamFusion", "The first of these methods, for comparison: the coarse shape alone"),
+    Option("magic3d", "Magic3D", "A coarse shape, then a lit mesh, for comparison"),
+    Option("fantasia3d", "Fantasia3D", "Shape by its normals first, then its colors, for comparison"),
+)
+RECIPES = tuple(option.id for option in RECIPE_OPTIONS)
+SUBJECT_OPTIONS = (
+    Option("character", "Character", "A figure with a clear front and back, such as a person, an animal or a robot"),
+    Option("object", "Object", "A thing of its own, such as a chair, a shoe or a house"),
+    Option(
+        "sparse",
+        "Sparse",
+        "An object with holes or thin parts, such as a chair or a plant, whose gaps would else fill up",
+    ),
+)
+SUBJECTS = tuple(option.id for option in SUBJECT_OPTIONS)
 STARTS = ("blob", "ellipsoid", "mesh", "coarse")
 KEEPS = ("largest", "all")
 LAMPS = ("studio", "dreamfusion", "magic3d")
@@ -59,7 +75,7 @@ class CoarseStage:
             it is a tenth and nine tenths.
     """
 
-    steps: int = number(0, 100000, 10000)
+    steps: int = number(0, 100000, 10000, label="Coarse Steps", help="Steps in which the shape is found")
     views: int = number(1, 16, 1)
     render_size: int = number(0, 512, 64)
     learning_rate: float = number(1e-6, 1, 1e-3)
@@ -122,7 +138,9 @@ class RefineStage:
         adam_beta2, lamp, soft_shading: as in the coarse stage.
     """
 
-    steps: int = number(0, 100000, 10000)
+    steps: int = number(
+        0, 100000, 10000, label="Refine Steps", help="Steps that sharpen shape and surface once there is a mesh"
+    )
     views: int = number(1, 16, 1)
     render_size: int = number(0, 1024, 512)
     tet_resolution: int = number(8, 256, 256)
@@ -179,31 +197,54 @@ class TextTo3DJob:
     """
 
     kind: ClassVar[str] = "text-to-3d"
+    label: ClassVar[str] = "Object"
+    help: ClassVar[str] = "A new object from the prompt"
+    inputs: ClassVar[type] = ObjectInput
+    #: As in :class:`TextureJob`.
+    shown: ClassVar[tuple[str, ...]] = (
+        "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
+        "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+    )  # fmt: skip
+    preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
+    scripted: ClassVar[tuple[str, ...]] = (
+        "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
+        "checkpoint_interval",
+    )  # fmt: skip
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    method: str = choice(METHODS, "csd")
-    recipe: str = choice((*RECIPES, "custom"), "csd")
-    subject: str = choice(SUBJECTS, "object")
-    model: str = "mini"
-    coarse_model: str = ""
-    quality: str = choice((*QUALITIES, "custom"), "normal")
-    seed: int = number(0, 2**31 - 1, 0)
-    device: str = "auto"
+    prompt: str = text(
+        label="Prompt", help="What the object should be", place="top", example="a wooden chair, a small robot …"
+    )
+    negative_prompt: str = common.NEGATIVE_PROMPT()
+    method: str = common.METHOD()
+    recipe: str = choice(
+        (*RECIPE_OPTIONS, "custom"), "csd", label="Approach",
+        help="Which published method the object is made after: its stages and its values",
+    )  # fmt: skip
+    subject: str = choice(SUBJECT_OPTIONS, "object", label="Subject", help="What sort of thing it is", place="top")
+    model: str = common.MODEL()
+    coarse_model: str = text(label="Coarse Model", names=True, help="Another model for the coarse stage")
+    quality: str = common.QUALITY()
+    seed: int = common.SEED()
+    device: str = common.DEVICE()
     start: str = choice(STARTS, "blob")
     keep_colors: bool = True
     coarse: CoarseStage = field(default_factory=CoarseStage)
     refine: RefineStage = field(default_factory=RefineStage)
-    texture_size: int = number(64, 4096, 1024)
-    max_faces: int = number(100, 2_000_000, 100_000)
-    height: float = number(0.001, 1000, 1.0)
-    keep: str = choice(KEEPS, "largest")
-    view_prompts: bool = True
-    extra_words: str = text("auto", added=True)
-    rasterizer: str = choice(RASTERIZERS, "auto")
-    allow_noncommercial: bool = False
-    preview_interval: float = number(0, 600, 1.5)
-    checkpoint_interval: float = number(1, 3600, 60.0)
+    texture_size: int = common.TEXTURE_SIZE()
+    max_faces: int = number(
+        100, 2_000_000, 100_000, label="Max Faces", soft_high=200_000, place="output",
+        help="The finished mesh has at most so many triangles",
+    )  # fmt: skip
+    height: float = number(
+        0.001, 1000, 1.0, label="Height", unit="m", place="output", help="How tall the finished object is"
+    )
+    keep: str = choice(KEEPS, "largest", label="Keep", help="The largest connected part, or all of them")
+    view_prompts: bool = common.VIEW_PROMPTS()
+    extra_words: str = common.EXTRA_WORDS()
+    rasterizer: str = common.RASTERIZER()
+    allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    preview_interval: float = common.PREVIEW_INTERVAL()
+    checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 
     def __post_init__(self) -> None:
         check(self)

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..errors import JobError
+from . import common
 from .cameras import CameraRange
-from .common import QUALITIES, RASTERIZERS, check_job, fingerprint
-from .fields import check, choice, from_json, number, schedule, text, to_json
+from .common import check_job, fingerprint
+from .fields import Option, check, choice, from_json, number, schedule, text, to_json
 from .guidance import Guidance
-from .methods import METHODS
+from .inputs import MeshInput
 from .schedule import Schedule
 
-UV_MODES = ("auto", "keep", "new")
+UV_OPTIONS = (
+    Option("auto", "Automatic", "Use the active UV map when it is usable, else add a new one"),
+    Option("keep", "Active UV Map", "Use the active UV map, and say so when it cannot be used"),
+    Option("new", "New UV Map", "Always add a new UV map; your own maps stay as they are"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,29 +41,53 @@ class TextureJob:
     """
 
     kind: ClassVar[str] = "texture"
+    label: ClassVar[str] = "Texture"
+    help: ClassVar[str] = "Textures for the selected meshes"
+    inputs: ClassVar[type] = MeshInput
+    #: What people set, in the order in which they meet it; and which of it a quality preset decides.
+    shown: ClassVar[tuple[str, ...]] = (
+        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "guidance.guidance_scale",
+        "steps", "views", "learning_rate", "guidance.negative_weight", "guidance.generative_weight", "extra_words",
+        "texture_size", "uv",
+    )  # fmt: skip
+    preset: ClassVar[tuple[str, ...]] = (
+        "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
+    )  # fmt: skip
+    #: What only scripts and the command line set, besides.
+    scripted: ClassVar[tuple[str, ...]] = (
+        "device",
+        "rasterizer",
+        "allow_noncommercial",
+        "preview_interval",
+        "checkpoint_interval",
+    )
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    method: str = choice(METHODS, "csd")
-    model: str = "mini"
-    quality: str = choice((*QUALITIES, "custom"), "normal")
-    steps: int = number(1, 20000, 300)
-    views: int = number(1, 16, 4)
+    prompt: str = text(
+        label="Prompt", help="What the surface should look like", place="top", example="red brick, mossy stone …"
+    )
+    negative_prompt: str = common.NEGATIVE_PROMPT()
+    method: str = common.METHOD()
+    model: str = common.MODEL()
+    quality: str = common.QUALITY()
+    steps: int = number(1, 20000, 300, label="Steps", help="Number of steps")
+    views: int = number(
+        1, 16, 4, label="Views", help="From how many sides each step looks at it; more is steadier and slower"
+    )
     render_size: int = number(0, 1024, 0)
-    texture_size: int = number(64, 4096, 1024)
-    seed: int = number(0, 2**31 - 1, 0)
-    device: str = "auto"
-    uv: str = choice(UV_MODES, "auto")
-    learning_rate: float = number(1e-6, 1, 0.03)
+    texture_size: int = common.TEXTURE_SIZE()
+    seed: int = common.SEED()
+    device: str = common.DEVICE()
+    uv: str = choice(UV_OPTIONS, "auto", label="UV Map", help="Where the texture is laid out", place="output")
+    learning_rate: float = number(1e-6, 1, 0.03, label="Learning Rate", help="How far each step moves the colors")
     weight_decay: Schedule = schedule(0, 100, 0.0)
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
-    view_prompts: bool = True
-    extra_words: str = text("auto", added=True)
-    rasterizer: str = choice(RASTERIZERS, "auto")
-    allow_noncommercial: bool = False
-    preview_interval: float = number(0, 600, 1.5)
-    checkpoint_interval: float = number(1, 3600, 60.0)
+    view_prompts: bool = common.VIEW_PROMPTS()
+    extra_words: str = common.EXTRA_WORDS()
+    rasterizer: str = common.RASTERIZER()
+    allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    preview_interval: float = common.PREVIEW_INTERVAL()
+    checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 
     def __post_init__(self) -> None:
         check(self)

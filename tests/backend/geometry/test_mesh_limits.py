@@ -49,6 +49,16 @@ def test_placements_are_counted_before_they_are_made(tmp_path, peak):
     assert error.code == "mesh_too_large" and error.values["faces"] == 2_000_000 and peak() < 20
 
 
+@pytest.mark.parametrize("accessor", [0, 1])
+def test_a_small_file_that_claims_a_billion_rows_is_damaged_and_not_too_large(tmp_path, peak, accessor):
+    g = simple()
+    g.accessors[accessor]["count"] = 10**9
+    (tmp_path / "a.glb").write_bytes(g.glb())
+    error = refusal(load_mesh, tmp_path / "a.glb")
+    assert error.code == "mesh_unreadable" and "Decimate" not in error.message and peak() < 5
+    assert f"it is damaged: accessor {accessor} claims 1000000000 rows" in error.message
+
+
 def test_a_hundred_thousand_placements_are_counted_too(tmp_path):
     path = tmp_path / "many.glb"
     path.write_bytes(many(100_000, 12).glb())

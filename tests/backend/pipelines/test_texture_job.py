@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,16 @@ def test_several_objects_get_a_texture_each(make_job, models):
     assert outcome.type == "result", outcome.body
     assert [p["name"] for p in folder.read_result()["parts"]] == ["left", "right"]
     assert not np.array_equal(albedo(folder, "albedo_0.png"), albedo(folder, "albedo_1.png"))
+
+
+def test_the_result_of_a_mesh_from_far_away_stands_there_with_the_same_texture(make_job, models):
+    near, far, place = make_job("near"), make_job("far", mesh=box()), [500_000.25, 5_500_000.5, 120.0]
+    save_npz(far.mesh_path, replace(box(), offset=place))
+    for folder in (near, far):
+        assert run(folder, models)[0].type == "result"
+    here, there = (load_mesh(folder.path / "result" / "mesh.glb") for folder in (near, far))
+    assert np.allclose(there.positions + there.offset, here.positions + np.array(place), rtol=0, atol=1e-6)
+    assert np.array_equal(albedo(near), albedo(far))
 
 
 def test_a_mesh_without_uvs_gets_some_before_the_first_preview(make_job, models):

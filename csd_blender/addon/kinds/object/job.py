@@ -1,37 +1,48 @@
-"""What is different when a job makes a new object: what is written into its folder, and what accepting it does."""
+"""A new object from the prompt to its place in the scene: the job's folder, and what accepting it does."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
 
 from ....job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
+from ....job.spec.common import QUALITIES
 from ... import folders
+from ...errors import SceneError
+from ...job import Job
 from ...preferences import jobs_folder
 from ...process import backend
-from ...scene import add_object, cover, export, targets
+from ...scene import add_object, cover, export
 from ...scene.apply_texture import Applied
-from ...scene.export import SceneError
 from ...scene.stored_arrays import UNREADABLE, read_json
-from ...session import Job
-from ..texture import settings as texture_settings
-from . import settings as object_settings
+from ...scene.targets import selected_meshes
+from .. import common
+from . import settings
+
+#: It can be added to any file.
+BELONGS_TO_FILE = False
+TOOLTIP = "Make a new textured object from the prompt, at the 3D cursor"
+NOUN, UNDO_STEP, OPERATOR, ICON = "An object", "Generate Object", "csd.text_to_3d", "MESH_DATA"
 
 
-def write_job(context, overrides: dict) -> Job:
+def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
     """Write the folder of a job that makes an object at the 3D cursor.
+
+    Args:
+        objects: the meshes to start from where that is asked for; the selected ones when None.
 
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was written then.
     """
-    chosen = object_settings.gather(context.scene, overrides)
-    if not texture_settings.stripped(chosen["prompt"]):
+    chosen = settings.gather(context.scene, overrides)
+    if not common.stripped(chosen["prompt"]):
         raise SceneError("The prompt is empty.", "Write what the object should be.")
-    texture_settings.check_modifiers(chosen["modifiers"])
-    modifiers, refine_from = chosen.pop("modifiers"), chosen.pop("refine_from", "")
-    coarse = None
+    common.check_input(settings.SPEC, chosen)
+    cover.uncover_all()  # the export must not see a preview's UV map
+    refine_from, coarse = chosen.get("refine_from", ""), None
     if refine_from:
         source = JobFolder.open(bpy.path.abspath(refine_from))
         if chosen.get("start_from_mesh"):
@@ -40,13 +51,15 @@ def write_job(context, overrides: dict) -> Job:
             )
         chosen = coarse_settings(source, chosen["prompt"]) | chosen
         coarse = read_coarse(source)
-    spec = object_settings.make_spec(chosen)
+    spec = settings.make_spec(chosen)
     mesh = None
     if spec.start == "mesh":
-        selected = targets.selected_meshes(context)
-        if not selected:
+        objects = selected_meshes(context) if objects is None else objects
+        if not objects:
             raise SceneError("No mesh object is selected.", "Select the mesh to start from.")
-        mesh = export_shape(selected, context.evaluated_depsgraph_get(), modifiers)
+        # There need be no way back to these objects, so any mesh will do.
+        shape = export.export_shape(objects, context.evaluated_depsgraph_get(), chosen["modifiers"])
+        mesh = export.npz_bytes(shape)
     backend.command()  # without a backend nothing is written
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
@@ -61,9 +74,9 @@ def write_job(context, overrides: dict) -> Job:
     return Job(job_id, Path(folder.path), spec, [], bpy.data.filepath, place)
 
 
-def export_shape(objects: list[bpy.types.Object], depsgraph, modifiers: str) -> bytes:
-    """``mesh.npz`` as a texture job has it; there need be no way back to these objects, so any mesh will do."""
-    return export.npz_bytes(export.export_shape(objects, depsgraph, modifiers))
+def restore(job: Job) -> None:
+    """Fill in what only the folder of an earlier job tells: where the object shall stand."""
+    job.place = read_place(job.folder)
 
 
 def read_place(folder: Path) -> tuple[float, float, float]:
@@ -75,17 +88,41 @@ def read_place(folder: Path) -> tuple[float, float, float]:
     return (x, y, z) if all(math.isfinite(n) for n in (x, y, z)) else (0.0, 0.0, 0.0)
 
 
-def check_mode(context) -> None:
+def check_result(folder: Path) -> None:
+    """Raise ``SceneError`` when what the job left cannot be used."""
+    add_object.check_result(folder)
+
+
+def check_mode(context, objects: Sequence[bpy.types.Object] | None = None) -> None:
     """Raise ``SceneError`` while an object cannot be added."""
     active = context.view_layer.objects.active
     if active is not None and active.mode != "OBJECT":
         raise SceneError(f"“{active.name}” is not in Object Mode.", "Go to Object Mode first.")
 
 
-def accept(job: Job) -> list[Applied]:
+def why_not_start(context) -> str:
+    """Why it cannot begin, as a sentence without its full stop; empty when it can, which is always."""
+    return ""
+
+
+def why_not_accept(context) -> str:
+    """As :func:`why_not_start`, for accepting."""
+    return "" if context.mode == "OBJECT" else "Go to Object Mode first"
+
+
+def accept(job: Job, new_map: bool) -> list[Applied]:
     """Add the finished object to the scene. Raises ``SceneError``; the preview is untouched then."""
     context = bpy.context
     check_mode(context)
     result, mesh = add_object.read_result(job.folder)
     cover.uncover_all()
     return [add_object.add_object(context, result, mesh, job.place)]
+
+
+def follow_up(job: Job) -> tuple[str, dict] | None:
+    """Text and arguments of the operator for another job that refines this one's coarse shape; None without one."""
+    if job.spec.start not in ("blob", "coarse"):
+        return None
+    quality = job.spec.quality if job.spec.quality in QUALITIES else "normal"
+    given = {"refine_from": str(job.folder), "prompt": job.spec.prompt, "quality": quality}
+    return "Refine Again …", given | {"negative_prompt": job.spec.negative_prompt}

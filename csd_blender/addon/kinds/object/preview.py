@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Mapping
+
 import bpy
 
+from ...errors import SceneError
+from ...job import Job
 from ...scene import apply_texture, cover
 from ...scene.add_object import UV_NAME, build_mesh
 from ...scene.cover import KEY, MATERIAL_NAME
-from ...scene.export import SceneError
 from ...scene.materials import build_color_material
-from ...scene.mesh_arrays import MeshPicture
-from ...session import Job
+from ...scene.mesh_arrays import RESULT_PREVIEW, MeshPicture
 
 NAME = "CSD Preview"
 COLORS = "Color"
+
+
+def is_of(job: Job, picture: object) -> bool:
+    """Whether ``picture`` can be shown for ``job``; the finished object comes as a picture, too."""
+    return isinstance(picture, MeshPicture) and job.in_scene
+
+
+def is_seen(job: Job, picture: MeshPicture, shown: Container[int], textures_are_seen: Callable[[], bool]) -> bool:
+    """Whether anything on the screen would change: a shape is seen in every 3D view."""
+    return True
+
+
+def is_shown_in(space: bpy.types.SpaceView3D) -> bool:
+    """Whether a 3D view shows a growing object in color: first its vertices' colors, in the end a texture."""
+    return space.shading.type in ("MATERIAL", "RENDERED")
+
+
+def show_in(space: bpy.types.SpaceView3D) -> None:
+    """Have a 3D view show the object's colors."""
+    space.shading.type = "MATERIAL"
 
 
 def prepare(job: Job, picture: MeshPicture) -> bool:
@@ -45,6 +67,15 @@ def show(job: Job, picture: MeshPicture) -> None:
     obj.location = job.place
     if not obj.users_scene:
         bpy.context.scene.collection.objects.link(obj)
+
+
+def refresh(job: Job, shown: Mapping[int, MeshPicture]) -> dict | None:
+    """Show the newest picture again. Returns what is still to be read on a thread, as the body of a preview message:
+    the finished object, once there is one and it was not shown yet."""
+    picture = shown.get(0)
+    if picture is not None:
+        show(job, picture)
+    return dict(RESULT_PREVIEW) if job.phase == "finished" and (picture is None or not picture.final) else None
 
 
 def find(key: str) -> bpy.types.Object | None:

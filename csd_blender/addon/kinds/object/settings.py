@@ -1,74 +1,78 @@
-"""As :mod:`settings`, for the jobs that make an object."""
+"""An object's settings: from the panel to the spec, and back."""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import bpy
 
-from ....job.presets.text_to_3d import text_to_3d_job
-from ....job.spec.text_to_3d import RECIPES, SUBJECTS, TextTo3DJob
-from ...preferences import preference
-from ...properties import object_properties
-from ..texture import settings as texture_settings
+from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.spec.text_to_3d import TextTo3DJob
+from .. import common
 
-NAMES = tuple(object_properties())
-NOT_IN_SCENE = ("start_from_mesh", "refine_from")
-# What a script may set besides, as fields of the job: whole stages as tables among them.
-ADVANCED = (
-    "coarse",
-    "refine",
-    "coarse_model",
-    "start",
-    "keep_colors",
-    "keep",
-    "extra_words",
-    "rasterizer",
-    "preview_interval",
-    "checkpoint_interval",
-)
+SPEC = TextTo3DJob
 
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
-    """Every setting by name: ``overrides`` first, then the scene; what the preset decides is left out."""
-    in_scene = [name for name in NAMES if name not in NOT_IN_SCENE]
-    values = texture_settings.gather(scene, overrides, in_scene, (*NOT_IN_SCENE, *ADVANCED))
-    if values["recipe"] != "csd" and "method" not in overrides:
-        del values["method"]  # the older systems have their own
+    """Every setting by name, see :func:`common.gather`."""
+    values = common.gather(SPEC, scene, overrides)
+    if "method" in _without_effect(values["recipe"]) and "method" not in overrides:
+        del values["method"]
     return values
 
 
 def make_spec(values: dict) -> TextTo3DJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    values = dict(values)
-    if values.pop("start_from_mesh", False):
-        values["start"] = "mesh"
-    if "texture_size" in values:
-        values["texture_size"] = texture_settings.size_of(values["texture_size"])
-    values["allow_noncommercial"] = preference("allow_noncommercial", False)
-    values.setdefault("preview_interval", preference("preview_interval", 1.5))
-    first = [values.pop(name) for name in ("prompt", "quality", "model", "recipe", "subject")]
-    return text_to_3d_job(texture_settings.stripped(first[0]), *first[1:], **values)
+    chosen = common.spec_values(SPEC, values)
+    if values.get("start_from_mesh"):
+        chosen["start"] = "mesh"
+    return text_to_3d_job(**chosen)
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     """Set the scene's settings to those of a finished job, as ``TextTo3DJob.to_json`` wrote them."""
+    common.reuse(SPEC, scene, plain, usual)
     csd = scene.csd
-    for name in ("prompt", "negative_prompt", "method", "model", "seed", "view_prompts", "max_faces", "height"):
-        if name in plain:
-            setattr(csd, name, plain[name])
-    for name, known in (("recipe", RECIPES), ("subject", SUBJECTS), ("quality", ("draft", "normal", "best"))):
-        if plain.get(name) in known:
-            setattr(csd, name, plain[name])
-    size = plain.get("texture_size")
-    preset = text_to_3d_job("x", csd.quality, csd.model, csd.recipe, csd.subject)
-    csd.use_texture_size = size != preset.texture_size and str(size) in texture_settings.SIZES
-    if csd.use_texture_size:
-        csd.texture_size = str(size)
-    stages = ("coarse", "refine")
-    steps = [plain.get(stage, {}).get("steps") for stage in stages]
-    whole = all(isinstance(n, int) for n in steps)
-    differ = whole and steps != [getattr(preset, stage).steps for stage in stages]
-    for stage, n in zip(stages, steps, strict=True):
-        setattr(csd, f"use_{stage}_steps", differ)
-        if differ:
-            setattr(csd, f"{stage}_steps", n)
-    csd.use_new_seed = False
+    steps = [
+        stage.get("steps") if isinstance(stage, dict) else None for stage in (plain.get("coarse"), plain.get("refine"))
+    ]
+    # Both or none: some recipes divide the sum of both in a way of their own.
+    both = (csd.use_coarse_steps or csd.use_refine_steps) and all(isinstance(n, int) for n in steps)
+    csd.use_coarse_steps = csd.use_refine_steps = both
+    if both:
+        csd.coarse_steps, csd.refine_steps = steps
+
+
+def usual(csd: Any) -> dict:
+    """The preset's job for what is chosen in the panel, as JSON."""
+    return _usual(csd.quality, csd.model or "mini", csd.recipe, csd.subject)
+
+
+@functools.cache
+def _usual(quality: str, model: str, recipe: str, subject: str) -> dict:
+    return text_to_3d_job("any", quality, model, recipe, subject).to_json()
+
+
+def usual_text(csd: Any, setting) -> str:
+    """What the panel shows for a setting that the preset decides."""
+    stages = ("coarse_steps", "refine_steps")
+    if setting.name in stages:
+        return str(usual_steps(csd.quality, csd.model or "mini", csd.recipe)[stages.index(setting.name)])
+    return common.preset_text(setting, usual(csd))
+
+
+def unused(csd: Any) -> set[str]:
+    """Settings that have no effect with what is chosen."""
+    return _without_effect(csd.recipe)
+
+
+def _without_effect(recipe: str) -> set[str]:
+    return {"csd": set(), "dreamfusion": {"method", "refine_steps"}}.get(recipe, {"method"})
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """How long it takes with the bundled model on two cores; None when nobody knows."""
+    if csd.model != "mini" or csd.use_coarse_steps or csd.use_refine_steps:
+        return None
+    return EXPECTED_SECONDS_3D[csd.quality]

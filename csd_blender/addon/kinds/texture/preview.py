@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Mapping
+
 import bpy
 import numpy as np
 
+from ...errors import SceneError
+from ...job import Job
 from ...scene import apply_texture, cover, uv_maps
-from ...scene.export import SceneError
 from ...scene.previews import Picture
 from ...scene.targets import find_object
-from ...session import Job
+
+
+def is_of(job: Job, picture: object) -> bool:
+    """Whether ``picture`` can be shown for ``job``; not when it came too late."""
+    return isinstance(picture, Picture) and job.active and picture.part < len(job.targets)
+
+
+def is_seen(job: Job, picture: Picture, shown: Container[int], textures_are_seen: Callable[[], bool]) -> bool:
+    """Whether anything on the screen would change; the first picture of a part always goes into its place."""
+    return job.in_file and (picture.part not in shown or textures_are_seen())
+
+
+def is_shown_in(space: bpy.types.SpaceView3D) -> bool:
+    """Whether a 3D view shows the textures of materials."""
+    shading = space.shading
+    return shading.type in ("MATERIAL", "RENDERED") or (shading.type == "SOLID" and shading.color_type == "TEXTURE")
+
+
+def show_in(space: bpy.types.SpaceView3D) -> None:
+    """Have a 3D view show textures."""
+    space.shading.type, space.shading.color_type = "SOLID", "TEXTURE"
 
 
 def prepare(job: Job, picture: Picture) -> bool:
@@ -75,17 +98,19 @@ def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
     return (apply_texture.corner_uv(job.folder, part, target) if new and target.maps_back else None), new
 
 
-def refresh(job: Job, shown: dict[int, Picture]) -> None:
+def refresh(job: Job, shown: Mapping[int, Picture]) -> dict | None:
     """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there.
+
+    Returns what is still to be read on a thread, as the body of a preview message; None for textures.
 
     A finished result that cannot be read any more is not shown; accepting it says why.
     """
     try:
         result = apply_texture.read_result(job.folder) if job.phase == "finished" else None
     except SceneError:
-        return
+        return None
     if result is not None and len(result.albedo) != len(job.targets):
-        return
+        return None
     for part in range(len(job.targets)):
         if result is None:
             if part in shown:
@@ -96,3 +121,4 @@ def refresh(job: Job, shown: dict[int, Picture]) -> None:
         if image is None or image.source != "FILE":
             image = cover.load_final(key, str(result.albedo[part]))
         show_on_mesh(job, part, image)
+    return None

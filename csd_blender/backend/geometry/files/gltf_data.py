@@ -210,24 +210,28 @@ class Document:
         return found
 
     def count(self, index: object) -> int:
-        """How many rows an accessor says it has."""
-        return integer(entry(self.data.get("accessors"), index, "accessor"), "count", None, f"accessor {index}")
+        """How many rows an accessor has. A number that its bytes do not bear out is damage, not a large mesh."""
+        return self._declared(entry(self.data.get("accessors"), index, "accessor"), index)[0]
 
-    def _read_accessor(self, accessor: dict, index: object) -> Accessor:
+    def _declared(self, accessor: dict, index: object) -> tuple[int, int, np.dtype, np.ndarray | None]:
+        """Count, width and type of an accessor's rows, and the rows where they lie in the file; nothing is copied."""
         what = f"accessor {index}"
         kind, code = accessor.get("type"), accessor.get("componentType")
         if not isinstance(kind, str) or kind not in WIDTHS or not isinstance(code, int) or code not in COMPONENTS:
             raise BadFile(f"{what} has type {quote(kind)} of {quote(code)}")
         count, width, dtype = integer(accessor, "count", None, what), WIDTHS[kind], np.dtype(COMPONENTS[code])
+        if accessor.get("bufferView") is None:
+            return count, width, dtype, None
+        start = integer(accessor, "byteOffset", 0, what)
+        return count, width, dtype, self._rows(accessor["bufferView"], start, count, width, dtype, what)
+
+    def _read_accessor(self, accessor: dict, index: object) -> Accessor:
+        count, width, dtype, rows = self._declared(accessor, index)
         check_size(0, count // 3)
-        rows = None
-        if accessor.get("bufferView") is not None:
-            start = integer(accessor, "byteOffset", 0, what)
-            rows = self._rows(accessor["bufferView"], start, count, width, dtype, what)
         sparse = accessor.get("sparse")
         sparse_rows, sparse_values = np.zeros(0, np.int64), np.zeros((0, width), dtype)
         if sparse is not None:
-            sparse_rows, sparse_values = self._sparse(sparse, count, width, dtype, what)
+            sparse_rows, sparse_values = self._sparse(sparse, count, width, dtype, f"accessor {index}")
         scale = np.iinfo(dtype).max if accessor.get("normalized") is True and dtype.kind != "f" else 0
         return Accessor(count, width, rows, scale, sparse_rows, sparse_values)
 
@@ -236,7 +240,7 @@ class Document:
         row = width * dtype.itemsize
         stride = stride or row
         if stride < row or (count and start + stride * (count - 1) + row > len(data)):
-            raise BadFile(f"{what} has {count} rows, more than its buffer view holds")
+            raise BadFile(f"it is damaged: {what} claims {count} rows, more than its buffer view holds")
         if not count:
             return np.zeros((0, width), dtype)
         return np.ndarray((count, width), dtype, data, start, (stride, dtype.itemsize))

@@ -1,0 +1,48 @@
+"""The kinds that can be made, by the word in their spec: the one place where a job finds its kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from ...job.spec.text_to_3d import TextTo3DJob
+from ...job.spec.texture import TextureJob
+from ..job import Job
+from .object import job as object_job
+from .object import preview as object_preview
+from .object import settings as object_settings
+from .texture import job as texture_job
+from .texture import preview as texture_preview
+from .texture import settings as texture_settings
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind; the modules have the same functions for all."""
+
+    spec: type
+    settings: ModuleType
+    job: ModuleType
+    preview: ModuleType
+
+
+KINDS = {
+    TextureJob.kind: Kind(TextureJob, texture_settings, texture_job, texture_preview),
+    TextTo3DJob.kind: Kind(TextTo3DJob, object_settings, object_job, object_preview),
+}
+
+
+def kind_of(job: Job) -> Kind:
+    return KINDS[job.spec.kind]
+
+
+def chosen(context) -> Kind:
+    """What the artist has chosen to make."""
+    return KINDS[context.scene.csd.kind]
+
+
+def suggested(context) -> Kind | None:
+    """Another kind than the chosen one that the selection speaks for; only ever a suggestion."""
+    if not chosen(context).job.why_not_start(context):
+        return None
+    return next((kind for kind in KINDS.values() if not kind.job.why_not_start(context)), None)

@@ -1,0 +1,131 @@
+"""What all kinds do alike: from the scene's settings and what a script overrides to a job's spec, and back again."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+
+from ...job.errors import JobError, quoted
+from ...job.spec.kinds import JobSpec
+from ...job.spec.settings import Setting, scripted_settings, shown_settings
+from ..preferences import preference
+from ..properties import USE
+
+
+def names(kind: type) -> tuple[str, ...]:
+    """What the operator of a kind has as arguments."""
+    return tuple(s.name for s in shown_settings(kind))
+
+
+def gather(kind: type, scene: bpy.types.Scene, overrides: dict) -> dict:
+    """Every setting by name: ``overrides`` first, then the scene; what a preset decides is left out.
+
+    Raises ``TypeError`` for an override that neither the panel has nor the job.
+    """
+    shown = shown_settings(kind)
+    known = [s.name for s in (*shown, *scripted_settings(kind))]
+    fields = [f.name for f in dataclasses.fields(kind) if f.name not in known]
+    unknown = sorted(set(overrides) - {*known, *fields})
+    if unknown:
+        raise TypeError(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+    values, csd = dict(overrides), scene.csd
+    for setting in shown:
+        name = setting.name
+        if name not in values and hasattr(csd, name) and getattr(csd, USE + name, True):
+            values[name] = getattr(csd, name)
+    if "negative_prompt" not in overrides:
+        if not csd.use_negative_prompt:
+            values["negative_prompt"] = ""
+        elif not values.get("negative_prompt"):
+            values.pop("negative_prompt", None)  # the preset has one that suits model and recipe
+    if "seed" not in overrides and csd.use_new_seed:
+        values["seed"] = csd.seed = random.randrange(1_000_000)
+    return values
+
+
+def spec_values(kind: type, values: dict) -> dict:
+    """The arguments of a kind's preset function out of :func:`gather`'s values. Its input is left out."""
+    inputs = {f.name for f in dataclasses.fields(kind.inputs)}
+    chosen = {name: value for name, value in values.items() if name not in inputs}
+    chosen["prompt"] = stripped(chosen["prompt"])
+    for setting in shown_settings(kind):
+        if setting.get("usual") and setting.name in chosen:
+            chosen[setting.name] = size_of(chosen[setting.name])
+    chosen["device"] = chosen.get("device") or preference("device", "auto")
+    chosen["allow_noncommercial"] = preference("allow_noncommercial", False)
+    chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
+    return chosen
+
+
+def stripped(prompt: Any) -> Any:
+    """Without the blanks around it; what is no text is left for the spec to refuse."""
+    return prompt.strip() if isinstance(prompt, str) else prompt
+
+
+def size_of(choice: Any) -> Any:
+    """The number in the enum's text; anything else is left for the spec to refuse."""
+    return int(choice) if isinstance(choice, str) and choice.isdecimal() and len(choice) < 9 else choice
+
+
+def check_input(kind: type, values: dict) -> None:
+    """Raise ``JobError`` for a word about the job's input that the panel could not have said."""
+    for setting in shown_settings(kind):
+        if not setting.path and setting.sort == "choice" and setting.name in values:
+            allowed = [option.id for option in setting.options]
+            if values[setting.name] not in allowed:
+                said = f"{setting.name} is {quoted(values[setting.name])}, allowed is one of {', '.join(allowed)}"
+                raise JobError("bad_setting", said)
+
+
+def reuse(kind: type, scene: bpy.types.Scene, plain: dict, usual: Callable[[Any], dict]) -> None:
+    """Set the scene's settings to those of a finished job, as its ``to_json`` wrote them.
+
+    Args:
+        usual: the preset's job as JSON, for the settings that the scene then has.
+    """
+    csd = scene.csd
+    shown = [s for s in shown_settings(kind) if s.path]
+    for setting in shown:
+        value = setting.find(plain)
+        if not setting.preset and value is not None and not _unknown_word(setting, value):
+            setattr(csd, setting.name, value)
+    preset = usual(csd)
+    for setting in shown:
+        value = setting.find(plain)
+        differs = setting.preset and _fits(setting, value) and value != setting.find(preset)
+        if setting.preset:
+            setattr(csd, USE + setting.name, differs)
+        if differs:
+            setattr(csd, setting.name, str(value) if setting.get("usual") else value)
+    csd.use_negative_prompt = bool(csd.negative_prompt) or not preset["negative_prompt"]
+    if csd.negative_prompt == preset["negative_prompt"]:
+        csd.negative_prompt = ""  # as it comes
+    csd.kind = kind.kind
+    csd.use_new_seed = False
+
+
+def _unknown_word(setting: Setting, value: Any) -> bool:
+    return setting.sort == "choice" and value not in [option.id for option in setting.options]
+
+
+def _fits(setting: Setting, value: Any) -> bool:
+    """Whether the panel can show it; a schedule, for one, it cannot."""
+    if setting.get("usual"):
+        return value in setting.get("usual")
+    known = {"text": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
+    return isinstance(value, known) and (setting.sort == "switch" or not isinstance(value, bool))
+
+
+def preset_text(setting: Setting, usual: dict) -> str:
+    """A preset's value as people read it; ``usual`` is its job as JSON."""
+    value = setting.find(usual)
+    if isinstance(value, list):  # a schedule: start step, start value, end value, end step
+        return f"{value[1]:g} to {value[2]:g}"
+    if isinstance(value, str):
+        return value or "none"
+    unit = setting.get("unit", "")
+    return f"{value:g} {unit}".strip()

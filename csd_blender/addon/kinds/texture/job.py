@@ -1,0 +1,93 @@
+"""A texture from the selected meshes to its place on them: the job's folder, and what accepting it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import bpy
+
+from ....job.folder import JobFolder
+from ... import folders
+from ...errors import SceneError
+from ...job import Job
+from ...preferences import jobs_folder
+from ...process import backend
+from ...scene import apply_texture, checks, cover, export
+from ...scene.apply_texture import Applied
+from ...scene.targets import find_object, selected_meshes
+from .. import common
+from . import settings
+
+#: It lies on objects of a file, and is shown and accepted only where that is open.
+BELONGS_TO_FILE = True
+TOOLTIP = "Texture the selected meshes from all sides after the prompt"
+NOUN, UNDO_STEP, OPERATOR, ICON = "A texture", "Generate Texture", "csd.texture", "TEXTURE"
+
+
+def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
+    """Export ``objects``, the selected meshes when None, and write the job's folder.
+
+    Raises:
+        SceneError, JobError: with a sentence for the artist; nothing was written then.
+    """
+    objects = selected_meshes(context) if objects is None else objects
+    checks.check_no_previews(objects)
+    chosen = settings.gather(context.scene, overrides)
+    if not common.stripped(chosen["prompt"]):
+        raise SceneError("The prompt is empty.", "Write what the surface should look like.")
+    common.check_input(settings.SPEC, chosen)
+    cover.uncover_all()  # the export must not see a preview's UV map
+    exported = export.export_objects(objects, context.evaluated_depsgraph_get(), chosen["modifiers"], chosen["uv"])
+    spec = settings.make_spec(chosen | {"uv": exported.uv})
+    backend.command()  # without a backend nothing is written
+    job_id = folders.new_job_id(spec.prompt)
+    folder = JobFolder.create(jobs_folder() / job_id, spec)
+    folder.write_bytes("mesh.npz", exported.mesh_bytes())
+    # Last, since a folder that has it is offered to be resumed.
+    for name, data in export.targets_bytes(exported.targets, bpy.data.filepath).items():
+        folder.write_bytes(name, data)
+    return Job(job_id, Path(folder.path), spec, exported.targets, bpy.data.filepath, warnings=exported.warnings)
+
+
+def restore(job: Job) -> None:
+    """Fill in what only the folder of an earlier job tells; nothing here, its targets are read for every kind."""
+
+
+def check_result(folder: Path) -> None:
+    """Raise ``SceneError`` when what the job left cannot be used."""
+    apply_texture.read_result(folder)
+
+
+def check_mode(context, objects: Sequence[bpy.types.Object] | None = None) -> None:
+    """Raise ``SceneError`` while a texture of ``objects``, the selected ones when None, could not be accepted."""
+    for obj in selected_meshes(context) if objects is None else objects:
+        if obj.data.is_editmode:
+            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode before a texture is made for it.")
+
+
+def why_not_start(context) -> str:
+    """Why it cannot begin, as a sentence without its full stop; empty when it can."""
+    chosen = any(o.type == "MESH" for o in context.selected_objects or ())
+    return "" if chosen else "Select a mesh object"
+
+
+def why_not_accept(context) -> str:
+    """As :func:`why_not_start`, for accepting."""
+    return "Leave Edit Mode first" if context.mode == "EDIT_MESH" else ""
+
+
+def accept(job: Job, new_map: bool) -> list[Applied]:
+    """Put the textures on their objects. Raises ``SceneError``; nothing was changed then, but previews are gone."""
+    objects = [find_object(t) for t in job.targets]
+    for obj in objects:
+        if obj is not None and obj.data.is_editmode:
+            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    result = apply_texture.read_result(job.folder)
+    cover.uncover_all()
+    return apply_texture.apply_result(result, job.targets, objects, new_map)
+
+
+def follow_up(job: Job) -> tuple[str, dict] | None:
+    """Text and arguments of the operator for another job that begins with this one's result; None when none can."""
+    return None

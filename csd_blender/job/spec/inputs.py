@@ -1,0 +1,39 @@
+"""What people choose about a job's input: it decides what is put into the job's folder, and is no part of the spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .fields import Option, choice, switch, text
+
+MODIFIER_OPTIONS = (
+    Option("keep", "Keep", "Texture the shape as it is seen, modifiers stay"),
+    Option("apply", "Apply", "Texture the shape as it is seen; accepting the texture applies the modifiers"),
+    Option("ignore", "Ignore", "Texture the mesh as it is without its modifiers"),
+)
+
+
+@dataclass(frozen=True)
+class MeshInput:
+    """Meshes out of the scene."""
+
+    modifiers: str = choice(
+        MODIFIER_OPTIONS, "keep", label="Modifiers", help="What happens to the object's modifiers", place="output"
+    )
+
+
+@dataclass(frozen=True)
+class ObjectInput:
+    """What a new object begins with."""
+
+    modifiers: str = choice(
+        MODIFIER_OPTIONS, "keep", label="Modifiers", help="What happens to the object's modifiers", place="hidden"
+    )
+    start_from_mesh: bool = switch(
+        False, place="hidden", label="Start From Selected Mesh",
+        help="Begin with the shape of the selected meshes in place of an empty scene",
+    )  # fmt: skip
+    refine_from: str = text(
+        label="Refine From", place="hidden", path=True,
+        help="Folder of an earlier object's job, whose coarse shape is refined anew with these settings",
+    )  # fmt: skip
