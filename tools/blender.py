@@ -79,8 +79,15 @@ def follow(command: list[str], plan: dict, line: StatusLine, seconds_after: floa
     posix = os.name == "posix"
     last: dict = {}
     with open(log_path, "wb") as log:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
-        child = subprocess.Popen([*command, str(plan_path)], env=environment, start_new_session=posix, **pipes)
+        child = subprocess.Popen(
+            [*command, str(plan_path)],
+            env=environment,
+            start_new_session=posix,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        assert child.stdout is not None
         try:
             for raw in child.stdout:
                 if not raw.startswith(b"@"):

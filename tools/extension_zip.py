@@ -49,7 +49,8 @@ class ExtensionTool:
 
 def version() -> str:
     text = MANIFEST.read_text("utf-8")
-    return re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)[1]
+    found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
+    return found[1] if found else fail("the manifest has no version.")
 
 
 def stage(folder: Path) -> Path:

@@ -14,11 +14,15 @@ from ..paths import BUILD, IN_BLENDER, child_environment, fail
 from ..status_line import StatusLine
 
 
+def some_blender() -> Path:
+    found = shutil.which("blender")
+    if found:
+        return Path(found)
+    fail("no Blender was found; name one: python3 build.py blender --blender PATH")
+
+
 def run(given: Path | None, wheels: Path | None) -> int:
-    found = given or shutil.which("blender")
-    if not found:
-        fail("no Blender was found; name one: python3 build.py blender --blender PATH")
-    blender = find_blender(Path(found))
+    blender = find_blender(given or some_blender())
     line = StatusLine()
     environments.ensure("backend", line, wheels)
     profile = BUILD / "blender-profile"

@@ -94,9 +94,9 @@ def some_uv() -> Path:
     else:
         kept = [p for p in ENVIRONMENTS.glob("uv-*/uv*") if p.suffix in ("", ".exe") and uv_program.is_whole(p)]
         found = kept[-1] if kept else uv_program.of_the_owner()
-    if found is None:
-        fail("build.py lock needs uv: install it, or run `python3 build.py doctor` once with the old pin of uv.")
-    return found
+    if found is not None:
+        return found
+    fail("build.py lock needs uv: install it, or run `python3 build.py doctor` once with the old pin of uv.")
 
 
 def direct_pins(text: str) -> list[Pin]:

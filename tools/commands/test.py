@@ -48,7 +48,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
     totals = Totals()
     backend = environments.ensure("backend", line, wheels)
     check = environments.ensure("check", line, wheels)
-    bpy = None
+    bpy: Path | None = None
     if set(steps) & {"addon", "package", "end-to-end"}:
         bpy = environments.ensure("bpy", line, wheels)
         missing = system_libraries.ensure_libraries(line.say)
@@ -64,8 +64,8 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
 
     if "lint" in steps:
         title("Lint")
-        done = run_with_limit([str(check), "-m", "ruff", "check", "--no-cache", "."], 120, lent)
-        totals.check(done == 0, "ruff found something")
+        for trouble, command in lint_commands(check, backend).items():
+            totals.check(run_with_limit(command, 120, lent) == 0, trouble)
     if "unit" in steps:
         title("Unit tests of the job and backend rooms, and the door rules")
         places = ("tests/test_doors.py", "tests/tools", "tests/job", "tests/backend")
@@ -73,7 +73,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
     if "addon" in steps:
         title("Unit tests of the addon room, in Blender as a module")
         run_pytest("addon", [str(bpy), *pytest, "tests/addon"], 20 * 60, lent, totals)
-    if "package" in steps:
+    if "package" in steps and bpy is not None:
         title("Manifest, zip and repository index, by Blender's own extension tool")
         try:
             zip_path = package.repository(extension_zip.ExtensionTool.from_module(bpy))[0]
@@ -92,6 +92,17 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
     line.say(f"Took {clock(time.monotonic() - started)}.")
     print(totals.closing_line(), flush=True)
     return 1 if totals.failed else 0
+
+
+def lint_commands(check: Path, backend: Path) -> dict[str, list[str]]:
+    """What is looked at without running it, by what is said when something was found; pyproject.toml has the rules."""
+    importlinter = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    return {
+        "ruff found something": [str(check), "-m", "ruff", "check", "--no-cache", "."],
+        "a file is not formatted (ruff format)": [str(check), "-m", "ruff", "format", "--no-cache", "--check", "."],
+        "an import breaks a rule (import-linter)": [str(check), "-c", importlinter, "--no-cache", "--no-logo"],
+        "a type does not fit (ty)": [str(check), "-m", "ty", "check", "--python", str(backend)],
+    }
 
 
 def run_pytest(name: str, command: list[str], limit: int, environment: dict[str, str], totals: Totals) -> None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.blender_profile import MODULE, link_extension  # noqa: E402
@@ -43,6 +44,9 @@ class Backend:
             body = {"kind": "texture", "part": 0, "width": self.size, "height": self.size, "pixels": pixels}
             news.append(self.message("preview", self.job_id, self.polls, body))
         return news
+
+    def submit(self, *_job, **_settings) -> None:
+        pass
 
     def shutdown(self, timeout: float) -> None:
         pass
@@ -80,8 +84,8 @@ def measure_size(bpy, size: int, pictures: int) -> dict:
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.mesh.primitive_grid_add(x_subdivisions=FACES_A_SIDE, y_subdivisions=FACES_A_SIDE)
     backend = Backend(client_module.Message, "", size)
-    backend.submit = lambda *_args, **_settings: None
-    importlib.import_module(f"{MODULE}.addon.process.backend").client = lambda: backend
+    process: Any = importlib.import_module(f"{MODULE}.addon.process.backend")
+    process.client = lambda: backend
     job = jobs.start(bpy.context, kinds.KINDS["texture"], {"prompt": "bench"})
     uv = np.random.default_rng(0).random((len(job.targets[0].corners), 3, 2), np.float32)
     np.savez(job.folder / "result" / "uv.npz", uv=uv, source=np.array(["new"]))

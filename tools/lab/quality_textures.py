@@ -226,6 +226,6 @@ def contact_sheet(turntables: Sequence[Path], path: Path, columns: int = 6, side
     for i, file in enumerate(turntables):
         with Image.open(file) as tile:
             half = tile.height // 2
-            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.LANCZOS)
+            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.Resampling.LANCZOS)
         sheet.paste(view, (i % columns * side, i // columns * side))
     sheet.save(path)

@@ -159,7 +159,7 @@ def to_json(spec: Any, for_fingerprint: bool = False) -> dict:
     return plain
 
 
-def from_json(cls: type, data: object, where: str = "") -> Any:
+def from_json(cls: type[Any], data: object, where: str = "") -> Any:
     """Inverse of :func:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
     if not isinstance(data, dict):
         raise bad(where.rstrip(".") or cls.__name__, data, "a table of settings")
