@@ -77,10 +77,8 @@ def measure(sizes=SIZES, pictures: int = PICTURES) -> dict:
 def measure_size(bpy, size: int, pictures: int) -> dict:
     import numpy as np
 
-    jobs, kinds, pump, session, client_module = (
-        importlib.import_module(f"{MODULE}.{name}")
-        for name in ("addon.run.lifecycle", "addon.kinds.choose", "addon.run.pump", "addon.session", "job.process.messages")
-    )
+    names = ("addon.run.lifecycle", "addon.kinds.choose", "addon.run.pump", "addon.session", "job.process.messages")
+    jobs, kinds, pump, session, client_module = (importlib.import_module(f"{MODULE}.{name}") for name in names)
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.mesh.primitive_grid_add(x_subdivisions=FACES_A_SIDE, y_subdivisions=FACES_A_SIDE)
     backend = Backend(client_module.Message, "", size)

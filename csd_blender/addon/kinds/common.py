@@ -10,7 +10,6 @@ from typing import Any
 import bpy
 
 from ...job.errors import JobError, quoted
-from ...job.spec.kinds import JobSpec
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from ..preferences import preference
 from ..properties import USE

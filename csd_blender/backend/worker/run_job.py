@@ -32,7 +32,7 @@ class ModelCache:
     def get(self, name: str, wanted_device: str) -> DiffusionModel:
         """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
         device = select_device(wanted_device)
-        if self.key != (name, str(device)):
+        if self.model is None or self.key != (name, str(device)):
             self.unload()
             self.model = load_model(name, device)
             self.key = (name, str(device))

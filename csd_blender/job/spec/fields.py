@@ -180,6 +180,7 @@ def _field_from_json(name: str, value: Any, f: dataclasses.Field) -> Any:
             raise bad(name, value, str(error)) from None
     if f.metadata.get("range") and isinstance(value, (list, tuple)):
         return tuple(value)
-    if dataclasses.is_dataclass(f.default_factory):
-        return value if dataclasses.is_dataclass(value) else from_json(f.default_factory, value, name + ".")
+    inner: Any = f.default_factory
+    if dataclasses.is_dataclass(inner):
+        return value if dataclasses.is_dataclass(value) else from_json(inner, value, name + ".")
     return value

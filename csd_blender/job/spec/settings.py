@@ -97,7 +97,8 @@ def _setting(kind: type[Any], path: str) -> Setting:
     parts = tuple(path.split("."))
     owner: Any = kind
     for part in parts[:-1]:
-        owner = _field_of(owner, part).default_factory
+        made: Any = _field_of(owner, part).default_factory
+        owner = made
     # What all methods share is known by its own name; a stage's settings by the stage's, too.
     name = parts[-1] if parts[0] == "guidance" else "_".join(parts)
     return Setting(name, parts, _field_of(owner, parts[-1]), name in kind.preset)
