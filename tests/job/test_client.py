@@ -17,7 +17,7 @@ from csd_blender.job.errors import ERRORS, JobError
 from csd_blender.job.process import client as client_module
 from csd_blender.job.process import link as link_module
 from csd_blender.job.process.client import BackendClient, Patience, backend_environment
-from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
+from tests.support.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
 

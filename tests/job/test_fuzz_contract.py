@@ -20,7 +20,7 @@ from csd_blender.job.process.messages import LIMIT, TERMINAL, Message, decode, e
 from csd_blender.job.spec.schedule import Schedule
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 from csd_blender.job.spec.texture import TextureJob
-from tests.hostile import CASES, garbled, spoiled, value
+from tests.support.hostile import CASES, garbled, spoiled, value
 
 BODIES = {
     "hello": {"protocol": 1, "version": "1", "devices": [{"id": "cpu", "name": "CPU", "memory_mb": 9}], "pid": 3},

@@ -67,8 +67,9 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
         for trouble, command in lint_commands(check, backend).items():
             totals.check(run_with_limit(command, 120, lent) == 0, trouble)
     if "unit" in steps:
-        title("Unit tests of the job and backend rooms, and the door rules")
-        places = ("tests/test_doors.py", "tests/tools", "tests/job", "tests/backend")
+        title("Unit tests of the job and backend rooms, and the rules of the house")
+        places = ("tests/test_architecture.py", "tests/test_api_surface.py")
+        places += ("tests/tools", "tests/lab", "tests/job", "tests/backend")
         run_pytest("unit", [str(backend), *pytest, *places], 45 * 60, lent, totals)
     if "addon" in steps:
         title("Unit tests of the addon room, in Blender as a module")

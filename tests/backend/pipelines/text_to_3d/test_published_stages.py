@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from csd_blender.backend.fields import sdf_network
 from csd_blender.job.folder import COARSE_FILE, read_coarse
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     after,

@@ -14,7 +14,7 @@ from csd_blender.backend.geometry.mesh_io import load_mesh
 from csd_blender.backend.pipelines.text_to_3d import output
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     albedo,

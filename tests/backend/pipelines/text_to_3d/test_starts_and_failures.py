@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from csd_blender.backend.geometry.mesh import Mesh
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     after,

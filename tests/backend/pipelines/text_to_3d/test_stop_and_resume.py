@@ -12,7 +12,7 @@ import sys
 import pytest
 from safetensors.torch import load, save
 
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     ROOT,
