@@ -91,21 +91,21 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def run_demo(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import demo
+    from tools.commands import demo
 
     return demo.run(arguments)
 
 
 def run_gallery(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import gallery
+    from tools.commands import gallery
 
     return gallery.run(arguments)
 
 
 def run_test(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import check
+    from tools.commands import test
 
-    return check.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments, arguments.fuzz)
+    return test.run(arguments.only or [], arguments.wheels, arguments.pytest_arguments, arguments.fuzz)
 
 
 def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -113,13 +113,13 @@ def run_csd(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_bench(arguments: argparse.Namespace, rest: list[str]) -> int:
-    from tools import bench
+    from tools.commands import bench
 
     return bench.run(rest, arguments.wheels)
 
 
 def run_train_mini(arguments: argparse.Namespace, rest: list[str]) -> int:
-    from tools import train_mini
+    from tools.commands import train_mini
 
     return train_mini.run(environments.ensure("backend", StatusLine(), arguments.wheels), rest)
 
@@ -136,43 +136,27 @@ def in_backend(arguments: argparse.Namespace, command: list[str]) -> int:
 
 
 def run_doctor(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import doctor
+    from tools.commands import doctor
 
     return doctor.run(arguments.wheels)
 
 
 def run_package(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import package
+    from tools.commands import package
 
-    line = StatusLine()
-    tool = package.ExtensionTool.from_module(environments.ensure("bpy", line, arguments.wheels))
-    line.update("Looking for uv's wheels")
-    wheels = [] if arguments.plain else package.uv_wheels()
-    line.clear()
-    plain, *others = package.repository(tool, wheels)
-    print(f"{size_of(plain)} for any system; Set Up looks for pip or uv there")
-    for path in others:
-        print(f"{size_of(path)} with uv: Set Up needs nothing else on the computer")
-    if not others and not arguments.plain:
-        print("uv could not be downloaded, so there is no zip that carries it; see wheels/README.md")
-    print(f"{paths.shown(paths.DIST / 'index.json')}  (put dist/ on a web server to offer updates)")
-    return 0
-
-
-def size_of(path: Path) -> str:
-    return f"{paths.shown(path)}  ({path.stat().st_size / 1e6:.1f} MB, validated)"
+    return package.run(arguments.plain, arguments.wheels)
 
 
 def run_lock(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import lock
+    from tools.commands import lock
 
     return lock.run(arguments.fresh)
 
 
 def run_blender(arguments: argparse.Namespace, _rest: list[str]) -> int:
-    from tools import real_blender
+    from tools.commands import blender
 
-    return real_blender.run(arguments.blender, arguments.wheels)
+    return blender.run(arguments.blender, arguments.wheels)
 
 
 if __name__ == "__main__":

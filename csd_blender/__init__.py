@@ -1,7 +1,7 @@
 """CSD for Blender: textures on meshes by classifier score distillation.
 
 The package is three rooms with one-way doors: ``addon`` (Blender) → ``job`` (the contract) ← ``backend`` (torch).
-Importing it needs neither Blender nor torch.
+Importing it needs neither Blender nor torch. Read first: job, then addon or backend.
 """
 
 __version__ = "0.1.0"

@@ -34,6 +34,7 @@ def load_package(folder: Path) -> None:
     """Make the package in ``folder`` importable as ``csd_blender``."""
     inside = [str(folder)]
     spec = importlib.util.spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=inside)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = module
     spec.loader.exec_module(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "csd_blender"
@@ -12,6 +13,7 @@ BUILD = ROOT / ".build"
 ENVIRONMENTS = BUILD / "environments"
 DIST = ROOT / "dist"
 LAUNCH = PACKAGE / "launch.py"
+IN_BLENDER = ROOT / "tools" / "in_blender"
 
 
 def child_environment(**extra: str) -> dict[str, str]:
@@ -30,6 +32,6 @@ def shown(path: Path) -> str:
     return near if len(near) < len(str(path)) else str(path)
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     """End build.py with one sentence."""
     sys.exit(f"Error: {sentence}")

@@ -1,4 +1,7 @@
-"""The Blender side: scene to job, job to scene, the panel. All heavy work is done by the backend process."""
+"""The Blender side: scene to job, job to scene, the panel. All heavy work is done by the backend process.
+
+May import job, bpy, numpy and the standard library. Read first: api, then run, kinds and scene.
+"""
 
 import atexit
 

@@ -1,6 +1,7 @@
 """What the extension keeps in a .blend: the settings of a scene, and on objects what a preview hides."""
 
 from collections.abc import Callable
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -40,7 +41,7 @@ def make_property(setting: Setting, options: frozenset[str] = frozenset()):
 
     ``options`` without ANIMATABLE, the default of Blender: settings are not to be animated.
     """
-    said = {
+    said: dict[str, Any] = {
         "name": setting.label,
         "description": setting.help,
         "options": set(options),
@@ -57,7 +58,7 @@ def make_property(setting: Setting, options: frozenset[str] = frozenset()):
         return BoolProperty(default=setting.default, **said)
     if setting.sort == "text":
         if setting.get("names"):
-            said |= {"search": model_names, "search_options": {"SORT", "SUGGESTION"}}
+            said.update(search=model_names, search_options={"SORT", "SUGGESTION"})
         if setting.get("path"):
             said["subtype"] = "DIR_PATH"
         return StringProperty(default=setting.default, **said)

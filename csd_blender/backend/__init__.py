@@ -1,1 +1,4 @@
-"""The torch side of CSD for Blender: diffusion guidance, rendering, texture optimization. Imports no bpy."""
+"""The torch side of CSD for Blender: diffusion guidance, rendering, texture optimization.
+
+May import job and any library but Blender. Read first: pipelines/texture.py, then down.
+"""

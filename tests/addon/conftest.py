@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.addon.blender import MODULE, bpy, module, use_worker
+from tests.support.blender import MODULE, bpy, module, use_worker
 
 
 @pytest.fixture(scope="session", autouse=True)

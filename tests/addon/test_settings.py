@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from tests.addon.blender import bpy, module
+from tests.support.blender import bpy, module
 
 KINDS = module("job.kinds").KINDS
 shown, scripted = module("job.spec.settings").shown_settings, module("job.spec.settings").scripted_settings

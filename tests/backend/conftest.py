@@ -12,6 +12,20 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 
 @pytest.fixture(scope="session")
+def device(request) -> torch.device:
+    """The device named on the command line: ``pytest --device cuda``."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def gpu(device) -> torch.device:
+    """An NVIDIA GPU that the command line names; without one the test is skipped."""
+    if device.type != "cuda":
+        pytest.skip("needs an NVIDIA GPU and --device cuda")
+    return device
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """A Stable Diffusion of a few thousand weights, saved as diffusers saves the real one."""
     torch.manual_seed(0)

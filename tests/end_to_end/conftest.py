@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from tools import environments, package, paths  # noqa: E402
+from tools import environments, extension_zip, paths  # noqa: E402
 
 
 def python_of(name: str) -> Path:
@@ -33,12 +33,12 @@ def bpy_python() -> Path:
 
 @pytest.fixture(scope="session")
 def extension_tool(bpy_python):
-    return package.ExtensionTool.from_module(bpy_python)
+    return extension_zip.ExtensionTool.from_module(bpy_python)
 
 
 @pytest.fixture(scope="session")
 def zip_path(extension_tool, tmp_path_factory) -> Path:
-    return package.build_zip(extension_tool, tmp_path_factory.mktemp("dist"))
+    return extension_zip.build_zip(extension_tool, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="session")

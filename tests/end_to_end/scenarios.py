@@ -4,32 +4,23 @@ Runs in Blender's Python, started by conftest.py: ``python scenarios.py PLAN.jso
 """
 
 import hashlib
-import importlib
 import json
-import os
 import sys
 import traceback
 from pathlib import Path
 
-import bpy  # isort: skip - addon_utils is there only after bpy
-import addon_utils
+import bpy
 import numpy as np
 
-MODULE = "bl_ext.user_default.csd_blender"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tools.blender_profile import MODULE  # noqa: E402
+from tools.in_blender import extension  # noqa: E402
+from tools.in_blender.extension import addon  # noqa: E402
 
 
 def install(plan: dict) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.extensions.package_install_files(
-        filepath=plan["zip"], repo="user_default", enable_on_install=True, overwrite=True
-    )
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.data_folder = plan["data_folder"]
-    preferences.backend_python = plan["backend_python"]
-
-
-def addon(name: str):
-    return importlib.import_module(f"{MODULE}.addon.{name}")
+    extension.install(plan["zip"], plan["data_folder"], plan["backend_python"])
 
 
 def shape_of(obj: bpy.types.Object) -> str:
@@ -264,7 +255,6 @@ def main() -> int:
     plan = json.loads(Path(sys.argv[-1]).read_text())
     try:
         install(plan)
-        assert addon_utils.check(MODULE) == (True, True), "the extension is not switched on"
         scenario = next(s for s in SCENARIOS if s.__name__ == plan["scenario"])
         facts = scenario(plan)
         (Path(plan["folder"]) / "facts.json").write_text(json.dumps(facts))
@@ -275,8 +265,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    addon_utils.disable(MODULE)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # Blender as a module can hang while the interpreter winds down
+    extension.leave(main())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.backend.geometry.mesh_files import gltf_list, obj_samples, ply_stl_samples
+from tests.support.mesh_files import gltf_list, obj_samples, ply_stl_samples
 from tools import paths
 
 # Every sample that is read here; its own test holds the same numbers against our readers.

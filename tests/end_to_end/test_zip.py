@@ -3,7 +3,7 @@
 import json
 import zipfile
 
-from tools import package
+from tools.commands import package
 
 MOST_MEGABYTES = 40
 

@@ -1,5 +1,5 @@
 """Fixtures of the client's tests."""
 
-from tests.job.client_kit import clock, folder, start
+from tests.support.client_kit import clock, folder, start
 
 __all__ = ["clock", "folder", "start"]

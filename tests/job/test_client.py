@@ -19,7 +19,7 @@ from csd_blender.job.process import link as link_module
 from csd_blender.job.process.bodies import Greeting
 from csd_blender.job.process.client import BackendClient, Patience, backend_environment
 from csd_blender.job.result import is_complete
-from tests.job.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
+from tests.support.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from csd_blender.job.process.messages import Message, encode
-from tests.job.client_kit import drain, ends, until
+from tests.support.client_kit import drain, ends, until
 
 
 def hear(client, folder, **body) -> list:

@@ -19,13 +19,13 @@ from csd_blender.job.process.processes import HeldFile
 from csd_blender.job.setup import environment
 from csd_blender.job.setup.environment import ensure_environment, installed_python
 from csd_blender.job.setup.package_tools import Installer
-from tests.job.client_kit import ENDLESS
-from tests.job.tiny_wheels import make_lock, make_wheel
+from tests.support.client_kit import ENDLESS
+from tests.support.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping. Where it shall wait, it waits
-# until there is a file "go" among the wheels, and holds the file "alive" as long as it lives.
+# A stand-in for uv: makes an environment without pip in a moment; installs by unzipping. Where it shall wait, it does
+# so until there is a file "go" among the wheels, and holds the file "alive" as long as it lives.
 FAKE_UV = f"""
 import pathlib, sys, time, venv, zipfile
 sys.path.insert(0, {str(ROOT)!r})

@@ -21,7 +21,7 @@ from csd_blender.job.result import is_complete
 from csd_blender.job.spec.schedule import Schedule
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 from csd_blender.job.spec.texture import TextureJob
-from tests.hostile import CASES, garbled, spoiled, value
+from tests.support.hostile import CASES, garbled, spoiled, value
 
 BODIES = {
     "hello": {"protocol": 1, "version": "1", "python": "3", "torch": "2", "default_device": "cpu",

@@ -18,7 +18,7 @@ from csd_blender.job.setup.environment import ensure_environment
 from csd_blender.job.setup.package_lock import LOCKS, Lock, file_hash, read_pins
 from csd_blender.job.setup.package_tools import Installer, parse_pip_settings
 from csd_blender.job.setup.pythons import find_python
-from tests.job.tiny_wheels import make_lock, make_wheel
+from tests.support.tiny_wheels import make_lock, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 

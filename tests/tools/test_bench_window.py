@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench, bench_window
+from tools.commands import bench, bench_window
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,8 +37,9 @@ def test_without_a_screen_it_says_so(no_environments, monkeypatch, capsys):
 
 
 def test_gaps_are_told_by_their_middle_their_tail_and_the_share_of_the_time(monkeypatch):
-    monkeypatch.setitem(sys.modules, "bpy", Stand())
-    spec = importlib.util.spec_from_file_location("window_gaps", ROOT / "tools" / "window_gaps.py")
+    for name in ("bpy", "tools.in_blender.extension", "tools.in_blender.window"):
+        monkeypatch.setitem(sys.modules, name, Stand())
+    spec = importlib.util.spec_from_file_location("window_gaps", ROOT / "tools" / "in_blender" / "window_gaps.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.ticks[:] = [0.0, 0.01, 0.02, 0.03, 0.13]  # three of 10 ms and one of 100 ms

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import build as front_door
-from tools import check, package, paths, system_libraries
+from tools import extension_zip, paths, system_libraries
+from tools.commands import package
+from tools.commands import test as check
 from tools.status_line import StatusLine, clock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,14 +105,14 @@ def test_a_childs_python_sees_nothing_of_the_persons_own(monkeypatch):
 
 
 def test_the_staged_extension_has_the_manifest_beside_the_package(tmp_path):
-    staged = package.stage(tmp_path / "stage")
+    staged = extension_zip.stage(tmp_path / "stage")
     assert (staged / "blender_manifest.toml").is_file() and (staged / "launch.py").is_file()
     assert not list(staged.rglob("__pycache__"))
 
 
 def test_manifest_and_package_have_one_version():
     text = (paths.PACKAGE / "__init__.py").read_text("utf-8")
-    assert f'__version__ = "{package.version()}"' in text
+    assert f'__version__ = "{extension_zip.version()}"' in text
 
 
 SUITE = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1">{cases}</testsuite></testsuites>'

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from csd_blender.job.setup.package_lock import LOCKS, read_pins
-from tools import lock, third_party
+from tools.commands import lock, third_party
 
 PAGE = third_party.PAGE.read_text("utf-8")
 

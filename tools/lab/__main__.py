@@ -29,8 +29,10 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
     if not arguments.quality:
         from .bench import run_bench
+        from .bench_objects import print_object_bench
 
-        return run_bench(large=arguments.large)
+        print_object_bench(run_bench(arguments.large), arguments.large)
+        return 0
     methods = arguments.method or list(METHODS)
     if arguments.quality == "text-to-3d":
         from .quality_objects import run_object_table as run_table

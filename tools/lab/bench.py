@@ -36,8 +36,12 @@ from .demo_meshes import demo_mesh
 NETWORK = ("network", "encode")  # the UNet, and the VAE encoder forward and backward
 
 
-def run_bench(large: bool = False) -> int:
-    """Print the tables; ``large`` adds a network of Stable Diffusion 1.5 size with random weights at 512 pixels."""
+def run_bench(large: bool = False) -> DiffusionModel:
+    """Print the tables of textures; ``large`` adds a network of Stable Diffusion 1.5 size, random weights, 512 pixels.
+
+    Returns:
+        The mini model, for the tables of objects.
+    """
     device = select_device("auto")
     print(f"device {device}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
     mini = load_model("mini", device)
@@ -45,10 +49,7 @@ def run_bench(large: bool = False) -> int:
     print_waiting()
     if large:
         print_split("SD-1.5 size, 512 px, 1 view", random_stable_diffusion(device), size=512, views=1, steps=1, warm=0)
-    from .bench_objects import print_object_bench
-
-    print_object_bench(mini, large)
-    return 0
+    return mini
 
 
 def print_split(title: str, model: DiffusionModel, size: int, views: int, steps: int, warm: int) -> dict[str, float]:

@@ -229,6 +229,6 @@ def save_first_views(turntables: Sequence[Path], path: Path, columns: int = 6, s
     for file in turntables:
         with Image.open(file) as tile:
             half = tile.height // 2
-            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.LANCZOS)
+            view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.Resampling.LANCZOS)
         views.append(torch.from_numpy(np.asarray(view).copy()).permute(2, 0, 1) / 255)
     Image.fromarray(contact_sheet(torch.stack(views), columns)).save(path)

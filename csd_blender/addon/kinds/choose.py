@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
@@ -20,7 +21,7 @@ from .texture import settings as texture_settings
 class Kind:
     """One kind; the modules have the same functions for all."""
 
-    spec: type
+    spec: type[Any]
     settings: ModuleType
     job: ModuleType
     preview: ModuleType

@@ -15,12 +15,12 @@ from ..preferences import preference
 from ..properties import USE
 
 
-def names(kind: type) -> tuple[str, ...]:
+def names(kind: type[Any]) -> tuple[str, ...]:
     """What the operator of a kind has as arguments."""
     return tuple(s.name for s in shown_settings(kind))
 
 
-def gather(kind: type, scene: bpy.types.Scene, overrides: dict) -> dict:
+def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name: ``overrides`` first, then the scene; what a preset decides is left out.
 
     Raises ``TypeError`` for an override that neither the panel has nor the job.
@@ -46,7 +46,7 @@ def gather(kind: type, scene: bpy.types.Scene, overrides: dict) -> dict:
     return values
 
 
-def spec_values(kind: type, values: dict) -> dict:
+def spec_values(kind: type[Any], values: dict) -> dict:
     """The arguments of a kind's preset function out of :func:`gather`'s values. Its input is left out."""
     inputs = {f.name for f in dataclasses.fields(kind.inputs)}
     chosen = {name: value for name, value in values.items() if name not in inputs}
@@ -70,7 +70,7 @@ def size_of(choice: Any) -> Any:
     return int(choice) if isinstance(choice, str) and choice.isdecimal() and len(choice) < 9 else choice
 
 
-def check_input(kind: type, values: dict) -> None:
+def check_input(kind: type[Any], values: dict) -> None:
     """Raise ``JobError`` for a word about the job's input that the panel could not have said."""
     for setting in shown_settings(kind):
         if not setting.path and setting.sort == "choice" and setting.name in values:
@@ -80,7 +80,7 @@ def check_input(kind: type, values: dict) -> None:
                 raise JobError("bad_setting", said)
 
 
-def reuse(kind: type, scene: bpy.types.Scene, plain: dict, usual: Callable[[Any], dict]) -> None:
+def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[[Any], dict]) -> None:
     """Set the scene's settings to those of a finished job, as its ``to_json`` wrote them.
 
     Args:

@@ -40,6 +40,7 @@ class Setup:
         threading.Thread(target=self._read, name="csd-setup", daemon=True).start()
 
     def _read(self) -> None:
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             self._lines.put(line)
         self._lines.put(None)

@@ -86,8 +86,10 @@ class CSD_OT_accept(bpy.types.Operator):
 
     def invoke(self, context, event):
         """Ask where the texture is to go when the UV map that it was made for is no more."""
-        session.job.changed_maps = belonging.changed_maps(session.job)
-        if not session.job.changed_maps or self.new_map:
+        job = session.job
+        assert job is not None  # poll
+        job.changed_maps = belonging.changed_maps(job)
+        if not job.changed_maps or self.new_map:
             return self.execute(context)
         self.new_map = True
         manager = context.window_manager

@@ -70,7 +70,8 @@ def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None
 
     def terminated(signum: int, frame: object) -> None:
         signal.signal(signum, signal.SIG_DFL)
-        on_terminate()
+        if on_terminate is not None:
+            on_terminate()
 
     signal.signal(signal.SIGINT, interrupted)
     if on_terminate is None:

@@ -118,7 +118,8 @@ class _Collapse:
             for v in self.faces.pop(i):
                 self.around[v].discard(i)
         for i in self.around[b]:
-            self.faces[i] = tuple(a if v == b else v for v in self.faces[i])
+            x, y, z = (a if v == b else v for v in self.faces[i])
+            self.faces[i] = (x, y, z)
         self.around[a] |= self.around[b]
         self.around[b] = set()
         self.points[a] = point

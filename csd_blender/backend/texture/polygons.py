@@ -124,8 +124,7 @@ def make_whole(faces: Polygons, uv: np.ndarray, pack: Pack) -> np.ndarray | None
     if torn.any():
         uv = pack(uv, island)
     for _ in range(ROUNDS):
-        hidden = None if uv is None else hidden_polygons(uv, faces, moved)
-        if hidden is None or not hidden.any():
+        if uv is None or not (hidden := hidden_polygons(uv, faces, moved)).any():
             break
         # What xatlas itself laid over something becomes islands as it is; what was moved, or that again, each its own.
         together = groups(len(uv), equal_pairs(np.where(hidden[:, None], faces.vertex, -1 - faces.corner)))

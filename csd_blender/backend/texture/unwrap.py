@@ -65,6 +65,7 @@ class UVCheck:
 
 def check_uv(mesh: Mesh, part: int) -> UVCheck:
     """Measure a part's UV map (which must exist)."""
+    assert mesh.uv is not None
     faces = np.flatnonzero((mesh.part == part) & ~zero_area_faces(mesh))
     if not len(faces):
         return UVCheck(0.0, 0.0, 0.0, 1.0)
@@ -122,7 +123,7 @@ def choose_uv(
         usable, reason = (False, "") if mode == "new" else usable_uv(mesh, part)
         if mode == "keep":
             _check_kept(mesh, part, reason, warn)
-        if usable or mode == "keep":
+        if mesh.uv is not None and (usable or mode == "keep"):
             uv[faces] = mesh.uv[faces]
             sources.append("user")
             continue

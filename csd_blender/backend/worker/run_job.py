@@ -7,7 +7,6 @@ import logging
 import os
 import traceback
 from dataclasses import dataclass
-from typing import Union
 
 import torch
 
@@ -36,7 +35,7 @@ class ModelCache:
     def get(self, name: str, wanted_device: str) -> DiffusionModel:
         """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
         device = select_device(wanted_device)
-        if self.key != (name, str(device)):
+        if self.model is None or self.key != (name, str(device)):
             self.unload()
             self.model = load_model(name, device)
             self.key = (name, str(device))
@@ -51,7 +50,7 @@ class ModelCache:
 
 
 #: A job's terminal event.
-Outcome = Union[Finished, Cancelled, Failed]
+Outcome = Finished | Cancelled | Failed
 
 
 def warm_up() -> None:

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 
 def main(command: list) -> int:
     windows = os.name == "nt"
-    flags = {"creationflags": subprocess.CREATE_NO_WINDOW} if windows else {"start_new_session": True}
+    flags: dict[str, Any] = {"creationflags": subprocess.CREATE_NO_WINDOW} if windows else {"start_new_session": True}
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, **flags)
     except OSError as error:

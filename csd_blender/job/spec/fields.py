@@ -159,7 +159,7 @@ def to_json(spec: Any, for_fingerprint: bool = False) -> dict:
     return plain
 
 
-def from_json(cls: type, data: object, where: str = "") -> Any:
+def from_json(cls: type[Any], data: object, where: str = "") -> Any:
     """Inverse of :func:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
     if not isinstance(data, dict):
         raise bad(where.rstrip(".") or cls.__name__, data, "a table of settings")
@@ -180,6 +180,7 @@ def _field_from_json(name: str, value: Any, f: dataclasses.Field) -> Any:
             raise bad(name, value, str(error)) from None
     if f.metadata.get("range") and isinstance(value, (list, tuple)):
         return tuple(value)
-    if dataclasses.is_dataclass(f.default_factory):
-        return value if dataclasses.is_dataclass(value) else from_json(f.default_factory, value, name + ".")
+    inner: Any = f.default_factory
+    if dataclasses.is_dataclass(inner):
+        return value if dataclasses.is_dataclass(value) else from_json(inner, value, name + ".")
     return value

@@ -74,39 +74,41 @@ class Setting:
 
     def find(self, plain: dict) -> Any:
         """Its value in a job's JSON; None when there is none."""
+        value: Any = plain
         for part in self.path:
-            plain = plain.get(part) if isinstance(plain, dict) else None
-        return plain
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
 
 
 @cache
-def shown_settings(kind: type) -> tuple[Setting, ...]:
+def shown_settings(kind: type[Any]) -> tuple[Setting, ...]:
     """What the panel and the operator of a kind have, its input last."""
     own = tuple(_setting(kind, path) for path in kind.shown)
     return own + tuple(Setting(f.name, (), f) for f in dataclasses.fields(kind.inputs))
 
 
 @cache
-def scripted_settings(kind: type) -> tuple[Setting, ...]:
+def scripted_settings(kind: type[Any]) -> tuple[Setting, ...]:
     """What only scripts and the command line have, besides."""
     return tuple(_setting(kind, path) for path in kind.scripted)
 
 
-def _setting(kind: type, path: str) -> Setting:
+def _setting(kind: type[Any], path: str) -> Setting:
     parts = tuple(path.split("."))
     owner: Any = kind
     for part in parts[:-1]:
-        owner = _field_of(owner, part).default_factory
+        made: Any = _field_of(owner, part).default_factory
+        owner = made
     # What all methods share is known by its own name; a stage's settings by the stage's, too.
     name = parts[-1] if parts[0] == "guidance" else "_".join(parts)
     return Setting(name, parts, _field_of(owner, parts[-1]), name in kind.preset)
 
 
-def _field_of(owner: type, name: str) -> dataclasses.Field:
+def _field_of(owner: type[Any], name: str) -> dataclasses.Field:
     return next(f for f in dataclasses.fields(owner) if f.name == name)
 
 
-def nested(kind: type, values: dict) -> dict:
+def nested(kind: type[Any], values: dict) -> dict:
     """``values`` by name with those of the guidance put into a table of their own, as the preset functions take it."""
     inside = {s.name: s for s in shown_settings(kind) if s.path[:1] == ("guidance",)}
     found = {name: values[name] for name in values if name in inside}

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.backend.tiny_models import write_if, write_sd15, write_sd21
+from tests.support.tiny_models import write_if, write_sd15, write_sd21
 
 
 @pytest.fixture(scope="session")

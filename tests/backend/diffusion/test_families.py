@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, IFPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from csd_blender.backend.diffusion.loading import load_model
-from tests.backend.tiny_models import write_if, write_sd15
+from tests.support.tiny_models import write_if, write_sd15
 
 CPU = torch.device("cpu")
 PROMPTS = ["A red Mug, front view", "", "a wooden owl " * 40]

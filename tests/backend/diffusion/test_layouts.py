@@ -16,7 +16,7 @@ from csd_blender.backend.diffusion import loading
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.catalogue import CATALOGUE
 from csd_blender.job.models.places import state_of
-from tests.backend.diffusion.damage import WEIGHTS, edit_json, loads, refusal
+from tests.support.damage import WEIGHTS, edit_json, loads, refusal
 
 SD15 = next(entry for entry in CATALOGUE if entry.id == "sd15")
 

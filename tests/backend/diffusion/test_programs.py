@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.backend.diffusion.damage import edit_json, loads, refusal
+from tests.support.damage import edit_json, loads, refusal
 
 
 def test_a_folder_with_programs_is_refused_at_once_and_nothing_of_it_runs(copy, tmp_path, monkeypatch):

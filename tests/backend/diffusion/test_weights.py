@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.backend.diffusion.damage import WEIGHTS, edit_json, edit_weights, loads, refusal
-from tests.backend.tiny_models import write_sd15
+from tests.support.damage import WEIGHTS, edit_json, edit_weights, loads, refusal
+from tests.support.tiny_models import write_sd15
 
 
 @pytest.mark.parametrize("part", WEIGHTS)

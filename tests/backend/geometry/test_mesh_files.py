@@ -6,8 +6,8 @@ import pytest
 from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, face_cross, uv_areas
 from csd_blender.backend.geometry.mesh_io import load_mesh
 from csd_blender.job.errors import JobError
-from tests.backend.geometry.mesh_files import gltf_list, obj_samples, ply_stl_samples
-from tests.backend.geometry.mesh_files.shapes import Sample
+from tests.support.mesh_files import gltf_list, obj_samples, ply_stl_samples
+from tests.support.mesh_files.shapes import Sample
 
 SAMPLES = [*obj_samples.SAMPLES, *gltf_list.SAMPLES, *ply_stl_samples.SAMPLES]
 READ = [sample for sample in SAMPLES if not sample.refused]

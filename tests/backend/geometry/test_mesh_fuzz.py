@@ -12,7 +12,7 @@ import pytest
 from csd_blender.backend.geometry.mesh import MAX_FACES, clean_mesh
 from csd_blender.backend.geometry.mesh_io import load_mesh
 from csd_blender.job.errors import JobError
-from tests.backend.geometry.mesh_files import gltf_list, obj_samples, ply_stl_samples
+from tests.support.mesh_files import gltf_list, obj_samples, ply_stl_samples
 
 CASES = int(os.environ.get("CSD_FUZZ", "2000"))
 SEEDS = {

@@ -15,7 +15,7 @@ from csd_blender.backend.geometry.files.npz import MESH_ARRAYS, read_arrays
 from csd_blender.backend.geometry.mesh import MAX_FACES, clean_mesh
 from csd_blender.backend.geometry.mesh_io import load_mesh, load_npz, save_npz
 from csd_blender.job.errors import JobError
-from tests.backend.geometry.mesh_files.gltf_samples import DOT, Gltf, simple
+from tests.support.mesh_files.gltf_samples import DOT, Gltf, simple
 from tools.lab.demo_meshes import demo_mesh
 
 

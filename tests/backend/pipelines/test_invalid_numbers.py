@@ -22,7 +22,7 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.result import is_complete, read_result
-from tests.backend.pipelines.text_to_3d.tiny_jobs import TINY
+from tests.support.tiny_jobs import TINY
 
 STEPS = 12
 

@@ -1,4 +1,4 @@
-"""The same results on a GPU, and from nvdiffrast; run only where there is one."""
+"""The same results on a GPU, and from nvdiffrast; run with `--device cuda`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import torch
 from csd_blender.backend.render.cameras import orbit
 from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.backend.render.rasterizer.topology import topology
-
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 def everything(rasterizer, points, triangles, device) -> list[torch.Tensor]:
@@ -26,19 +24,19 @@ def everything(rasterizer, points, triangles, device) -> list[torch.Tensor]:
     return [x.detach().cpu() for x in (raster.triangle, out, points.grad, paint.grad)]
 
 
-def test_a_gpu_gives_what_the_cpu_gives(warp_rasterizer, sphere):
+def test_a_gpu_gives_what_the_cpu_gives(warp_rasterizer, sphere, gpu):
     points, triangles = sphere(12)
-    on_gpu = everything(warp_rasterizer, points, triangles, "cuda")
+    on_gpu = everything(warp_rasterizer, points, triangles, gpu)
     on_cpu = everything(warp_rasterizer, points, triangles, "cpu")
     assert (on_gpu[0] != on_cpu[0]).float().mean() < 1e-3  # rounding at shared edges
     for a, b in zip(on_gpu[1:], on_cpu[1:], strict=True):
         assert (a - b).abs().mean() < 1e-3 * b.abs().mean()
 
 
-def test_nvdiffrast_sees_what_warp_sees(warp_rasterizer, sphere):
+def test_nvdiffrast_sees_what_warp_sees(warp_rasterizer, sphere, gpu):
     pytest.importorskip("nvdiffrast.torch")
     points, triangles = sphere(12)
-    theirs = everything(get_rasterizer("nvdiffrast", allow_noncommercial=True), points, triangles, "cuda")
-    ours = everything(warp_rasterizer, points, triangles, "cuda")
+    theirs = everything(get_rasterizer("nvdiffrast", allow_noncommercial=True), points, triangles, gpu)
+    ours = everything(warp_rasterizer, points, triangles, gpu)
     assert (theirs[0] != ours[0]).float().mean() < 2e-3
     assert (theirs[1] - ours[1]).abs().mean() < 0.01

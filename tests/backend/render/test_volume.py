@@ -271,10 +271,9 @@ def test_thin_samples_are_left_out(min_alpha):
     assert min_alpha * 0.99 < alpha.min() < min_alpha * 1.1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_gpu_gives_the_pictures_and_gradients_of_the_cpu():
+def test_a_gpu_gives_the_pictures_and_gradients_of_the_cpu(gpu):
     results = []
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", gpu):
         field, occupancy = small_field().to(device), OccupancyGrid().to(device)
         occupancy.update(field.density, 1 / 32, seeded())
         background = torch.ones(3, device=device)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from seams import bilinear, border_samples, mip
 
 from csd_blender.backend.fields.texture_field import TextureField
 from csd_blender.backend.geometry.mesh import Mesh, normalize
@@ -11,6 +10,7 @@ from csd_blender.backend.texture.bake import bake
 from csd_blender.backend.texture.dilate import dilate
 from csd_blender.backend.texture.project import project_unwrap
 from csd_blender.backend.texture.uv_kernels import claim, coverage_counts
+from tests.support.seams import bilinear, border_samples, mip
 from tools.lab.demo_meshes import demo_mesh
 
 SIZE = 512

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def random_requests(count: int, seed: int = 0) -> list[Asked]:
 def judged_accuracy(
     weights: Path, judge_weights: Path = WEIGHTS_FILE.parent, count: int = 500, seed: int = 0, steps: int = 25,
     guidance: float = 5.0, device: str = "cpu",
-) -> dict[str, float | int]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Samples random prompts and returns the shares that the judge names as asked.
 
     "material" is over all prompts, "color" over those that name one, "material and color" wants both right, "view" is

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -303,7 +304,8 @@ def train(config: Config, log: Log = lambda text: None) -> None:
 def load_trained(out: Path) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module, int]:
     """Autoencoder (with its scaling factor), averaged noise predictor and text encoder, and the number of steps."""
     state = torch.load(out / "unet.pt", weights_only=True, map_location="cpu")
-    sizes = models.Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in state["sizes"].items()})
+    stored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["sizes"].items()}
+    sizes = models.Sizes(**stored)
     vae = models.make_vae(sizes)
     vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True, map_location="cpu")["vae"])
     vae.register_to_config(scaling_factor=round(state["scale"], 5))

@@ -118,7 +118,7 @@ def _place(scene: Scene, placements: list[Placement], chosen: list[int]) -> Grou
     if one.skin is not None or one.node is None:
         matrices = np.broadcast_to(np.eye(4), (len(chosen), 4, 4))
     else:
-        matrices = scene.matrices([placements[i].node for i in chosen])
+        matrices = scene.matrices([node for i in chosen if (node := placements[i].node) is not None])
     placed = np.einsum("pij,vj->pvi", matrices[:, :3, :3], points) + matrices[:, None, :3, 3]
     mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
     return Group(placed, triangles, uv, material, mirrored, np.array(chosen))
@@ -137,7 +137,8 @@ def _read_primitive(scene: Scene, primitive: dict, one: Placement) -> tuple | No
     used, triangles = np.unique(corners, return_inverse=True)
     triangles = triangles.reshape(-1, 3)
     points = positions.numbers(used)
-    targets = primitive.get("targets") if isinstance(primitive.get("targets"), list) else []
+    targets = primitive.get("targets")
+    targets = targets if isinstance(targets, list) else []
     for target, weight in zip(targets, one.weights, strict=False):
         if weight and isinstance(target, dict) and target.get("POSITION") is not None:
             moved = document.accessor(target["POSITION"], ("VEC3",), "morph targets")

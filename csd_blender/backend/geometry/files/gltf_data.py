@@ -10,6 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
@@ -199,7 +200,7 @@ class Document:
             raise BadFile(f"{what} ends behind its buffer")
         return data[start : start + length], integer(view, "byteStride", 0, what)
 
-    def accessor(self, index: object, kinds: tuple[str, ...], what: str) -> Accessor:
+    def accessor(self, index: Any, kinds: tuple[str, ...], what: str) -> Accessor:
         """Rows of one of the ``kinds`` (SCALAR, VEC2 …). ``what`` they are is said in errors."""
         declared = entry(self.data.get("accessors"), index, "accessor")
         if index not in self._accessors:

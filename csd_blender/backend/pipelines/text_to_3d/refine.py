@@ -126,7 +126,7 @@ def saved_grid(tensors: dict[str, Tensor], on_vertices: bool) -> TetGrid:
     ordered = all(-1e6 < a < b < 1e6 for a, b in zip(low, high, strict=True))
     if not ordered or not all(1 <= n <= MAX_RESOLUTION and n == int(n) for n in cubes):
         raise ValueError("the grid is none")
-    made = TetGrid(tuple(low), tuple(high), tuple(int(n) for n in cubes))
+    made = TetGrid(tuple(low), tuple(high), (int(cubes[0]), int(cubes[1]), int(cubes[2])))
     if on_vertices and sdf.shape != (made.vertex_count,):
         raise ValueError(f"the grid has {made.vertex_count} vertices, its distances are {tuple(sdf.shape)}")
     return made

@@ -10,7 +10,7 @@ from csd_blender.backend.pipelines.text_to_3d import output
 from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
-from tests.backend.pipelines.text_to_3d.tiny_jobs import TINY, merged, run
+from tests.support.tiny_jobs import TINY, merged, run
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.fields import sdf_network
 from csd_blender.backend.pipelines.text_to_3d import coarse as coarse_stage
 from csd_blender.backend.pipelines.text_to_3d import refine as refine_stage
-from tests.backend.tiny_models import write_if, write_sd15
+from tests.support.tiny_models import write_if, write_sd15
 
 SMALL = {
     "coarse": {"levels": 2, "finest_resolution": 32, "ray_samples": 16, "views": 1},

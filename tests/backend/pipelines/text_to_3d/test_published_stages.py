@@ -10,7 +10,7 @@ from csd_blender.backend.fields import sdf_network
 from csd_blender.job.files import COARSE_SHAPE
 from csd_blender.job.folder import read_coarse
 from csd_blender.job.result import read_result
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     after,

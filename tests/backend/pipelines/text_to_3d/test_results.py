@@ -15,7 +15,7 @@ from csd_blender.backend.pipelines.text_to_3d import output
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.result import Part, is_complete, read_result
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     albedo,

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load, save
 
 from csd_blender.job.result import is_complete, read_result
-from tests.backend.pipelines.text_to_3d.tiny_jobs import (
+from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
     ROOT,

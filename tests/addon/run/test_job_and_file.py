@@ -1,0 +1,85 @@
+"""Which .blend a job belongs to: through Save As, in a later session, and when files were moved."""
+
+import os
+
+import pytest
+
+from tests.support.blender import bpy, cube, module
+from tests.support.by_hand import HandJob
+
+belonging, targets, scene_export, open_file = (
+    module("addon.run.belonging"),
+    module("addon.scene.targets"),
+    module("addon.scene.export"),
+    module("addon.scene.open_file"),
+)
+
+
+def save(path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+
+
+def taken_up_again(job):
+    """The job as a later session reads it from its folder."""
+    found, blend_file = scene_export.read_targets(job.folder)
+    again = module("addon.job").Job(job.id, job.folder, job.spec, found, blend_file)
+    belonging.resume_here(again)
+    return again
+
+
+@pytest.fixture
+def job(monkeypatch):
+    return lambda: HandJob(monkeypatch).job
+
+
+def test_saving_under_another_name_takes_the_job_along(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    cube().name = "Box"
+    save(tmp_path / "b.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert "b.blend" in belonging.accept_problem(taken_up_again(started))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "b.blend"))
+    again = taken_up_again(started)
+    assert belonging.accept_problem(again) == "" and targets.find_object(again.targets[0]).name == "Box"
+
+
+def test_saving_another_file_meanwhile_does_not_take_the_job(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    save(tmp_path / "other.blend")
+    assert started.blend_file.endswith("a.blend") and "a.blend" in belonging.accept_problem(started)
+
+
+def test_a_job_of_a_file_that_exists_elsewhere_does_not_take_the_cube_of_this_one(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    again = taken_up_again(started)
+    assert "a.blend" in belonging.accept_problem(again) and targets.find_object(again.targets[0]) is None
+
+
+def test_a_file_that_was_moved_is_known_by_its_objects(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    os.rename(tmp_path / "a.blend", tmp_path / "moved.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moved.blend"))
+    assert belonging.accept_problem(taken_up_again(started)) == ""
+    cube().data.uv_layers[0].uv[0].vector = (0.9, 0.1)
+    assert belonging.accept_problem(taken_up_again(started)) != ""
+
+
+def test_in_an_unsaved_file_that_is_still_open_a_changed_map_does_not_hide_the_objects(job):
+    started = job()
+    cube().data.uv_layers[0].uv[0].vector = (0.9, 0.1)
+    again = taken_up_again(started)
+    assert belonging.accept_problem(again) == "" and targets.find_object(again.targets[0]) == cube()
+
+
+def test_one_file_is_the_same_by_any_of_its_paths(tmp_path):
+    (tmp_path / "a.blend").write_bytes(b"x")
+    os.symlink(tmp_path / "a.blend", tmp_path / "link.blend")
+    assert open_file.is_same(str(tmp_path / "a.blend"), f"{tmp_path}/../{tmp_path.name}/a.blend")
+    assert open_file.is_same(str(tmp_path / "a.blend"), str(tmp_path / "link.blend"))
+    assert not open_file.is_same("", "") and not open_file.is_same(str(tmp_path / "a.blend"), str(tmp_path / "b.blend"))

@@ -1,0 +1,60 @@
+"""What scripts and key maps of others rest on: names that were published stay. New ones may come; write them down here."""
+
+import inspect
+
+import pytest
+
+from tests.support.blender import bpy, module
+
+FUNCTIONS = {
+    "texture": ["objects", "prompt", "progress", "settings"],
+    "text_to_3d": ["prompt", "progress", "settings"],
+    "resume": ["folder", "progress"],
+}
+OPERATORS = {
+    *("texture", "text_to_3d", "cancel", "accept", "discard", "resume", "delete_result", "open_folder"),
+    *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
+}
+SHARED = {
+    "prompt",
+    "negative_prompt",
+    "quality",
+    "method",
+    "model",
+    "seed",
+    "texture_size",
+    "view_prompts",
+    "modifiers",
+}
+ARGUMENTS = {
+    "texture": {
+        *SHARED,
+        *("steps", "views", "learning_rate", "negative_weight", "generative_weight", "guidance_scale"),
+        *("extra_words", "uv", "wait"),
+    },
+    "text_to_3d": {
+        *SHARED,
+        *("subject", "recipe", "height", "max_faces", "coarse_steps", "refine_steps", "start_from_mesh"),
+        *("refine_from", "wait"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_for_scripts_keep_their_parameters(name):
+    assert list(inspect.signature(getattr(module("addon.api"), name)).parameters) == FUNCTIONS[name]
+
+
+def test_the_failure_of_a_job_can_be_caught():
+    api, errors = module("addon.api"), module("addon.errors")
+    assert issubclass(api.JobFailed, errors.SceneError)
+
+
+def test_operators_keep_their_names():
+    assert set(dir(bpy.ops.csd)) >= OPERATORS
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_operators_keep_their_arguments(name):
+    there = {p.identifier for p in getattr(bpy.ops.csd, name).get_rna_type().properties}
+    assert there >= ARGUMENTS[name]

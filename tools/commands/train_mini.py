@@ -1,0 +1,28 @@
+"""`build.py train-mini`: render the pictures, train the bundled model, put its weights in their place."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..paths import BUILD, PACKAGE, ROOT, child_environment, shown
+
+WORK = BUILD / "mini"
+WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
+
+
+def run(python: Path, options: Sequence[str]) -> int:
+    """Train, or go on with a training that was interrupted, then export. ``options`` go to the training."""
+    mini = [str(python), "-m", "tools.lab.mini"]
+    environment = child_environment(PYTHONPATH=str(ROOT))
+    places = ["--out", str(WORK / "run"), "--cache", str(WORK / "pictures"), "--resume"]
+    only_help = bool({"-h", "--help"} & set(options))
+    if not only_help:
+        print(f"Checkpoints lie in {shown(WORK)}. Interrupt at any time: the same command goes on.", flush=True)
+    status = subprocess.call([*mini, "train", *places, *options], env=environment)
+    if status or only_help:
+        return status
+    return subprocess.call(
+        [*mini, "export", "--checkpoint", str(WORK / "run"), "--weights", str(WEIGHTS)], env=environment
+    )
