@@ -1,4 +1,4 @@
-"""What scripts and key maps of others rest on: names that were published stay. New ones may come; write them down here."""
+"""What scripts and key maps of others rest on: names that were published stay. New ones are to be written down here."""
 
 import inspect
 
