@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 
 import pytest
 
@@ -46,4 +47,4 @@ def test_the_command_line_keeps_its_commands(capsys):
     main = importlib.import_module("csd_blender.backend.cli.main").main
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"\n    {name} " in said for name in COMMANDS)
+    assert all(re.search(rf"^    {name}\s", said, re.MULTILINE) for name in COMMANDS)

@@ -20,7 +20,6 @@ from pathlib import Path
 from . import files
 from .errors import JobError, writing_failed
 from .kinds import JobSpec, load
-from .spec.text_to_3d import TextTo3DJob
 
 LARGEST_RECORD = 2**26  # bytes of a JSON file that is read; none of ours comes near it
 #: Names of files that a write which was killed left half done, of this version and of earlier ones.
@@ -190,10 +189,11 @@ def coarse_settings(source: JobFolder, prompt: str) -> dict:
     Colors that were found for another prompt are left behind: the late, quiet noise of refining hardly changes them.
     Raises ``JobError('bad_job_folder')`` when there is no finished coarse stage.
     """
-    if not (source.path / files.COARSE_SHAPE).is_file() or not isinstance(source.spec, TextTo3DJob):
+    plain = source.spec.to_json()
+    if not (source.path / files.COARSE_SHAPE).is_file() or "coarse" not in plain:
         raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
     same = prompt.strip() == source.spec.prompt.strip()
-    return {"start": "coarse", "keep_colors": same, "coarse": source.spec.to_json()["coarse"]}
+    return {"start": "coarse", "keep_colors": same, "coarse": plain["coarse"]}
 
 
 def read_coarse(source: JobFolder) -> bytes:

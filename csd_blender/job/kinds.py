@@ -13,6 +13,7 @@ from .spec.text_to_3d import TextTo3DJob
 from .spec.texture import TextureJob
 
 JobSpec = Union[TextureJob, TextTo3DJob]
+SpecClass = Union[type[TextureJob], type[TextTo3DJob]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Kind:
         command: what its command in a shell does, in a few words.
     """
 
-    spec: type
+    spec: SpecClass
     make: Callable[..., JobSpec]
     command: str
 

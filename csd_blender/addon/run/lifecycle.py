@@ -139,7 +139,7 @@ def handle(message: Message) -> None:
         job.enter_stage(said.name, said.label)
     elif isinstance(said, Progress):
         job.step, job.total, job.seconds_left = said.step, said.total, said.seconds_left
-        job.memory_mb, job.device_memory_mb = said.memory_mb, said.device_memory_mb
+        job.memory_mb, job.device_memory_mb = int(said.memory_mb), int(said.device_memory_mb)
     elif isinstance(said, Preview):
         target = job.targets[said.part] if said.part < len(job.targets) else None
         showing.pictures.put(said, job.folder, target)

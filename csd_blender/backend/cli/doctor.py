@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 PACKAGES = ("torch", "diffusers", "transformers", "warp-lang", "xatlas", "trimesh", "numpy", "pillow", "safetensors")
 
@@ -103,7 +104,7 @@ def _mini_model() -> str:
 
     from ..diffusion.loading import load_model
 
-    model = load_model("mini", torch.device("cpu"))
+    model: Any = load_model("mini", torch.device("cpu"))  # the parts of this very family
     networks = (model.unet, model.vae, model.text.encoder)
     weights = sum(p.numel() for network in networks for p in network.parameters())
     return f"{weights / 1e6:.1f} million weights, {model.native_size} pixel pictures"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -42,7 +43,7 @@ class Patient:
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the process's exit status. Failures print one sentence, never a traceback."""
     with contextlib.redirect_stderr(Patient(sys.stderr)):
-        if hasattr(sys.stdout, "reconfigure"):  # names of files need not be text
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
             sys.stdout.reconfigure(errors="surrogateescape")
         try:
             try:

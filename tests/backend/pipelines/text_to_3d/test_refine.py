@@ -55,13 +55,11 @@ def job_of(coarse=None, refine=None, **settings):
     )
 
 
-def small(size=16):
-    """All that shapes need to know of a model."""
+def small(size=16):  # all that shapes need to know of a model
     return SimpleNamespace(native_size=size, device=CPU)
 
 
-def near(count, share):
-    """Within 5 binomial deviations (1 in 2 million fails)."""
+def near(count, share):  # within 5 binomial deviations (1 in 2 million fails)
     return abs(count / DRAWS - share) <= 5 * (share * (1 - share) / DRAWS) ** 0.5
 
 
