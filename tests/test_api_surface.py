@@ -1,4 +1,4 @@
-"""What programs of others rest on, outside of Blender: names that were published stay. The addon's are in tests/addon."""
+"""What programs of others rest on, outside of Blender: names that were published stay. (The addon's: tests/addon.)"""
 
 import importlib
 import inspect
@@ -46,4 +46,4 @@ def test_the_command_line_keeps_its_commands(capsys):
     main = importlib.import_module("csd_blender.backend.cli.main").main
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"\n    {name} " in said for name in COMMANDS)
+    assert all(f"\n    {name}" in said for name in COMMANDS)

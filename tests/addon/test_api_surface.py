@@ -1,4 +1,4 @@
-"""What scripts and key maps of others rest on: names that were published stay. New ones may come; write them down here."""
+"""What scripts and key maps of others rest on: names that were published stay; new ones are written down here."""
 
 import inspect
 
@@ -15,7 +15,10 @@ OPERATORS = {
     *("texture", "text_to_3d", "cancel", "accept", "discard", "resume", "delete_result", "open_folder"),
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
 }
-SHARED = {"prompt", "negative_prompt", "quality", "method", "model", "seed", "texture_size", "view_prompts", "modifiers"}
+SHARED = {
+    *("prompt", "negative_prompt", "quality", "method", "model"),
+    *("seed", "texture_size", "view_prompts", "modifiers"),
+}
 ARGUMENTS = {
     "texture": {
         *SHARED,

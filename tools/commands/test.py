@@ -102,7 +102,7 @@ def lint_commands(check: Path, backend: Path) -> dict[str, list[str]]:
         "ruff found something": [str(check), "-m", "ruff", "check", "--no-cache", "."],
         "a file is not formatted (ruff format)": [str(check), "-m", "ruff", "format", "--no-cache", "--check", "."],
         "an import breaks a rule (import-linter)": [str(check), "-c", importlinter, "--no-cache", "--no-logo"],
-        "a type does not fit (ty)": [str(check), "-m", "ty", "check", "--python", str(backend)],
+        "a type does not fit (ty)": [str(check), "-m", *"ty check --output-format concise --python".split(), str(backend)],
     }
 
 
