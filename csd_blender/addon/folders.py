@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..job import files
 from ..job.folder import read_ordinary
-from ..job.spec.kinds import KINDS
+from ..job.kinds import KINDS
+from ..job.result import is_complete
 from .errors import SceneError
 from .scene import apply_texture
 
-CLOSED = "closed"  # a file in the job folder, with one of the next words: how the artist answered
+# What stands in ``files.ANSWER``: how the artist answered.
 ACCEPTED, DISCARDED, FAILED = "accepted", "discarded", "failed"
-VIEW = "preview/view.rgba"  # the small picture; it stays, for the day when the result is shown again
 LARGEST_RECORD = 2**20  # bytes of a job.json that is read; ours have three thousand
 DAMAGED = (OSError, ValueError, RecursionError, TypeError)
 
@@ -71,7 +72,7 @@ class Entry:
     @property
     def noun(self) -> str:
         """What came out of it, in a word."""
-        return next((kind.label.lower() for kind in KINDS if kind.kind == self.kind), "result")
+        return next((kind.spec.label.lower() for kind in KINDS if kind.spec.kind == self.kind), "result")
 
     @property
     def label(self) -> str:
@@ -104,7 +105,7 @@ def new_job_id(prompt: str) -> str:
 def close(folder: Path, answer: str) -> None:
     """Note how the artist answered; what only a resume needs goes when the job came to its end."""
     try:
-        (folder / CLOSED).write_text(answer, "utf-8")
+        (folder / files.ANSWER).write_text(answer, "utf-8")
     except OSError:
         pass  # it will only be offered once more
     if answer == FAILED or is_complete(folder):
@@ -114,26 +115,26 @@ def close(folder: Path, answer: str) -> None:
 def reopen(folder: Path) -> None:
     """Forget the answer: the job goes on, or the answer was undone."""
     try:
-        (folder / CLOSED).unlink()
+        (folder / files.ANSWER).unlink()
     except OSError:
         pass  # there was none, or it stays in the list as answered
 
 
 def remove_working_files(folder: Path) -> None:
     """What only a resume or a live preview needs, most of the folder's size; the result and its small picture stay."""
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(folder / files.CHECKPOINT, ignore_errors=True)
     try:
-        files = list((folder / "preview").iterdir())
+        previews = list((folder / files.PREVIEW).iterdir())
     except OSError:
         return  # the artist has just deleted it all
-    for file in files:
-        if file != folder / VIEW:
+    for file in previews:
+        if file != folder / files.PREVIEW_VIEW:
             with suppress(OSError):
                 file.unlink()
 
 
 def has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoint").glob("*"))
+    return any((folder / files.CHECKPOINT).glob("*"))
 
 
 def is_finished(folder: Path) -> bool:
@@ -150,11 +151,6 @@ def has_result(folder: Path) -> bool:
         return False
 
 
-def is_complete(folder: Path) -> bool:
-    record = read_record(folder / "result" / "result.json")
-    return bool(record) and bool(record.get("complete", True))
-
-
 def entries(root: Path) -> list[Entry]:
     """Every job of Blender below ``root``, the newest first. No folder, however damaged, hides the others."""
     try:
@@ -165,7 +161,7 @@ def entries(root: Path) -> list[Entry]:
     listed = []
     for folder in folders:
         try:
-            if (folder / "target.json").exists() and (folder / "job.json").exists():
+            if (folder / files.TARGETS).exists() and (folder / files.JOB).exists():
                 listed.append((made_at(folder), folder.name, describe(folder)))
         except OSError:
             continue  # it has just gone, or nobody may look into it
@@ -177,7 +173,7 @@ def entries(root: Path) -> list[Entry]:
 
 def describe(folder: Path) -> Entry:
     """What one job folder holds. Raises ``OSError`` when it goes in the same moment."""
-    record = read_record(folder / "job.json")
+    record = read_record(folder / files.JOB)
     prompt = record.get("prompt")
     seed = record.get("seed")
     with_result = has_result(folder)
@@ -203,12 +199,12 @@ def made_at(folder: Path) -> float:
             return datetime.strptime(stamp[0], "%Y%m%d-%H%M%S").timestamp()
         except (ValueError, OverflowError, OSError):
             pass
-    return (folder / "job.json").stat().st_mtime
+    return (folder / files.JOB).stat().st_mtime
 
 
 def read_answer(folder: Path) -> str:
     try:
-        said = read_ordinary(folder / CLOSED, LARGEST_RECORD).decode("utf-8", "replace")
+        said = read_ordinary(folder / files.ANSWER, LARGEST_RECORD).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
     except OSError:
@@ -252,7 +248,7 @@ def remove(folder: Path, root: Path) -> None:
     Raises:
         SceneError: it is no job folder below ``root``, or the system does not let go of it; it is whole then.
     """
-    if folder.parent != root or folder.is_symlink() or not (folder / "job.json").exists():
+    if folder.parent != root or folder.is_symlink() or not (folder / files.JOB).exists():
         raise SceneError("This is no job folder of the extension.", "Delete it with the system's file manager.")
     gone = root / f".deleted-{folder.name}"
     try:

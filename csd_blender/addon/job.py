@@ -7,22 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..job.spec.kinds import JobSpec
-from ..job.spec.text_to_3d import TextTo3DJob
+from ..job.kinds import JobSpec
 from .scene.target import Target
 
 Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
-
-# The stages that take nearly all of a job's time; the time left that they tell is worth showing.
-LONG_STAGES = ("paint", "coarse", "refine")
-
-
-def stage_shares(spec: JobSpec) -> dict[str, float]:
-    """How much of a job's time each stage takes, about, in their order; only to let the bar move evenly."""
-    if not isinstance(spec, TextTo3DJob):
-        return {"prepare": 0.02, "load": 0.04, "paint": 0.9, "finish": 0.04}
-    coarse = 0.86 * (spec.steps - spec.refine.steps) / max(1, spec.steps)
-    return {"prepare": 0.01, "load": 0.03, "coarse": coarse, "refine": 0.86 - coarse, "finish": 0.1}
 
 
 @dataclass
@@ -77,12 +65,14 @@ class Job:
     def fraction(self) -> float:
         """How much is done, in [0, 1]."""
         within = self.step / self.total if self.total else 0.0
-        return min(1.0, self.done_before_stage + within * stage_shares(self.spec).get(self.stage, 0.0))
+        share = next((share for stage, share in self.spec.stages() if stage.name == self.stage), 0.0)
+        return min(1.0, self.done_before_stage + within * share)
 
     def enter_stage(self, name: str, label: str) -> None:
-        shares = stage_shares(self.spec)
-        if name in shares:
-            before = sum(list(shares.values())[: list(shares).index(name)])
+        plan = self.spec.stages()
+        names = [stage.name for stage, _ in plan]
+        if name in names:
+            before = sum(share for _, share in plan[: names.index(name)])
             # A second model may be loaded between two stages; the bar must not go back for that.
             self.done_before_stage = before if name == self.stage else max(before, self.fraction())
         self.stage, self.stage_label = name, label

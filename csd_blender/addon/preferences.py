@@ -6,8 +6,10 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
-from .. import __package__ as base_package
+from ..job.files import LOG
 from .properties import CONTEXT
+
+base_package = __package__.rpartition(".")[0]  # as Blender names the extension
 
 #: Called when a preference about the backend changed; the rooms that have to do with it hang themselves in here.
 on_backend_change: list[Callable[[], None]] = []
@@ -113,7 +115,7 @@ def environments_folder() -> Path:
 
 
 def log_path() -> Path:
-    return data_folder() / "backend.log"
+    return data_folder() / LOG
 
 
 def register() -> None:

@@ -14,8 +14,8 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..job.kinds import KINDS
 from ..job.models.catalogue import CATALOGUE
-from ..job.spec.kinds import KINDS
 from ..job.spec.settings import Setting, shown_settings
 
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
@@ -78,7 +78,7 @@ def operator_properties(kind: type) -> dict:
 
 def scene_properties() -> dict:
     """What all kinds show, each name once, and the boxes that take it out of the preset's hands."""
-    settings = {s.name: s for kind in reversed(KINDS) for s in shown_settings(kind)}
+    settings = {s.name: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
     found = {name: make_property(s) for name, s in settings.items() if s.path}
     found |= {
         f"{USE}{s.name}": BoolProperty(
@@ -101,7 +101,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
         "kind": EnumProperty(
             name="Make",
             description="What is made",
-            items=[(kind.kind, kind.label, kind.help) for kind in KINDS],
+            items=[(kind.spec.kind, kind.spec.label, kind.spec.help) for kind in KINDS],
             options=set(),
             translation_context=CONTEXT,
         ),

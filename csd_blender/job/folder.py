@@ -1,7 +1,7 @@
 """The folder of one job. Complete in itself: it can be copied to another machine and resumed there.
 
-``job.json`` (never changed), ``mesh.npz``, ``events.jsonl``, ``preview/``, ``checkpoint/``, ``stages/``, ``result/``.
-Every file is written beside its place and renamed, so nobody ever sees half a file.
+Its files have their names in :mod:`files`. Every file is written beside its place and renamed, so nobody ever sees
+half a file.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .errors import JobError, writing_failed
-from .spec.kinds import JobSpec, load
+from .kinds import JobSpec, load
 from .spec.text_to_3d import TextTo3DJob
 
-SUBFOLDERS = ("preview", "checkpoint", "result")
 LARGEST_RECORD = 2**26  # bytes of a JSON file that is read; none of ours comes near it
 #: Names of files that a write which was killed left half done, of this version and of earlier ones.
 HALF_DONE = re.compile(r".+\.[0-9a-z_]{8,16}\.tmp")
-COARSE_FILE = "stages/coarse.safetensors"  # the shape that the first of an object's two stages found
 
 
 @contextmanager
@@ -108,9 +107,9 @@ class JobFolder:
         with _friendly(path):
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise JobError("folder_not_empty", str(path))
-            for name in SUBFOLDERS:
+            for name in files.SUBFOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
-        write_atomic(path / "job.json", json.dumps(spec.to_json(), indent=1).encode())
+        write_atomic(path / files.JOB, json.dumps(spec.to_json(), indent=1).encode())
         return cls(path, spec)
 
     @classmethod
@@ -118,12 +117,12 @@ class JobFolder:
         """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``."""
         path = Path(path).absolute()
         try:
-            data = json.loads(read_ordinary(path / "job.json", LARGEST_RECORD).decode("utf-8"))
+            data = json.loads(read_ordinary(path / files.JOB, LARGEST_RECORD).decode("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise JobError("bad_job_folder", f"{path} has no readable job.json") from error
+            raise JobError("bad_job_folder", f"{path} has no readable {files.JOB}") from error
         spec = load(data)
         with _friendly(path):
-            for name in SUBFOLDERS:
+            for name in files.SUBFOLDERS:
                 # Not exist_ok, which fails where the folder is being tidied away in the same moment (a closed job).
                 with suppress(FileExistsError):
                     (path / name).mkdir()
@@ -135,7 +134,8 @@ class JobFolder:
 
     @property
     def mesh_path(self) -> Path:
-        return self.path / "mesh.npz"
+        """The mesh that the job was given, where it was; not the one that it makes."""
+        return self.path / files.INPUT_MESH
 
     def write_bytes(self, name: str, data: bytes, sync: bool = True) -> Path:
         """Write a file below the folder in one piece; ``sync=False`` for what may be lost in a power cut.
@@ -154,7 +154,7 @@ class JobFolder:
 
     def tidy(self) -> None:
         """Remove what writes that were killed left half done. Only for the process that holds the folder."""
-        for place in (self.path, *(self.path / name for name in (*SUBFOLDERS, "stages"))):
+        for place in (self.path, *(self.path / name for name in (*files.SUBFOLDERS, files.STAGES))):
             with suppress(OSError):
                 for file in place.iterdir():
                     if HALF_DONE.fullmatch(file.name) and file.is_file():
@@ -164,13 +164,13 @@ class JobFolder:
         """Add a line to ``events.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, allow_nan=False) + "\n"
         self.check_there()
-        with _friendly(self.path), open(self.path / "events.jsonl", "ab") as file:
+        with _friendly(self.path), open(self.path / files.EVENTS, "ab") as file:
             file.write(line.encode("utf-8", "backslashreplace"))  # JSON's own escapes, as in messages.encode
 
     def events(self) -> list[dict]:
         """All readable events; a line cut off by a crash is passed over."""
         try:
-            lines = read_ordinary(self.path / "events.jsonl", 2**30).splitlines()
+            lines = read_ordinary(self.path / files.EVENTS, 2**30).splitlines()
         except OSError:
             return []
         found = []
@@ -183,19 +183,6 @@ class JobFolder:
                 found.append(event)
         return found
 
-    def read_result(self) -> dict | None:
-        """``result/result.json``, or None while there is none that can be read."""
-        try:
-            record = json.loads(read_ordinary(self.path / "result" / "result.json", LARGEST_RECORD).decode("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return None
-        return record if isinstance(record, dict) else None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the job came to its end; a cancelled one, whose best so far was kept, can still be resumed."""
-        return bool((self.read_result() or {}).get("complete"))
-
 
 def coarse_settings(source: JobFolder, prompt: str) -> dict:
     """Settings of a job that refines the coarse stage of ``source`` anew: that stage's own, and where to start.
@@ -203,7 +190,7 @@ def coarse_settings(source: JobFolder, prompt: str) -> dict:
     Colors that were found for another prompt are left behind: the late, quiet noise of refining hardly changes them.
     Raises ``JobError('bad_job_folder')`` when there is no finished coarse stage.
     """
-    if not (source.path / COARSE_FILE).is_file() or not isinstance(source.spec, TextTo3DJob):
+    if not (source.path / files.COARSE_SHAPE).is_file() or not isinstance(source.spec, TextTo3DJob):
         raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
     same = prompt.strip() == source.spec.prompt.strip()
     return {"start": "coarse", "keep_colors": same, "coarse": source.spec.to_json()["coarse"]}
@@ -211,7 +198,8 @@ def coarse_settings(source: JobFolder, prompt: str) -> dict:
 
 def read_coarse(source: JobFolder) -> bytes:
     """The coarse stage of ``source``, as it is kept. Raises ``JobError('bad_job_folder')`` when it cannot be read."""
+    path = source.path / files.COARSE_SHAPE
     try:
-        return (source.path / COARSE_FILE).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise JobError("bad_job_folder", f"{source.path / COARSE_FILE} cannot be read: {error.strerror}") from error
+        raise JobError("bad_job_folder", f"{path} cannot be read: {error.strerror}") from error

@@ -121,7 +121,7 @@ def texture_two_objects(plan: dict) -> dict:
     facts["after"] = {o.name: facts_of(o) for o in objects}
     facts["settings_after"] = scene_settings()
     facts["jobs"] = [p.name for p in (Path(plan["data_folder"]) / "jobs").iterdir()]
-    facts["backend_pid"] = addon("session").session.client.hello["pid"]
+    facts["backend_pid"] = addon("session").session.client.hello.pid
 
     blend = str(Path(plan["folder"]) / "saved.blend")
     bpy.ops.wm.save_as_mainfile(filepath=blend)
@@ -226,7 +226,7 @@ def what_cannot_be_done_is_said(_plan: dict) -> dict:
 def switching_off_and_uninstalling_leaves_nothing(plan: dict) -> dict:
     two_objects()
     bpy.ops.csd.texture(**plan["settings"])
-    pid = addon("session").session.client.hello["pid"]
+    pid = addon("session").session.client.hello.pid
     bpy.ops.preferences.addon_disable(module=MODULE)
     facts = {"pid": pid, "operator_after_switching_off": hasattr(bpy.types, "CSD_OT_texture")}
     facts["properties"] = [hasattr(bpy.types.Scene, "csd"), hasattr(bpy.types.Object, "csd")]

@@ -16,7 +16,9 @@ import pytest
 from csd_blender.job.errors import ERRORS, JobError
 from csd_blender.job.process import client as client_module
 from csd_blender.job.process import link as link_module
+from csd_blender.job.process.bodies import Greeting
 from csd_blender.job.process.client import BackendClient, Patience, backend_environment
+from csd_blender.job.result import is_complete
 from tests.support.client_kit import CALM, ENDLESS, WORKER, drain, ends, run, until
 
 IMPATIENT = {"no-hello": Patience(hello=0.5), "silent": Patience(silence=0.5, hello=ENDLESS)}
@@ -31,7 +33,7 @@ def test_a_job_runs_from_accepted_to_its_result(start, folder):
     previews = [m for m in seen if m.type == "preview"]
     assert {m.get("kind") for m in previews} == {"texture", "view"}
     assert all(len(m.body["pixels"]) == 64 * 64 * 4 for m in previews)
-    assert folder.finished and client.state == "ready"
+    assert is_complete(folder.path) and client.state == "ready"
     assert ends(run(client, folder)) == [("result", None)]  # the same process takes the next job
 
 
@@ -160,7 +162,7 @@ def test_the_child_itself_is_interrupted_and_only_once(start, folder, clock, mon
 def wait_for_hello(client: BackendClient) -> int:
     """The child's process number, once it is ready for jobs."""
     until(client, lambda seen: client.state != "starting")
-    return client.hello["pid"]
+    return client.hello.pid
 
 
 def test_a_job_cancelled_before_the_backend_is_ready_ends_at_once_and_never_starts(start, folder):
@@ -201,7 +203,7 @@ def test_writing_to_a_backend_that_does_not_read_never_blocks(start, folder):
 
     def talk():
         for _ in range(50):  # far more than a pipe takes
-            client.send("set", preview_interval="x" * 100_000)
+            client.send(Greeting("x" * 100_000))
 
     thread = threading.Thread(target=talk, daemon=True)
     thread.start()
@@ -304,7 +306,7 @@ def test_the_child_ends_with_its_parent(tmp_path, folder):
         f"c = BackendClient([sys.executable, {str(WORKER)!r}, 'slow'], {str(tmp_path / 'log')!r})\n"
         f"c.submit('job', {str(folder.path)!r})\n"
         "while not c.hello: c.poll(); time.sleep(.01)\n"
-        "print(c.hello['pid'], flush=True); time.sleep(3600)\n"
+        "print(c.hello.pid, flush=True); time.sleep(3600)\n"
     )
     root = str(Path(__file__).resolve().parents[2])
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root)

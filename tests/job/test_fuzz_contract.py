@@ -13,17 +13,19 @@ from csd_blender.job.errors import JobError, quoted
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
-from csd_blender.job.process.bodies import FIELDS, typed
+from csd_blender.job.process.bodies import FROM_BACKEND, TO_BACKEND, read, typed
 from csd_blender.job.process.client import BackendClient
 from csd_blender.job.process.link import Link
 from csd_blender.job.process.messages import LIMIT, TERMINAL, Message, decode, encode
+from csd_blender.job.result import is_complete
 from csd_blender.job.spec.schedule import Schedule
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 from csd_blender.job.spec.texture import TextureJob
 from tests.support.hostile import CASES, garbled, spoiled, value
 
 BODIES = {
-    "hello": {"protocol": 1, "version": "1", "devices": [{"id": "cpu", "name": "CPU", "memory_mb": 9}], "pid": 3},
+    "hello": {"protocol": 1, "version": "1", "python": "3", "torch": "2", "default_device": "cpu",
+              "features": ["texture"], "devices": [{"id": "cpu", "name": "CPU", "memory_mb": 9}], "pid": 3},
     "heartbeat": {"phase": "idle", "time": 1.5},
     "accepted": {},
     "stage": {"name": "paint", "label": "Painting", "index": 1, "count": 4},
@@ -105,10 +107,18 @@ def test_a_client_outlives_whatever_a_backend_says(tmp_path):
 
 
 def test_every_message_of_the_contract_goes_through_as_it_is():
-    assert FIELDS.keys() == BODIES.keys()
+    assert {kind.type for kind in FROM_BACKEND} == BODIES.keys()
     for kind, body in BODIES.items():
         message = Message(kind, "job", 1, dict(body))
         assert typed(decode(encode(message))) == message
+        assert read(message).to_json() == body and read(message).message("job", 1) == message
+
+
+def test_what_the_owner_says_goes_through_as_it_is():
+    said = {"hello": {"client": "x", "protocol": 1}, "submit": {"folder": "/tmp/\udcff", "resume": True}}
+    for kind in TO_BACKEND:
+        message = Message(kind.type, "job", 1, said.get(kind.type, {}))
+        assert read(decode(encode(message)), TO_BACKEND).message("job", 1) == message
 
 
 def test_lines_are_decoded_to_a_message_or_to_nothing():
@@ -176,7 +186,7 @@ def test_files_of_a_job_folder_may_hold_anything(tmp_path):
     event = {"time": 3.5, "type": "progress", "step": 3}
     read = {
         "job.json": (job, lambda: JobFolder.open(folder.path)),
-        "result/result.json": (record, lambda: folder.finished),
+        "result/result.json": (record, lambda: is_complete(folder.path)),
         "events.jsonl": (event, lambda: [e.get("type") for e in folder.events()]),
     }
     for i in range(CASES):

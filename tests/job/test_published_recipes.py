@@ -13,7 +13,7 @@ import json
 
 import pytest
 
-from csd_blender.backend.distillation.guided import guidance_coefficients
+from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.presets.recipes import works_on_pixels
 from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
 from csd_blender.job.spec.cameras import SceneCameras
@@ -216,8 +216,8 @@ def test_scales_act_as_published(models):
     """Of the predictions for the prompt, the negative and the empty prompt, and of the noise: eps + s (eps - eps_0)."""
     for family, scale in (("if", 20), ("sd", 100)):
         job = text_to_3d_job("a mug", model=models[family], recipe="dreamfusion")
-        found = guidance_coefficients(job.method, job.coarse.guidance, 0, bool(job.negative_prompt))
-        assert dataclasses.astuple(found) == (1 + scale, 0, -scale, -1)
+        found = ROWS[job.method].weights(job.coarse.guidance, 0, bool(job.negative_prompt))
+        assert found == {"positive": 1 + scale, "negative": 0, "null": -scale, "noise": -1}
 
 
 @pytest.mark.parametrize("recipe", ["dreamfusion", "magic3d"])

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from csd_blender.backend.distillation.guided import guidance_coefficients
+from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder, read_coarse
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
@@ -28,10 +28,10 @@ def refused(*arguments, **settings) -> str:
 
 def weights(job, stage, step):
     """Of the prompt's, the negative prompt's and the empty prompt's prediction; CSD has none for the noise."""
-    found = guidance_coefficients(job.method, stage.guidance, step, bool(job.negative_prompt))
-    assert found.noise == 0
-    assert found.positive + found.negative + found.null == pytest.approx(0, abs=1e-12)
-    return (found.positive, found.negative, found.null)
+    found = ROWS[job.method].weights(stage.guidance, step, bool(job.negative_prompt))
+    *weights, noise = (found[name] for name in ("positive", "negative", "null", "noise"))
+    assert noise == 0 and sum(weights) == pytest.approx(0, abs=1e-12)
+    return tuple(weights)
 
 
 # ---- the specification ---------------------------------------------------------------------------------------------
@@ -272,9 +272,10 @@ def test_the_bundled_model_adds_some_of_the_prior_to_the_published_weights():
     prior = {0: 0, 250: 0, 500: 0.2, 700: 0.4, 1000: 0.4}
     for stage, published in ((job.coarse, coarse), (job.refine, refine)):
         for step, (positive, negative, null) in published.items():
-            found = guidance_coefficients("csd", stage.guidance, step, True)
-            expected = (positive + prior[step], negative, null, -prior[step])
-            assert dataclasses.astuple(found) == pytest.approx(expected, abs=1e-9)
+            found = ROWS["csd"].weights(stage.guidance, step, True)
+            g = prior[step]
+            expected = {"positive": positive + g, "negative": negative, "null": null, "noise": -g}
+            assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_bundled_model_loses_its_noisiest_times_little_by_little():

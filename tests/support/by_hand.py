@@ -56,7 +56,8 @@ class HandJob:
 
     def preview(self, part=0, size=64, color=(200, 30, 10)):
         pixels = bytes([*color, 255]) * size * size
-        self.say("preview", kind="texture", part=part, width=size, height=size, step=1, pixels=pixels)
+        path = f"preview/texture_{part}.rgba"
+        self.say("preview", path=path, kind="texture", part=part, width=size, height=size, step=1, pixels=pixels)
         self.work_until_it_lands()
 
     def work_until_it_lands(self):

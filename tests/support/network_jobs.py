@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import job_prompts
-from csd_blender.backend.pipelines.text_to_3d.coarse import ScenePrompts
+from csd_blender.backend.distillation.guide import Guide
+from csd_blender.backend.distillation.view_prompts import job_prompts
+from csd_blender.backend.pipelines.text_to_3d.refine import later_guidance
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
@@ -57,8 +58,16 @@ def moved(before, state) -> set[str]:
     return {name for name in before if name in after and not torch.equal(before[name], after[name])}
 
 
-def prompts_of(model) -> ScenePrompts:
-    reporter = Reporter(emit=lambda kind, body: None)
+def prompts_of(model) -> dict:
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
-    return ScenePrompts(unlit, lit, unlit)
+    return {"color": unlit, "normal": unlit, "lit": lit, "white": lit}
+
+
+def coarse_guide(job, model, prompts) -> Guide:
+    return Guide(model, prompts, job.method, job.coarse.guidance)
+
+
+def refine_guide(job, model, prompts) -> Guide:
+    return Guide(model, prompts, job.method, job.refine.guidance, later_guidance(job.refine))

@@ -56,8 +56,8 @@ def run(folder, models, resume=False, stop=lambda step: None):
     """Run a job; ``stop`` gets the number of steps done by this run and answers with a reason to stop."""
     events, done = [], [0]
 
-    def emit(kind, body):
-        events.append((kind, body))
+    def emit(said):
+        events.append((said.type, said.to_json()))
 
     def reason():
         return stop(done[0])
@@ -106,8 +106,8 @@ def first_step(events):
 
 
 def answer(outcome):
-    assert "Traceback" not in json.dumps(outcome.body)
-    return (outcome.type, outcome.body.get("code"))
+    assert "Traceback" not in json.dumps(outcome.to_json())
+    return (outcome.type, getattr(outcome, "code", None))
 
 
 def box(size=(1.0, 1.0, 1.0)) -> Mesh:

@@ -13,16 +13,19 @@ from ..status_line import StatusLine
 from . import bench_window
 
 LIMIT = 300
+FOLDERS = ("--out", "--nvdiffrast")
 
 
 def run(options: Sequence[str], wheels: Path | None) -> int:
     """``options`` go to the backend; its judged quality table (``--quality``) comes without Blender's part.
 
-    ``--window`` measures a real Blender's window, and nothing else.
+    ``--window`` measures a real Blender's window, and ``--cuda`` a graphics card, and nothing else.
     """
     if "--window" in options:
         return bench_window.run(options, wheels)
     line = StatusLine()
+    if "--cuda" in options:
+        return on_a_card([option for option in options if option != "--cuda"], line, wheels)
     backend = environments.ensure("backend", line, wheels)
     status = subprocess.call([str(backend), "-m", "tools.lab", *options], env=child_environment(PYTHONPATH=str(ROOT)))
     if status or {"--quality", "-h", "--help"} & {option.partition("=")[0] for option in options}:
@@ -33,6 +36,28 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
         line.say(trouble)
         return 1
     return pump_table(bpy)
+
+
+def on_a_card(options: Sequence[str], line: StatusLine, wheels: Path | None) -> int:
+    """What only a graphics card can show, in the backend's Python with pytest lent to it."""
+    backend = environments.ensure("backend", line, wheels)
+    lent = environments.with_check_tools(environments.ensure("check", line, wheels))
+    command = [str(backend), "-m", "tools.lab.bench_cuda", *placed(options)]
+    return subprocess.call(command, cwd=ROOT, env=lent)
+
+
+def placed(options: Sequence[str]) -> list[str]:
+    """The same, with the folders of ``--out`` and ``--nvdiffrast`` as they are seen from where the person stands."""
+    made, before = [], ""
+    for option in options:
+        name, equals, value = option.partition("=")
+        if before in FOLDERS:
+            option = str(Path(option).absolute())
+        elif equals and name in FOLDERS:
+            option = f"{name}={Path(value).absolute()}"
+        made.append(option)
+        before = option
+    return made
 
 
 def pump_table(bpy: Path) -> int:

@@ -41,7 +41,8 @@ class Backend:
         news = [self.message("progress", self.job_id, self.polls, body)]
         if self.polls % 5 == 1:
             pixels = os.urandom(4096) * (self.size * self.size // 1024)
-            body = {"kind": "texture", "part": 0, "width": self.size, "height": self.size, "pixels": pixels}
+            body = {"path": "preview/texture_0.rgba", "kind": "texture", "part": 0}
+            body |= {"width": self.size, "height": self.size, "pixels": pixels}
             news.append(self.message("preview", self.job_id, self.polls, body))
         return news
 

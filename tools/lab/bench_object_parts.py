@@ -12,11 +12,12 @@ import torch
 from csd_blender.backend.fields.network_field import NetworkField
 from csd_blender.backend.geometry.regularizers import normal_consistency
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
-from csd_blender.backend.pipelines.prepare import SMALL_PICTURE, choose_rasterizer
+from csd_blender.backend.pipelines.prepare import choose_rasterizer
 from csd_blender.backend.pipelines.text_to_3d.coarse import MIN_ALPHA, CoarseField, make_radiance_field, ray_step
 from csd_blender.backend.pipelines.text_to_3d.refine import shape_from_field
 from csd_blender.backend.render.cameras import sample_cameras
-from csd_blender.backend.render.rasterizer.interface import topology
+from csd_blender.backend.render.rasterizer.topology import topology
+from csd_blender.backend.render.surface import SMALL_PICTURE
 from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 

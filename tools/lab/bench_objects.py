@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from csd_blender.backend.diffusion.model import DiffusionModel
+from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.pipelines.prepare import choose_rasterizer
 from csd_blender.backend.pipelines.text_to_3d.coarse import CoarseState, coarse_step, ray_step, start_coarse
-from csd_blender.backend.pipelines.text_to_3d.job import scene_prompts
+from csd_blender.backend.pipelines.text_to_3d.job import coarse_guide, refine_guide
 from csd_blender.backend.pipelines.text_to_3d.refine import RefineState, refine_step, start_refine
 from csd_blender.backend.support.clock import StepClock
 from csd_blender.backend.support.reporting import Reporter
@@ -68,8 +69,8 @@ def measure_coarse(job: TextTo3DJob, model: DiffusionModel, warm: int, steps: in
     make_ball(state.field)
     state.occupancy.update(state.field.density, ray_step(job.coarse))
     state.step = job.coarse.steps // 2
-    prompts = scene_prompts(model, job, _silent())
-    return _measure(state, lambda: coarse_step(state, job, model, prompts, job.coarse.views), model, warm, steps)
+    guide = coarse_guide(model, job, _silent(), StepClock())
+    return _measure(state, lambda: coarse_step(state, job, guide, job.coarse.views), guide, warm, steps)
 
 
 def measure_refine(job: TextTo3DJob, model: DiffusionModel, warm: int, steps: int) -> Split:
@@ -77,29 +78,29 @@ def measure_refine(job: TextTo3DJob, model: DiffusionModel, warm: int, steps: in
     shape, field = ball_shape(job, model.device)
     state = start_refine(job, model, shape, field)
     state.step = job.refine.steps // 2
-    prompts, rasterizer = scene_prompts(model, job, _silent()), choose_rasterizer(job)
-    take = lambda: refine_step(state, job, model, prompts, rasterizer, job.refine.views)  # noqa: E731
-    return _measure(state, take, model, warm, steps)
+    guide, rasterizer = refine_guide(model, job, _silent(), StepClock()), choose_rasterizer(job)
+    take = lambda: refine_step(state, job, guide, rasterizer, job.refine.views)  # noqa: E731
+    return _measure(state, take, guide, warm, steps)
 
 
 def _measure(
-    state: CoarseState | RefineState, take: Callable[[], object], model: DiffusionModel, warm: int, steps: int
+    state: CoarseState | RefineState, take: Callable[[], object], guide: Guide, warm: int, steps: int
 ) -> Split:
     """The mean of ``steps`` steps after ``warm`` ones that do not count."""
-    if model.device.type == "cuda":
+    if guide.model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for i in range(warm + steps):
         if i == warm:
-            state.clock = StepClock(synchronize=True)
+            guide.clock = StepClock(synchronize=True)
             start = time.perf_counter()
         take()
         state.step += 1
     seconds = time.perf_counter() - start
-    spent = dict(state.clock.seconds)
+    spent = dict(guide.clock.seconds)
     spent["other"] = max(0.0, seconds - sum(spent.values()))
     shares = {name: spent.get(name, 0.0) / sum(spent.values()) for name in SECTIONS}
     stage = "coarse" if isinstance(state, CoarseState) else "refine"
-    return Split(stage, seconds / steps, shares, _peak_memory(model.device))
+    return Split(stage, seconds / steps, shares, _peak_memory(guide.model.device))
 
 
 def print_splits(title: str, splits: Sequence[Split]) -> None:
@@ -116,8 +117,8 @@ def print_large(device: torch.device) -> list[Split]:
     job = replace(job, coarse=replace(job.coarse, views=1))
     warm, steps = (2, 5) if device.type == "cuda" else (0, 1)
     splits = [  # the first network is gone before the second one is made
-        measure_coarse(job, random_stable_diffusion(device, version=2, latent=False), warm, steps),
-        measure_refine(job, random_stable_diffusion(device, version=2), warm, steps),
+        measure_coarse(job, random_stable_diffusion(device, version="2.1", latent=False), warm, steps),
+        measure_refine(job, random_stable_diffusion(device, version="2.1"), warm, steps),
     ]
     sizes = f"{job.coarse.render_size} px of a pixel model, {job.refine.render_size} px of a latent one"
     print_splits(f"Text to 3D, SD-2.1 size, {sizes}, 1 view, grid {job.refine.tet_resolution}", splits)
@@ -129,7 +130,7 @@ def print_large(device: torch.device) -> list[Split]:
 
 
 def _silent() -> Reporter:
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def _peak_memory(device: torch.device) -> float | None:

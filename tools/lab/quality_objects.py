@@ -21,17 +21,19 @@ import torch
 from csd_blender.backend.geometry.cleanup import components, is_watertight
 from csd_blender.backend.geometry.mesh import Mesh, face_cross
 from csd_blender.backend.mini.vocabulary import FRONT_SHAPES
-from csd_blender.backend.output.texture import load_albedo, turntable_pictures
+from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.text_to_3d.output import bare_surface
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.pictures import turntable_pictures
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.result import read_result
 
 from .mini.judge import Judge
-from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _start_process, _tools, contact_sheet
+from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _start_process, _tools, save_first_views
 
 #: Shape, what it is made of, and its color where that is not the material's own.
 SHAPES_AND_SURFACES = (
@@ -108,7 +110,7 @@ def run_object_table(
             (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
     for label in dict.fromkeys(t.label for t in tasks):
         sheets = [t.folder / "result" / "turntable.png" for t in tasks if t.label == label]
-        contact_sheet(sheets, out / f"{label.replace(' ', '_')}.png")
+        save_first_views(sheets, out / f"{label.replace(' ', '_')}.png")
     print(format_table(verdicts))
     print(f"Pictures: {out}")
     return 0
@@ -136,7 +138,7 @@ def make_and_judge(task: Task) -> ObjectVerdict:
     """Run one job and judge its baked object. Raises ``RuntimeError`` when the job fails."""
     models, judge = _tools()
     folder = _made(task, models)
-    record = folder.read_result()
+    record = read_result(folder.path)
     with np.load(folder.path / "result" / "mesh.npz", allow_pickle=False) as file:
         positions, triangles, uv = file["positions"], file["triangles"], file["uv"]
     surface = bare_surface(positions, triangles, get_rasterizer())
@@ -161,7 +163,7 @@ def make_and_judge(task: Task) -> ObjectVerdict:
         floaters=float(1 - pieces.max() / pieces.sum()),
         uv_overlap=check_uv(Mesh(positions, triangles, uv), 0).overlap,
         faces=len(triangles),
-        seconds=record["timings"]["seconds"],
+        seconds=record.timings["seconds"],
     )
 
 
@@ -184,9 +186,9 @@ def _made(task: Task, models: ModelCache) -> JobFolder:
     if (task.folder / "job.json").is_file():  # interrupted, or with other settings
         shutil.rmtree(task.folder)
     folder = JobFolder.create(task.folder, job)
-    outcome = run_job(str(task.folder), Reporter(emit=lambda kind, body: None), models)
+    outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
     if outcome.type != "result":
-        raise RuntimeError(f"{task.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+        raise RuntimeError(f"{task.prompt}: {outcome.text} {outcome.detail}")
     return folder
 
 

@@ -24,8 +24,10 @@ from PIL import Image
 from torch import Tensor
 
 from csd_blender.backend.geometry.mesh_io import save_npz
-from csd_blender.backend.output.texture import load_albedo, turntable_cameras, turntable_pictures
-from csd_blender.backend.pipelines.prepare import Surface, prepare_surface
+from csd_blender.backend.output.texture import load_albedo
+from csd_blender.backend.pipelines.prepare import prepare_surface
+from csd_blender.backend.render.pictures import contact_sheet, turntable_cameras, turntable_pictures
+from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
@@ -35,6 +37,7 @@ from .demo_meshes import demo_mesh
 from .mini.judge import Judge, load_judge
 from .mini.materials import make_material
 from .quality_prompts import QualityPrompt, quality_prompts
+from .surface_samples import sample_albedo, sample_surface
 
 VIEWS = 8
 JUDGED_SIZE = 64
@@ -92,7 +95,7 @@ def run_texture_table(
         verdicts.append(judge_reference(asked, "flat-lit reference", judge))
     (out / "table.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
     for method in methods:
-        contact_sheet(sorted(out.glob(f"{method}_*/result/turntable.png")), out / f"{method}.png")
+        save_first_views(sorted(out.glob(f"{method}_*/result/turntable.png")), out / f"{method}.png")
     print(format_table(verdicts))
     print(f"Pictures: {out}")
     return 0
@@ -131,16 +134,16 @@ def make_and_judge(
             shutil.rmtree(folder_path)
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
-        outcome = run_job(str(folder_path), Reporter(emit=lambda kind, body: None), models)
+        outcome = run_job(str(folder_path), Reporter(emit=lambda said: None), models)
         if outcome.type != "result":
-            raise RuntimeError(f"{asked.prompt}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+            raise RuntimeError(f"{asked.prompt}: {outcome.text} {outcome.detail}")
     folder = JobFolder.open(folder_path)
     seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
-    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+    surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
     albedo = load_albedo(folder, surface)
     pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
-    samples = surface.sample()
-    colors = surface.sample_albedo(samples, albedo)
+    samples = sample_surface(surface)
+    colors = sample_albedo(surface, samples, albedo)
     return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
 
 
@@ -149,7 +152,7 @@ def _bare_surface(mesh: str) -> Surface:
     with tempfile.TemporaryDirectory() as scratch:
         folder = JobFolder.create(Path(scratch) / "job", texture_job(mesh))
         save_npz(folder.mesh_path, demo_mesh(mesh))
-        return prepare_surface(folder.spec, folder, Reporter(emit=lambda kind, body: None))
+        return prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
 
 
 def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
@@ -163,7 +166,7 @@ def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
         paint = make_material(asked.material, asked.color, np.random.default_rng(0))
     cameras = turntable_cameras(VIEWS)
     pictures = surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
-    samples = surface.sample()
+    samples = sample_surface(surface)
     return _verdict(asked, kind, pictures, samples.normals, paint(samples.points, samples.normals), judge, 0.0)
 
 
@@ -220,12 +223,12 @@ def format_table(verdicts: Iterable[Verdict]) -> str:
     return "\n".join(rows)
 
 
-def contact_sheet(turntables: Sequence[Path], path: Path, columns: int = 6, side: int = 128) -> None:
+def save_first_views(turntables: Sequence[Path], path: Path, columns: int = 6, side: int = 128) -> None:
     """The first view of each turntable sheet on one picture, row by row."""
-    sheet = Image.new("RGB", (columns * side, -(-len(turntables) // columns) * side), "white")
-    for i, file in enumerate(turntables):
+    views = []
+    for file in turntables:
         with Image.open(file) as tile:
             half = tile.height // 2
             view = tile.convert("RGB").crop((0, 0, half, half)).resize((side, side), Image.Resampling.LANCZOS)
-        sheet.paste(view, (i % columns * side, i // columns * side))
-    sheet.save(path)
+        views.append(torch.from_numpy(np.asarray(view).copy()).permute(2, 0, 1) / 255)
+    Image.fromarray(contact_sheet(torch.stack(views), columns)).save(path)

@@ -11,6 +11,7 @@ import bpy
 
 from ...job.errors import JobError
 from ...job.process import client as job_client
+from ...job.process.bodies import Device
 from ...job.setup.environment import LOCKS, Lock, installed_python
 from ..job import Job
 from ..preferences import environments_folder, log_path, preference
@@ -95,11 +96,11 @@ def facts() -> list[tuple[str, str]]:
     """What the *Backend* panel shows, from memory only."""
     rows = [("State", state_text())]
     hello = session.client.hello if session.client is not None else None
-    if hello:
+    if hello is not None:
         device = session.job.spec.device if session.job is not None else preference("device", "auto")
-        device = hello.get("default_device", "") if device == "auto" else device
-        known = next((d for d in hello.get("devices", []) if d.get("id") == device), None)
-        name = "Processor" if device == "cpu" else known.get("name") if known else ""
+        device = hello.default_device if device == "auto" else device
+        known = next((d for d in hello.devices if d.id == device), None)
+        name = "Processor" if device == "cpu" else known.name if known else ""
         rows.append(("Device", name or device or "unknown"))
         memory = memory_text(known)
         if memory:
@@ -118,11 +119,11 @@ def state_text() -> str:
     return words.get(session.client.state, "Ready, not running")
 
 
-def memory_text(device: dict | None) -> str:
+def memory_text(device: Device | None) -> str:
     """What the job uses, of what the device has; empty while it uses nothing, as the computer's memory is no news."""
     job = session.active_job()
     used = (job.device_memory_mb or job.memory_mb) if job is not None else 0
-    total = device.get("memory_mb", 0) if device else 0
+    total = device.memory_mb if device else 0
     if not used:
         return ""
     return f"{used / 1024:.1f} of {total / 1024:.0f} GB used" if total else f"{used / 1024:.1f} GB used"

@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 
 from ...job.errors import JobError
+from ...job.files import TARGETS
 from ...job.folder import write_atomic
 from ..errors import SceneError
 from ..job import Job
@@ -55,9 +56,9 @@ def remember_file(job: Job) -> None:
     for target in job.targets:
         targets.find_object(target)
     place = () if kind_of(job).job.BELONGS_TO_FILE else job.place
-    data = export.targets_bytes(job.targets, job.blend_file, place)["target.json"]
+    data = export.targets_bytes(job.targets, job.blend_file, place)[TARGETS]
     try:
-        write_atomic(job.folder / "target.json", data)
+        write_atomic(job.folder / TARGETS, data)
     except (JobError, OSError):
         pass  # a later session then looks for the objects by what it knows
 
@@ -65,9 +66,9 @@ def remember_file(job: Job) -> None:
 def move_to_file(folder: Path) -> None:
     """Note in the folder of a job that is not the session's that its file has the open one's name now."""
     try:
-        record = read_json(folder / "target.json")
+        record = read_json(folder / TARGETS)
         record["blend_file"] = bpy.data.filepath
-        write_atomic(folder / "target.json", json.dumps(record, indent=1).encode())
+        write_atomic(folder / TARGETS, json.dumps(record, indent=1).encode())
     except (JobError, OSError, ValueError, RecursionError, TypeError):
         pass  # it was deleted or damaged; a later session then looks for the objects by what it knows
 

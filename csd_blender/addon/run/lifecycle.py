@@ -8,8 +8,10 @@ from pathlib import Path
 
 import bpy
 
+from ...job import files
 from ...job.errors import JobError
 from ...job.folder import JobFolder
+from ...job.process.bodies import Cancelled, Failed, Finished, Preview, Progress, StageBegun, Warned, read
 from ...job.process.messages import Message
 from .. import folders
 from ..errors import SceneError
@@ -110,7 +112,7 @@ def show_again(job: Job, complete: bool) -> None:
     job.phase, job.stopped_early = "finished", not complete
     take_in(job)
     session.notice, session.problem = "", None
-    picture = read_view(job.folder / folders.VIEW)
+    picture = read_view(job.folder / files.PREVIEW_VIEW)
     if picture is not None:
         view_icon.show(picture)
         job.has_view = True
@@ -132,48 +134,44 @@ def handle(message: Message) -> None:
     job = session.job
     if job is None or message.job != job.id or not job.active:
         return
-    body = message.body
-    if message.type == "stage":
-        job.enter_stage(body.get("name", ""), body.get("label", ""))
-    elif message.type == "progress":
-        job.step, job.total = body.get("step", 0), body.get("total", 0)
-        job.seconds_left = body.get("seconds_left")
-        job.memory_mb, job.device_memory_mb = body.get("memory_mb", 0), body.get("device_memory_mb", 0)
-    elif message.type == "preview":
-        part = body.get("part", 0)
-        showing.pictures.put(body, job.folder, job.targets[part] if part < len(job.targets) else None)
-    elif message.type == "warning":
-        text = body.get("text", "")
-        if text and text not in job.warnings:
-            job.warnings.append(text)
-    elif message.type in ("result", "cancelled", "error"):
-        end(job, message)
+    said = read(message)
+    if isinstance(said, StageBegun):
+        job.enter_stage(said.name, said.label)
+    elif isinstance(said, Progress):
+        job.step, job.total, job.seconds_left = said.step, said.total, said.seconds_left
+        job.memory_mb, job.device_memory_mb = said.memory_mb, said.device_memory_mb
+    elif isinstance(said, Preview):
+        target = job.targets[said.part] if said.part < len(job.targets) else None
+        showing.pictures.put(said, job.folder, target)
+    elif isinstance(said, Warned):
+        if said.text and said.text not in job.warnings:
+            job.warnings.append(said.text)
+    elif isinstance(said, (Finished, Cancelled, Failed)):
+        end(job, said)
 
 
-def end(job: Job, message: Message) -> None:
+def end(job: Job, said: Finished | Cancelled | Failed) -> None:
     """The job's terminal event."""
-    body = message.body
-    if message.type == "result":
+    if isinstance(said, Finished):
         finish(job)
-    elif message.type == "cancelled":
+    elif isinstance(said, Cancelled):
         job.stopped_early = True
-        if body.get("kept"):
+        if said.kept:
             finish(job)
         else:
             end_without_result(job, "cancelled")
             if not folders.has_checkpoint(job.folder):
                 folders.close(job.folder, folders.DISCARDED)  # nothing had been computed
     else:
-        text, fix = body.get("text", "The backend failed."), body.get("fix", "")
-        if body.get("detail") and body.get("code") in TELLING:
-            text = f"{text.rstrip('.')}: {body['detail']}."
-        if body.get("kept"):  # what there was before it failed is offered, as after a cancel
+        text = said.text
+        if said.detail and said.code in TELLING:
+            text = f"{text.rstrip('.')}: {said.detail}."
+        if said.kept:  # what there was before it failed is offered, as after a cancel
             job.stopped_early = True
-            job.warnings.append(f"{text} {fix}".strip())
+            job.warnings.append(f"{text} {said.fix}".strip())
             finish(job)
             return
-        problem = Problem(text, fix, bool(body.get("retryable")), body.get("code", ""))
-        end_without_result(job, "failed", problem)
+        end_without_result(job, "failed", Problem(text, said.fix, said.retryable, said.code))
         backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer
     results.refresh()
 

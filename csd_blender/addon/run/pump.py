@@ -9,6 +9,7 @@ from collections import deque
 import bpy
 
 from ...job.errors import JobError
+from ...job.process.bodies import VIEW
 from ..job import Problem
 from ..process import backend
 from ..session import session
@@ -75,7 +76,7 @@ def work(deadline: float, may_draw: bool = True) -> bool:
         showing.refresh_preview()
         ended, landed = True, not showing.pictures.busy()  # a finished object is still to be read
     elif may_draw and time.perf_counter() < deadline and (picture := showing.pictures.take()) is not None:
-        if picture.kind == "view":
+        if picture.kind == VIEW:
             view_icon.show(picture)
             if job is not None:
                 job.has_view = True

@@ -9,11 +9,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ...job.files import RESULT_ARRAYS
+from ...job.result import result_file
 from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result
 from .materials import ROUGHNESS, build_material
-from .mesh_arrays import RESULT, MeshPicture, read_mesh
+from .mesh_arrays import MeshPicture, read_mesh
 from .stored_arrays import UNREADABLE
 
 UV_NAME = "UVMap"
@@ -48,7 +50,7 @@ def check_result(folder: Path) -> Result:
     """The result without its mesh, which takes long to read. Raises :class:`SceneError` when a file is missing."""
     result = apply_texture.read_result(folder)
     try:
-        apply_texture.result_file(folder, RESULT)
+        result_file(folder, RESULT_ARRAYS)
     except OSError as error:
         raise unreadable() from error
     return result
@@ -58,7 +60,7 @@ def read_result(folder: Path) -> tuple[Result, MeshPicture]:
     """Raises :class:`SceneError` when the result is not complete."""
     result = check_result(folder)
     try:
-        mesh = read_mesh(folder, RESULT)
+        mesh = read_mesh(folder, RESULT_ARRAYS)
         if mesh.uv is None or not result.albedo:
             raise ValueError("there is no texture")
     except UNREADABLE as error:
@@ -68,30 +70,25 @@ def read_result(folder: Path) -> tuple[Result, MeshPicture]:
 
 def add_object(context, result: Result, arrays: MeshPicture, place: tuple[float, float, float]) -> Applied:
     """Make the result an ordinary object of the file, selected and active, its foot at ``place``."""
-    settings = result.record.get("settings", {})
-    name = apply_texture.short_name(str(settings.get("prompt", "")) or "CSD Object")
-    image = apply_texture.load_albedo(result.albedo[0], name, result.record)
+    record = result.record
+    name = apply_texture.short_name(record.prompt or "CSD Object")
+    image = apply_texture.load_albedo(result.albedo[0], name, record)
     mesh = build_mesh(name, arrays)
     mesh.validate()
     mesh.set_sharp_from_angle(angle=SHARP_ANGLE)
     material = bpy.data.materials.new(name)
-    build_material(material, image, UV_NAME, number(result, "roughness", ROUGHNESS), number(result, "metallic", 0.0))
+    roughness = ROUGHNESS if record.roughness is None else record.roughness
+    build_material(material, image, UV_NAME, roughness, record.metallic or 0.0)
     mesh.materials.append(material)
     obj = bpy.data.objects.new(name, mesh)
     obj.location = place
-    obj["csd_settings"] = json.dumps(settings)
+    obj["csd_settings"] = json.dumps(dict(record.settings))
     link(context, obj)
     for other in context.view_layer.objects.selected[:]:
         other.select_set(False)
     obj.select_set(True)
     context.view_layer.objects.active = obj
     return Applied(obj, image, material)
-
-
-def number(result: Result, name: str, usual: float) -> float:
-    """A material's value in [0, 1] as the backend wrote it."""
-    value = result.record.get(name)
-    return float(min(1.0, max(0.0, value))) if isinstance(value, int | float) else usual
 
 
 def link(context, obj: bpy.types.Object) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ...job import files
+from ...job import result as job_result
 from ..errors import SceneError
 from . import uv_maps
 from .checks import MOST_MAPS, is_computed
 from .export import fingerprint
 from .materials import build_material
-from .stored_arrays import UNREADABLE, read_json, read_npz
+from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
 
 NAME_LENGTH = 48
@@ -36,13 +38,12 @@ class Result:
     """A job's ``result/`` as far as the scene needs it.
 
     Attributes:
-        albedo: path of each part's texture. uv_source: per part ``user`` or ``new``. record: ``result.json``.
+        albedo: path of each part's texture. record: what ``result.json`` says of it.
     """
 
     folder: Path
     albedo: list[Path]
-    uv_source: list[str]
-    record: dict
+    record: job_result.Result
 
 
 def unreadable() -> SceneError:
@@ -52,26 +53,13 @@ def unreadable() -> SceneError:
 def read_result(folder: Path) -> Result:
     """Raises :class:`SceneError` when the result is not complete."""
     try:
-        record = read_json(folder / "result" / "result.json")
-        parts = record["parts"]
-        albedo = [result_file(folder, p["albedo"]) for p in parts]
-        if record.get("kind") == "text-to-3d":
-            result_file(folder, "result/mesh.npz")
-        for name in ("settings", "licences"):
-            if not isinstance(record.setdefault(name, {}), dict):
-                raise ValueError(f"{name} must be a table")
-        return Result(folder, albedo, [str(p.get("uv_source", "user")) for p in parts], record)
+        found = job_result.read_result(folder)
+        albedo = [job_result.result_file(folder, part.albedo) for part in found.parts]
+        if found.makes_object:
+            job_result.result_file(folder, files.RESULT_ARRAYS)
+        return Result(folder, albedo, found)
     except UNREADABLE as error:
         raise unreadable() from error
-
-
-def result_file(folder: Path, name: str) -> Path:
-    """A file named in ``result.json``, relative to the job folder or to ``result/``; must exist inside the folder."""
-    for base in (folder, folder / "result"):
-        path = (base / name).resolve()
-        if path.is_file() and folder.resolve() in path.parents:
-            return path
-    raise OSError(f"{name} is missing")
 
 
 def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
@@ -80,8 +68,8 @@ def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
     Touches no Blender data, so any thread may call it.
     """
     try:
-        uv = read_npz(folder / "result" / "uv.npz", ("uv",))["uv"]
-        chosen = read_npz(folder / "mesh.npz", ("part",))["part"] == part
+        uv = read_npz(folder / files.RESULT_UV, ("uv",))["uv"]
+        chosen = read_npz(folder / files.INPUT_MESH, ("part",))["part"] == part
         if uv.shape != (len(chosen), 3, 2) or chosen.sum() != len(target.corners):
             return None
         values = np.zeros((target.corner_count, 2), np.float32)
@@ -104,7 +92,7 @@ def job_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
 def uv_sources(folder: Path) -> list[str]:
     """Per part ``user`` or ``new``, from ``uv.npz``; empty while it is not there."""
     try:
-        return [str(s) for s in np.atleast_1d(read_npz(folder / "result" / "uv.npz", ("source",))["source"])]
+        return [str(s) for s in np.atleast_1d(read_npz(folder / files.RESULT_UV, ("source",))["source"])]
     except UNREADABLE:
         return []
 
@@ -130,8 +118,7 @@ def apply_result(
     for part, (target, obj) in enumerate(zip(targets, objects, strict=True)):
         if obj is not None and faces_problem(obj, target, is_new(result, part)) == "":
             check_maps(result, part, target, obj, new_map)
-    settings = result.record["settings"]
-    title = short_name(str(settings.get("prompt", "")) or "CSD Texture")
+    title = short_name(result.record.prompt or "CSD Texture")
     names = [title if len(targets) == 1 else short_name(f"{title} {t.name}") for t in targets]
     images = load_images(result, names)
     applied = []
@@ -140,7 +127,7 @@ def apply_result(
             if obj is None:
                 raise SceneError(f"“{target.name}” is gone.")
             material = apply_part(result, part, target, obj, image, names[part])
-            obj["csd_settings"] = json.dumps(settings)
+            obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))
         except SceneError as error:
             image.use_fake_user = True
@@ -150,7 +137,7 @@ def apply_result(
 
 def is_new(result: Result, part: int) -> bool:
     """Whether the job made a new UV map for the part."""
-    return result.uv_source[part] == "new"
+    return result.record.parts[part].uv_source == "new"
 
 
 def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
@@ -250,7 +237,7 @@ def load_images(result: Result, names: Sequence[str]) -> list[bpy.types.Image]:
     return images
 
 
-def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
+def load_albedo(path: Path, name: str, made: job_result.Result) -> bpy.types.Image:
     """The texture as an image packed into the file, with what made it as custom properties.
 
     Raises:
@@ -270,10 +257,9 @@ def load_albedo(path: Path, name: str, record: dict) -> bpy.types.Image:
         pass  # a color configuration of one's own; Blender has chosen its space for pictures
     image.pack()
     image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where unpacking would put it
-    settings = record.get("settings", {})
-    image["csd_settings"] = json.dumps(settings)
-    image["csd_prompt"] = str(settings.get("prompt", ""))
-    image["csd_licences"] = json.dumps(record.get("licences", {}))
+    image["csd_settings"] = json.dumps(dict(made.settings))
+    image["csd_prompt"] = made.prompt
+    image["csd_licences"] = json.dumps(dict(made.licences))
     return image
 
 

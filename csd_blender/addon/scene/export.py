@@ -13,6 +13,7 @@ from typing import NamedTuple
 import bpy
 import numpy as np
 
+from ...job.files import TARGET_ARRAYS, TARGETS
 from ..errors import SceneError
 from . import open_file
 from .checks import check_accepting, check_computed, check_objects, dropped_by_applying, has_room, left_out, no_faces
@@ -263,8 +264,8 @@ def targets_bytes(targets: list[Target], blend_file: str, place: Sequence[float]
     arrays |= {f"own_uv_{i}": t.own_uv for i, t in enumerate(targets)}
     record = {"blend_file": blend_file, "opening": open_file.opening(), "targets": plain}
     return {
-        "target.json": json.dumps(record | ({"place": list(place)} if place else {}), indent=1).encode(),
-        "target.npz": npz_bytes(arrays),
+        TARGETS: json.dumps(record | ({"place": list(place)} if place else {}), indent=1).encode(),
+        TARGET_ARRAYS: npz_bytes(arrays),
     }
 
 
@@ -275,8 +276,8 @@ def read_targets(folder: Path) -> tuple[list[Target], str]:
         SceneError: when the folder was not made by Blender or is damaged.
     """
     try:
-        record = read_json(folder / "target.json")
-        arrays = read_npz(folder / "target.npz") if record["targets"] else {}
+        record = read_json(folder / TARGETS)
+        arrays = read_npz(folder / TARGET_ARRAYS) if record["targets"] else {}
         targets = [read_target(plain, arrays, i) for i, plain in enumerate(record["targets"])]
         return targets, str(record["blend_file"])
     except UNREADABLE as error:
@@ -300,6 +301,6 @@ def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
 def read_opening(folder: Path) -> str:
     """The word for the file in which the job was started (see :mod:`open_file`); empty when it is not known."""
     try:
-        return str(read_json(folder / "target.json").get("opening", ""))
+        return str(read_json(folder / TARGETS).get("opening", ""))
     except UNREADABLE:
         return ""

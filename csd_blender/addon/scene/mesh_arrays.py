@@ -7,11 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...job.process.bodies import MESH
 from .stored_arrays import read_npz
-
-RESULT = "result/mesh.npz"
-# What asks for the finished object as messages of the backend do for its previews.
-RESULT_PREVIEW = {"kind": "mesh", "part": 0, "path": RESULT, "final": True}
 
 
 @dataclass
@@ -30,7 +27,7 @@ class MeshPicture:
     colors: np.ndarray | None = None
     uv: np.ndarray | None = None
     final: bool = False
-    kind: str = "mesh"
+    kind: str = MESH
 
 
 def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: int = 0) -> MeshPicture:

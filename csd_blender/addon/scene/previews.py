@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...job.files import RESULT_ARRAYS
+from ...job.process.bodies import MESH, VIEW, Preview
 from .apply_texture import corner_uv, uv_sources
 from .mesh_arrays import MeshPicture, read_mesh
 from .stored_arrays import UNREADABLE
@@ -69,7 +71,7 @@ def read_view(path: Path) -> Picture | None:
     side = math.isqrt(len(data) // 4)
     if len(data) != 4 * side * side:
         return None
-    return Picture("view", 0, side, side, np.frombuffer(data, np.int32))
+    return Picture(VIEW, 0, side, side, np.frombuffer(data, np.int32))
 
 
 class PictureMaker:
@@ -77,21 +79,21 @@ class PictureMaker:
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._waiting: dict[tuple[str, int], tuple[dict, Path, Target | None]] = {}
+        self._waiting: dict[tuple[str, int], tuple[Preview, Path, Target | None]] = {}
         self._ready: dict[tuple[str, int], Picture | MeshPicture] = {}
         self._making = False
         self._uv: dict[tuple[Path, int], tuple[bool, np.ndarray | None]] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, body: dict, folder: Path, target: Target | None) -> None:
-        """Hand in the body of a ``preview`` message; returns at once. A mesh is read from the file it names."""
+    def put(self, said: Preview, folder: Path, target: Target | None) -> None:
+        """Hand in what a message shows; returns at once. A mesh is read from the file that it names."""
         if self._thread is None:
             self._closed = False
             self._thread = threading.Thread(target=self._run, name="csd-pictures", daemon=True)
             self._thread.start()
         with self._wake:
-            self._waiting[body.get("kind", ""), body.get("part", 0)] = (body, folder, target)
+            self._waiting[said.kind, said.part] = (said, folder, target)
             self._wake.notify()
 
     def take(self) -> Picture | MeshPicture | None:
@@ -133,34 +135,33 @@ class PictureMaker:
                 if self._closed:
                     return
                 key = next(iter(self._waiting))
-                body, folder, target = self._waiting.pop(key)
+                said, folder, target = self._waiting.pop(key)
                 self._making = True
-            picture = self._make(body, folder, target)
+            picture = self._make(said, folder, target)
             with self._wake:
                 # What was forgotten meanwhile belongs to a job that ended.
                 if picture is not None and self._making:
                     self._ready[key] = picture
                 self._making = False
 
-    def _make(self, body: dict, folder: Path, target: Target | None) -> Picture | MeshPicture | None:
-        if body.get("kind") == "mesh":
-            return self._make_mesh(body, folder)
-        data, width, height = body.get("pixels"), body.get("width", 0), body.get("height", 0)
-        if not data or len(data) != width * height * 4:
+    def _make(self, said: Preview, folder: Path, target: Target | None) -> Picture | MeshPicture | None:
+        if said.kind == MESH:
+            return self._make_mesh(said, folder)
+        data = said.pixels
+        if not data or len(data) != said.width * said.height * 4:
             return None
-        kind, part = body["kind"], body.get("part", 0)
-        if kind == "view":
-            return Picture(kind, part, width, height, np.frombuffer(data, np.int32))
-        pixels, width, height = to_linear(data, width, height)
-        new, uv = self._part_uv(folder, part, target)
-        return Picture(kind, part, width, height, pixels, uv, new)
+        if said.kind == VIEW:
+            return Picture(said.kind, said.part, said.width, said.height, np.frombuffer(data, np.int32))
+        pixels, width, height = to_linear(data, said.width, said.height)
+        new, uv = self._part_uv(folder, said.part, target)
+        return Picture(said.kind, said.part, width, height, pixels, uv, new)
 
-    def _make_mesh(self, body: dict, folder: Path) -> MeshPicture | None:
+    def _make_mesh(self, said: Preview, folder: Path) -> MeshPicture | None:
         try:
-            picture = read_mesh(folder, str(body.get("path", "")), LINEAR, body.get("part", 0))
+            picture = read_mesh(folder, said.path, LINEAR, said.part)
         except UNREADABLE:
             return None  # the next one replaces it
-        picture.final = bool(body.get("final"))
+        picture.final = said.path == RESULT_ARRAYS
         return picture
 
     def _part_uv(self, folder: Path, part: int, target: Target | None) -> tuple[bool, np.ndarray | None]:

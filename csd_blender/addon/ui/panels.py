@@ -5,8 +5,9 @@ import textwrap
 import bpy
 
 from ...job.spec.settings import Setting, shown_settings
+from ...job.spec.stages import LONG_STAGES
 from ..folders import short
-from ..job import LONG_STAGES, Job
+from ..job import Job
 from ..kinds.choose import Kind, chosen, kind_of, suggested
 from ..process import backend
 from ..properties import CONTEXT, USE

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from ...job.errors import writing_failed
+from ...job.files import LOG
 from ...job.folder import JobFolder
+from ...job.process.bodies import Body, Failed, Finished, Progress, StageBegun, Warned
 from ..support.reporting import Reporter
 from ..worker.run_job import ModelCache, run_job
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED
@@ -18,7 +20,7 @@ from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED
 
 def run_on_console(folder: JobFolder, resume: bool) -> int:
     """Run the job in ``folder`` and return the exit status. Raises ``JobError`` when its log cannot be written."""
-    log_file = folder.path / "backend.log"
+    log_file = folder.path / LOG
     logging.raiseExceptions = False  # a disk that gets full must not fill the terminal with tracebacks about the log
     try:
         logging.basicConfig(filename=log_file, level=logging.INFO, encoding="utf-8", errors="backslashreplace")
@@ -27,15 +29,15 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
     stop: list[str] = []
     bar = tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
 
-    def emit(kind: str, body: dict) -> None:
-        if kind == "stage":
-            bar.set_description(body["label"])
-        elif kind == "progress":
-            bar.total = body["total"]
-            bar.n = body["step"]
+    def emit(said: Body) -> None:
+        if isinstance(said, StageBegun):
+            bar.set_description(said.label)
+        elif isinstance(said, Progress):
+            bar.total = said.total
+            bar.n = said.step
             bar.refresh()
-        elif kind == "warning":
-            bar.write(f"Note: {body['text']}", file=sys.stderr)
+        elif isinstance(said, Warned):
+            bar.write(f"Note: {said.text}", file=sys.stderr)
 
     def on_interrupt() -> None:
         bar.write("Stopping; the best so far will be kept. Press Ctrl+C again to stop at once.", file=sys.stderr)
@@ -48,15 +50,15 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
     reporter = Reporter(emit=emit, stop_reason=lambda: stop[0] if stop else None)
     outcome = run_job(str(folder.path), reporter, ModelCache(), resume=resume)
     bar.close()
-    if outcome.type == "error":
-        print(f"Error: {outcome.body['text']} {outcome.body['fix']}".strip(), file=sys.stderr)
-        if outcome.body.get("detail"):
-            print(f"  ({outcome.body['detail']})", file=sys.stderr)
-    for name, path in outcome.body.get("files", {}).items():
+    if isinstance(outcome, Failed):
+        print(f"Error: {outcome.text} {outcome.fix}".strip(), file=sys.stderr)
+        if outcome.detail:
+            print(f"  ({outcome.detail})", file=sys.stderr)
+    for name, path in outcome.files.items():
         print(f"{name:10} {folder.path / path}")
-    if outcome.type == "error":
-        return EXIT_TERMINATED if outcome.body["code"] == "interrupted" else EXIT_FAILED
-    return 0 if outcome.type == "result" else EXIT_CANCELLED
+    if isinstance(outcome, Failed):
+        return EXIT_TERMINATED if outcome.code == "interrupted" else EXIT_FAILED
+    return 0 if isinstance(outcome, Finished) else EXIT_CANCELLED
 
 
 def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:

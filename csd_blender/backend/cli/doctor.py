@@ -79,7 +79,7 @@ def _device() -> str:
 def _rasterizer() -> str:
     import torch
 
-    from ..render.rasterizer.interface import get_rasterizer
+    from ..render.rasterizer.choose import get_rasterizer
 
     clip = torch.tensor([[[-1.0, -1.0, 0.0, 1.0], [3.0, -1.0, 0.0, 1.0], [-1.0, 3.0, 0.0, 1.0]]])
     raster = get_rasterizer("auto").rasterize(clip, torch.tensor([[0, 1, 2]], dtype=torch.int32), (8, 8))
@@ -104,7 +104,8 @@ def _mini_model() -> str:
     from ..diffusion.loading import load_model
 
     model = load_model("mini", torch.device("cpu"))
-    weights = sum(p.numel() for network in (model.unet, model.vae, model.text_encoder) for p in network.parameters())
+    networks = (model.unet, model.vae, model.text.encoder)
+    weights = sum(p.numel() for network in networks for p in network.parameters())
     return f"{weights / 1e6:.1f} million weights, {model.native_size} pixel pictures"
 
 
@@ -118,17 +119,19 @@ def _other_models() -> str:
 def _distill() -> str:
     import torch
 
+    from ...job.spec.guidance import Guidance
+    from ...job.spec.methods import METHODS
     from ..diffusion.loading import load_model
-    from ..distillation.score import csd_coefficients, score_gradient
-    from ..distillation.view_prompts import encode_job_prompts
+    from ..distillation.guide import Guide
+    from ..distillation.view_prompts import Seen, encode_job_prompts
+    from ..render.cameras import orbit
 
     model = load_model("mini", torch.device("cpu"))
-    prompts = encode_job_prompts(model, "a red ball").batch(["front"], torch.zeros(1))
-    side = model.native_size // model.latent_factor
-    x = torch.zeros(1, model.latent_channels, side, side)
+    guide = Guide(model, {"color": encode_job_prompts(model, "a red ball")}, METHODS[0], Guidance())
+    pictures, numbers = torch.full((1, 3, model.native_size, model.native_size), 0.5), torch.Generator().manual_seed(0)
     start = time.perf_counter()
-    for _ in range(2):
-        grad = score_gradient(model, x, torch.tensor([500]), torch.randn_like(x), prompts, csd_coefficients()).grad
+    for step in range(2):
+        grad = guide.gradient(pictures, Seen(orbit(1), ["front"]), guide.begin(1, step, numbers)).pictures
     if not bool(torch.isfinite(grad).all()) or float(grad.abs().max()) == 0.0:
         raise RuntimeError("the classifier score is not a finite number")
     return f"two steps in {time.perf_counter() - start:.2f} s"

@@ -8,17 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ...job.errors import JobError
-from ...job.folder import JobFolder
-from ...job.models.places import lasting_name
-from ...job.presets.texture import QUALITIES, texture_job
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_UNREAD, EXIT_USAGE
-from .options import Parser, json_object, whole
-from .text_to_3d import add_text_to_3d, open_to_resume
+from .generate import add_commands
+from .options import Parser
 
 EXITS = """exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted by Ctrl+C (the best so far is kept),
 141 nobody reads the output any more, 143 terminated (a checkpoint is stored first)"""
@@ -102,36 +97,17 @@ def _forget_stdout() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="csd", description="Classifier score distillation textures for meshes.", epilog=EXITS)
+    parser = Parser(
+        prog="csd",
+        description="Textures for meshes, and objects from text, by classifier score distillation.",
+        epilog=EXITS,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="be the process behind Blender: JSON lines on stdin and stdout")
     serve.set_defaults(run=_serve)
 
-    texture = commands.add_parser("texture", help="texture a mesh file from a prompt")
-    texture.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
-    texture.add_argument("--prompt", help="what the surface should look like")
-    texture.add_argument("--negative", metavar="PROMPT", help="what it should not look like")
-    texture.add_argument("--method", choices=("csd", "sds"), default="csd")
-    texture.add_argument("--model", default="mini", metavar="mini|PATH|NAME")
-    texture.add_argument("--quality", choices=QUALITIES, default="normal")
-    texture.add_argument("--steps", type=whole, help="optimization steps; overrides the quality preset")
-    texture.add_argument("--views", type=whole, help="views in each step")
-    texture.add_argument("--resolution", type=whole, default=1024, help="side of the texture in pixels, up to 4096")
-    texture.add_argument("--extra-words", metavar="WORDS", help="added to the prompt, against painted light")
-    texture.add_argument("--seed", type=whole, default=0)
-    texture.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    texture.add_argument("--uv", choices=("auto", "keep", "new"), default="auto")
-    texture.add_argument("--rasterizer", choices=("auto", "warp", "torch", "nvdiffrast"), default="auto")
-    texture.add_argument(
-        "--allow-noncommercial", action="store_true", help="permit nvdiffrast (non-commercial licence)"
-    )
-    texture.add_argument("--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job")
-    texture.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
-    texture.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
-    texture.set_defaults(run=_texture)
-
-    add_text_to_3d(commands)
+    add_commands(commands)
 
     doctor = commands.add_parser("doctor", help="check the installation")
     doctor.add_argument("--json", action="store_true")
@@ -146,54 +122,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ..worker.serve import serve
 
     os._exit(serve())  # an orderly end would abort: a thread waits for stdin
-
-
-def _texture(arguments: argparse.Namespace) -> int:
-    if arguments.resume is not None:
-        folder = open_to_resume(arguments.resume, "texture")
-        return EXIT_USAGE if folder is None else _run(folder, resume=True)
-    missing = [
-        name
-        for name, value in (("MESH", arguments.mesh), ("--prompt", arguments.prompt), ("--out", arguments.out))
-        if not value
-    ]
-    if missing:
-        print(f"Error: csd texture needs {', '.join(missing)} (or --resume DIR alone).", file=sys.stderr)
-        return EXIT_USAGE
-    job = texture_job(**_overrides(arguments))
-    job = replace(job, model=lasting_name(job.model))
-    from ..geometry.mesh_io import load_mesh, save_npz
-
-    mesh = load_mesh(arguments.mesh)
-    folder = JobFolder.create(arguments.out, job)
-    save_npz(folder.mesh_path, mesh)
-    return _run(folder, resume=False)
-
-
-def _run(folder: JobFolder, resume: bool) -> int:
-    from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
-
-    return run_on_console(folder, resume)
-
-
-def _overrides(arguments: argparse.Namespace) -> dict:
-    chosen = {
-        "prompt": arguments.prompt,
-        "quality": arguments.quality,
-        "model": arguments.model,
-        "negative_prompt": arguments.negative,
-        "method": arguments.method,
-        "steps": arguments.steps,
-        "views": arguments.views,
-        "extra_words": arguments.extra_words,
-        "texture_size": arguments.resolution,
-        "seed": arguments.seed,
-        "device": arguments.device,
-        "uv": arguments.uv,
-        "rasterizer": arguments.rasterizer,
-        "allow_noncommercial": arguments.allow_noncommercial,
-    }
-    return {key: value for key, value in chosen.items() if value is not None} | dict(arguments.settings)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -212,9 +140,9 @@ def _models(arguments: argparse.Namespace) -> int:
     for entry in CATALOGUE:
         state = state_of(entry)
         size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
-        print(
-            f"{entry.id:12} {entry.label:34} {size:>9}  commercial use: {entry.commercial:6} {entry.licence}; {state}"
-        )
+        needs = f"{entry.native_size:4} px  memory {entry.memory_mb / 1000:.0f} GB"
+        terms = f"commercial use: {entry.commercial:6} {entry.licence}"
+        print(f"{entry.id:12} {entry.label:34} {size:>9}  {needs}  {terms}; {state}")
     print("\nThe bundled model's materials: " + ", ".join(OWN_MATERIALS))
     print("Its patterns, with a color:    " + ", ".join(PATTERNS))
     print("Its colors:                    " + ", ".join(COLORS))

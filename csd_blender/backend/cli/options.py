@@ -1,4 +1,4 @@
-"""How arguments are read: numbers, tables of settings, and a parser that answers mistakes in one line."""
+"""How arguments are read: options made from a kind's settings, and a parser that answers mistakes in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from typing import NoReturn
 
 from ...job.errors import quoted
+from ...job.spec.settings import Setting, scripted_settings, shown_settings
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,3 +36,52 @@ def json_object(text: str) -> dict:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"seed": 3}')
     return value
+
+
+def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
+    """An option for each setting of a kind. Without it the preset decides, or the spec's default."""
+    for setting in settings_of(spec):
+        flags = ["--" + setting.name.replace("_", "-"), *setting.get("flags", ())]
+        said = setting.help.replace("%", "%%")
+        if setting.sort == "switch":
+            parser.add_argument(*flags, dest=setting.name, action=switch_action(setting), default=None, help=said)
+        elif setting.sort == "choice":
+            words = [option.id for option in setting.options]
+            parser.add_argument(*flags, dest=setting.name, choices=words, help=said)
+        else:
+            read = {"text": str, "whole": whole, "number": number}[setting.sort]
+            parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said)
+
+
+def settings_of(spec: type) -> list[Setting]:
+    """What the command line of a kind has; its input has arguments of its own."""
+    return [s for s in (*shown_settings(spec), *scripted_settings(spec)) if s.path]
+
+
+def given_settings(arguments: argparse.Namespace, spec: type) -> dict:
+    """Those that were given, by name."""
+    values = {s.name: getattr(arguments, s.name) for s in settings_of(spec)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def switch_action(setting: Setting) -> type[argparse.Action] | str:
+    """``--name`` for what is off by itself; ``--name`` and ``--no-name`` for what is on."""
+    return argparse.BooleanOptionalAction if setting.default else "store_true"
+
+
+def metavar(setting: Setting) -> str:
+    """What stands for the value in the help: its range or its sort."""
+    if setting.get("names"):
+        return "mini|PATH|NAME"
+    if setting.sort == "text":
+        return "TEXT"
+    low, high = setting.limits
+    return f"{low:g}..{high:g}" if high < 1e6 else "N"
+
+
+def number(text: str) -> float:
+    """A number of ordinary form."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no number") from None

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, Part, read_model, unreadable
+from ...job.models.files import ModelFiles, read_model
 from ...job.models.places import find_folder
+from . import deepfloyd, stable_diffusion
 from .model import DiffusionModel
+from .parts import or_unreadable, quiet_libraries
 
-log = logging.getLogger(__name__)
+#: What makes a model of a folder's files, by the families of the catalogue.
+FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load}
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
-LARGEST_PICTURE = 4096  # pixels along a side
-LEAST_STEPS = 50  # of a noise schedule; published models have 1000
-LEAST_TOKENS = 8  # of a text; CLIP reads 77
-IF_TOKENS = 77  # DeepFloyd IF was trained on texts of that length, though its T5 reads longer ones
-#: Endings of keys that old checkpoints have and no network needs: a buffer that counts from 0, and parts of a whole
-#: CLIP beside its text encoder.
-HARMLESS = ("position_ids", "logit_scale", "text_projection.weight", "visual_projection.weight")
 
 
 def select_device(wanted: str = "auto") -> torch.device:
@@ -45,13 +38,6 @@ def select_device(wanted: str = "auto") -> torch.device:
     return device
 
 
-def network_dtypes(device: torch.device) -> tuple[torch.dtype, torch.dtype]:
-    """Precision of (UNet, VAE). The VAE passes gradients, which overflow in float16; bfloat16 or float32 do not."""
-    if device.type != "cuda":
-        return torch.float32, torch.float32
-    return torch.float16, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-
-
 def find_model(name: str) -> Path:
     """Folder of a model given as ``mini``, a catalogue id, a repository in the hub's cache, or a path.
 
@@ -70,242 +56,10 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
             programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
     """
     files = read_model(find_model(name))
-    with _or_unreadable(f"{files.folder} does not make a model; the log tells more"), _quiet_libraries():
-        return _load_parts(name, files, device)
+    with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
+        return FAMILIES[family_of(files)](name, files, device)
 
 
-@contextmanager
-def _or_unreadable(sentence: str) -> Iterator[None]:
-    """Whatever a library raises becomes ``sentence``; there are a dozen kinds, and the log has the details."""
-    try:
-        yield
-    except (JobError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        log.exception("%s", sentence)
-        raise unreadable(sentence) from error
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Their progress bars would be drawn across the job's own, and their reports repeat what the errors here say."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)
-
-
-def _load_parts(name: str, files: ModelFiles, device: torch.device) -> DiffusionModel:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-
-    pixels = files.vae is None
-    _check_kind(files)
-    with _or_unreadable(f"{files.scheduler.folder / 'scheduler_config.json'} is no noise schedule that is known"):
-        scheduler = DDPMScheduler.from_config(files.scheduler.config)
-    _check_schedule(files.scheduler, scheduler.betas, scheduler.alphas_cumprod)
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-        raise unreadable(f"{files.scheduler.folder} predicts {scheduler.config.prediction_type!r}, which is not known")
-    unet_dtype, vae_dtype = network_dtypes(device)
-    tokenizer = _load_tokenizer(files.tokenizer)
-    unet = _load_network(UNet2DConditionModel, files.unet, unet_dtype, device)
-    vae = None if pixels else _load_network(AutoencoderKL, files.vae, vae_dtype, device)
-    if vae is not None:
-        _check_vae(files.vae, vae.config)
-    if device.type == "cuda":
-        unet.to(memory_format=torch.channels_last)
-
-    def load_text_encoder() -> torch.nn.Module:
-        with _quiet_libraries():
-            return _load_network(_text_class(files.text_encoder), files.text_encoder, unet_dtype, device)
-
-    text_encoder = load_text_encoder()
-    channels = 3 if pixels else vae.config.latent_channels
-    if unet.config.in_channels != channels or unet.config.out_channels < channels:
-        kind = "an upscaler or for inpainting, depth or the like, not plain text to image"
-        raise unreadable(f"{files.unet.folder} takes {unet.config.in_channels} channels: it is {kind}")
-    _check_text(files, tokenizer, text_encoder, unet)
-    return DiffusionModel(
-        name=name,
-        vae=vae,
-        unet=unet,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        alphas_cumprod=scheduler.alphas_cumprod.float(),
-        prediction_type=scheduler.config.prediction_type,
-        native_size=_native_size(files, unet, vae),
-        device=device,
-        load_text_encoder=load_text_encoder,
-        text_tokens=_text_tokens(files, tokenizer, text_encoder),
-        reads_t5=_is_t5(files.text_encoder),
-    )
-
-
-def _check_kind(files: ModelFiles) -> None:
-    """Raise for networks that want to be told more than a text."""
-    config, place = files.unet.config, files.unet.folder
-    wanted = {
-        "class_embed_type": (None,),
-        "num_class_embeds": (None,),
-        "addition_embed_type": (None, "text"),
-        "encoder_hid_dim_type": (None, "text_proj"),
-        "time_cond_proj_dim": (None,),
-    }
-    for setting, known in wanted.items():
-        if config.get(setting) not in known:
-            found = f"{setting} {config[setting]!r}"
-            raise unreadable(f"{place / 'config.json'}: a network with {found} is not one of plain text to image")
-
-
-def _check_schedule(part: Part, betas: torch.Tensor, alphas: torch.Tensor) -> None:
-    """The share of the picture that is left must fall from almost all to little, within [0, 1]."""
-    place = part.folder / "scheduler_config.json"
-    if len(alphas) < LEAST_STEPS:
-        raise unreadable(f"{place} has {len(alphas)} steps of noise, and at least {LEAST_STEPS} are wanted")
-    sound = bool(((betas >= 0) & (betas <= 1) & (alphas >= 0) & (alphas <= 1)).all())  # (nan is neither)
-    if not sound or alphas[0] < 0.5 or alphas[-1] > 0.5:
-        raise unreadable(f"{place} has a noise schedule that does not lead from a picture to noise")
-
-
-def _check_vae(part: Part, config: object) -> None:
-    """The numbers that a latent is moved and scaled by."""
-    scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
-    for name, value, least in (("scaling_factor", scale, 1e-6), ("shift_factor", shift, -100.0)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 100.0:
-            raise unreadable(f"{part.folder / 'config.json'} is damaged at {name!r}")
-
-
-def _load_network(cls: type, part: Part, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    """One network with exactly the weights that its files hold.
-
-    Raises:
-        JobError: ``model_unreadable`` naming the file and the first key that is missing, unknown, of another shape, or
-            holds something else than numbers.
-    """
-    with _or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
-        options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
-        network, report = cls.from_pretrained(
-            part.folder,
-            torch_dtype=dtype,
-            variant=part.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
-            output_loading_info=True,
-            **options,
-        )
-    _check_keys(part, report)
-    network.requires_grad_(False).eval().to(device)
-    _check_numbers(part, network, dtype)
-    return network
-
-
-def _check_keys(part: Part, report: dict) -> None:
-    """Raise unless file and network have the same weights; random ones in their place would ruin a job silently."""
-
-    def first(keys: Iterable) -> str:
-        names = sorted(key[0] if isinstance(key, tuple) else key for key in keys)
-        return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-    unknown = report["unexpected_keys"]
-    if part.class_name.startswith("CLIP"):
-        unknown = [key for key in unknown if not key.endswith(HARMLESS) and not key.startswith("vision_model.")]
-    found = [
-        f"{what} {first(keys)}"
-        for keys, what in (
-            (report["missing_keys"], "lacks"),
-            (unknown, "has unknown weights:"),
-            (report["mismatched_keys"], "has weights of another shape than config.json says:"),
-        )
-        if keys
-    ]
-    if found:
-        whole = f"Get a whole copy of the model's {part.folder.name}."
-        raise unreadable(f"{part.weights} {'; it '.join(found)}", whole)
-
-
-def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype) -> None:
-    for name, value in network.named_parameters():
-        if value.is_meta:
-            raise unreadable(f"{part.weights} lacks {name}")
-        if not bool(torch.isfinite(value).all()):
-            raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {name}")
-        if value.ndim > 1 and not bool(value.any()):  # downloads reserve their place, and fill it with zeros
-            raise unreadable(f"{part.weights} holds nothing but zeros in {name}", "Download the model again.")
-
-
-def _is_text(cls: type) -> bool:
-    return cls.__module__.startswith("transformers")
-
-
-def _is_t5(part: Part) -> bool:
-    return part.class_name == "T5EncoderModel"
-
-
-def _text_class(part: Part) -> type:
-    from transformers import CLIPTextModel, T5EncoderModel
-
-    return T5EncoderModel if _is_t5(part) else CLIPTextModel
-
-
-def _text_config(cls: type, part: Part) -> object:
-    """The text encoder's settings, less those that choose files, kernels or programs for the library to fetch."""
-    usual = cls.config_class().to_dict()
-    kept = ("use_attention_mask", *(k for k in usual if not k.startswith("_") and "implementation" not in k))
-    left_out = ("dtype", "torch_dtype", "transformers_weights")
-    return cls.config_class(**{k: v for k, v in part.config.items() if k in kept and k not in left_out})
-
-
-def _load_tokenizer(part: Part) -> object:
-    from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
-
-    kind = part.class_name.removesuffix("Fast")
-    cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
-    with _or_unreadable(f"{part.weights} does not make a {part.class_name}"):
-        return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
-
-
-def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:
-    """The tokenizer, the text encoder and the network must fit each other."""
-    words, known = len(tokenizer), text_encoder.config.vocab_size
-    if words > known:
-        raise unreadable(f"{files.tokenizer.folder} has {words} tokens, but {files.text_encoder.folder} knows {known}")
-    numbers = list(tokenizer.get_vocab().values())
-    if len(set(numbers)) < len(numbers) or not 0 <= min(numbers) <= max(numbers) < known:
-        wrong = f"it numbers its words otherwise than from 0 to {known - 1}"
-        raise unreadable(f"{files.tokenizer.weights} is damaged: {wrong}")
-    length = tokenizer.model_max_length
-    if isinstance(length, bool) or not isinstance(length, (int, float)) or length < LEAST_TOKENS:
-        raise unreadable(f"{files.tokenizer.folder / 'tokenizer_config.json'} is damaged at 'model_max_length'")
-    width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
-    wide = text_encoder.config.hidden_size
-    if width != wide:
-        raise unreadable(f"{files.unet.folder} wants texts {width} wide, but {files.text_encoder.folder} gives {wide}")
-    if tokenizer.pad_token is None:
-        raise unreadable(f"{files.tokenizer.folder} has no token to pad with")
-
-
-def _text_tokens(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module) -> int:
-    """Tokens of a text: as many as the family's own pipeline gives the encoder."""
-    if _is_t5(files.text_encoder):
-        return IF_TOKENS
-    return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
-
-
-def _native_size(files: ModelFiles, unet: torch.nn.Module, vae: torch.nn.Module | None) -> int:
-    """Side of the pictures in pixels."""
-    size = unet.config.sample_size
-    if isinstance(size, (list, tuple)):
-        size = size[0] if len(set(size)) == 1 else None
-    factor = 1 if vae is None else 2 ** (len(vae.config.block_out_channels) - 1)
-    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size * factor <= LARGEST_PICTURE:
-        raise unreadable(f"{files.unet.folder / 'config.json'} does not say how large its pictures are (sample_size)")
-    return size * factor
+def family_of(files: ModelFiles) -> str:
+    """The family of a folder, by what is in it."""
+    return "if" if files.vae is None else "sd"

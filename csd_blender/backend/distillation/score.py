@@ -1,83 +1,46 @@
-"""Score distillation as one equation with four coefficients.
+"""Score distillation as one equation over named branches.
 
-    grad = w(t) * (a_pos eps_pos + a_neg eps_neg + a_null eps_null + a_noise eps + Perp-Neg)
+    grad = w(t) * (sum over branches of a_branch eps_branch + a_noise eps + Perp-Neg)
 
-``eps_pos``, ``eps_neg`` and ``eps_null`` are the network's noise predictions for the positive, the negative and the
-empty prompt at the same ``x_t``; ``eps`` is the noise that was added. SDS (Poole et al. 2022) and classifier score
-distillation (Yu et al. 2023, arXiv 2310.19415) are rows of coefficients; a branch whose coefficient is zero is never
-evaluated, and all branches of a step go through the network in one call.
+A branch is one noise prediction at ``x_t``: that for the ``positive``, the ``negative`` or the empty (``null``) prompt,
+or whatever else a method asks for. ``eps`` is the noise that was added; its weight has the name ``noise``. A method is
+a row of weights (:mod:`.methods`); a branch whose weight is zero need not be evaluated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ..diffusion.model import DiffusionModel
+from ...job.spec.guidance import Guidance
+
+#: The name of the added noise among the weights.
+NOISE = "noise"
 
 #: Where Perp-Neg's directions may begin, as branches of the equation.
 ORIGINS = {"empty": "null", "negative": "negative"}
 
-
-@dataclass(frozen=True)
-class Coefficients:
-    """Weights of the three predictions and of the added noise."""
-
-    positive: float
-    negative: float
-    null: float
-    noise: float
-
-
-def csd_coefficients(
-    positive_weight: float = 1.0, negative_weight: float = 0.0, generative_weight: float = 0.0
-) -> Coefficients:
-    """Classifier score with a negative classifier, and a share ``g`` of the generative prior:
-    ``w1 (eps_pos - eps_null) - w2 (eps_neg - eps_null) + g (eps_pos - eps)``.
-
-    With ``g = 0`` the three prediction weights sum to zero and the noise has none: that is CSD proper.
-    """
-    g = generative_weight
-    return Coefficients(positive_weight + g, -negative_weight, negative_weight - positive_weight, -g)
-
-
-def sds_coefficients(guidance_scale: float = 7.5, negative_prompt: bool = True, convention: str = "s") -> Coefficients:
-    """SDS with classifier-free guidance, minus the noise.
-
-    Args:
-        guidance_scale: s.
-        negative_prompt: ``eps_n`` is the negative prompt's prediction; False makes it the empty prompt's.
-        convention: ``s`` for ``eps_n + s (eps_pos - eps_n)``; ``1+s`` for ``eps_pos + s (eps_pos - eps_n)``, as
-            DreamFusion's equation and threestudio's SDS without Perp-Neg have it, which is one more of the same scale.
-
-    Raises:
-        ValueError: for another convention.
-    """
-    if convention not in ("s", "1+s"):
-        raise ValueError(f"unknown convention {convention!r}")
-    scale = guidance_scale + (convention == "1+s")
-    rest = 1.0 - scale
-    if negative_prompt:
-        return Coefficients(scale, rest, 0.0, -1.0)
-    return Coefficients(scale, 0.0, rest, -1.0)
+Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class PromptEmbeddings:
-    """Text embeddings of one batch of views, each ``[B, L, D]``.
+class Predictions:
+    """Noise predictions for one batch of noisy latents.
 
     Attributes:
-        perp_negative: ``[B, K, L, D]`` view prompts to stay away from (Perp-Neg), or None.
-        perp_weights: ``[B, K]``, zero or negative.
+        branches: ``[B, C, h, w]`` by the name of the branch.
+        noise: ``[B, C, h, w]``, what was added.
+        views: ``[B, K, C, h, w]`` of view prompts to stay away from (Perp-Neg), or None.
+        view_weights: ``[B, K]``, zero or negative.
     """
 
-    positive: Tensor
-    negative: Tensor
-    null: Tensor
-    perp_negative: Tensor | None = None
-    perp_weights: Tensor | None = None
+    branches: Mapping[str, Tensor]
+    noise: Tensor
+    views: Tensor | None = None
+    view_weights: Tensor | None = None
 
 
 @dataclass
@@ -113,109 +76,74 @@ def perpendicular_component(a: Tensor, b: Tensor) -> Tensor:
     return a - b * dot / (b * b).sum(dims, keepdim=True).clamp_min(1e-6)
 
 
-def score_gradient(
-    model: DiffusionModel,
-    latents: Tensor,
-    t: Tensor,
-    noise: Tensor,
-    prompts: PromptEmbeddings,
-    coefficients: Coefficients,
-    *,
-    weighting: str = "uniform",
-    perp_neg: float = 0.0,
-    grad_clip: float | None = None,
-    grad_normalize: bool = False,
-    perp_neg_from: str = "empty",
-) -> ScoreGradient:
-    """Evaluate the distillation gradient at ``latents``; no gradient flows through the network.
+def perp_neg_origin(guidance: Guidance) -> str:
+    """The branch that Perp-Neg's directions begin at. Raises ``ValueError`` for an origin that there is not."""
+    if guidance.perp_neg_from not in ORIGINS:
+        raise ValueError(f"unknown perp_neg_from {guidance.perp_neg_from!r}")
+    return ORIGINS[guidance.perp_neg_from]
+
+
+def needed_branches(weights: Weights, guidance: Guidance, with_views: bool) -> set[str]:
+    """The branches that must be evaluated: those with a weight, and with ``with_views`` those that Perp-Neg needs."""
+    needed = {name for name, value in weights.items() if value != 0.0 and name != NOISE}
+    return needed | {"positive", perp_neg_origin(guidance)} if with_views else needed
+
+
+@torch.no_grad()
+def combine(weights: Weights, predictions: Predictions, guidance: Guidance, step: int, alpha: Tensor) -> ScoreGradient:
+    """The equation.
 
     Args:
-        latents: ``[B, C, h, w]``.
-        t: ``[B]`` integer steps.
-        noise: ``[B, C, h, w]`` standard normal; forms ``x_t`` and enters with ``coefficients.noise``.
-        perp_neg: scale of the Perp-Neg term (Armandpour et al. 2023), 0 is off.
-        grad_clip: element-wise bound on the weighted gradient, applied before the normalization.
-        grad_normalize: divide by the L2 norm over the whole batch.
-        perp_neg_from: the prediction that Perp-Neg's directions begin at: the ``empty`` prompt's, as in the paper, or
-            the ``negative`` prompt's, as in the code of CSD, threestudio and DSD.
+        weights: by branch name, and that of the noise.
+        predictions: of every branch in :func:`needed_branches`.
+        guidance: gives w(t), Perp-Neg's strength and origin, and what is done to the gradient: ``grad_clip`` is an
+            element-wise bound on the weighted gradient, applied before ``grad_normalize`` divides it by its L2 norm
+            over the whole batch. Perp-Neg (Armandpour et al. 2023) counts where there are predictions for views.
+        step: of the job, for the schedules.
+        alpha: ``[B, 1, 1, 1]``, sqrt(alpha-bar) at each item's time.
 
     Raises:
-        ValueError: for another ``perp_neg_from``.
+        ValueError: for a branch that is needed and not there, and unknown words in ``guidance``.
     """
-    if perp_neg_from not in ORIGINS:
-        raise ValueError(f"unknown perp_neg_from {perp_neg_from!r}")
-    origin = ORIGINS[perp_neg_from]
-    with torch.no_grad():
-        noisy = model.add_noise(latents, noise, t)
-        eps, perp = _predict_branches(model, noisy, t, prompts, coefficients, origin if perp_neg != 0.0 else None)
-        direction = coefficients.noise * noise
-        for name, value in eps.items():
-            direction = direction + getattr(coefficients, name) * value
-        if perp is not None:
-            direction = direction + perp_neg * _perp_neg_term(eps["positive"], eps[origin], perp, prompts.perp_weights)
-        alpha_bar = model.alpha_sigma(t)[0] ** 2
-        grad = torch.nan_to_num(weight(weighting, alpha_bar) * direction, nan=0.0, posinf=0.0, neginf=0.0)
-        metrics = _metrics(eps, noise, t, model.num_train_timesteps, grad)
-        if grad_clip is not None:
-            grad = grad.clamp(-grad_clip, grad_clip)
-        if grad_normalize:
-            grad = grad / (grad.norm() + 1e-8)
+    eps, noise = predictions.branches, predictions.noise
+    origin = perp_neg_origin(guidance)
+    with_views = guidance.perp_neg != 0.0 and predictions.views is not None
+    missing = sorted(needed_branches(weights, guidance, with_views) - eps.keys())
+    if missing:
+        raise ValueError(f"there is no prediction for the branch {missing[0]!r}")
+    direction = weights.get(NOISE, 0.0) * noise
+    for name, value in eps.items():
+        direction = direction + weights.get(name, 0.0) * value
+    if with_views:
+        term = _perp_neg_term(eps["positive"], eps[origin], predictions.views, predictions.view_weights)
+        direction = direction + guidance.perp_neg * term
+    grad = torch.nan_to_num(weight(guidance.weighting, alpha**2) * direction, nan=0.0, posinf=0.0, neginf=0.0)
+    metrics = _metrics(eps, noise, grad)
+    if guidance.grad_clip is not None:
+        bound = guidance.grad_clip.at(step)
+        grad = grad.clamp(-bound, bound)
+    if guidance.grad_normalize:
+        grad = grad / (grad.norm() + 1e-8)
     return ScoreGradient(grad, metrics)
 
 
-def _predict_branches(
-    model: DiffusionModel,
-    noisy: Tensor,
-    t: Tensor,
-    prompts: PromptEmbeddings,
-    coefficients: Coefficients,
-    perp_origin: str | None,
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Noise predictions by branch name, and those of the Perp-Neg views ``[B, K, C, h, w]``, from one network call.
-
-    ``perp_origin`` is the branch where Perp-Neg's directions begin; None for no Perp-Neg.
-    """
-    with_perp = perp_origin is not None and prompts.perp_negative is not None
-    names = [
-        n
-        for n in ("positive", "negative", "null")
-        if getattr(coefficients, n) != 0.0 or (with_perp and n in ("positive", perp_origin))
-    ]
-    embeddings = [getattr(prompts, n) for n in names]
-    inputs, steps = [noisy] * len(names), [t] * len(names)
-    if with_perp:
-        views = prompts.perp_negative.shape[1]
-        # Item-major on both sides: view k of item b must see item b's own x_t and t.
-        embeddings.append(prompts.perp_negative.flatten(0, 1))
-        inputs.append(noisy.repeat_interleave(views, dim=0))
-        steps.append(t.repeat_interleave(views, dim=0))
-    if not names:
-        return {}, None
-    prediction = model.predict_noise(torch.cat(inputs), torch.cat(steps), torch.cat(embeddings))
-    batch = len(noisy)
-    eps = {name: prediction[i * batch : (i + 1) * batch] for i, name in enumerate(names)}
-    if not with_perp:
-        return eps, None
-    return eps, prediction[len(names) * batch :].view(batch, views, *noisy.shape[1:])
-
-
-def _perp_neg_term(positive: Tensor, origin: Tensor, perp: Tensor, weights: Tensor) -> Tensor:
+def _perp_neg_term(positive: Tensor, origin: Tensor, views: Tensor, weights: Tensor) -> Tensor:
     """``sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
     toward = positive - origin
     term = torch.zeros_like(toward)
-    for k in range(perp.shape[1]):
-        away = perpendicular_component(perp[:, k] - origin, toward)
+    for k in range(views.shape[1]):
+        away = perpendicular_component(views[:, k] - origin, toward)
         term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
     return term
 
 
-def _metrics(eps: dict[str, Tensor], noise: Tensor, t: Tensor, total: int, grad: Tensor) -> dict[str, float]:
-    """Mean step, norms per item of the gradient and of the two parts of the score that the paper compares."""
+def _metrics(eps: Mapping[str, Tensor], noise: Tensor, grad: Tensor) -> dict[str, float]:
+    """Norms per item of the gradient and of the two parts of the score that the CSD paper compares."""
 
     def norm(x: Tensor) -> float:
         return float(x.flatten(1).norm(dim=1).mean())
 
-    metrics = {"t": float(t.float().mean()) / total, "grad_norm": norm(grad)}
+    metrics = {"grad_norm": norm(grad)}
     if "positive" in eps:
         metrics["generative_norm"] = norm(eps["positive"] - noise)
         reference = eps.get("null", eps.get("negative"))

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diffusion.conditions import Conditions, cat, mix
 from ..diffusion.model import DiffusionModel
-from .score import PromptEmbeddings
+from ..diffusion.words import GuidanceWords
+from ..render.cameras import Cameras
+from ..support.reporting import Reporter
 
 VIEWS = ("front", "side", "back", "overhead")
 
@@ -31,22 +34,58 @@ def longest_ending(extra: str = "", close_up: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class EncodedPrompts:
-    """Embeddings ``[L, D]`` of one job's prompts, one for each view word, encoded once.
+class Seen:
+    """From where a batch of pictures was taken, and what sort of pictures they are.
 
-    ``close`` holds the same view prompts with the model's word for a close camera, where it has one.
+    Attributes:
+        cameras: B of them.
+        names: a word of ``VIEWS`` per camera, or "" for one that none of them describes.
+        close: whether each camera is a close-up; None when none is.
+        kind: which of a guide's prompts they are judged by.
     """
 
-    views: dict[str, Tensor]
-    close: dict[str, Tensor]
-    negative: Tensor
-    null: Tensor
+    cameras: Cameras
+    names: Sequence[str]
+    close: Sequence[bool] | None = None
+    kind: str = "color"
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """The conditions of one batch of views.
+
+    Attributes:
+        branches: B rows each, by the branch's name, in the order in which the network sees them.
+        views: B * K rows of view prompts to stay away from (Perp-Neg), those of the first picture first, or None.
+        view_weights: ``[B, K]``, zero or negative.
+    """
+
+    branches: dict[str, Conditions]
+    views: Conditions | None = None
+    view_weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Conditions of one job's prompts, a row for each view word, encoded once.
+
+    Attributes:
+        views: by view word, and "" for none.
+        close: the same with the model's word for a close camera, where it has one.
+        has_negative: the job has a negative prompt; else that of ``negative`` is empty.
+    """
+
+    views: dict[str, Conditions]
+    close: dict[str, Conditions]
+    negative: Conditions
+    null: Conditions
     view_dependent: bool
+    has_negative: bool
 
     def batch(
         self, views: Sequence[str], azimuth: Tensor, close: Sequence[bool] | None = None, perp_neg: bool = False
-    ) -> PromptEmbeddings:
-        """Embeddings for a batch of cameras.
+    ) -> PromptBatch:
+        """The conditions of a batch of cameras.
 
         Args:
             views: a word of ``VIEWS`` per camera, or "" for a camera that none of them describes.
@@ -57,22 +96,23 @@ class EncodedPrompts:
         positive, negatives, weights = [], [], []
         for view, az, near in zip(views, azimuth.tolist(), close, strict=True):
             table = self.close if near else self.views
-            embedding = table.get(view, table[""]) if self.view_dependent else table[""]
+            prompt = table.get(view, table[""]) if self.view_dependent else table[""]
             if perp_neg:
-                mix = perp_neg_mix(az, view)
+                wanted = perp_neg_mix(az, view)
                 if self.view_dependent and view in ("front", "side", "back"):
-                    embedding = sum(w * table[v] for v, w in mix.positive)
-                negatives.append(torch.stack([table[v] for v, _ in mix.negative]))
-                weights.append([w for _, w in mix.negative])
-            positive.append(embedding)
+                    prompt = mix([w for _, w in wanted.positive], [table[v] for v, _ in wanted.positive])
+                negatives += [table[v] for v, _ in wanted.negative]
+                weights.append([w for _, w in wanted.negative])
+            positive.append(prompt)
         batch = len(views)
-        return PromptEmbeddings(
-            positive=torch.stack(positive),
-            negative=self.negative.expand(batch, -1, -1),
-            null=self.null.expand(batch, -1, -1),
-            perp_negative=torch.stack(negatives) if perp_neg else None,
-            perp_weights=torch.tensor(weights) if perp_neg else None,
-        )
+        branches = {
+            "positive": cat(positive),
+            "negative": self.negative.repeat(batch),
+            "null": self.null.repeat(batch),
+        }
+        if not perp_neg:
+            return PromptBatch(branches)
+        return PromptBatch(branches, cat(negatives), torch.tensor(weights))
 
 
 def encode_job_prompts(
@@ -93,14 +133,45 @@ def encode_job_prompts(
     far = {v: view_prompt(prompt, v, extra) for v in ("", *VIEWS)}
     near = {v: view_prompt(prompt, v, ", ".join(p for p in (extra, close_up) if p)) for v in ("", *VIEWS)}
     texts = [*far.values(), *near.values(), negative_prompt, ""]
-    table = dict(zip(texts, model.encode_prompts(texts), strict=True))
+    encoded = model.encode_prompts(texts)
+    table = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(texts)}
     return EncodedPrompts(
         views={v: table[text] for v, text in far.items()},
         close={v: table[text] for v, text in near.items()},
         negative=table[negative_prompt],
         null=table[""],
         view_dependent=view_dependent,
+        has_negative=bool(negative_prompt),
     )
+
+
+def job_prompts(
+    model: DiffusionModel,
+    prompt: str,
+    negative_prompt: str,
+    view_prompts: bool,
+    words: GuidanceWords,
+    reporter: Reporter,
+    lit: bool = False,
+) -> EncodedPrompts:
+    """All prompts of a job, encoded once. ``lit``: of a shaded object."""
+    fitting = model.fitting_prompt(prompt, longest_ending(words.unlit, words.close_up))
+    if fitting != prompt:
+        reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
+    return encode_job_prompts(
+        model,
+        fitting,
+        negative_prompt,
+        view_dependent=view_prompts,
+        extra=words.lit if lit else words.unlit,
+        close_up=words.close_up,
+    )
+
+
+def make_room(model: DiffusionModel) -> None:
+    """Once all prompts of a job are encoded, the text encoder leaves a GPU's memory to the pictures."""
+    if model.device.type == "cuda":
+        model.free_text_encoder()
 
 
 @dataclass(frozen=True)

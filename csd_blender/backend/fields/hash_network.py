@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import warp as wp
 from torch import Tensor, nn
 
-from ..support.warp_launch import is_warp_device, launch, launch_parts, load_module, run_all, wrap
+from ..support.warp_launch import is_warp_device, launch_levels, launch_parts, load
 from . import hash_network_kernels as kernels
-from .hash_grid import encode, encode_reference, grid_levels
-from .radiance_field import level_rows
+from .grid_levels import grid_levels, level_rows
+from .hash_grid import encode
+from .hash_grid_twin import encode_twin
 
 FEATURES = 2  # of a level at a corner
 FIRST_FEATURES = 1e-4  # they start between this and its negative (arXiv 2201.05989)
@@ -70,9 +70,9 @@ class HashNetwork(nn.Module):
         """``[N, 2 * active]`` at points ``[N, 3]`` float32; differentiable by the parameters, once."""
         return encode(points, self.table, self.levels[: self.active], summed=False)
 
-    def features_reference(self, points: Tensor) -> Tensor:
+    def features_twin(self, points: Tensor) -> Tensor:
         """`features` in plain torch, in any precision; differentiable with respect to the points too."""
-        return encode_reference(points, self.table.to(points), self.levels[: self.active], summed=False)
+        return encode_twin(points, self.table.to(points), self.levels[: self.active], summed=False)
 
     def values(self, name: str, features: Tensor) -> Tensor:
         """Values ``[N, count]`` of a function from features ``[N, 2 * active]``."""
@@ -92,7 +92,7 @@ class HashNetwork(nn.Module):
         the parameters are exact all the same.
         """
         if not is_warp_device(points.device):
-            return self.slopes_reference(name, points)
+            return self.slopes_twin(name, points)
         points = points.detach().contiguous()
         with torch.no_grad():
             features = self.features(points)
@@ -101,11 +101,11 @@ class HashNetwork(nn.Module):
         levers = (works * out[0]) @ hidden
         return _Slopes.apply(points, self.table, levers.contiguous(), self)
 
-    def slopes_reference(self, name: str, points: Tensor) -> Tensor:
+    def slopes_twin(self, name: str, points: Tensor) -> Tensor:
         """`slopes` by plain torch's own differentiation, in any precision."""
         leaf = points.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            values = self.values(name, self.features_reference(leaf))
+            values = self.values(name, self.features_twin(leaf))
             return torch.autograd.grad(values.sum(), leaf, create_graph=True)[0]
 
     @torch.no_grad()
@@ -128,10 +128,10 @@ def first_weights(outputs: int, inputs: int, generator: torch.Generator) -> nn.P
 class _Slopes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points: Tensor, table: Tensor, levers: Tensor, network: HashNetwork) -> Tensor:
-        load_module(kernels, points.device)
+        load(kernels, points.device)
         out = torch.empty_like(points)
-        inputs = [wrap(points, wp.vec3), wrap(network.level_rows, wp.vec4i), network.active, wrap(table, wp.vec2)]
-        inputs += [wrap(levers.view(len(points), network.active, FEATURES), wp.vec2), wrap(out, wp.vec3)]
+        split = levers.view(len(points), network.active, FEATURES)
+        inputs = [points, network.level_rows, network.active, table, split, out]
         launch_parts(kernels.slopes, len(points), inputs, points.device)
         ctx.save_for_backward(points, table, levers)
         ctx.network, ctx.active = network, network.active
@@ -141,17 +141,8 @@ class _Slopes(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         points, table, levers = ctx.saved_tensors
-        device, count = points.device, ctx.active
         grad_table, grad_levers = torch.zeros_like(table), torch.zeros_like(levers)
-        p, levels = wrap(points, wp.vec3), wrap(ctx.network.level_rows, wp.vec4i)
-        split = [wrap(x.view(len(points), count, FEATURES), wp.vec2) for x in (levers, grad_levers)]
-        rest = [wrap(table, wp.vec2), split[0], wrap(grad.contiguous(), wp.vec3), wrap(grad_table, wp.vec2), split[1]]
-        # Points scatter into shared rows, so only whole levels may run side by side.
-        step = 1 if device.type == "cpu" and torch.get_num_threads() > 1 else count
-        tasks = [
-            lambda i=i: launch(kernels.slopes_backward, len(points), i, [p, levels, i + step, *rest], device)
-            for i in range(0, count, step)
-        ]
-        if len(points):
-            run_all(tasks, device)
+        split = [x.view(len(points), ctx.active, FEATURES) for x in (levers, grad_levers)]
+        inputs = [points, ctx.network.level_rows, table, split[0], grad.contiguous(), grad_table, split[1]]
+        launch_levels(kernels.slopes_backward, len(points), ctx.active, inputs, points.device)
         return None, grad_table, grad_levers, None

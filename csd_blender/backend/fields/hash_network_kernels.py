@@ -1,6 +1,6 @@
 """Warp kernels for the slope of `hash_network.HashNetwork`, for CPU and CUDA, with hand-written adjoints.
 
-The features themselves come from `texture.field_kernels.encode`; here is how fast they change with the position. A
+The features themselves come from `hash_grid.encode`; here is how fast they change with the position. A
 level is a row ``(resolution, offset, stride, mask)`` as in `radiance_kernels`, whose cells these are.
 """
 
@@ -38,9 +38,9 @@ def slopes(
 @wp.kernel
 def slopes_backward(
     level: int,
+    last_level: int,
     points: wp.array(dtype=wp.vec3),
     levels: wp.array(dtype=wp.vec4i),
-    last_level: int,
     table: wp.array(dtype=wp.vec2),
     levers: wp.array2d(dtype=wp.vec2),
     grad: wp.array(dtype=wp.vec3),

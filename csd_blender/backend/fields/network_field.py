@@ -101,15 +101,15 @@ class NetworkField(nn.Module):
             slopes = self._logit(corners, self.network.features(corners / self.radius)).view(-1, 4) @ taps / (4 * eps)
         return -nn.functional.normalize(slopes, dim=-1, eps=LEAST_SLOPE)
 
-    def forward_reference(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_twin(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` in plain torch, in any precision; differentiable with respect to the points too."""
-        return self._decoded(points, self.network.features_reference(points / self.radius))
+        return self._decoded(points, self.network.features_twin(points / self.radius))
 
-    def normals_reference(self, points: Tensor) -> Tensor:
+    def normals_twin(self, points: Tensor) -> Tensor:
         """`normals` with ``eps`` 0 by plain torch's own differentiation."""
         leaf = points.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            logit = self._logit(leaf, self.network.features_reference(leaf / self.radius))
+            logit = self._logit(leaf, self.network.features_twin(leaf / self.radius))
             (slopes,) = torch.autograd.grad(logit.sum(), leaf, create_graph=True)
         return -nn.functional.normalize(slopes, dim=-1, eps=LEAST_SLOPE)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import warp as wp
 from torch import Tensor, nn
 
-from ..support.warp_launch import is_warp_device, launch, launch_parts, load_module, run_all, wrap
+from ..support.warp_launch import is_warp_device, launch_levels, launch_parts, load
 from . import radiance_kernels as kernels
-from .hash_grid import GridLevel, encode_reference, grid_levels
+from .grid_levels import grid_levels, level_rows
+from .hash_grid_twin import encode_twin
 
 TAPS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))  # as in the kernels
 LEAST_SLOPE = 1e-3  # below it (per world unit) normals shrink, so that their gradients stay finite
@@ -70,7 +70,7 @@ class RadianceField(nn.Module):
             density ``[N]`` per world unit, at least 0, and 0 outside the cube; color ``[N, 3]`` in (0, 1).
         """
         if not is_warp_device(points.device):
-            return self.forward_reference(points)
+            return self.forward_twin(points)
         return _Field.apply(points.detach().contiguous(), self.table, self, True)
 
     def known(self, points: Tensor, density: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ class RadianceField(nn.Module):
     def density(self, points: Tensor) -> Tensor:
         """The first half of `forward`, for less than half its time."""
         if not is_warp_device(points.device):
-            return self.forward_reference(points)[0]
+            return self.forward_twin(points)[0]
         return _Field.apply(points.detach().contiguous(), self.table, self, False)[0]
 
     def color(self, points: Tensor) -> Tensor:
@@ -104,60 +104,39 @@ class RadianceField(nn.Module):
         """
         eps = self.cell if eps is None else eps
         if not is_warp_device(points.device):
-            return self.normals_reference(points, eps)
+            return self.normals_twin(points, eps)
         slopes = _Slopes.apply(points.detach().contiguous(), self.table, self, float(eps))
         return -nn.functional.normalize(slopes, dim=-1, eps=LEAST_SLOPE)
 
-    def forward_reference(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_twin(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` in plain torch, in any precision; differentiable with respect to the points too."""
-        features = encode_reference(points / self.radius, self.table.to(points), self.levels, summed=True)
+        features = encode_twin(points / self.radius, self.table.to(points), self.levels, summed=True)
         density = nn.functional.softplus(features[:, 0] + self._blob(points))
         inside = (points.abs() <= self.radius).all(-1)
         return torch.where(inside, density, torch.zeros_like(density)), torch.sigmoid(features[:, 1:])
 
-    def normals_reference(self, points: Tensor, eps: float | None = None) -> Tensor:
+    def normals_twin(self, points: Tensor, eps: float | None = None) -> Tensor:
         """`normals` in plain torch."""
         eps = self.cell if eps is None else eps
         if eps == 0:
             leaf = points.detach().clone().requires_grad_(True)
             with torch.enable_grad():
-                features = encode_reference(leaf / self.radius, self.table.to(points), self.levels, summed=True)
+                features = encode_twin(leaf / self.radius, self.table.to(points), self.levels, summed=True)
                 raw = features[:, 0] + self._blob(leaf)
                 (slopes,) = torch.autograd.grad(raw.sum(), leaf, create_graph=True)
             return -nn.functional.normalize(slopes, dim=-1, eps=LEAST_SLOPE)
         taps = torch.tensor(TAPS).to(points)
         corners = (points[:, None] + taps * eps).view(-1, 3)
-        features = encode_reference(corners / self.radius, self.table.to(points), self.levels, summed=True)
+        features = encode_twin(corners / self.radius, self.table.to(points), self.levels, summed=True)
         slopes = (features[:, 0] + self._blob(corners)).view(-1, 4) @ taps / (4 * eps)
         return -nn.functional.normalize(slopes, dim=-1, eps=LEAST_SLOPE)
 
     def kernel_arguments(self) -> list[Any]:
         """The table, its levels, the radius and the ball, as `radiance_kernels.density_at` takes them."""
-        table, levels = wrap(self.table, wp.vec4), wrap(self.level_rows, wp.vec4i)
-        return [table, levels, self.radius, self.blob_scale, self.blob_std]
+        return [self.table, self.level_rows, self.radius, self.blob_scale, self.blob_std]
 
     def _blob(self, points: Tensor) -> Tensor:
         return self.blob_scale * (1 - points.norm(dim=-1) / self.blob_std)
-
-
-def level_rows(levels: list[GridLevel]) -> Tensor:
-    """``[levels, 4]`` int32 as the kernels read them: resolution, offset, stride, mask."""
-    rows = [(v.resolution, v.offset, v.resolution + 1, 0) if v.dense else (v.resolution, v.offset, 0, v.rows - 1)
-            for v in levels]  # fmt: skip
-    return torch.tensor(rows, dtype=torch.int32)
-
-
-def _launch_levels(kernel: wp.Kernel, points: Tensor, field: RadianceField, rest: list[Any]) -> None:
-    """Launch a backward kernel. Points scatter into shared rows, so only whole levels may run side by side."""
-    device, count = points.device, len(field.levels)
-    p, levels = wrap(points, wp.vec3), wrap(field.level_rows, wp.vec4i)
-    step = 1 if device.type == "cpu" and torch.get_num_threads() > 1 else count
-    tasks = [
-        lambda i=i: launch(kernel, len(points), i, [p, levels, field.radius, i + step, *rest], device)
-        for i in range(0, count, step)
-    ]
-    if len(points):
-        run_all(tasks, device)
 
 
 class _Field(torch.autograd.Function):
@@ -172,12 +151,12 @@ class _Field(torch.autograd.Function):
         color: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         device, n = points.device, len(points)
-        load_module(kernels, device)
+        load(kernels, device)
         if density is None or color is None:
             density = torch.empty(n, device=device)
             color = torch.empty((n if want_color else 0, 3), device=device)
-            outputs = [int(want_color), wrap(density, wp.float32), wrap(color, wp.vec3)]
-            launch_parts(kernels.forward, n, [wrap(points, wp.vec3), *field.kernel_arguments(), *outputs], device)
+            inputs = [points, *field.kernel_arguments(), int(want_color), density, color]
+            launch_parts(kernels.forward, n, inputs, device)
         else:
             density, color = density.view_as(density), color.view_as(color)
         ctx.save_for_backward(points, density, color)
@@ -189,21 +168,21 @@ class _Field(torch.autograd.Function):
     def backward(ctx, grad_density: Tensor, grad_color: Tensor):
         points, density, color = ctx.saved_tensors
         grad_table = torch.zeros_like(ctx.field.table)
-        d, gd = wrap(density, wp.float32), wrap(grad_density.contiguous(), wp.float32)
+        grad_density, grad_color = grad_density.contiguous(), grad_color.contiguous()
         if ctx.want_color:
-            rest = [d, wrap(color, wp.vec3), gd, wrap(grad_color.contiguous(), wp.vec3), wrap(grad_table, wp.vec4)]
-            _launch_levels(kernels.backward, points, ctx.field, rest)
+            rest = [density, color, grad_density, grad_color, grad_table]
+            _launch_backward(kernels.backward, points, ctx.field, rest)
         else:
-            _launch_levels(kernels.backward_density, points, ctx.field, [d, gd, wrap(grad_table, wp.float32)])
+            _launch_backward(kernels.backward_density, points, ctx.field, [density, grad_density, grad_table])
         return None, grad_table, None, None, None, None
 
 
 class _Slopes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points: Tensor, table: Tensor, field: RadianceField, eps: float) -> Tensor:
-        load_module(kernels, points.device)
+        load(kernels, points.device)
         out = torch.empty_like(points)
-        inputs = [wrap(points, wp.vec3), *field.kernel_arguments(), eps, wrap(out, wp.vec3)]
+        inputs = [points, *field.kernel_arguments(), eps, out]
         launch_parts(kernels.slopes, len(points), inputs, points.device)
         ctx.save_for_backward(points)
         ctx.field, ctx.eps = field, eps
@@ -214,6 +193,10 @@ class _Slopes(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         (points,) = ctx.saved_tensors
         grad_table = torch.zeros_like(ctx.field.table)
-        rest = [ctx.eps, wrap(grad.contiguous(), wp.vec3), wrap(grad_table, wp.float32)]
-        _launch_levels(kernels.slopes_backward, points, ctx.field, rest)
+        _launch_backward(kernels.slopes_backward, points, ctx.field, [ctx.eps, grad.contiguous(), grad_table])
         return None, grad_table, None, None
+
+
+def _launch_backward(kernel: Any, points: Tensor, field: RadianceField, rest: list[Any]) -> None:
+    inputs = [points, field.level_rows, field.radius, *rest]
+    launch_levels(kernel, len(points), len(field.levels), inputs, points.device)

@@ -9,7 +9,7 @@ stride 0 marks a hashed one.
 # ruff: noqa: UP018 - float(0.0) makes a variable in Warp, 0.0 a constant that a loop cannot change.
 import warp as wp
 
-from .hash_grid import WARP_HASH_Y, WARP_HASH_Z
+from .hash_grid_kernels import WARP_HASH_Y, WARP_HASH_Z
 
 wp.set_module_options({"enable_backward": False})
 
@@ -199,10 +199,10 @@ def forward(
 @wp.kernel
 def backward(
     level: int,
+    last_level: int,
     points: wp.array(dtype=wp.vec3),
     levels: wp.array(dtype=wp.vec4i),
     radius: float,
-    last_level: int,
     density: wp.array(dtype=float),
     color: wp.array(dtype=wp.vec3),
     grad_density: wp.array(dtype=float),
@@ -228,10 +228,10 @@ def backward(
 @wp.kernel
 def backward_density(
     level: int,
+    last_level: int,
     points: wp.array(dtype=wp.vec3),
     levels: wp.array(dtype=wp.vec4i),
     radius: float,
-    last_level: int,
     density: wp.array(dtype=float),
     grad_density: wp.array(dtype=float),
     grad_table: wp.array2d(dtype=float),
@@ -289,10 +289,10 @@ def slopes(
 @wp.kernel
 def slopes_backward(
     level: int,
+    last_level: int,
     points: wp.array(dtype=wp.vec3),
     levels: wp.array(dtype=wp.vec4i),
     radius: float,
-    last_level: int,
     eps: float,
     grad: wp.array(dtype=wp.vec3),
     grad_table: wp.array2d(dtype=float),

@@ -1,1 +1,4 @@
-"""Meshes: reading, cleaning, writing, and a few made for trying things out."""
+"""Meshes: reading, cleaning, writing, measuring, and the tetrahedral grids that they are cut from.
+
+May import support, and job for its errors. Read first: mesh.
+"""

@@ -109,6 +109,16 @@ def face_cross(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
+def smooth_normals(mesh: Mesh) -> np.ndarray:
+    """``[V, 3]`` float32 unit normals, faces weighted by area; upward for vertices without a face."""
+    cross = face_cross(mesh.positions, mesh.triangles)
+    total = np.zeros((len(mesh.positions), 3))
+    for i in range(3):
+        np.add.at(total, mesh.triangles[:, i], cross)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.float32(np.where(length > 0, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))
+
+
 def uv_areas(uv: np.ndarray) -> np.ndarray:
     """``[F]`` signed areas of the corners ``[F, 3, 2]``, in units of the tile."""
     uv = uv.astype(np.float64)

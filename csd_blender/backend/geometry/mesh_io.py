@@ -17,9 +17,9 @@ from .files.npz import load_npz, save_npz
 from .files.obj import read_obj
 from .files.ply import read_ply
 from .files.stl import read_stl
-from .mesh import Mesh, near_origin
+from .mesh import Mesh, near_origin, smooth_normals
 
-__all__ = ["load_mesh", "load_npz", "save_glb", "save_npz", "split_corners", "vertex_normals"]
+__all__ = ["load_mesh", "load_npz", "save_glb", "save_npz", "split_corners"]
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
 MAX_PARTS = 8  # a file of more objects becomes one part, which then needs one UV map for all
@@ -123,17 +123,6 @@ def split_corners(mesh: Mesh, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     return mesh.positions[vertex], np.float32(uv).reshape(-1, 2)[first], inverse.reshape(-1, 3), vertex
 
 
-def vertex_normals(mesh: Mesh) -> np.ndarray:
-    """``[V, 3]`` float32 unit normals, faces weighted by area."""
-    points = mesh.positions.astype(np.float64)
-    cross = np.cross(*(points[mesh.triangles[:, i]] - points[mesh.triangles[:, 0]] for i in (1, 2)))
-    total = np.zeros_like(points)
-    for i in range(3):
-        np.add.at(total, mesh.triangles[:, i], cross)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.float32(np.where(length > 0, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))
-
-
 def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | list[str | Path]) -> None:
     """Write a textured binary glTF file: Y up, one mesh and material for each part.
 
@@ -144,7 +133,7 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
         albedo: the image file of the part, or one for each part. It is embedded, as sRGB base color.
     """
     images = [albedo] if isinstance(albedo, str | Path) else list(albedo)
-    normals = vertex_normals(mesh)
+    normals = smooth_normals(mesh)
     scene = trimesh.Scene()
     place = np.eye(4)
     place[:3, 3] = mesh.offset[[0, 2, 1]] * [1, 1, -1]

@@ -17,9 +17,7 @@ def mesh_edges(triangles: Tensor) -> Tensor:
     return edges[edges[:, 0] != edges[:, 1]]
 
 
-def normal_consistency(
-    vertices: Tensor, triangles: Tensor, edges: Tensor | None = None, normals: Tensor | None = None
-) -> Tensor:
+def normal_consistency(vertices: Tensor, triangles: Tensor, edges: Tensor | None = None) -> Tensor:
     """Mean over the edges of ``1 - cos`` of the angle between the smooth normals at an edge's two ends; a scalar.
 
     As in threestudio's mesh regularizer, which Classifier Score Distillation (Yu et al. 2023, arXiv 2310.19415) uses.
@@ -27,12 +25,11 @@ def normal_consistency(
     Args:
         vertices: ``[V, 3]``. triangles: ``[F, 3]`` integer.
         edges: ``[E, 2]`` integer, each once, where known already (`mesh_edges`, or those of a `Topology`).
-        normals: ``[V, 3]`` unit vertex normals where known already.
     """
     edges = mesh_edges(triangles) if edges is None else edges
     if not len(edges):
         return vertices.sum() * 0.0
-    normals = vertex_normals(vertices, triangles) if normals is None else normals
+    normals = vertex_normals(vertices, triangles)
     one, two = normals.index_select(0, edges[:, 0].long()), normals.index_select(0, edges[:, 1].long())
     return 1 - (one * two).sum(1).mean()
 

@@ -6,7 +6,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..support.warp_setup import start_warp
+from ..support.warp_launch import launch, load, triangle_tree
 
 FAR = 1e6  # farther than anything in a scene
 
@@ -54,22 +54,12 @@ def distance_within(points: Tensor, vertices: Tensor, triangles: Tensor, reach: 
 
 
 def _query(kernel: wp.Kernel, points: Tensor, vertices: Tensor, triangles: Tensor, reach: float) -> Tensor:
-    start_warp()
     points = points.detach().float().contiguous()
     vertices, triangles = vertices.detach().float().contiguous(), triangles.int().contiguous()
     out = torch.empty(len(points), device=points.device)
     if not len(points):
         return out
-    device = wp.device_from_torch(points.device)
-    if device.is_cuda:
-        torch.cuda.synchronize(points.device)  # Warp builds the tree on a stream of its own
-    with wp.ScopedDevice(device):
-        mesh = wp.Mesh(
-            wp.from_torch(vertices, dtype=wp.vec3),
-            wp.from_torch(triangles.flatten()),
-            support_winding_number=kernel is _signed,
-        )
-        arrays = [wp.from_torch(points, dtype=wp.vec3), reach, wp.from_torch(out)]
-        wp.launch(kernel, dim=len(points), inputs=[mesh.id, *arrays])
-        wp.synchronize_device(device)  # before the tree is freed
+    load(kernel, points.device)
+    with triangle_tree(vertices, triangles, winding_numbers=kernel is _signed) as tree:
+        launch(kernel, len(points), [tree, points, reach, out], points.device)
     return out

@@ -71,11 +71,6 @@ class TetGrid:
         return self.corner_count + x * y * z
 
     @property
-    def tet_count(self) -> int:
-        """About six times the number of vertices."""
-        return sum(family.count * len(family.tets) for family in self.families)
-
-    @property
     def cube_size(self) -> tuple[float, float, float]:
         """Edge lengths of a cube: the distance of like vertices, two steps of the resolution."""
         x, y, z = ((b - a) / n for a, b, n in zip(self.low, self.high, self.cubes, strict=True))

@@ -1,4 +1,4 @@
 """The loop around a pipeline's steps: stop, checkpoint, step down on memory.
 
-May import distillation and below. Read first: loop.
+May import diffusion and below. Read first: loop.
 """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ...job.errors import JobError, quoted
+from ...job.files import CHECKPOINT, checkpoint_files, checkpoint_step
 from ...job.folder import JobFolder, read_ordinary
 from ..support.reporting import Reporter
 
 KEEP = 2
-NAME = re.compile(r"step_(\d{6,9})")
 LARGEST_RECORD = 2**16  # bytes
 LARGEST_FILE = 2**36
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # what Adam and AdamW keep for each parameter
@@ -83,17 +82,17 @@ def save_checkpoint(folder: JobFolder, step: int, tensors: dict[str, Tensor], sp
 
     Older ones than the last two go, and later ones: a job that wrote this one had no use for them.
     """
-    name = f"checkpoint/step_{step:06d}"
+    record_name, tensors_name = checkpoint_files(step)
     # Clones: safetensors refuses tensors that share memory, and the moments must not change while being written.
     data = save({k: v.detach().cpu().clone() for k, v in tensors.items()})
-    folder.write_bytes(f"{name}.safetensors", data)
+    folder.write_bytes(tensors_name, data)
     record = {"step": step, "spec_hash": spec_hash, "sha256": hashlib.sha256(data).hexdigest()}
-    folder.write_bytes(f"{name}.json", json.dumps(record).encode())
+    folder.write_bytes(record_name, json.dumps(record).encode())
     kept = [path.stem for number, path in _complete(folder) if number <= step][-KEEP:]
-    for old in (folder.path / "checkpoint").glob("step_*"):
+    for old in (folder.path / CHECKPOINT).glob("step_*"):
         if old.stem not in kept and old.suffix in (".json", ".safetensors"):
             old.unlink(missing_ok=True)
-    return f"{name}.json"
+    return record_name
 
 
 @dataclass
@@ -186,8 +185,8 @@ def _pass_over(path: Path, error: Exception) -> None:
 
 def _complete(folder: JobFolder) -> list[tuple[int, Path]]:
     """Steps and records of all checkpoints that were written whole, the newest last."""
-    names = ((NAME.fullmatch(path.stem), path) for path in (folder.path / "checkpoint").glob("step_*.json"))
-    return sorted((int(match[1]), path) for match, path in names if match)
+    names = ((checkpoint_step(path.stem), path) for path in (folder.path / CHECKPOINT).glob("step_*.json"))
+    return sorted((step, path) for step, path in names if step is not None)
 
 
 # ---- holding it against the state ----------------------------------------------------------------------------------
@@ -206,11 +205,7 @@ def restore(state: State, tensors: dict[str, Tensor], step: int) -> None:
     wanted = {name: value for name, value in state.tensors().items() if not name.startswith("optimizer.")}
     moments = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
     others = {name: value for name, value in tensors.items() if not name.startswith("optimizer.")}
-    if wanted.keys() != others.keys():
-        odd = sorted(wanted.keys() ^ others.keys())
-        raise ValueError(f"{quoted(odd[0])} is {'missing' if odd[0] in wanted else 'unknown'}")
-    for name, value in others.items():
-        _check_like(name, value, wanted[name])
+    check_tensors(wanted, others)
     _check_moments(moments, state.optimizer, step)
     try:
         torch.Generator().set_state(tensors["generator"])
@@ -223,6 +218,15 @@ def restore(state: State, tensors: dict[str, Tensor], step: int) -> None:
     restore_optimizer(state.optimizer, moments)
     state.generator.set_state(tensors["generator"])
     state.step = step
+
+
+def check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``given`` has the names, shapes and kinds of numbers of ``wanted``, all finite."""
+    if wanted.keys() != given.keys():
+        odd = sorted(wanted.keys() ^ given.keys())
+        raise ValueError(f"{quoted(odd[0])} is {'missing' if odd[0] in wanted else 'unknown'}")
+    for name, value in given.items():
+        _check_like(name, value, wanted[name])
 
 
 def _check_like(name: str, value: Tensor, wanted: Tensor) -> None:

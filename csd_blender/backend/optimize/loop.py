@@ -12,7 +12,6 @@ import torch
 
 from ...job.errors import JobError
 from ..diffusion.model import DiffusionModel
-from ..distillation.guided import NotFinite
 from ..support.reporting import Reporter, Stopped
 from .out_of_memory import StepDown
 
@@ -22,6 +21,17 @@ MOST_NOTES = 5  # such steps that are named one by one, when they come alone
 STORED_SHARE = 0.1  # of a stage's steps, the most that a job which is killed loses
 WRITING_SHARE = 0.03  # of the time, the most that storing large states more often than the interval may take
 CHEAP = 0.3  # seconds; what is written in less is no large state
+
+
+class NotFinite(Exception):
+    """A step whose numbers are no numbers, so that nothing can be learned from it.
+
+    ``in_result``: already the pictures are not, and the model is not to blame.
+    """
+
+    def __init__(self, where: str, in_result: bool = False):
+        super().__init__(where)
+        self.in_result = in_result
 
 
 class Stepping(Protocol):
@@ -132,7 +142,7 @@ def run_steps(
     """
     clock = StoreClock(checkpoint_interval, steps, state.step)
     step_down = StepDown(views=views)
-    model.vae_slicing = False  # a job before this one may have run out of memory
+    model.encodes_one_by_one = False  # a job before this one may have run out of memory
     invalid = InvalidSteps(good=state.step > 0)
     while state.step < steps:
         reason = reporter.stop_reason()

@@ -48,8 +48,8 @@ class StepDown:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if model.vae is not None and not model.vae_slicing:
-            model.vae_slicing = True
+        if not model.on_pixels and not model.encodes_one_by_one:
+            model.encodes_one_by_one = True
             reporter.warn("oom_step_down", "Memory ran out: pictures are now encoded one at a time.")
         elif self.views > 1:
             self.views //= 2

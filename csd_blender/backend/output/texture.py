@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ... import __version__
 from ...job.errors import JobError
+from ...job.files import RESULT_GLB, RESULT_RECORD, RESULT_TURNTABLE, RESULT_UV, map_file, map_role
 from ...job.folder import JobFolder
+from ...job.process.bodies import TEXTURE, VIEW
+from ...job.result import Part, Result
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.mesh_io import save_glb
-from ..pipelines.prepare import UV_FILE, Field, Surface, look_up
-from ..render.cameras import Cameras, orbit
+from ..render.cameras import Cameras
+from ..render.pictures import contact_sheet, to_bytes, turntable_cameras, turntable_pictures
+from ..render.surface import Field, Surface
 from ..support.png import png_bytes
 from ..support.reporting import Reporter
 from ..texture.bake import bake
@@ -44,11 +48,11 @@ class TexturePreview:
         """Write and announce the current texture of every part and one small view."""
         size = min(PREVIEW_TEXTURE, self.folder.spec.texture_size)
         for part, texture in enumerate(bake_parts(field, self.surface, size, supersample=1)):
-            self.reporter.preview(self.folder, "texture", to_bytes(texture), part=part, step=step)
+            self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
         view = self.surface.paint_views(camera, PREVIEW_VIEW, 0.25, True, lambda hit: field(hit.points))
-        self.reporter.preview(self.folder, "view", to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
+        self.reporter.preview(self.folder, VIEW, to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
 def bake_parts(field: Field, surface: Surface, size: int, supersample: int | None = None) -> list[Tensor]:
@@ -71,67 +75,59 @@ def write_results(
     reporter: Reporter,
     stats: dict,
     model: DiffusionModel,
-    extra: dict | None = None,
+    of_object: dict | None = None,
 ) -> dict[str, str]:
     """Bake and write ``result/``; returns the files by role, as paths within the job folder.
 
-    ``extra`` goes into ``result.json`` as it is.
+    ``of_object`` has the fields of :class:`Result` that only an object has.
     """
     textures = bake_parts(field, surface, job.texture_size)
     if not all(torch.isfinite(texture).all() for texture in textures):
         raise JobError("diverged")
-    names = albedo_names(len(textures))
-    for name, texture in zip(names, textures, strict=True):
+    files = {}
+    for part, texture in enumerate(textures):
+        name = map_file("albedo", part, len(textures))
         folder.write_bytes(name, png_bytes(to_bytes(texture)))
-    files = {"albedo": names[0]} if len(names) == 1 else {f"albedo_{i}": n for i, n in enumerate(names)}
-    files["uv"] = UV_FILE
+        files[map_role("albedo", part, len(textures))] = name
+    names = list(files.values())
+    files["uv"] = RESULT_UV
 
     pictures = turntable_pictures(surface, textures, TURNTABLE_VIEWS, TURNTABLE_SIZE, background=1.0, lit=True)
-    folder.write_bytes("result/turntable.png", png_bytes(contact_sheet(pictures)))
-    files["turntable"] = "result/turntable.png"
+    folder.write_bytes(RESULT_TURNTABLE, png_bytes(contact_sheet(pictures)))
+    files["turntable"] = RESULT_TURNTABLE
 
-    save_glb(
-        folder.path / "result" / "mesh.glb", surface.mesh, surface.uv.cpu().numpy(), [folder.path / n for n in names]
+    save_glb(folder.path / RESULT_GLB, surface.mesh, surface.uv.cpu().numpy(), [folder.path / n for n in names])
+    files["mesh"] = RESULT_GLB
+
+    parts = zip(surface.mesh.part_names, names, surface.uv_source, strict=True)
+    record = Result(
+        settings=job.to_json(),
+        parts=tuple(Part(str(part_name), {"albedo": name}, source) for part_name, name, source in parts),
+        complete=stats["steps"] == job.steps,
+        kind=job.kind,
+        seed=job.seed,
+        versions=versions(),
+        licences=licences(model),
+        timings=stats,
+        warnings=tuple(reporter.warnings),
     )
-    files["mesh"] = "result/mesh.glb"
-
-    parts = [
-        {"name": str(part_name), "albedo": name, "uv_source": source}
-        for part_name, name, source in zip(surface.mesh.part_names, names, surface.uv_source, strict=True)
-    ]
-    record = {
-        "settings": job.to_json(),
-        "complete": stats["steps"] == job.steps,
-        "seed": job.seed,
-        "parts": parts,
-        "versions": versions(),
-        "licences": licences(model),
-        "timings": stats,
-        "warnings": reporter.warnings,
-        **(extra or {}),
-    }
-    folder.write_bytes("result/result.json", json.dumps(record, indent=1).encode())
-    files["result"] = "result/result.json"
+    record = replace(record, **(of_object or {}))
+    folder.write_bytes(RESULT_RECORD, json.dumps(record.to_json(), indent=1).encode())
+    files["result"] = RESULT_RECORD
     return files
-
-
-def albedo_names(parts: int) -> list[str]:
-    """``result/albedo.png``, or one numbered file for each of several parts."""
-    return ["result/albedo.png"] if parts == 1 else [f"result/albedo_{i}.png" for i in range(parts)]
 
 
 def load_albedo(folder: JobFolder, surface: Surface) -> list[Tensor]:
     """The baked textures of a finished job, ``[S, S, 3]`` in [0, 1] each."""
-    names = albedo_names(len(surface.uv_source))
+    parts = len(surface.uv_source)
+    names = [map_file("albedo", part, parts) for part in range(parts)]
     return [torch.from_numpy(np.asarray(Image.open(folder.path / n).convert("RGB")).copy()) / 255 for n in names]
 
 
 def versions() -> dict[str, str]:
     """Versions of everything the result depends on."""
     packages = ("torch", "diffusers", "transformers", "warp-lang", "xatlas", "numpy")
-    from ..worker.run_job import backend_version
-
-    return {"csd_blender": backend_version(), "python": platform.python_version()} | {p: version(p) for p in packages}
+    return {"csd_blender": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
 
 
 def licences(model: DiffusionModel) -> dict[str, str]:
@@ -141,36 +137,3 @@ def licences(model: DiffusionModel) -> dict[str, str]:
     entry = next((e for e in CATALOGUE if model.name in (e.id, *e.sources)), None)
     licence = entry.licence if entry else "unknown: the model was given as a folder"
     return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence}
-
-
-def to_bytes(picture: Tensor) -> np.ndarray:
-    """``[H, W, C]`` in [0, 1] to uint8."""
-    return (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def turntable_cameras(views: int) -> Cameras:
-    """Evenly spaced views of the whole mesh from slightly above, the first one from the front."""
-    return orbit(views, elevation=15.0, distance=3.4, fov_y=40.0)
-
-
-def turntable_pictures(
-    surface: Surface, textures: list[Tensor], views: int, size: int, background: float, lit: bool
-) -> Tensor:
-    """The textured mesh from ``views`` sides, ``[views, 3, size, size]`` in [0, 1], starting at the front.
-
-    Args:
-        lit: shade with a soft headlight, to be looked at; else the bare albedo, to be judged.
-    """
-    cameras = turntable_cameras(views)
-    return surface.paint_views(
-        cameras, size, background, lit, lambda hit: look_up(textures, hit.uv, surface.part[hit.face])
-    )
-
-
-def contact_sheet(pictures: Tensor, columns: int = 4) -> np.ndarray:
-    """``[N, 3, S, S]`` pictures in rows, uint8 ``[H, W, 3]``."""
-    count, _, size, _ = pictures.shape
-    rows = -(-count // columns)
-    padded = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, rows * columns - count), value=1.0)
-    grid = padded.view(rows, columns, 3, size, size).permute(0, 3, 1, 4, 2).reshape(rows * size, columns * size, 3)
-    return to_bytes(grid)

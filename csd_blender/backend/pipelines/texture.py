@@ -10,33 +10,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...job.folder import JobFolder
+from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
-from ..distillation.guided import distill, guidance_coefficients, job_prompts, make_room
-from ..distillation.score import draw_timesteps
-from ..distillation.view_prompts import EncodedPrompts
+from ..distillation.guide import Guide, others
+from ..distillation.view_prompts import Seen, job_prompts, make_room
 from ..fields.texture_field import TextureField
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from ..optimize.loop import late_fall, run_steps
 from ..output.texture import TexturePreview, write_results
 from ..render.camera_draws import draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
-from ..render.rasterizer.interface import get_rasterizer
-from ..support.clock import StepClock
+from ..render.rasterizer.choose import get_rasterizer
+from ..render.surface import Surface
 from ..support.reporting import Reporter
 from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
-from .prepare import Surface, load_for, prepare_surface
-
-STAGES = 4
+from .prepare import load_for, prepare_surface
 
 
 @dataclass
@@ -56,7 +54,6 @@ class TextureState:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     step: int = 0
-    clock: StepClock = field(default_factory=StepClock)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for a checkpoint."""
@@ -82,28 +79,30 @@ def texture_mesh(
         Stopped: when the user cancelled before painting began, or the other side went away.
     """
     started = time.monotonic()
-    reporter.stage("prepare", "Preparing the mesh", 0, STAGES)
+    plan = job.stages()
+    reporter.stage(PREPARE, plan)
     surface = prepare_surface(job, folder, reporter)
 
-    reporter.stage("load", "Loading the model", 1, STAGES)
+    reporter.stage(LOAD, plan)
     model = load_for(job, job.model, load_model)
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter)
     make_room(model)
+    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed)
     surface = surface.to(model.device)
     reporter.check_stop()
 
-    state = resume_state(job, model, folder, reporter) if resume else start_state(job, model)
+    state = resume_state(job, guide, folder, reporter) if resume else start_state(job, model)
 
-    reporter.stage("paint", "Painting", 2, STAGES)
+    reporter.stage(PAINT, plan)
     preview = TexturePreview(surface, folder, reporter)
-    cancelled = optimize(state, job, folder, surface, model, prompts, preview, reporter)
+    cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
-    reporter.stage("finish", "Baking the texture", 3, STAGES)
+    reporter.stage(BAKE, plan)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
-    shares = {k: round(v, 4) for k, v in state.clock.shares().items()}
+    shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
     files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)
 
@@ -111,7 +110,7 @@ def texture_mesh(
 def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
     """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
     device = model.device
-    texture_field = make_field(picture_size(job, model), job.seed).to(device)
+    texture_field = make_field(picture_size(job, model)).to(device)
     settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
     optimizer = torch.optim.AdamW(texture_field.parameters(), **settings)
     return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
@@ -122,12 +121,12 @@ def picture_size(job: TextureJob, model: DiffusionModel) -> int:
     return job.render_size or model.native_size
 
 
-def make_field(size: int, seed: int) -> TextureField:
+def make_field(size: int) -> TextureField:
     """A field whose finest cells are about a pixel of a close-up. Finer ones would be hit now and then only, and hold
     nothing but noise."""
     finest = min(2 * size, 2048)
     levels = max(1, round(math.log2(finest / 8)) + 1)
-    return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest, seed=seed)
+    return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest)
 
 
 def compile_kernels() -> None:
@@ -147,8 +146,7 @@ def optimize(
     job: TextureJob,
     folder: JobFolder,
     surface: Surface,
-    model: DiffusionModel,
-    prompts: EncodedPrompts,
+    guide: Guide,
     preview: TexturePreview,
     reporter: Reporter,
 ) -> bool:
@@ -158,32 +156,24 @@ def optimize(
         job.steps,
         job.views,
         job.checkpoint_interval,
-        model,
+        guide.model,
         reporter,
-        take=lambda views: texture_step(state, job, surface, model, prompts, views),
+        take=lambda views: texture_step(state, job, surface, guide, views),
         show=lambda: preview.show(state.field, state.step),
-        store=lambda: store_state(state, folder, job, reporter),
+        store=lambda: store_state(state, guide, folder, job, reporter),
     )
 
 
-def texture_step(
-    state: TextureState,
-    job: TextureJob,
-    surface: Surface,
-    model: DiffusionModel,
-    prompts: EncodedPrompts,
-    views: int,
-) -> dict[str, float]:
+def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: Guide, views: int) -> dict[str, float]:
     """One optimization step; returns what is logged about it.
 
     Random numbers are drawn on the CPU in a fixed order before anything else, so that a step repeated with fewer
     views, or on another device, still follows from the seed.
     """
-    g, clock = job.guidance, state.clock
+    model, clock = guide.model, guide.clock
     shots = draw_shots(job.cameras, views, state.generator)
     backgrounds = draw_backgrounds(views, True, state.generator).to(model.device)
-    t_low, t_high = g.t_min.at(state.step), g.t_max.at(state.step)
-    t = draw_timesteps(views, t_low, t_high, model.num_train_timesteps, state.generator).to(model.device)
+    moment = guide.begin(views, state.step, state.generator)
 
     set_rates(state.optimizer, job, state.step)
     state.optimizer.zero_grad(set_to_none=True)
@@ -192,20 +182,12 @@ def texture_step(
         pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
     names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
     names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
-    metrics = distill(
-        model,
-        pictures,
-        t,
-        prompts.batch(names, shots.cameras.azimuth, shots.close, perp_neg=g.perp_neg != 0.0),
-        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
-        g,
-        state.step,
-        state.generator,
-        clock,
-    )
+    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close), moment)
+    with clock("render"):
+        pictures.backward(found.pictures)
     with clock("optimizer"):
         state.optimizer.step()
-    return metrics
+    return found.metrics
 
 
 def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:
@@ -216,20 +198,22 @@ def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> N
         group["weight_decay"] = job.weight_decay.at(step)
 
 
-def store_state(state: TextureState, folder: JobFolder, job: TextureJob, reporter: Reporter) -> None:
+def store_state(state: TextureState, guide: Guide, folder: JobFolder, job: TextureJob, reporter: Reporter) -> None:
     """Write a checkpoint and announce it."""
-    reporter.checkpoint(save_checkpoint(folder, state.step, state.tensors(), job.spec_hash()), state.step)
+    tensors = state.tensors() | guide.tensors()
+    reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
 
 
-def resume_state(job: TextureJob, model: DiffusionModel, folder: JobFolder, reporter: Reporter) -> TextureState:
-    """The state of the newest checkpoint that fits; without one the job starts at step 0."""
+def resume_state(job: TextureJob, guide: Guide, folder: JobFolder, reporter: Reporter) -> TextureState:
+    """The state of the newest checkpoint that fits, and the guide's; without one the job starts at step 0."""
 
     def make(checkpoint: Checkpoint) -> TextureState:
-        state = start_state(job, model)
-        restore(state, checkpoint.tensors, checkpoint.step)
+        state = start_state(job, guide.model)
+        restore(state, others(checkpoint.tensors), checkpoint.step)
+        guide.restore(checkpoint.tensors, checkpoint.step)
         return state
 
     saved = Saved(folder, job.spec_hash(), job.steps)
     state = saved.newest(make, 0, job.steps)
     saved.explain(reporter)
-    return state or start_state(job, model)
+    return state or start_state(job, guide.model)

@@ -114,6 +114,14 @@ class Lamps:
         return torch.einsum("bi,bij->bj", offset, axes) * distance[:, None]
 
 
+def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Lamps beside and mostly above the camera: direction ``[B, 3]``, ambient and diffuse strength ``[B]``."""
+    u = torch.rand((views, 4), generator=generator)
+    sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
+    light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
+    return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
+
+
 def draw_lamps(kind: str, soft: bool, views: int, generator: torch.Generator) -> tuple[Lamps, Tensor, Tensor]:
     """Lamps of a step as threestudio draws them, and the strengths ``[B]`` of the light all around and of the lamps'.
 

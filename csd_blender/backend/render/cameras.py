@@ -36,16 +36,15 @@ class Shake:
 
 @dataclass(frozen=True)
 class Cameras:
-    """A batch of B cameras that look at their targets; pictures are upright (Z up), also straight from above.
+    """A batch of B cameras that look at the origin; square pictures are upright (Z up), also straight from above.
 
     Azimuth, elevation and distance are those without the ``shake``; prompts go by them.
 
     Attributes:
         azimuth: ``[B]`` degrees; 0 front (-Y), 90 at +X, 180 back.
         elevation: ``[B]`` degrees, -90 to 90.
-        distance: ``[B]`` from the target, in world units, > 0.
+        distance: ``[B]`` from the origin, in world units, > 0.
         fov_y: ``[B]`` vertical field of view in degrees, 0 to 180 (exclusive).
-        target: ``[B, 3]`` points looked at; None is the origin.
         shake: None for a steady hand.
     """
 
@@ -53,7 +52,6 @@ class Cameras:
     elevation: Tensor
     distance: Tensor
     fov_y: Tensor
-    target: Tensor | None = None
     shake: Shake | None = None
 
     def __len__(self) -> int:
@@ -61,17 +59,15 @@ class Cameras:
 
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras on another device."""
-        target = None if self.target is None else self.target.to(device)
         moved = (t.to(device) for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
-        return Cameras(*moved, target, None if self.shake is None else self.shake.to(device))
+        return Cameras(*moved, None if self.shake is None else self.shake.to(device))
 
     def axes(self) -> Tensor:
-        """Unit vectors right, up, back (from target to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
+        """Unit vectors right, up, back (from origin to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""
         steady = self._orbit_axes()
         if self.shake is None:
             return steady
-        back = self.positions() - self.shake.center
-        back = F.normalize(back if self.target is None else back - self.target, dim=-1)
+        back = F.normalize(self.positions() - self.shake.center, dim=-1)
         up = self.shake.up + torch.tensor([0.0, 0.0, 1.0]).to(back)
         right = torch.linalg.cross(up, back)
         # Straight from above no direction is upward; there the steady camera's right is as good as any.
@@ -88,8 +84,6 @@ class Cameras:
     def positions(self) -> Tensor:
         """Where the cameras are, ``[B, 3]``."""
         place = self._orbit_axes()[:, 2] * self.distance[:, None]
-        if self.target is not None:
-            place = place + self.target
         return place if self.shake is None else place + self.shake.position
 
     def view(self) -> Tensor:
@@ -101,50 +95,33 @@ class Cameras:
         matrix[:, 3, 3] = 1.0
         return matrix
 
-    def projection(self, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
-        """Camera to clip space, ``[B, 4, 4]``, with y flipped so that picture row 0 is the top.
-
-        Args:
-            aspect: width / height.
-            orthographic: parallel rays; things at the target's distance keep the size they have in perspective.
-        """
+    def projection(self) -> Tensor:
+        """Camera to clip space, ``[B, 4, 4]``, with y flipped so that picture row 0 is the top."""
         half = torch.tan(torch.deg2rad(self.fov_y) / 2)
         matrix = torch.zeros(len(self), 4, 4, dtype=half.dtype, device=half.device)
-        if orthographic:
-            matrix[:, 0, 0] = 1 / (aspect * half * self.distance)
-            matrix[:, 1, 1] = -1 / (half * self.distance)
-            matrix[:, 2, 2] = -2 / (FAR - NEAR)
-            matrix[:, 2, 3] = -(FAR + NEAR) / (FAR - NEAR)
-            matrix[:, 3, 3] = 1.0
-        else:
-            matrix[:, 0, 0] = 1 / (aspect * half)
-            matrix[:, 1, 1] = -1 / half
-            matrix[:, 2, 2] = -(FAR + NEAR) / (FAR - NEAR)
-            matrix[:, 2, 3] = -2 * FAR * NEAR / (FAR - NEAR)
-            matrix[:, 3, 2] = -1.0
+        matrix[:, 0, 0] = 1 / half
+        matrix[:, 1, 1] = -1 / half
+        matrix[:, 2, 2] = -(FAR + NEAR) / (FAR - NEAR)
+        matrix[:, 2, 3] = -2 * FAR * NEAR / (FAR - NEAR)
+        matrix[:, 3, 2] = -1.0
         return matrix
 
-    def mvp(self, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
+    def mvp(self) -> Tensor:
         """World to clip space, ``[B, 4, 4]``: ``clip = mvp @ [x, y, z, 1]``; near 0.01, far 100."""
-        return self.projection(aspect, orthographic) @ self.view()
+        return self.projection() @ self.view()
 
-    def clip(self, points: Tensor, aspect: float = 1.0, orthographic: bool = False) -> Tensor:
+    def clip(self, points: Tensor) -> Tensor:
         """Clip coordinates ``[B, V, 4]`` of world points ``[V, 3]`` or ``[B, V, 3]``; differentiable."""
-        matrix = self.mvp(aspect, orthographic).to(points)
+        matrix = self.mvp().to(points)
         return points @ matrix[:, :, :3].transpose(1, 2) + matrix[:, None, :, 3]
 
-    def directions(self, size: int | tuple[int, int]) -> Tensor:
-        """Unit view rays through the pixel centers, ``[B, H, W, 3]`` in the world; row 0 is the top.
-
-        Args:
-            size: (height, width), or one number for both.
-        """
-        height, width = (size, size) if isinstance(size, int) else size
+    def directions(self, size: int) -> Tensor:
+        """Unit view rays through the pixel centers, ``[B, size, size, 3]`` in the world; row 0 is the top."""
         like = {"dtype": self.fov_y.dtype, "device": self.fov_y.device}
         half = torch.tan(torch.deg2rad(self.fov_y) / 2)[:, None, None]
-        x = ((2 * torch.arange(width, **like) + 1) / width - 1) * (width / height)
-        y = 1 - (2 * torch.arange(height, **like) + 1) / height
-        shape = (len(self), height, width)
+        x = (2 * torch.arange(size, **like) + 1) / size - 1
+        y = 1 - (2 * torch.arange(size, **like) + 1) / size
+        shape = (len(self), size, size)
         rays = torch.stack(
             [
                 (x[None, None, :] * half).expand(shape),
@@ -170,15 +147,13 @@ def sample_cameras(
     elevation: tuple[float, float] = (-10.0, 60.0),
     distance: tuple[float, float] = (2.5, 3.5),
     fov_y: tuple[float, float] = (40.0, 40.0),
-    stratified: bool = True,
     elevation_law: str = "camera",
 ) -> Cameras:
     """Random cameras, as in DreamFusion (Poole et al. 2022, arXiv 2209.14988) and threestudio.
 
     Elevations are with probability 1/2 uniform in degrees, else uniform on the sphere, that is, sin(elevation) is
     uniform between the sines of the limits; :func:`random_elevation` has the other laws. Azimuths lie in [-180, 180),
-    one in each of ``count`` equal sectors when ``stratified``, else independent. The numbers of a seed do not depend on
-    the ranges.
+    one in each of ``count`` equal sectors. The numbers of a seed do not depend on the ranges.
 
     Raises:
         ValueError: when a range is upside down.
@@ -187,7 +162,7 @@ def sample_cameras(
         if not low <= high:
             raise ValueError(f"{name} range ({low}, {high}) is upside down; give (lowest, highest).")
     coin, u_az, u_el, u_distance, u_fov = torch.rand((5, count), generator=generator)
-    azimuth = (torch.arange(count) + u_az) / count if stratified else u_az
+    azimuth = (torch.arange(count) + u_az) / count
     return Cameras(
         azimuth * 360.0 - 180.0,
         random_elevation(elevation, coin, u_el, elevation_law),

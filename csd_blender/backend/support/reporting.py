@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from ...job.errors import JobError
+from ...job.files import PREVIEW_MESH, PREVIEW_VIEW, preview_texture
 from ...job.folder import JobFolder
+from ...job.process.bodies import MESH, TEXTURE, Body, CheckpointStored, Preview, Progress, StageBegun, Warned
+from ...job.spec.stages import Plan, Stage
 
 PROGRESS_INTERVAL = 0.25  # seconds; at most four messages a second
 
@@ -33,17 +36,17 @@ class Reporter:
     """Sends a job's events; every pipeline gets one and knows nothing of pipes or terminals.
 
     Attributes:
-        emit: called with (message type, body) for every event.
+        emit: called with every event.
         stop_reason: None, ``cancel`` once the user asked to stop (keep the best so far), or ``leave`` when the other
             side went away (save a checkpoint and end). Pipelines look at every step.
         preview_interval: seconds between preview pictures; 0 switches them off.
         failure: why the job ends early all the same, though what it had before is kept as after a cancel.
     """
 
-    emit: Callable[[str, dict], None]
+    emit: Callable[[Body], None]
     stop_reason: Callable[[], str | None] = lambda: None
     preview_interval: float = 1.5
-    warnings: list[dict] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
     failure: JobError | None = None
     stage_name: str = ""
     _last_progress: float = 0.0
@@ -57,13 +60,18 @@ class Reporter:
         if reason is not None:
             raise Stopped(reason)
 
-    def stage(self, name: str, label: str, index: int, count: int) -> None:
-        """Announce stage ``index`` of ``count`` (from 0), ``label`` as the artist reads it."""
-        self.stage_name = name
+    def stage(self, stage: Stage, plan: Plan, of: Stage | None = None) -> None:
+        """Announce ``stage`` of the job's ``plan``.
+
+        Args:
+            of: the stage that it belongs to and counts as, for what a job does more than once.
+        """
+        self.stage_name = stage.name
         self._step_seen = None
         self._rate = 0.0
         self._last_progress = 0.0
-        self.emit("stage", {"name": name, "label": label, "index": index, "count": count})
+        index = [entry for entry, _ in plan].index(of or stage)
+        self.emit(StageBegun(stage.name, stage.label, index, len(plan)))
 
     def progress(self, step: int, total: int, metrics: dict[str, float] | None = None) -> None:
         """Tell that ``step`` of ``total`` is done; too frequent calls are dropped, the last one never."""
@@ -74,17 +82,16 @@ class Reporter:
         self._last_progress = now
         left = (total - step) / self._rate if self._rate > 0 else None
         self.emit(
-            "progress",
-            {
-                "stage": self.stage_name,
-                "step": step,
-                "total": total,
-                "steps_per_second": round(self._rate, 3),
-                "seconds_left": None if left is None else round(left, 1),
-                "memory_mb": process_memory_mb(),
-                "device_memory_mb": device_memory_mb(),
-                "metrics": {k: round(float(v), 6) for k, v in (metrics or {}).items() if math.isfinite(v)},
-            },
+            Progress(
+                step=step,
+                total=total,
+                stage=self.stage_name,
+                steps_per_second=round(self._rate, 3),
+                seconds_left=None if left is None else round(left, 1),
+                memory_mb=process_memory_mb(),
+                device_memory_mb=device_memory_mb(),
+                metrics={k: round(float(v), 6) for k, v in (metrics or {}).items() if math.isfinite(v)},
+            )
         )
 
     def _measure_rate(self, step: int, now: float) -> None:
@@ -106,11 +113,10 @@ class Reporter:
         height, width = picture.shape[:2]
         rgba = np.full((height, width, 4), 255, np.uint8)
         rgba[..., :3] = picture[::-1]
-        name = f"{kind}_{part}.rgba" if kind == "texture" else f"{kind}.rgba"
-        folder.write_bytes(f"preview/{name}", rgba.tobytes(), sync=False)
+        name = preview_texture(part) if kind == TEXTURE else PREVIEW_VIEW
+        folder.write_bytes(name, rgba.tobytes(), sync=False)
         self._last_preview = time.monotonic()
-        body = {"path": f"preview/{name}", "width": width, "height": height, "kind": kind, "part": part, "step": step}
-        self.emit("preview", body)
+        self.emit(Preview(name, kind, part, step, width, height))
 
     def preview_mesh(
         self, folder: JobFolder, positions: np.ndarray, triangles: np.ndarray, colors: np.ndarray, *, step: int
@@ -119,17 +125,17 @@ class Reporter:
         buffer = io.BytesIO()
         arrays = {"positions": np.float32(positions), "triangles": np.int32(triangles), "colors": np.uint8(colors)}
         np.savez(buffer, **arrays)
-        folder.write_bytes("preview/mesh.npz", buffer.getvalue(), sync=False)
-        self.emit("preview", {"path": "preview/mesh.npz", "kind": "mesh", "part": 0, "step": step})
+        folder.write_bytes(PREVIEW_MESH, buffer.getvalue(), sync=False)
+        self.emit(Preview(PREVIEW_MESH, MESH, step=step))
 
     def checkpoint(self, path: str, step: int) -> None:
-        self.emit("checkpoint", {"path": path, "step": step})
+        self.emit(CheckpointStored(path, step))
 
     def warn(self, code: str, text: str) -> None:
         """One sentence the user should see; it also ends up in ``result.json``."""
         if not any(w["code"] == code and w["text"] == text for w in self.warnings):
             self.warnings.append({"code": code, "text": text})
-            self.emit("warning", {"code": code, "text": text})
+            self.emit(Warned(text, code))
 
     def fail(self, error: JobError) -> None:
         """Let the job end with ``error`` once its result so far is written, which tells of it."""

@@ -1,1 +1,4 @@
-"""Textures: UV maps, the field of colors on a surface, and its way into an image."""
+"""From a surface to an image and back: UV maps found, checked and made, and a field of colors baked into them.
+
+May import fields, geometry and support, and job for its errors; not render. Read first: unwrap, then bake.
+"""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..fields.texture_field import TextureField
+from ..support.warp_launch import home_of
 from .uv_kernels import claim, surface_points
 
 MARGIN = 2.0  # texels around each island that are baked too: what bilinear filtering and the next mip level touch
@@ -25,7 +26,6 @@ def bake(
     size: int,
     chunk: int = 1 << 18,
     supersample: int | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Bake the field to a UV map.
 
@@ -42,14 +42,13 @@ def bake(
         size: width and height S of the texture.
         chunk: texels evaluated at once; bounds the memory.
         supersample: samples per texel and axis; None chooses by comparing texels with the field's finest cells.
-        cancelled: asked between chunks; when it says True, what is done so far is returned.
 
     Returns:
         albedo ``[S, S, 3]`` float32 (row 0 at v = 1) and mask ``[S, S]`` bool, both on the CPU. Texels outside of the
         mask are zero: `dilate` fills them.
     """
     home = points.device
-    device = home if home.type in ("cpu", "cuda") else torch.device("cpu")
+    device = home_of(home)
     points = points.to(device, torch.float32).contiguous()
     triangles = triangles.to(device, torch.int32).contiguous()
     corners = (uv.to(device, torch.float32) * size).contiguous()
@@ -68,8 +67,6 @@ def bake(
     texels = (owner >= 0).nonzero()[:, 0]
     steps = [(i + 0.5) / supersample - 0.5 for i in range(supersample)]
     for start in range(0, len(texels), chunk):
-        if cancelled is not None and cancelled():
-            break
         some = texels[start : start + chunk]
         faces = owner[some].to(torch.int32)
         total = torch.zeros((len(some), 3), device=home)

@@ -5,14 +5,11 @@ Textures repeat, so texels are counted modulo the size.
 """
 
 # No postponed annotations here: Warp reads those of the kernels below.
-from functools import cache
-
-import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
 
-from ..support.warp_setup import start_warp
+from ..support.warp_launch import launch, load, splits
 
 NOTHING = 0x7FFFFFFFFFFFFFFF  # a key larger than any
 DISTANCE_STEPS = 1 << 20  # resolution of squared distances in the key
@@ -226,27 +223,6 @@ def texel_points(
     out[n] = point
 
 
-@cache
-def _loaded(device: str) -> None:
-    start_warp()
-    wp.load_module(claim_texels.module, device=device)
-
-
-def _device(tensor: Tensor) -> str:
-    name = str(tensor.device)
-    _loaded(name)
-    return name
-
-
-def _launch(kernel: wp.Kernel, dim, inputs: list, device: str) -> None:
-    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.startswith("cuda") else None
-    wp.launch(kernel, dim=dim, inputs=inputs, device=device, stream=stream)
-
-
-def _splits(faces: int, device: str) -> int:
-    return 1 if device == "cpu" else int(np.clip(SPLIT // max(faces, 1), 1, 64))
-
-
 def claim(corners: Tensor, size: int, margin: float) -> Tensor:
     """Which face each texel belongs to.
 
@@ -257,34 +233,24 @@ def claim(corners: Tensor, size: int, margin: float) -> Tensor:
     Returns:
         ``[S, S]`` int64 (row = y, counted from v = 0): the face, -1 for none.
     """
-    device = _device(corners)
     keys = torch.full((size, size), NOTHING, dtype=torch.int64, device=corners.device)
-    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
-    splits = _splits(len(corners), device)
-    _launch(claim_texels, (len(corners), splits), [data, float(margin), size, splits, wp.from_torch(keys)], device)
+    _launch_faces(claim_texels, corners, [float(margin), size], keys)
     return torch.where(keys == NOTHING, -1, keys & 0xFFFFFFFF)
 
 
 def coverage_counts(corners: Tensor, size: int) -> Tensor:
     """``[S, S]`` int32: how many of the faces ``[F, 3, 2]`` (texel coordinates) contain each texel's center."""
-    device = _device(corners)
     counts = torch.zeros((size, size), dtype=torch.int32, device=corners.device)
-    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
-    splits = _splits(len(corners), device)
-    _launch(count_faces, (len(corners), splits), [data, size, splits, wp.from_torch(counts)], device)
+    _launch_faces(count_faces, corners, [size], counts)
     return counts
 
 
 def lost_texels(corners: Tensor, size: int) -> Tensor:
     """``[F, 2]`` int32: of how many texels each of the faces ``[F, 3, 2]`` (texel coordinates) contains the center, and
     how many of them a face before it in the list contains, too."""
-    device = _device(corners)
     owner = claim(corners, size, 0.0)
     counts = torch.zeros((len(corners), 2), dtype=torch.int32, device=corners.device)
-    data = wp.from_torch(corners.contiguous(), dtype=wp.vec2)
-    splits = _splits(len(corners), device)
-    inputs = [data, wp.from_torch(owner), size, splits, wp.from_torch(counts)]
-    _launch(count_lost, (len(corners), splits), inputs, device)
+    _launch_faces(count_lost, corners, [owner, size], counts)
     return counts
 
 
@@ -314,19 +280,16 @@ def surface_points(
     Returns:
         ``[N, 3]`` float32.
     """
-    device = _device(corners)
     out = torch.empty((len(texels), 3), device=corners.device)
-    inputs = [
-        wp.from_torch(texels),
-        wp.from_torch(faces),
-        wp.from_torch(corners, dtype=wp.vec2),
-        wp.from_torch(positions, dtype=wp.vec3),
-        wp.from_torch(triangles),
-        size,
-        float(margin),
-        wp.vec2(*offset),
-        float(reach),
-        wp.from_torch(out, dtype=wp.vec3),
-    ]
-    _launch(texel_points, len(texels), inputs, device)
+    load(texel_points, corners.device)
+    inputs = [texels, faces, corners, positions, triangles, size, float(margin), wp.vec2(*offset), float(reach), out]
+    launch(texel_points, len(texels), inputs, corners.device)
     return out
+
+
+def _launch_faces(kernel: wp.Kernel, corners: Tensor, inputs: list, out: Tensor) -> None:
+    """Launch over faces, the rows of each shared by several threads on a GPU."""
+    device, count = corners.device, len(corners)
+    load(kernel, device)
+    parts = splits(count, device, SPLIT)
+    launch(kernel, (count, parts), [corners.contiguous(), *inputs, parts, out], device)

@@ -6,14 +6,17 @@ import gc
 import logging
 import os
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from ...job.errors import JobError, writing_failed
+from ...job.files import LOCK
 from ...job.folder import JobFolder
+from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
 from ...job.spec.text_to_3d import TextTo3DJob
+from ...job.spec.texture import TextureJob
 from ..diffusion.loading import load_model, select_device
 from ..diffusion.model import DiffusionModel
 from ..optimize.out_of_memory import is_out_of_memory
@@ -46,12 +49,8 @@ class ModelCache:
             torch.cuda.empty_cache()
 
 
-@dataclass
-class Outcome:
-    """A job's terminal event: ``result``, ``error`` or ``cancelled``, with the body of the message."""
-
-    type: str
-    body: dict = field(default_factory=dict)
+#: A job's terminal event.
+Outcome = Finished | Cancelled | Failed
 
 
 def warm_up() -> None:
@@ -66,7 +65,7 @@ def warm_up() -> None:
 def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = False) -> Outcome:
     """Run the job in the folder ``path`` to its end; never raises.
 
-    Every failure becomes an ``error`` outcome with one sentence for the artist; the traceback goes to the log.
+    Every failure becomes a ``Failed`` with one sentence for the artist; the traceback goes to the log.
     """
     try:
         return _run(path, reporter, models, resume)
@@ -74,25 +73,25 @@ def run_job(path: str, reporter: Reporter, models: ModelCache, resume: bool = Fa
         log.warning("job failed: %s", error)
         if error.code == "oom":
             models.unload()
-        return _error(error)
+        return Failed.of(error)
     except Stopped as stop:
         return _stopped(stop.reason)
     except KeyboardInterrupt:
-        return Outcome("cancelled", {"kept": False, "files": {}})
+        return Cancelled()
     except OSError as error:
         log.exception("job failed")
-        return _error(_system_error(error, path))
+        return Failed.of(_system_error(error, path))
     except Exception as error:
         log.exception("job failed")
         if is_out_of_memory(error):
             models.unload()
-            return _error(JobError("oom"))
-        return _error(JobError("internal", "".join(traceback.format_exception_only(error)).strip()))
+            return Failed.of(JobError("oom"))
+        return Failed.of(JobError("internal", "".join(traceback.format_exception_only(error)).strip()))
 
 
 def _run(path: str, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
     folder = JobFolder.open(path)
-    with HeldFile(folder.path / "running.lock", "this job runs in another process already"):
+    with HeldFile(folder.path / LOCK, "this job runs in another process already"):
         folder.tidy()
         return _run_in(folder, reporter, models, resume)
 
@@ -100,25 +99,27 @@ def _run(path: str, reporter: Reporter, models: ModelCache, resume: bool) -> Out
 def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: bool) -> Outcome:
     emit = reporter.emit
 
-    def emit_and_record(kind: str, body: dict) -> None:
-        folder.append_event({"type": kind, **body})
-        emit(kind, body)
+    def emit_and_record(said: Body) -> None:
+        folder.append_event({"type": said.type, **said.to_json()})
+        emit(said)
 
     reporter.emit = emit_and_record
     reporter.preview_interval = folder.spec.preview_interval
-    if isinstance(folder.spec, TextTo3DJob):
-        from ..pipelines.text_to_3d.job import make_object as run
-    else:
-        from ..pipelines.texture import texture_mesh as run
+    # Imported here, since a pipeline brings much that an answer to a mistake does not need.
+    match folder.spec:
+        case TextureJob():
+            from ..pipelines.texture import texture_mesh as run
+        case TextTo3DJob():
+            from ..pipelines.text_to_3d.job import make_object as run
     try:
         result = run(folder.spec, folder, reporter, models.get, resume=resume)
     except JobError as error:
         raise reporter.failure or error from None  # what went wrong first, not what that led to
     if reporter.failure is not None:
-        return _error(reporter.failure, {"kept": True, "files": result.files})
+        return Failed.of(reporter.failure, result.files)
     if result.cancelled:
-        return Outcome("cancelled", {"kept": True, "files": result.files})
-    return Outcome("result", {"files": result.files, "stats": result.stats})
+        return Cancelled(True, result.files)
+    return Finished(result.files, result.stats)
 
 
 def _system_error(error: OSError, path: str) -> JobError:
@@ -129,20 +130,7 @@ def _system_error(error: OSError, path: str) -> JobError:
     return known if known.code == "no_space" or isinstance(error, PermissionError) else JobError("internal", str(error))
 
 
-def _error(error: JobError, kept: dict | None = None) -> Outcome:
-    """``kept``: what a job that failed late has all the same, as in ``cancelled``."""
-    body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": error.retryable}
-    return Outcome("error", body | {"detail": error.detail} | (kept or {}))
-
-
 def _stopped(reason: str) -> Outcome:
     if reason == "cancel":
-        return Outcome("cancelled", {"kept": False, "files": {}})
-    return _error(JobError("interrupted"))
-
-
-def backend_version() -> str:
-    """The extension's version, as the manifest has it."""
-    from ... import __version__
-
-    return __version__
+        return Cancelled()
+    return Failed.of(JobError("interrupted"))

@@ -19,17 +19,32 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from ... import __version__
 from ...job.errors import JobError, quoted
-from ...job.process.messages import Message, decode, encode, read_lines
+from ...job.kinds import KINDS
+from ...job.process.bodies import (
+    Accepted,
+    Body,
+    Bye,
+    Cancel,
+    Device,
+    Failed,
+    Greeting,
+    Heartbeat,
+    Hello,
+    Shutdown,
+    StageBegun,
+    Submit,
+    Warned,
+)
+from ...job.process.body import WrongField
+from ...job.process.messages import PROTOCOL, Message, decode, encode, read_lines
 
 if TYPE_CHECKING:
     from .run_job import ModelCache
 
-PROTOCOL = 1
 LEAVE_SECONDS = 10.0  # time to save a checkpoint after stdin closed
 LONGEST_ID = 200  # characters of a job's name
-LONGEST_PATH = 4096
-LONGEST_PREVIEW_INTERVAL = 600.0  # seconds
 EXIT_TERMINATED = 143  # as a shell counts: 128 + SIGTERM
 
 log = logging.getLogger(__name__)
@@ -43,21 +58,22 @@ class Channel:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seq: int = 0
 
-    def send(self, kind: str, job: str = "", /, **body) -> None:
+    def send(self, said: Body, job: str = "") -> None:
         """Write one message; never raises. What cannot be written whole is sent without what is too much."""
         with self._lock:
             self._seq += 1
             try:
-                line = encode(Message(type=kind, job=job, seq=self._seq, body=body))
+                line = encode(said.message(job, self._seq))
             except (ValueError, TypeError, RecursionError):
-                log.exception("a %s message could not be written whole", kind)
-                short = {k: v[:500] if isinstance(v, str) else v for k, v in body.items() if _is_plain(v)}
-                line = encode(Message(type=kind, job=job[:LONGEST_ID], seq=self._seq, body=short))
+                log.exception("a %s message could not be written whole", said.type)
+                body = said.to_json().items()
+                short = {k: v[:500] if isinstance(v, str) else v for k, v in body if _is_plain(v)}
+                line = encode(Message(said.type, job[:LONGEST_ID], self._seq, short))
             try:
                 self.stream.write(line)
                 self.stream.flush()
             except (OSError, ValueError):
-                log.warning("the other side is gone; %s was not delivered", kind)
+                log.warning("the other side is gone; %s was not delivered", said.type)
 
 
 def _is_plain(value: object) -> bool:
@@ -79,7 +95,7 @@ class Worker:
     """State shared by the threads.
 
     Attributes:
-        inbox: what the main thread is to do, in order: a submission, ``unload``, or None to look whether to leave.
+        inbox: what the main thread is to do, in order: a submission, or None to look whether to leave.
         open: submissions that have not ended, the running one included. A cancel is for these alone: one that comes
             too late must not hit the next job of the same name.
     """
@@ -91,7 +107,6 @@ class Worker:
     phase: str = "starting"
     leaving: threading.Event = field(default_factory=threading.Event)
     status: int = 0
-    preview_interval: float | None = None
 
     def stop_reason(self) -> str | None:
         if self.running is not None and self.running.cancelled.is_set():
@@ -100,12 +115,12 @@ class Worker:
 
     def beat(self) -> None:
         job = self.running.job if self.running is not None else ""
-        self.channel.send("heartbeat", job, phase=self.phase, time=time.time())
+        self.channel.send(Heartbeat(self.phase, time.time()), job)
 
     def complain(self, text: str) -> None:
         """Answer what cannot be done; the other side goes on as if it had not asked."""
         log.warning("%s", text)
-        self.channel.send("warning", "", code="bad_message", text=text)
+        self.channel.send(Warned(text, "bad_message"))
 
 
 def serve() -> int:
@@ -134,7 +149,7 @@ def serve() -> int:
         _main_loop(worker)
     except KeyboardInterrupt:
         log.info("interrupted while idle")
-    worker.channel.send("bye")
+    worker.channel.send(Bye())
     logging.shutdown()
     return worker.status
 
@@ -162,76 +177,54 @@ def _see_out(worker: Worker) -> None:
     worker.inbox.put(None)
     time.sleep(LEAVE_SECONDS)
     if worker.running is None:
-        worker.channel.send("bye")  # it is still starting
+        worker.channel.send(Bye())  # it is still starting
     os._exit(worker.status)  # a job that is stuck must not outlive its owner
 
 
 def hear(worker: Worker, line: bytes | None) -> bool:
     """Take in one line of the owner's, None for one that was too long. False ends the conversation.
 
-    Jobs are handed to the main thread; what must not wait for it (cancel, ping, set) is done here.
+    Jobs are handed to the main thread; what must not wait for it is done here.
     """
     message = None if line is None else decode(line)
     if message is None:
         worker.complain("A line that is no message was passed over.")
-    elif message.type == "submit":
+    elif message.type == Submit.type:
         _submit(worker, message)
-    elif message.type == "cancel":
+    elif message.type == Cancel.type:
         meant = [s for s in list(worker.open) if s.job == message.job]
         for submission in meant:
             submission.cancelled.set()
         if not meant:
             log.info("a cancel of %s came too late", quoted(message.job))
-    elif message.type == "ping":
-        worker.beat()
-    elif message.type == "set":
-        _set(worker, message.body)
-    elif message.type == "unload":
-        worker.inbox.put("unload")
-    elif message.type == "shutdown":
+    elif message.type == Shutdown.type:
         return False
-    elif message.type != "hello":
+    elif message.type != Greeting.type:
         worker.complain(f"The message type {quoted(message.type)} is unknown.")
     return True
 
 
 def _submit(worker: Worker, message: Message) -> None:
     """Put a job in line, or answer why it cannot be."""
-    folder, resume = message.get("folder"), message.get("resume", False)
-    wrong = ""
-    if not 0 < len(message.job) <= LONGEST_ID:
-        wrong = f"the job's name is {quoted(message.job)}, allowed are 1 to {LONGEST_ID} characters"
-    elif not isinstance(folder, str) or not 0 < len(folder) <= LONGEST_PATH:
-        wrong = f"the job's folder is {quoted(folder)}, which is no path"
-    elif not isinstance(resume, bool):
-        wrong = f"resume is {quoted(resume)}, allowed is true or false"
-    if wrong:
-        error = JobError("bad_job_folder", wrong)
+    try:
+        if not 0 < len(message.job) <= LONGEST_ID:
+            raise WrongField("the job's name", message.job, f"1 to {LONGEST_ID} characters")
+        said = Submit.from_json(message.body)
+    except WrongField as wrong:
+        error = JobError("bad_job_folder", str(wrong))
         log.warning("%s", error)
         job = message.job if len(message.job) <= LONGEST_ID else message.job[:80]
-        body = {"code": error.code, "text": error.text, "fix": error.fix, "retryable": False, "detail": wrong}
-        worker.channel.send("error", job, **body)
+        worker.channel.send(Failed.of(error), job)
         return
-    submission = Submission(message.job, folder, resume)
+    submission = Submission(message.job, said.folder, said.resume)
     worker.open.append(submission)
     worker.inbox.put(submission)
-
-
-def _set(worker: Worker, body: dict) -> None:
-    for name, value in body.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name != "preview_interval":
-            worker.complain(f"There is no setting {quoted(name)} to be changed.")
-        elif not number or not 0 <= value <= LONGEST_PREVIEW_INTERVAL:
-            worker.complain(f"preview_interval is {quoted(value)}, allowed is 0 to {LONGEST_PREVIEW_INTERVAL:g}.")
-        else:
-            worker.preview_interval = float(value)
 
 
 def _main_loop(worker: Worker) -> None:
     from .run_job import ModelCache, warm_up
 
-    worker.channel.send("hello", **describe())
+    worker.channel.send(describe())
     models = ModelCache()
     worker.phase = "warming up"
     try:
@@ -244,8 +237,6 @@ def _main_loop(worker: Worker) -> None:
         task = worker.inbox.get()
         if isinstance(task, Submission):
             run(worker, task, models)
-        elif task == "unload":
-            models.unload()
 
 
 def run(worker: Worker, submission: Submission, models: ModelCache) -> None:
@@ -264,43 +255,38 @@ def _run(worker: Worker, submission: Submission, models: ModelCache) -> None:
 
     channel, job = worker.channel, submission.job
 
-    def emit(kind: str, body: dict) -> None:
-        if worker.preview_interval is not None:
-            reporter.preview_interval = worker.preview_interval
-        if kind == "stage":
-            worker.phase = body["label"]
-        channel.send(kind, job, **body)
+    def emit(said: Body) -> None:
+        if isinstance(said, StageBegun):
+            worker.phase = said.label
+        channel.send(said, job)
 
     reporter = Reporter(emit=emit, stop_reason=worker.stop_reason)
-    channel.send("accepted", job)
-    outcome = run_job(submission.folder, reporter, models, resume=submission.resume)
-    channel.send(outcome.type, job, **outcome.body)
+    channel.send(Accepted(), job)
+    channel.send(run_job(submission.folder, reporter, models, resume=submission.resume), job)
 
 
-def describe() -> dict:
+def describe() -> Hello:
     """What ``hello`` tells: versions, devices with their memory in MiB, and what this backend can do."""
     import torch
 
-    from .run_job import backend_version
-
-    devices = [{"id": "cpu", "name": platform.processor() or platform.machine(), "memory_mb": _system_memory_mb()}]
+    devices = [Device("cpu", platform.processor() or platform.machine(), _system_memory_mb())]
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(i)
-        devices.append({"id": f"cuda:{i}", "name": properties.name, "memory_mb": properties.total_memory // 2**20})
+        devices.append(Device(f"cuda:{i}", properties.name, properties.total_memory // 2**20))
     if torch.backends.mps.is_available():
-        devices.append({"id": "mps", "name": "Apple GPU", "memory_mb": _system_memory_mb()})
+        devices.append(Device("mps", "Apple GPU", _system_memory_mb()))
     from ..diffusion.loading import select_device
 
-    return {
-        "protocol": PROTOCOL,
-        "version": backend_version(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "devices": devices,
-        "default_device": str(select_device("auto")),
-        "features": ["texture", "text-to-3d"],
-        "pid": os.getpid(),
-    }
+    return Hello(
+        protocol=PROTOCOL,
+        version=__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        default_device=str(select_device("auto")),
+        devices=tuple(devices),
+        features=tuple(kind.spec.kind for kind in KINDS),
+        pid=os.getpid(),
+    )
 
 
 def _system_memory_mb() -> int:

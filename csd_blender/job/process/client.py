@@ -20,11 +20,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import JobError, quoted
+from .bodies import (
+    Body,
+    Cancel,
+    Cancelled,
+    Failed,
+    Greeting,
+    Heartbeat,
+    Hello,
+    Progress,
+    Shutdown,
+    StageBegun,
+    Submit,
+    read,
+)
 from .link import Link
-from .messages import TERMINAL, Message, encode
+from .messages import PROTOCOL, TERMINAL, Message, encode
 from .processes import behind_owner, interrupt, kill_tree, step_back
 
-PROTOCOL = 1
 LOG_LIMIT = 4 * 2**20
 DOZE = 10.0  # seconds between two polls after which silence is nobody's fault
 LONGEST_STEP = 600.0  # seconds; who claims more is not waited for longer
@@ -85,7 +98,7 @@ class BackendClient:
         self.log_path = Path(log_path)
         self.env = env
         self.patience = patience or Patience()
-        self.hello: dict = {}
+        self.hello: Hello | None = None
         self.phase = ""
         self.job = ""
         self._folder: Path | None = None
@@ -141,7 +154,7 @@ class BackendClient:
         self._started_at = time.monotonic()
         self._link = Link(self._process)
         client = f"csd_blender on Python {sys.version_info[0]}.{sys.version_info[1]}"
-        self.send("hello", client=client, protocol=PROTOCOL)
+        self.send(Greeting(client))
 
     def submit(self, job_id: str, folder: str | Path, resume: bool = False) -> None:
         """Hand over a job; the process is started when needed. Raises ``JobError('busy')`` while one runs."""
@@ -151,7 +164,7 @@ class BackendClient:
         self.job, self._folder = job_id, Path(folder)
         self._link.folder = self._folder
         self._cancelled_at, self._interrupted = None, False
-        message = Message("submit", job_id, 0, {"folder": str(folder), "resume": resume})
+        message = Submit(str(folder), resume).message(job_id)
         if self.hello:
             self._send(message)
         else:
@@ -163,16 +176,16 @@ class BackendClient:
             return
         if self._pending is not None:  # the backend has not heard of the job yet
             self._pending = None
-            self._link.file(Message("cancelled", self.job, 0, {"kept": False, "files": {}}))
+            self._link.file(Cancelled().message(self.job))
         elif self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
-            self.send("cancel", self.job)
+            self.send(Cancel(), self.job)
         elif not self._interrupted:
             self._interrupt()
 
-    def send(self, kind: str, job: str = "", /, **body: object) -> None:
+    def send(self, said: Body, job: str = "") -> None:
         """Queue a message for the child; never blocks, and does nothing when there is none."""
-        self._send(Message(kind, job, 0, dict(body)))
+        self._send(said.message(job))
 
     def poll(self, budget: float = 0.004) -> list[Message]:
         """What happened since the last call, in order; spends about ``budget`` seconds at most.
@@ -211,7 +224,7 @@ class BackendClient:
         process = self._process
         if process is None:
             return
-        self.send("shutdown")
+        self.send(Shutdown())
         self._link.close()
         try:
             process.wait(timeout)
@@ -229,7 +242,7 @@ class BackendClient:
         self._reset()
 
     def _reset(self) -> None:
-        self.hello, self.phase, self.job, self._pending, self._failure = {}, "", "", None, ""
+        self.hello, self.phase, self.job, self._pending, self._failure = None, "", "", None, ""
         self._cancelled_at, self._interrupted, self._lost = None, False, False
         self._ended_at, self._killed = 0.0, False
 
@@ -242,24 +255,24 @@ class BackendClient:
 
     def _handle(self, message: Message) -> list[Message]:
         """Follow the conversation; returns what the caller should see."""
-        kind = message.type
-        if kind == "hello":
-            if message.get("protocol") != PROTOCOL:
+        said = read(message)
+        if isinstance(said, Hello):
+            if said.protocol != PROTOCOL:
                 self._failure = "protocol_mismatch"
                 self._give_up()
                 return []
-            self.hello = message.body
+            self.hello = said
             if self._pending is not None:
                 self._send(self._pending)
                 self._pending = None
-        elif kind == "progress" and message.job == self.job:
-            rate = message.get("steps_per_second", 0.0)
+        elif isinstance(said, Progress) and message.job == self.job:
+            rate = said.steps_per_second
             self._step_seconds = min(1.0 / rate, LONGEST_STEP) if rate > 0 else 0.0
-        elif kind == "heartbeat":
-            self.phase = str(message.get("phase", ""))
-        elif kind == "stage" and self._cancelled_at is not None and message.job == self.job and not self._interrupted:
+        elif isinstance(said, Heartbeat):
+            self.phase = said.phase
+        elif isinstance(said, StageBegun) and self._waits_for_best(message.job):
             self._cancelled_at = time.monotonic() + FINISHING  # it heard us, and is writing the best so far
-        elif kind in TERMINAL:
+        elif message.type in TERMINAL:
             if message.job != self.job or not self.job:
                 log.warning("a second end of job %s was passed over", quoted(message.job))
                 return []
@@ -267,6 +280,10 @@ class BackendClient:
         elif message.job and message.job != self.job:
             return []  # a late word about a job that has ended
         return [message]
+
+    def _waits_for_best(self, job: str) -> bool:
+        """Whether ``job`` was cancelled and not interrupted."""
+        return self._cancelled_at is not None and job == self.job and not self._interrupted
 
     def _end_job(self) -> None:
         self.job, self._pending, self._cancelled_at, self._interrupted = "", None, None, False
@@ -312,16 +329,14 @@ class BackendClient:
         if not job and not failure and orderly:
             return []
         if job and cancelled:
-            return [Message("cancelled", job, 0, {"kept": False, "files": {}})]
+            return [Cancelled().message(job)]
         if not job and not failure:
             return [_error("worker_died", "", _describe_exit(status))]
         return [_error(failure or "worker_died", job, "" if failure else _describe_exit(status))]
 
 
 def _error(code: str, job: str, detail: str) -> Message:
-    error = JobError(code, detail)
-    body = {"code": code, "text": error.text, "fix": error.fix, "retryable": error.retryable, "detail": detail}
-    return Message("error", job, 0, body)
+    return Failed.of(JobError(code, detail)).message(job)
 
 
 def _describe_exit(status: int) -> str:

@@ -11,11 +11,11 @@ from collections import deque
 from pathlib import Path
 
 from ..folder import read_ordinary
-from .bodies import PICTURE_SIDE, PICTURES, typed
+from .bodies import PICTURE_SIDE, PICTURES, Heartbeat, Hello, Preview, Progress, read, typed
 from .messages import TERMINAL, Message, decode, read_lines
 
 INBOX_LIMIT = 2000
-MERGED = ("preview", "progress", "heartbeat")  # only the newest of these matters
+MERGED = (Preview.type, Progress.type, Heartbeat.type)  # only the newest of these matters
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +79,15 @@ class Link:
         message = typed(message)
         if message is None:
             return
-        if message.type == "preview":
+        if message.type == Preview.type:
             try:
-                message.body["pixels"] = self._pixels(message)
+                message.body["pixels"] = self._pixels(read(message))
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
                 log.warning("a preview was passed over: %s", error)
                 return
         self.file(message)
 
-    def _pixels(self, message: Message) -> bytes | None:
+    def _pixels(self, preview: Preview) -> bytes | None:
         """The bytes of a preview picture, None for a mesh, whose file is read where it is needed.
 
         Raises ``OSError``, ``ValueError`` or ``RuntimeError`` unless the file is an ordinary one, lies in the job
@@ -95,15 +95,15 @@ class Link:
         """
         if self.folder is None:
             raise ValueError("there is no job")
-        path = (self.folder / message.body["path"]).resolve()
+        path = (self.folder / preview.path).resolve()
         if self.folder.resolve() not in path.parents:
             raise ValueError(f"{path} is outside the job folder")
-        if message.body["kind"] not in PICTURES:
+        if preview.kind not in PICTURES:
             if not path.is_file():
                 raise ValueError(f"{path} is no ordinary file")
             return None
         data = read_ordinary(path, PICTURE_SIDE * PICTURE_SIDE * 4)
-        if len(data) != message.body["width"] * message.body["height"] * 4:
+        if len(data) != preview.width * preview.height * 4:
             raise ValueError(f"{path} has not the announced size")
         return data
 
@@ -122,7 +122,7 @@ class Link:
 
     def _drop_oldest(self) -> None:
         for i, old in enumerate(self._inbox):
-            if old.type not in (*TERMINAL, "hello"):
+            if old.type not in (*TERMINAL, Hello.type):
                 log.warning("the backend talks too much; a %s message was dropped", old.type)
                 del self._inbox[i]
                 return

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from ..errors import quoted
 
-VERSION = 1
+VERSION = 1  # of the lines themselves; apart from the next one, so that a ``hello`` of any protocol can be read
+PROTOCOL = 1  # of what is said: Blender and backend must have the same one
 LIMIT = 2**20
 TERMINAL = ("result", "error", "cancelled")  # exactly one of these ends a job
 

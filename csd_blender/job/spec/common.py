@@ -23,7 +23,12 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,2}))?")
 
 # Fields that several kinds of jobs have: written once, called where a kind wants them.
 NEGATIVE_PROMPT = partial(
-    text, label="Negative Prompt", help="What it should not look like", place="top", flags=("--negative",)
+    text,
+    label="Negative Prompt",
+    help="What it should not look like",
+    place="top",
+    flags=("--negative",),
+    unset="the preset's own",
 )
 METHOD = partial(choice, KNOWN_METHODS, METHODS[0], label="Method", help="How the diffusion model guides the work")
 MODEL = partial(

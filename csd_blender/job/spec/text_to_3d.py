@@ -13,6 +13,7 @@ from .fields import Option, check, choice, from_json, number, schedule, switch, 
 from .guidance import WEIGHTINGS, Guidance
 from .inputs import ObjectInput
 from .schedule import Schedule
+from .stages import Plan, object_plan
 
 RECIPE_OPTIONS = (
     Option("csd", "CSD", "Classifier score distillation: a coarse shape, then a detailed mesh in natural colors"),
@@ -271,6 +272,10 @@ class TextTo3DJob:
         if not isinstance(data, dict) or data.get("kind") != TextTo3DJob.kind:
             raise JobError("bad_setting", "this is not a text-to-3D job")
         return from_json(TextTo3DJob, {k: v for k, v in data.items() if k != "kind"})
+
+    def stages(self) -> Plan:
+        """What the job goes through, with shares of its time."""
+        return object_plan(self.steps - self.refine.steps, self.refine.steps)
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""

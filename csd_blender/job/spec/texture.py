@@ -13,6 +13,7 @@ from .fields import Option, check, choice, from_json, number, schedule, text, to
 from .guidance import Guidance
 from .inputs import MeshInput
 from .schedule import Schedule
+from .stages import Plan, texture_plan
 
 UV_OPTIONS = (
     Option("auto", "Automatic", "Use the active UV map when it is usable, else add a new one"),
@@ -103,6 +104,10 @@ class TextureJob:
         if not isinstance(data, dict) or data.get("kind") != TextureJob.kind:
             raise JobError("bad_setting", "this is not a texture job")
         return from_json(TextureJob, {k: v for k, v in data.items() if k != "kind"})
+
+    def stages(self) -> Plan:
+        """What the job goes through, with shares of its time."""
+        return texture_plan()
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""

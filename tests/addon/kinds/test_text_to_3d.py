@@ -128,7 +128,7 @@ def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected
     select(cube())
     bpy.context.scene.csd.prompt = "red brick"
     job = by_hand()
-    shares = list(module("addon.job").stage_shares(job.job.spec).values())
+    shares = [share for _, share in job.job.spec.stages()]
     assert np.isclose(sum(shares), 1)
     job.say("stage", name="load", label="Loading the model", index=0, count=4)
     job.say("stage", name="coarse", label="Shaping", index=1, count=4)

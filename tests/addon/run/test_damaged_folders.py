@@ -130,7 +130,8 @@ def test_a_damaged_preview_of_an_object_is_passed_over(monkeypatch):
     job = ObjectHandJob(monkeypatch)
     job.preview(segments=8)
     for case in damaged(job.job.folder / "preview" / "mesh.npz"):
-        picture = module("addon.scene.previews").PictureMaker()._make_mesh({"path": "preview/mesh.npz"}, job.job.folder)
+        said = module("job.process.bodies").Preview("preview/mesh.npz", "mesh")
+        picture = module("addon.scene.previews").PictureMaker()._make_mesh(said, job.job.folder)
         assert picture is None or len(picture.triangles) == 16, case
     job.jobs.end_without_result(job.job, "cancelled")
     assert temporary() == []

@@ -186,7 +186,9 @@ def test_a_job_on_a_subdivided_object_without_uv_applies_the_modifiers_on_accept
     old_mesh = obj.data
     job = HandJob(monkeypatch, modifiers="apply")
     job.write_uv(["new"])
-    job.say("preview", kind="texture", part=0, width=2, height=2, step=1, pixels=bytes(16))
+    job.say(
+        "preview", path="preview/texture_0.rgba", kind="texture", part=0, width=2, height=2, step=1, pixels=bytes(16)
+    )
     job.finish(["new"])
     bpy.ops.csd.accept()
     assert not obj.modifiers and len(obj.data.polygons) == 24 and obj.data.uv_layers.active.name == "CSD"

@@ -67,7 +67,9 @@ def test_pictures_wait_while_the_window_may_not_be_drawn_and_the_newest_comes_th
     job = by_hand()
     for color in ((255, 0, 0), (0, 0, 255)):
         pixels = bytes([*color, 255]) * 64 * 64
-        job.say("preview", kind="texture", part=0, width=64, height=64, step=1, pixels=pixels)
+        job.say(
+            "preview", path="preview/texture_0.rgba", kind="texture", part=0, width=64, height=64, step=1, pixels=pixels
+        )
         assert not job.pump.work(job_deadline(), may_draw=False)
     assert look(cube())[2] == ""
     while job.live.pictures.busy():
@@ -215,7 +217,7 @@ def test_accept_in_edit_mode_says_why_not_beside_the_button(by_hand):
 def test_the_computers_memory_is_not_taken_for_the_jobs(by_hand):
     backend = module("addon.process.backend")
     job = by_hand()
-    device = {"id": "cpu", "memory_mb": 24 * 1024}
+    device = module("job.process.bodies").Device("cpu", memory_mb=24 * 1024)
     assert backend.memory_text(device) == ""
     job.say("progress", stage="paint", step=1, total=2, memory_mb=1536, seconds_left=1.0)
     assert backend.memory_text(device) == "1.5 of 24 GB used"

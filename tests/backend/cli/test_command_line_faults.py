@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from csd_blender.backend.cli import console, main
+from csd_blender.backend.cli import exit_codes as codes
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
@@ -177,7 +178,7 @@ def run(*arguments, before=None, **options) -> subprocess.CompletedProcess:
 def test_the_exit_statuses_are_told_by_the_help():
     done = run("--help", capture_output=True, text=True)
     assert all(str(n) in done.stdout.rpartition("exit status:")[2] for n in (0, 1, 2, 130, 141, 143))
-    assert (main.EXIT_FAILED, main.EXIT_CANCELLED, main.EXIT_UNREAD, main.EXIT_TERMINATED) == (1, 130, 141, 143)
+    assert (codes.EXIT_FAILED, codes.EXIT_CANCELLED, codes.EXIT_UNREAD, codes.EXIT_TERMINATED) == (1, 130, 141, 143)
 
 
 @POSIX

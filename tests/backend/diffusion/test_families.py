@@ -55,7 +55,7 @@ def test_prompts_are_encoded_as_the_familys_own_pipeline_does(family, request):
     folder = request.getfixturevalue(f"{family}_folder")
     pipeline = own_pipeline(IFPipeline if family == "if" else StableDiffusionPipeline, folder)
     expected = own_embeddings(pipeline, PROMPTS)
-    found = load_model(str(folder), CPU).encode_prompts(PROMPTS)
+    found = load_model(str(folder), CPU).encode_prompts(PROMPTS).text
     assert found.shape[1] == 77
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -65,14 +65,14 @@ def test_the_network_is_told_and_answers_what_it_does_in_its_own_pipeline(family
     folder = request.getfixturevalue(f"{family}_folder")
     pipeline = own_pipeline(IFPipeline if family == "if" else StableDiffusionPipeline, folder)
     model = load_model(str(folder), CPU)
-    embeddings = model.encode_prompts(["", "A red Mug"])
+    conditions = model.encode_prompts(["", "A red Mug"])
     calls = record_calls(pipeline, "A red Mug")
     assert len(calls) >= 2
     for sample, t, told, answer in calls:
-        torch.testing.assert_close(embeddings, told, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(conditions.text, told, rtol=1e-5, atol=1e-5)
         steps = t.reshape(-1).expand(len(sample)).long()
-        found = model.predict_noise(sample, steps, embeddings)
-        if model.prediction_type == "v_prediction":  # as DDIM reads it
+        found = model.predict_noise(sample, steps, conditions)
+        if model.schedule.prediction_type == "v_prediction":  # as DDIM reads it
             alpha_bar = pipeline.scheduler.alphas_cumprod[int(t)]
             answer = alpha_bar**0.5 * answer + (1 - alpha_bar) ** 0.5 * sample
         torch.testing.assert_close(found, answer[:, : sample.shape[1]], rtol=1e-5, atol=1e-5)
@@ -84,8 +84,8 @@ def test_noise_schedules_are_those_of_the_folders(sd21_folder, if_folder):
         model = load_model(str(folder), CPU)
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         expected = DDIMScheduler.from_config(config).alphas_cumprod
-        torch.testing.assert_close(model.alphas_cumprod, expected, rtol=1e-6, atol=1e-7)
-    assert load_model(str(sd21_folder), CPU).prediction_type == "v_prediction"
+        torch.testing.assert_close(model.schedule.alphas_cumprod, expected, rtol=1e-6, atol=1e-7)
+    assert load_model(str(sd21_folder), CPU).schedule.prediction_type == "v_prediction"
 
 
 def test_a_text_encoder_that_asks_for_a_mask_gets_it(sd15_folder, tmp_path):
@@ -93,16 +93,16 @@ def test_a_text_encoder_that_asks_for_a_mask_gets_it(sd15_folder, tmp_path):
     file = folder / "text_encoder" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"use_attention_mask": True}))
     expected = own_embeddings(own_pipeline(StableDiffusionPipeline, folder), PROMPTS)
-    found = load_model(str(folder), CPU).encode_prompts(PROMPTS)
+    found = load_model(str(folder), CPU).encode_prompts(PROMPTS).text
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(found, load_model(str(sd15_folder), CPU).encode_prompts(PROMPTS), atol=1e-3)
+    assert not torch.allclose(found, load_model(str(sd15_folder), CPU).encode_prompts(PROMPTS).text, atol=1e-3)
 
 
 def test_a_long_prompt_for_if_is_cut_before_its_ending_is_lost(if_folder):
     model = load_model(str(if_folder), CPU)
     fitting = model.fitting_prompt("wooden " * 200, ", overhead view")
     assert 1 < len(fitting.split()) < 200
-    assert len(model.tokenizer(fitting + ", overhead view").input_ids) <= 77
+    assert len(model.text.tokenizer(fitting + ", overhead view").input_ids) <= 77
 
 
 @pytest.mark.parametrize("side", [64, 512])
@@ -127,7 +127,7 @@ def test_whatever_was_rendered_the_latents_have_one_shape(sd21_folder, shape):
 
 def test_a_pixel_model_gets_its_own_size_and_nothing_else(if_folder):
     model = load_model(str(if_folder), CPU)
-    assert (model.native_size, model.latent_factor, model.vae) == (64, 1, None)
+    assert (model.native_size, model.latent_factor, model.latent_channels, model.on_pixels) == (64, 1, 3, True)
     pictures = torch.rand((1, 3, 64, 64))
     assert torch.equal(model.encode_images(pictures), pictures * 2 - 1)
     small, large = torch.rand((1, 3, 32, 32)), torch.rand((1, 3, 512, 512))
@@ -161,9 +161,10 @@ def test_t5_reads_a_tokenizer_of_one_kind_as_of_the_other(tmp_path):
     spiece = load_model(str(write_if(tmp_path / "spiece", only_spiece=True)), CPU)
     converted = shutil.copytree(tmp_path / "spiece", tmp_path / "json")
     shutil.rmtree(converted / "tokenizer")
-    spiece.tokenizer.save_pretrained(converted / "tokenizer")
+    spiece.text.tokenizer.save_pretrained(converted / "tokenizer")
     assert (converted / "tokenizer" / "tokenizer.json").is_file()
-    torch.testing.assert_close(load_model(str(converted), CPU).encode_prompts(PROMPTS), spiece.encode_prompts(PROMPTS))
+    found = load_model(str(converted), CPU).encode_prompts(PROMPTS)
+    torch.testing.assert_close(found.text, spiece.encode_prompts(PROMPTS).text)
 
 
 def test_keys_of_older_libraries_load_with_the_same_values(tmp_path):
@@ -184,6 +185,6 @@ def test_keys_of_older_libraries_load_with_the_same_values(tmp_path):
     assert any(".query." in key for key in vae)
     save_file(vae, vae_file, metadata={"format": "pt"})
     old = load_model(str(folder), CPU)
-    assert torch.equal(old.encode_prompts(PROMPTS), new.encode_prompts(PROMPTS))
+    assert torch.equal(old.encode_prompts(PROMPTS).text, new.encode_prompts(PROMPTS).text)
     picture = torch.rand((1, 3, 512, 512))
     assert torch.equal(old.encode_images(picture), new.encode_images(picture))

@@ -7,7 +7,7 @@ import torch
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import job_prompts
+from csd_blender.backend.distillation.view_prompts import job_prompts
 from csd_blender.backend.pipelines.text_to_3d.job import scene_prompts
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
@@ -33,7 +33,7 @@ def heard(model, make):
 
 
 def reporter():
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def texts_of_texture(model, job):
@@ -69,10 +69,10 @@ def test_pictures_of_normals_never_get_words_about_light_or_color(large):
         prompts = scene_prompts(model, job, reporter())
         bare, flat = model.encode_prompts(
             ["a mug, front view", f"a mug, front view, {'matte' if model is large else 'flat colors'}"]
-        )
-        assert torch.equal(prompts.of("normal").views["front"], bare)
-        assert torch.equal(prompts.of("color").views["front"], flat)
-        assert torch.equal(prompts.of("white").views["front"], prompts.of("lit").views["front"])
+        ).text
+        assert torch.equal(prompts["normal"].views["front"].text[0], bare)
+        assert torch.equal(prompts["color"].views["front"].text[0], flat)
+        assert torch.equal(prompts["white"].views["front"].text[0], prompts["lit"].views["front"].text[0])
 
 
 def test_the_mini_model_keeps_its_own_words_unless_others_are_chosen():

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.loading import load_model, select_device
+from csd_blender.backend.diffusion.conditions import Conditions
+from csd_blender.backend.diffusion.deepfloyd import DeepFloyd
+from csd_blender.backend.diffusion.loading import FAMILIES, family_of, load_model, select_device
+from csd_blender.backend.diffusion.model import PREDICTION_TYPES, to_noise
 from csd_blender.job.errors import JobError
+from csd_blender.job.models.catalogue import CATALOGUE
+from csd_blender.job.models.files import read_model
 
 CPU = torch.device("cpu")
 
@@ -21,14 +26,14 @@ def test_a_diffusers_folder_loads_with_its_own_sizes(tiny):
     assert not any(p.requires_grad for p in [*tiny.unet.parameters(), *tiny.vae.parameters()])
     # the betas of "scaled_linear" are squares of an even grid between their roots
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    torch.testing.assert_close(tiny.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(tiny.schedule.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
 
 
 def test_encoding_matches_diffusers_own_encoder(tiny):
     images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     expected = tiny.vae.encode(images * 2 - 1).latent_dist.mode() * 0.5
     torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-5, atol=1e-6)
-    tiny.vae_slicing = True
+    tiny.encodes_one_by_one = True
     torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -49,50 +54,56 @@ def test_the_encoder_passes_a_gradient_to_the_picture(tiny):
     assert float((x.grad * direction).sum()) == pytest.approx(float(numeric), rel=5e-3)
 
 
-def test_a_velocity_prediction_becomes_the_same_noise(tiny):
-    """If the network returns the exact v of known data, the converted prediction is the exact noise."""
+@pytest.mark.parametrize("kind", PREDICTION_TYPES)
+def test_any_kind_of_prediction_becomes_the_same_noise(tiny, kind):
+    """If the network returns the exact answer for known data, the converted prediction is the exact noise."""
     generator = torch.Generator().manual_seed(0)
     x, noise = (torch.randn((2, 4, 8, 8), generator=generator) for _ in range(2))
     t = torch.tensor([100, 900])
-    alpha, sigma = tiny.alpha_sigma(t)
-    noisy = tiny.add_noise(x, noise, t)
+    alpha, sigma = tiny.schedule.alpha_sigma(t)
+    noisy = tiny.schedule.add_noise(x, noise, t)
+    exact = {"epsilon": noise, "v_prediction": alpha * noise - sigma * x, "flow_prediction": noise - x}[kind]
 
     class Exact(torch.nn.Module):
         dtype = torch.float32
 
         def forward(self, sample, steps, encoder_hidden_states):
-            return type("Output", (), {"sample": alpha * noise - sigma * x})
+            return type("Output", (), {"sample": exact})
 
-    tiny.unet, tiny.prediction_type = Exact(), "v_prediction"
-    torch.testing.assert_close(tiny.predict_noise(noisy, t, torch.zeros(2, 8, 16)), noise, rtol=1e-4, atol=1e-5)
+    tiny.unet, tiny.schedule.prediction_type = Exact(), kind
+    told = Conditions(torch.zeros(2, 8, 16))
+    torch.testing.assert_close(tiny.predict_noise(noisy, t, told), noise, rtol=1e-4, atol=1e-5)
+    # and on a flow's own straight path, from the picture to the noise
+    share = torch.tensor([0.3, 0.8]).view(-1, 1, 1, 1)
+    on_the_way = (1 - share) * x + share * noise
+    found = to_noise("flow_prediction", noise - x, on_the_way, 1 - share, share)
+    torch.testing.assert_close(found, noise, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prediction_of_something_else_is_refused_by_name():
+    one = torch.ones(1, 1, 1, 1)
+    with pytest.raises(ValueError, match="'sample' is no prediction; known are epsilon, v_prediction"):
+        to_noise("sample", one, one, one, one)
+
+
+def test_every_family_of_the_catalogue_can_be_driven(tiny_folder, if_folder):
+    assert {entry.family for entry in CATALOGUE} <= FAMILIES.keys()
+    assert family_of(read_model(tiny_folder)) == "sd" and family_of(read_model(if_folder)) == "if"
+    assert isinstance(load_model(str(if_folder), CPU), DeepFloyd)
+    assert next(entry for entry in CATALOGUE if entry.id == "mini").native_size == load_model("mini", CPU).native_size
 
 
 def test_prompts_are_encoded_once_and_the_encoder_can_be_freed(tiny):
     calls = []
-    encoder = tiny.text_encoder
-    tiny.text_encoder = lambda ids: calls.append(len(ids)) or encoder(ids)
-    first = tiny.encode_prompts(["a red mug", "a mug", "a red mug"])
+    encoder = tiny.text.encoder
+    tiny.text.encoder = lambda ids: calls.append(len(ids)) or encoder(ids)
+    first = tiny.encode_prompts(["a red mug", "a mug", "a red mug"]).text
     tiny.free_text_encoder()
-    again = tiny.encode_prompts(["a mug", "a red mug"])
+    again = tiny.encode_prompts(["a mug", "a red mug"]).text
     assert calls == [2]
     assert torch.equal(first[0], again[1]) and torch.equal(first[1], again[0])
     tiny.encode_prompts(["a new prompt"])  # loads the encoder anew
-    assert tiny.text_encoder is not None
-
-
-def test_ddim_recovers_known_data_from_an_exact_noise_predictor(tiny):
-    """For one data point x0 the exact prediction is (x_t - alpha x0) / sigma, and DDIM must end at x0."""
-    x0 = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
-
-    def exact(noisy, t, embeddings):
-        alpha, sigma = tiny.alpha_sigma(t)
-        return (noisy - alpha * x0) / sigma
-
-    tiny.predict_noise, seen = exact, []
-    tiny.decode_latents = lambda x: seen.append(x)
-    tiny.sample(["a mug"], steps=10, guidance_scale=3.0)
-    alpha, sigma = tiny.alpha_sigma(torch.tensor([0]))
-    assert (seen[0] - x0).abs().max() < 4 * float(sigma)
+    assert tiny.text.encoder is not None
 
 
 @pytest.mark.parametrize("damage", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])

@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.model import DiffusionModel
+from csd_blender.backend.diffusion.conditions import Conditions
+from csd_blender.backend.diffusion.model import NoiseSchedule
+from csd_blender.backend.distillation.guide import Guide
+from csd_blender.backend.distillation.methods import NoisyBatch, csd_weights, sds_weights
 from csd_blender.backend.distillation.score import (
-    Coefficients,
-    PromptEmbeddings,
-    csd_coefficients,
     distillation_loss,
     draw_timesteps,
     perpendicular_component,
-    score_gradient,
-    sds_coefficients,
     weight,
 )
+from csd_blender.backend.distillation.view_prompts import PromptBatch
+from csd_blender.job.spec.guidance import Guidance
+from csd_blender.job.spec.schedule import constant
 
 SHAPE = (2, 4, 3, 3)
 
 
-class GaussianScore(DiffusionModel):
+class GaussianScore:
     """Exact prediction for data ~ N(mu(prompt), I): then x_t ~ N(alpha mu, I) and eps = sigma (x_t - alpha mu)."""
 
     def __init__(self):
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-        super().__init__(
-            name="gaussian",
-            vae=None,
-            unet=None,
-            text_encoder=None,
-            tokenizer=None,
-            alphas_cumprod=(1 - betas).cumprod(0),
-            prediction_type="epsilon",
-            native_size=3,
-            device=torch.device("cpu"),
-        )
+        self.schedule = NoiseSchedule((1 - betas).cumprod(0), "epsilon", torch.device("cpu"))
         self.calls: list[int] = []
 
-    def predict_noise(self, noisy, t, embeddings):
+    def predict_noise(self, noisy, t, conditions):
         self.calls.append(len(noisy))
-        alpha, sigma = self.alpha_sigma(t)
-        mean = embeddings.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        mean = conditions.text.mean(dim=(1, 2)).view(-1, 1, 1, 1)
         return sigma * (noisy - alpha * mean)
 
 
-def embeddings(positive=2.0, negative=-1.0, null=0.5, **extra) -> PromptEmbeddings:
-    def constant(v):
-        return torch.full((SHAPE[0], 2, 3), v)
+def prompts_of(positive=2.0, negative=-1.0, null=0.5, views=None, view_weights=None) -> PromptBatch:
+    def constant_of(v):
+        return Conditions(torch.full((SHAPE[0], 2, 3), v))
 
-    return PromptEmbeddings(constant(positive), constant(negative), constant(null), **extra)
+    branches = {"positive": constant_of(positive), "negative": constant_of(negative), "null": constant_of(null)}
+    return PromptBatch(branches, views, view_weights)
+
+
+def csd(w1=1.0, w2=0.0, g=0.0, **settings) -> tuple[str, Guidance]:
+    weights = {"positive_weight": w1, "negative_weight": w2, "generative_weight": g}
+    return "csd", Guidance(**{k: constant(v) for k, v in weights.items()}, **settings)
+
+
+def sds(scale, **settings) -> tuple[str, Guidance]:
+    return "sds", Guidance(guidance_scale=scale, **settings)
+
+
+def gradient(model, x, t, noise, prompts, row, negative=True):
+    """The guide's gradient at the latents ``x``."""
+    method, guidance = row
+    batch = NoisyBatch(x, noise, model.schedule.add_noise(x, noise, t), t, 0, torch.Generator())
+    return Guide(model, {}, method, guidance).score(batch, prompts, negative)[0].grad
 
 
 @pytest.fixture
@@ -65,16 +71,16 @@ def setting():
 
 def test_csd_moves_a_gaussian_along_the_difference_of_the_means(setting):
     model, x, t, noise = setting
-    grad = score_gradient(model, x, t, noise, embeddings(), csd_coefficients()).grad
-    alpha, sigma = model.alpha_sigma(t)
+    grad = gradient(model, x, t, noise, prompts_of(), csd())
+    alpha, sigma = model.schedule.alpha_sigma(t)
     expected = (sigma * alpha * (0.5 - 2.0)).expand(SHAPE)
     torch.testing.assert_close(grad, expected, rtol=2e-5, atol=2e-6)
 
 
 def test_csd_with_a_negative_prompt_adds_the_second_classifier(setting):
     model, x, t, noise = setting
-    grad = score_gradient(model, x, t, noise, embeddings(), csd_coefficients(1.0, 0.75)).grad
-    alpha, sigma = model.alpha_sigma(t)
+    grad = gradient(model, x, t, noise, prompts_of(), csd(1.0, 0.75))
+    alpha, sigma = model.schedule.alpha_sigma(t)
     expected = sigma * alpha * ((0.5 - 2.0) - 0.75 * (0.5 + 1.0))
     torch.testing.assert_close(grad, expected.expand(SHAPE), rtol=2e-5, atol=2e-6)
 
@@ -87,9 +93,9 @@ def test_sds_without_guidance_vanishes_on_average_at_the_data_mean():
     total = torch.zeros(SHAPE)
     for _ in range(4000):
         noise = torch.randn(SHAPE, generator=generator)
-        total += score_gradient(model, mean, t, noise, embeddings(), sds_coefficients(1.0)).grad
+        total += gradient(model, mean, t, noise, prompts_of(), sds(1.0))
     # each sample is (sigma^2 - 1) eps, so the mean of 4000 has that standard deviation over sqrt(4000)
-    alpha, sigma = model.alpha_sigma(t)
+    alpha, sigma = model.schedule.alpha_sigma(t)
     bound = 5 * float((1 - sigma**2).max()) / 4000**0.5
     assert (total / 4000).abs().max() < bound
 
@@ -97,9 +103,9 @@ def test_sds_without_guidance_vanishes_on_average_at_the_data_mean():
 @pytest.mark.parametrize("steps", range(0, 10001, 2500))
 def test_csd_prediction_weights_sum_to_zero(steps):
     w2 = min(steps / 5000, 1.0)
-    c = csd_coefficients(1.0, w2)
-    assert c.positive + c.negative + c.null == pytest.approx(0.0, abs=1e-12)
-    assert c.noise == 0.0
+    weights = csd_weights(1.0, w2)
+    assert weights.pop("noise") == 0.0
+    assert sum(weights.values()) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("w2", [0.0, 0.5, 1.0])
@@ -107,35 +113,40 @@ def test_csd_with_a_share_of_the_prior_is_csd_plus_that_share_of_sds_without_gui
     model, x, t, noise = setting
     share = 0.3
 
-    def grad(coefficients):
-        return score_gradient(model, x, t, noise, embeddings(), coefficients).grad
+    def grad(row):
+        return gradient(model, x, t, noise, prompts_of(), row)
 
-    expected = grad(csd_coefficients(1.0, w2)) + share * grad(sds_coefficients(1.0))
-    torch.testing.assert_close(grad(csd_coefficients(1.0, w2, share)), expected)
-    assert (expected - grad(csd_coefficients(1.0, w2))).abs().min() > 1e-3
+    expected = grad(csd(1.0, w2)) + share * grad(sds(1.0))
+    torch.testing.assert_close(grad(csd(1.0, w2, share)), expected)
+    assert (expected - grad(csd(1.0, w2))).abs().min() > 1e-3
 
 
-def test_the_published_rows_of_coefficients():
-    assert csd_coefficients(1.0, 0.5) == Coefficients(1.0, -0.5, -0.5, 0.0)
-    assert csd_coefficients(1.0, 1.0) == Coefficients(1.0, -1.0, 0.0, 0.0)
-    assert sds_coefficients(100.0) == Coefficients(100.0, -99.0, 0.0, -1.0)
-    assert sds_coefficients(20.0, negative_prompt=False) == Coefficients(20.0, 0.0, -19.0, -1.0)
+def table(positive, negative, null, noise):
+    return {"positive": positive, "negative": negative, "null": null, "noise": noise}
+
+
+def test_the_published_rows_of_weights():
+    assert csd_weights(1.0, 0.5) == table(1.0, -0.5, -0.5, 0.0)
+    assert csd_weights(1.0, 1.0) == table(1.0, -1.0, 0.0, 0.0)
+    assert sds_weights(100.0) == table(100.0, -99.0, 0.0, -1.0)
+    assert sds_weights(20.0, negative_prompt=False) == table(20.0, 0.0, -19.0, -1.0)
 
 
 @pytest.mark.parametrize(
-    ("coefficients", "branches"),
-    [
-        (csd_coefficients(1.0, 0.0), 2),
-        (csd_coefficients(1.0, 0.5), 3),
-        (csd_coefficients(1.0, 1.0), 2),
-        (sds_coefficients(7.5), 2),
-        (sds_coefficients(1.0), 1),
-    ],
+    ("row", "branches"), [(csd(1.0, 0.0), 2), (csd(1.0, 0.5), 3), (csd(1.0, 1.0), 2), (sds(7.5), 2), (sds(1.0), 1)]
 )
-def test_only_branches_with_a_weight_are_evaluated_and_all_in_one_call(setting, coefficients, branches):
+def test_only_branches_with_a_weight_are_evaluated_and_all_in_one_call(setting, row, branches):
     model, x, t, noise = setting
-    score_gradient(model, x, t, noise, embeddings(), coefficients)
+    gradient(model, x, t, noise, prompts_of(), row)
     assert model.calls == [branches * SHAPE[0]]
+
+
+def test_without_a_negative_prompt_its_branch_is_not_asked_for(setting):
+    _, x, t, noise = setting
+    for row in (csd(1.0, 0.5), sds(7.5)):
+        model = Table()
+        gradient(model, x, t, noise, table_prompts(False), row, negative=False)
+        assert set(model.asked) == {0, 2}
 
 
 def test_loss_gradient_is_grad_over_batch(setting):
@@ -147,10 +158,8 @@ def test_loss_gradient_is_grad_over_batch(setting):
 
 def test_clipping_comes_before_normalization(setting):
     model, x, t, noise = setting
-    plain = score_gradient(model, x, t, noise, embeddings(), sds_coefficients(7.5)).grad
-    both = score_gradient(
-        model, x, t, noise, embeddings(), sds_coefficients(7.5), grad_clip=0.3, grad_normalize=True
-    ).grad
+    plain = gradient(model, x, t, noise, prompts_of(), sds(7.5))
+    both = gradient(model, x, t, noise, prompts_of(), sds(7.5, grad_clip=constant(0.3), grad_normalize=True))
     clipped = plain.clamp(-0.3, 0.3)
     assert (plain.abs() > 0.3).any()
     torch.testing.assert_close(both, clipped / clipped.norm(), rtol=1e-5, atol=1e-6)
@@ -184,28 +193,29 @@ def test_perp_neg_sees_each_items_own_noisy_latents(setting):
     model, x, t, noise = setting
     generator = torch.Generator().manual_seed(5)
 
-    def nonlinear(noisy, steps, emb):
-        alpha, sigma = GaussianScore.alpha_sigma(model, steps)
-        return torch.sin(noisy * emb.mean(dim=(1, 2)).view(-1, 1, 1, 1)) * sigma + alpha
+    def nonlinear(noisy, steps, told):
+        alpha, sigma = model.schedule.alpha_sigma(steps)
+        return torch.sin(noisy * told.text.mean(dim=(1, 2)).view(-1, 1, 1, 1)) * sigma + alpha
 
     model.predict_noise = nonlinear
-    perp = torch.randn((2, 2, 2, 3), generator=generator)
+    views = Conditions(torch.randn((4, 2, 3), generator=generator))
     weights = torch.tensor([[-1.0, -0.5], [-0.2, -1.5]])
-    prompts = embeddings(perp_negative=perp, perp_weights=weights)
-    together = score_gradient(model, x, t, noise, prompts, csd_coefficients(), perp_neg=3.0).grad
-    without = score_gradient(model, x, t, noise, prompts, csd_coefficients()).grad
+    prompts = prompts_of(views=views, view_weights=weights)
+    together = gradient(model, x, t, noise, prompts, csd(perp_neg=3.0))
+    without = gradient(model, x, t, noise, prompts, csd())
     assert (together - without).abs().max() > 0.01
     for i in range(2):
         one = slice(i, i + 1)
-        item = PromptEmbeddings(**{f.name: getattr(prompts, f.name)[one] for f in dataclasses.fields(prompts)})
-        alone = score_gradient(model, x[one], t[one], noise[one], item, csd_coefficients(), perp_neg=3.0).grad
+        branches = {name: told.select(one) for name, told in prompts.branches.items()}
+        item = PromptBatch(branches, views.select(slice(2 * i, 2 * i + 2)), weights[one])
+        alone = gradient(model, x[one], t[one], noise[one], item, csd(perp_neg=3.0))
         torch.testing.assert_close(alone, together[one], rtol=2e-5, atol=2e-6)
 
 
 def test_a_broken_prediction_gives_a_finite_gradient(setting):
     model, x, t, noise = setting
-    model.predict_noise = lambda noisy, steps, emb: torch.full_like(noisy, float("nan"))
-    assert torch.isfinite(score_gradient(model, x, t, noise, embeddings(), csd_coefficients()).grad).all()
+    model.predict_noise = lambda noisy, steps, told: torch.full_like(noisy, float("nan"))
+    assert torch.isfinite(gradient(model, x, t, noise, prompts_of(), csd())).all()
 
 
 # ---- against sums written out, on predictions that point anywhere ---------------------------------------------------
@@ -219,16 +229,16 @@ class Table(GaussianScore):
         self.table = torch.randn((5, *SHAPE[1:]), generator=torch.Generator().manual_seed(11))
         self.asked: list[int] = []
 
-    def predict_noise(self, noisy, t, embeddings):
-        rows = embeddings[:, 0, 0].long()
+    def predict_noise(self, noisy, t, conditions):
+        rows = conditions.text[:, 0, 0].long()
         self.asked += rows.tolist()
         return self.table[rows]
 
 
 def table_prompts(with_views=True):
-    views = torch.stack([torch.full((SHAPE[0], 2, 3), 3.0), torch.full((SHAPE[0], 2, 3), 4.0)], dim=1)
-    extra = {"perp_negative": views, "perp_weights": torch.tensor([[-1.0, -0.5], [-0.2, -1.5]])}
-    return embeddings(0.0, 1.0, 2.0, **(extra if with_views else {}))
+    views = Conditions(torch.tensor([3.0, 4.0] * SHAPE[0]).view(-1, 1, 1).expand(-1, 2, 3))
+    extra = {"views": views, "view_weights": torch.tensor([[-1.0, -0.5], [-0.2, -1.5]])}
+    return prompts_of(0.0, 1.0, 2.0, **(extra if with_views else {}))
 
 
 def written_out_perp_neg(table, origin, weights):
@@ -246,12 +256,12 @@ def written_out_perp_neg(table, origin, weights):
 def test_perp_neg_adds_its_views_with_their_own_sign_from_where_it_is_told(setting, origin, row, negative_weight):
     _, x, t, noise = setting
     model, prompts = Table(), table_prompts()
-    c = csd_coefficients(1.0, negative_weight)
-    grad = score_gradient(model, x, t, noise, prompts, c, weighting="sds", perp_neg=3.0, perp_neg_from=origin).grad
-    plain = model.table[0] * c.positive + model.table[1] * c.negative + model.table[2] * c.null
-    w = 1 - model.alpha_sigma(t)[0].flatten() ** 2
+    method = csd(1.0, negative_weight, weighting="sds", perp_neg=3.0, perp_neg_from=origin)
+    grad = gradient(model, x, t, noise, prompts, method)
+    plain = model.table[0] - negative_weight * model.table[1] + (negative_weight - 1) * model.table[2]
+    w = 1 - model.schedule.alpha_sigma(t)[0].flatten() ** 2
     for item in range(SHAPE[0]):
-        perp = written_out_perp_neg(model.table, row, prompts.perp_weights[item].tolist())
+        perp = written_out_perp_neg(model.table, row, prompts.view_weights[item].tolist())
         assert (3 * perp).norm() > 0.5 * plain.norm()  # it matters, and so does its sign
         torch.testing.assert_close(grad[item], w[item] * (plain + 3.0 * perp), rtol=2e-5, atol=2e-5)
 
@@ -262,7 +272,7 @@ def test_a_step_down_the_perp_neg_gradient_leads_away_from_the_other_views(setti
     model, prompts = Table(), table_prompts()
 
     def grad(scale):
-        return score_gradient(model, x, t, noise, prompts, csd_coefficients(), perp_neg=scale).grad
+        return gradient(model, x, t, noise, prompts, csd(perp_neg=scale))
 
     moved = -(grad(3.0) - grad(0.0))
     toward = (model.table[0] - model.table[2]).flatten()
@@ -271,7 +281,7 @@ def test_a_step_down_the_perp_neg_gradient_leads_away_from_the_other_views(setti
         pull = 0.0
         for k, view in enumerate((3, 4)):
             away = perpendicular_component(model.table[view] - model.table[2], model.table[0] - model.table[2])
-            pull += float(-prompts.perp_weights[item, k] * (away * moved[item]).sum())
+            pull += float(-prompts.view_weights[item, k] * (away * moved[item]).sum())
         assert pull > 0  # along the noise that a view predicts, which is away from the view
 
 
@@ -279,22 +289,22 @@ def test_a_step_down_the_perp_neg_gradient_leads_away_from_the_other_views(setti
 def test_perp_neg_evaluates_the_branch_its_directions_begin_at(setting, origin, branches):
     _, x, t, noise = setting
     model = Table()
-    score_gradient(model, x, t, noise, table_prompts(), csd_coefficients(), perp_neg=1.0, perp_neg_from=origin)
+    gradient(model, x, t, noise, table_prompts(), csd(perp_neg=1.0, perp_neg_from=origin))
     assert set(model.asked) == branches and len(model.asked) == len(branches) * SHAPE[0]
 
 
 def test_an_origin_that_there_is_not_is_refused(setting):
     _, x, t, noise = setting
     with pytest.raises(ValueError, match="perp_neg_from"):
-        score_gradient(Table(), x, t, noise, table_prompts(), csd_coefficients(), perp_neg_from="positive")
+        gradient(Table(), x, t, noise, table_prompts(), csd(perp_neg_from="positive"))
 
 
 def test_clipping_bounds_the_gradient_on_both_sides(setting):
     _, x, t, noise = setting
     bound = 0.4
-    plain = score_gradient(Table(), x, t, noise, table_prompts(False), csd_coefficients()).grad
+    plain = gradient(Table(), x, t, noise, table_prompts(False), csd())
     assert (plain > bound).any() and (plain < -bound).any() and (plain.abs() < bound).any()
-    clipped = score_gradient(Table(), x, t, noise, table_prompts(False), csd_coefficients(), grad_clip=bound).grad
+    clipped = gradient(Table(), x, t, noise, table_prompts(False), csd(grad_clip=constant(bound)))
     assert float(clipped.max()) == pytest.approx(bound) and float(clipped.min()) == pytest.approx(-bound)
     within = plain.abs() < bound
     assert torch.equal(clipped[within], plain[within])
@@ -302,8 +312,8 @@ def test_clipping_bounds_the_gradient_on_both_sides(setting):
 
 
 def test_the_two_conventions_of_the_scale_are_one_apart():
-    assert sds_coefficients(100.0, True, "1+s") == sds_coefficients(101.0) == Coefficients(101.0, -100.0, 0.0, -1.0)
-    assert sds_coefficients(20.0, False, "1+s") == Coefficients(21.0, 0.0, -20.0, -1.0)
-    assert sds_coefficients(7.5, True, "s") == sds_coefficients(7.5)
+    assert sds_weights(100.0, True, "1+s") == sds_weights(101.0) == table(101.0, -100.0, 0.0, -1.0)
+    assert sds_weights(20.0, False, "1+s") == table(21.0, 0.0, -20.0, -1.0)
+    assert sds_weights(7.5, True, "s") == sds_weights(7.5)
     with pytest.raises(ValueError, match="convention"):
-        sds_coefficients(7.5, True, "s+1")
+        sds_weights(7.5, True, "s+1")

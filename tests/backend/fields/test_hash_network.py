@@ -79,7 +79,7 @@ def test_field_and_twin_give_the_same_values(shape, activation):
     points = torch.cat([inner_points(radius=1.7), torch.tensor([[1.5, 0, 0], [0, 0, 0]])])
     with torch.no_grad():
         density, color = field(points)
-        twin_density, twin_color = field.forward_reference(points.double())
+        twin_density, twin_color = field.forward_twin(points.double())
     assert torch.allclose(density.double(), twin_density, rtol=2e-4, atol=1e-5)
     assert torch.allclose(color.double(), twin_color, atol=2e-5)
     assert torch.equal(field.density(points), density) and torch.allclose(field.color(points), color)
@@ -96,7 +96,7 @@ def test_colors_are_linear_or_pass_a_sigmoid():
 def test_exact_normals_and_their_gradients_agree_with_the_twin(shape):
     field = field_of(shape)
     points, weight = inner_points(), torch.randn((400, 3), generator=numbers(3))
-    found, expected = field.normals(points, 0.0), field.normals_reference(points.double())
+    found, expected = field.normals(points, 0.0), field.normals_twin(points.double())
     assert torch.allclose(found.double(), expected, atol=1e-3)
     one = gradients((found * weight).sum(), field)
     two = gradients((expected * weight).sum(), field)
@@ -111,7 +111,7 @@ def test_exact_slopes_agree_with_finite_differences():
     field, points = field.double(), points.double()
 
     def value(shift):
-        return field.network.values("density", field.network.features_reference((points + shift) / field.radius))[:, 0]
+        return field.network.values("density", field.network.features_twin((points + shift) / field.radius))[:, 0]
 
     differences = [(value(e * step) - value(-e * step)) / (2 * step) for e in torch.eye(3).double()]
     assert torch.allclose(slopes, torch.stack(differences, 1).detach(), rtol=1e-3, atol=1e-3)
@@ -128,14 +128,14 @@ def test_gradients_agree_with_finite_differences(what):
         if what == "taps":
             taps = torch.tensor(((1.0, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1))).to(points)
             corners = (points[:, None] + 0.1 * taps).view(-1, 3)
-            features = field.network.features_reference(corners / field.radius)
+            features = field.network.features_twin(corners / field.radius)
             logit = field.network.values("density", features)[:, 0]
             logit = logit + field.blob_scale * (1 - corners.norm(dim=1) / field.blob_std)
             slopes = logit.view(-1, 4) @ taps / 0.4
             return -(nn.functional.normalize(slopes, dim=1, eps=1e-3) * weight).sum()
         if what == "normals":
-            return (field.normals_reference(points) * weight).sum()
-        density, color = field.forward_reference(points)
+            return (field.normals_twin(points) * weight).sum()
+        density, color = field.forward_twin(points)
         return (density * weight[:, 0]).sum() if what == "density" else (color * weight).sum()
 
     found = {

@@ -32,7 +32,7 @@ def test_kernels_and_twin_give_the_same_values(arguments):
     points = random_points(field.radius)
     with torch.no_grad():
         density, color = field(points)
-        expected_density, expected_color = field.forward_reference(points.double())
+        expected_density, expected_color = field.forward_twin(points.double())
         assert torch.allclose(density.double(), expected_density, rtol=2e-5, atol=1e-6)
         assert torch.allclose(color.double(), expected_color, atol=2e-6)
         assert torch.allclose(field.density(points), density, rtol=1e-5, atol=1e-7)
@@ -49,7 +49,7 @@ def test_kernels_and_twin_give_the_same_gradients(arguments):
     def gradient(density: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
         return torch.autograd.grad((density * a).sum() + (color * b).sum(), field.table)[0]
 
-    found, expected = gradient(*field(points)), gradient(*field.forward_reference(points))
+    found, expected = gradient(*field(points)), gradient(*field.forward_twin(points))
     assert (found - expected).abs().max() <= 3e-5 * expected.abs().max()
     (alone,) = torch.autograd.grad((field.density(points) * a).sum(), field.table)
     assert (alone[:, 0] - found[:, 0]).abs().max() <= 3e-5 * found.abs().max() and not alone[:, 1:].any()
@@ -63,7 +63,7 @@ def test_normals_and_their_gradients_agree_with_the_twin(arguments, eps):
     if eps == 0:  # the exact slope jumps at the faces of the cube and of its cells, and the ball has none in the middle
         points = points[:-4][(points[:-4].abs() < field.radius).all(1)]
     weight = torch.randn((len(points), 3), generator=torch.Generator().manual_seed(3))
-    found, expected = field.normals(points, eps), field.normals_reference(points, eps)
+    found, expected = field.normals(points, eps), field.normals_twin(points, eps)
     assert torch.allclose(found, expected, atol=2e-4)
     (a,) = torch.autograd.grad((found * weight).sum(), field.table)
     (b,) = torch.autograd.grad((expected * weight).sum(), field.table)
@@ -81,7 +81,7 @@ def test_the_gradient_agrees_with_finite_differences():
 
     def value(sign: float) -> torch.Tensor:
         field.table.data += sign * 1e-5 * step
-        result = (field.forward_reference(points)[0] * weight).sum()
+        result = (field.forward_twin(points)[0] * weight).sum()
         field.table.data -= sign * 1e-5 * step
         return result
 

@@ -3,17 +3,15 @@
 import pytest
 import torch
 
-from csd_blender.backend.fields.hash_grid import GridLevel, encode, encode_reference, grid_levels
+from csd_blender.backend.fields.grid_levels import GridLevel, grid_levels
+from csd_blender.backend.fields.hash_grid import encode
+from csd_blender.backend.fields.hash_grid_twin import encode_twin
 from csd_blender.backend.fields.texture_field import TextureField
 
 SHAPES = [
     {"levels": 6},
     {"levels": 4, "log2_table_size": 8, "finest_resolution": 64},
     {"levels": 1, "base_resolution": 3, "finest_resolution": 3},
-    {"hidden": 16, "features": 2, "levels": 5, "log2_table_size": 10},
-    {"hidden": 8, "features": 4, "levels": 3},
-    {"hidden": 8, "features": 1, "levels": 3},
-    {"hidden": 8, "features": 8, "levels": 2},
 ]
 
 
@@ -44,7 +42,7 @@ def test_kernels_and_twin_give_the_same_colors(arguments):
     field = random_field(**arguments)
     points = points_for(field)
     with torch.no_grad():
-        assert torch.allclose(field(points), field.forward_reference(points), atol=2e-6)
+        assert torch.allclose(field(points), field.forward_twin(points), atol=2e-6)
 
 
 @pytest.mark.parametrize("arguments", SHAPES)
@@ -53,7 +51,7 @@ def test_kernels_and_twin_give_the_same_gradients(arguments):
     points = points_for(field)
     weight = torch.randn((len(points), 3), generator=torch.Generator().manual_seed(3))
     found = torch.autograd.grad((field(points) * weight).sum(), list(field.parameters()))
-    expected = torch.autograd.grad((field.forward_reference(points) * weight).sum(), list(field.parameters()))
+    expected = torch.autograd.grad((field.forward_twin(points) * weight).sum(), list(field.parameters()))
     for name, a, b in zip(dict(field.named_parameters()), found, expected, strict=True):
         assert (a - b).abs().max() <= 2e-5 * b.abs().max().clamp_min(1e-6), name
 
@@ -70,7 +68,7 @@ def test_the_gradient_agrees_with_finite_differences():
     step = torch.randn(table.shape, generator=generator, dtype=torch.float64)
 
     def value(t: torch.Tensor) -> torch.Tensor:
-        return (encode_reference(points.double(), t, levels, True) * weight).sum()
+        return (encode_twin(points.double(), t, levels, True) * weight).sum()
 
     slope = (value(table + 1e-4 * step) - value(table - 1e-4 * step)) / 2e-4
     assert (grad * step).sum().item() == pytest.approx(slope.item(), rel=1e-4)
@@ -94,21 +92,26 @@ def test_weights_of_every_level_sum_to_one():
     assert torch.allclose(encode(points, constant, field.levels, True), torch.tensor(5 * 0.3), atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [0, 16])
-def test_a_fresh_field_is_mid_gray(hidden):
-    colors = TextureField(hidden=hidden, seed=3)(torch.rand((100, 3)) * 2 - 1)
-    assert (colors - 0.5).abs().max() < 0.01
+@pytest.mark.parametrize("features", [2, 3])
+@pytest.mark.parametrize("summed", [True, False])
+def test_features_of_any_length_are_summed_or_stand_side_by_side_as_in_the_twin(features, summed):
+    levels, generator = grid_levels(3, 4, 40, 9), torch.Generator().manual_seed(6)
+    table = torch.randn((levels[-1].offset + levels[-1].rows, features), generator=generator).requires_grad_(True)
+    points = torch.rand((300, 3), generator=generator) * 2.2 - 1.1
+    found, twin = encode(points, table, levels, summed), encode_twin(points, table, levels, summed)
+    torch.testing.assert_close(found, twin, atol=2e-6, rtol=0)
+    weight = torch.randn(found.shape, generator=generator)
+    one, two = (torch.autograd.grad((x * weight).sum(), table)[0] for x in (found, twin))
+    assert (one - two).abs().max() <= 2e-5 * two.abs().max()
 
 
-def test_the_seed_decides_everything():
-    one, two, other = (TextureField(hidden=8, seed=s).state_dict() for s in (5, 5, 6))
-    assert all(torch.equal(one[k], two[k]) for k in one) and not torch.equal(one["weight1"], other["weight1"])
+def test_a_fresh_field_is_mid_gray():
+    assert (TextureField()(torch.rand((100, 3)) * 2 - 1) == 0.5).all()
 
 
-@pytest.mark.parametrize("hidden", [0, 16])
-def test_training_twice_gives_the_same_bits(hidden):
+def test_training_twice_gives_the_same_bits():
     def train() -> torch.Tensor:
-        field = TextureField(hidden=hidden, log2_table_size=12)
+        field = TextureField(log2_table_size=12)
         optimizer = torch.optim.Adam(field.parameters(), lr=0.03)
         generator = torch.Generator().manual_seed(0)
         for _ in range(4):
@@ -160,7 +163,7 @@ def test_no_points_are_no_problem():
 
 
 def test_impossible_fields_are_refused():
-    with pytest.raises(ValueError, match="features"):
-        TextureField(features=5)
+    with pytest.raises(ValueError, match="level"):
+        TextureField(levels=0)
     with pytest.raises(ValueError, match="resolution"):
         TextureField(base_resolution=32, finest_resolution=8)

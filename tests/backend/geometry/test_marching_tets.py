@@ -16,7 +16,9 @@ from csd_blender.backend.geometry.signed_distance import signed_distance
 from csd_blender.backend.geometry.tet_geometry import TetGeometry, workable_threshold
 from csd_blender.backend.geometry.tet_grid import tet_grid
 from csd_blender.backend.render.cameras import Cameras, sample_cameras
-from csd_blender.backend.render.rasterizer.interface import cover, get_rasterizer, topology
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.rasterizer.interface import cover
+from csd_blender.backend.render.rasterizer.topology import topology
 
 ONE_TET = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
 

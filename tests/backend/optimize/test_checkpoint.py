@@ -228,14 +228,14 @@ def test_when_none_fits_the_user_is_told_that_the_job_starts_anew(folder, two):
     said = []
     saved = Saved(folder, HASH, STEPS)
     assert saved.newest(fresh, 0, STEPS) is None
-    saved.explain(Reporter(emit=lambda kind, body: said.append((kind, body["code"]))))
+    saved.explain(Reporter(emit=lambda warned: said.append((warned.type, warned.code))))
     assert said == [("warning", "checkpoint_unusable")]
 
 
 def test_a_good_one_is_used_without_a_word(folder, two):
     saved = Saved(folder, HASH, STEPS)
     saved.newest(fresh, 0, STEPS)
-    saved.explain(Reporter(emit=lambda kind, body: pytest.fail(kind)))
+    saved.explain(Reporter(emit=lambda warned: pytest.fail(warned.text)))
 
 
 def test_checkpoints_of_other_settings_alone_are_an_error(folder, two):

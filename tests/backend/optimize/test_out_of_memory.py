@@ -14,11 +14,11 @@ from csd_blender.job.errors import JobError
 
 @pytest.fixture
 def reporter():
-    return Reporter(emit=lambda kind, body: None)
+    return Reporter(emit=lambda said: None)
 
 
 def model():
-    return SimpleNamespace(vae=object(), vae_slicing=False)
+    return SimpleNamespace(on_pixels=False, encodes_one_by_one=False)
 
 
 def run(fits, ladder, network, reporter):
@@ -26,7 +26,7 @@ def run(fits, ladder, network, reporter):
     tried = []
     while True:
         with ladder.guard(network, reporter) as attempt:
-            tried.append((attempt.views, network.vae_slicing))
+            tried.append((attempt.views, network.encodes_one_by_one))
             if not fits(*tried[-1]):
                 raise torch.OutOfMemoryError("CUDA out of memory")
         if not attempt.failed:

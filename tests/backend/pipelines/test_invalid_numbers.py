@@ -21,6 +21,7 @@ from csd_blender.backend.worker.run_job import run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.result import is_complete, read_result
 from tests.support.tiny_jobs import TINY
 
 STEPS = 12
@@ -100,10 +101,10 @@ def times(tmp_path_factory, tiny_folder):
 def run(folder, models, resume=False, stop=lambda step: None):
     events, last = [], [0]
 
-    def emit(kind, body):
-        events.append((kind, body))
-        if kind == "progress":
-            last[0] = body["step"]
+    def emit(said):
+        events.append((said.type, said.to_json()))
+        if said.type == "progress":
+            last[0] = said.step
 
     reporter = Reporter(emit=emit, stop_reason=lambda: stop(last[0]))
     return run_job(str(folder.path), reporter, models, resume=resume), events
@@ -125,10 +126,10 @@ def test_one_invalid_prediction_of_any_prompt_is_a_warning_and_the_job_goes_on(m
     unet.bad, unet.value, unet.rows = {times[4]}, value, rows
     folder = make_job()
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
     assert len(warnings(events)) == 1 and "Step 5 " in warnings(events)[0]
-    assert folder.read_result()["complete"] and albedo(folder).std() > 1.0
-    assert [w["code"] for w in folder.read_result()["warnings"]].count("not_finite") == 1
+    assert read_result(folder.path).complete and albedo(folder).std() > 1.0
+    assert [w["code"] for w in read_result(folder.path).warnings].count("not_finite") == 1
 
 
 def test_single_invalid_steps_here_and_there_do_not_end_a_job(make_job, models, times):
@@ -144,13 +145,13 @@ def test_five_in_a_row_end_the_job_as_an_error_that_keeps_the_last_good_state(ma
     models.model.unet.bad = set(times[4:9])
     folder = make_job()
     outcome, events = run(folder, models)
-    assert (outcome.type, outcome.body["code"], outcome.body["kept"]) == ("error", "model_not_finite", True)
-    assert str(tiny_folder) in outcome.body["detail"] and "step 5" in outcome.body["detail"]
-    assert "kept" in outcome.body["detail"] and outcome.body["fix"]
-    assert all((folder.path / name).is_file() for name in outcome.body["files"].values())
-    record = folder.read_result()
-    assert not record["complete"] and not folder.finished and record["timings"]["steps"] == 4
-    assert any(w["code"] == "model_not_finite" for w in record["warnings"])
+    assert (outcome.type, outcome.code, outcome.kept) == ("error", "model_not_finite", True)
+    assert str(tiny_folder) in outcome.detail and "step 5" in outcome.detail
+    assert "kept" in outcome.detail and outcome.fix
+    assert all((folder.path / name).is_file() for name in outcome.files.values())
+    record = read_result(folder.path)
+    assert not record.complete and not is_complete(folder.path) and record.timings["steps"] == 4
+    assert any(w["code"] == "model_not_finite" for w in record.warnings)
     assert np.array_equal(albedo(folder), albedo(stopped))
 
 
@@ -159,8 +160,8 @@ def test_a_network_that_never_gives_a_number_is_an_error_and_leaves_no_texture(m
     models.model.unet.bad = set(range(1000))
     folder = make_job(steps=steps)
     outcome, _ = run(folder, models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "model_not_finite")
-    assert str(tiny_folder) in outcome.body["detail"] and "files" not in outcome.body
+    assert (outcome.type, outcome.code) == ("error", "model_not_finite")
+    assert str(tiny_folder) in outcome.detail and not outcome.files
     assert not (folder.path / "result" / "albedo.png").exists()
 
 
@@ -168,7 +169,7 @@ def test_cancelled_before_the_first_good_step_there_is_nothing_to_keep(make_job,
     models.model.unet.bad = set(range(1000))
     folder = make_job()
     outcome, _ = run(folder, models, stop=lambda step: "cancel" if step >= 2 else None)
-    assert (outcome.type, outcome.body["kept"]) == ("cancelled", False)
+    assert (outcome.type, outcome.kept) == ("cancelled", False)
 
 
 @pytest.mark.parametrize("left_at", [3, 5, 7])
@@ -178,9 +179,9 @@ def test_a_job_left_before_or_among_invalid_steps_resumes_to_the_same_end(make_j
     whole, resumed = make_job("whole"), make_job("resumed", checkpoint_interval=1)
     expected, _ = run(whole, models)
     interrupted, _ = run(resumed, models, stop=lambda step: "leave" if step >= left_at else None)
-    assert interrupted.body["code"] == "interrupted"
+    assert interrupted.code == "interrupted"
     outcome, _ = run(resumed, models, resume=True)
-    assert (outcome.type, outcome.body["detail"]) == (expected.type, expected.body["detail"])
+    assert (outcome.type, outcome.detail) == (expected.type, expected.detail)
     assert np.array_equal(albedo(resumed), albedo(whole))
 
 
@@ -196,7 +197,7 @@ def test_invalid_latents_and_gradients_count_as_well(make_job, models, monkeypat
     model, encode = models.model, models.model.encode_images
     model.encode_images = lambda images, generator=None: encode(images, generator) * math.inf
     outcome, events = run(make_job(), models)
-    assert outcome.body["code"] == "model_not_finite" and "latents" in warnings(events)[0]
+    assert outcome.code == "model_not_finite" and "latents" in warnings(events)[0]
 
     class Spoils(torch.autograd.Function):
         @staticmethod
@@ -209,7 +210,7 @@ def test_invalid_latents_and_gradients_count_as_well(make_job, models, monkeypat
 
     model.encode_images = lambda images, generator=None: encode(Spoils.apply(images), generator)
     outcome, events = run(make_job("second"), models)
-    assert outcome.body["code"] == "model_not_finite" and "gradient" in warnings(events)[0]
+    assert outcome.code == "model_not_finite" and "gradient" in warnings(events)[0]
 
 
 def test_colors_that_are_no_numbers_are_not_blamed_on_the_model(make_job, models, monkeypatch):
@@ -223,7 +224,7 @@ def test_colors_that_are_no_numbers_are_not_blamed_on_the_model(make_job, models
 
     monkeypatch.setattr("csd_blender.backend.pipelines.texture.start_state", poisoned)
     outcome, _ = run(make_job(), models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "diverged")
+    assert (outcome.type, outcome.code) == ("error", "diverged")
 
 
 def jobs_texture_start():
@@ -241,9 +242,9 @@ def test_an_object_keeps_what_the_stage_had_before_the_invalid_steps(tmp_path, m
     models.model.unet.bad = set(times[2:7])
     folder = JobFolder.create(tmp_path / "job", spec)
     outcome, _ = run(folder, models)
-    assert (outcome.type, outcome.body["code"], outcome.body["kept"]) == ("error", "model_not_finite", True)
-    assert (folder.path / outcome.body["files"]["mesh"]).is_file() and not folder.finished
-    assert folder.read_result()["timings"]["steps"] == 2
+    assert (outcome.type, outcome.code, outcome.kept) == ("error", "model_not_finite", True)
+    assert (folder.path / outcome.files["mesh"]).is_file() and not is_complete(folder.path)
+    assert read_result(folder.path).timings["steps"] == 2
 
 
 @pytest.mark.parametrize("from_step", [0, 4])

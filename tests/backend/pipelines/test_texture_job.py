@@ -25,6 +25,7 @@ from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.process.processes import HeldFile
+from csd_blender.job.result import Part, is_complete, read_result
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = 1200  # seconds after which a test gives up; no machine that works comes near it
@@ -62,10 +63,10 @@ def run(folder, models, resume=False, stop=lambda step: None):
     """Run a job; ``stop`` gets the number of the last step and answers with a reason to stop. Returns the outcome."""
     events, last = [], [0]
 
-    def emit(kind, body):
-        events.append((kind, body))
-        if kind == "progress":
-            last[0] = body["step"]
+    def emit(said):
+        events.append((said.type, said.to_json()))
+        if said.type == "progress":
+            last[0] = said.step
 
     reporter = Reporter(emit=emit, stop_reason=lambda: stop(last[0]))
     outcome = run_job(str(folder.path), reporter, models, resume=resume)
@@ -83,14 +84,14 @@ def every_progress(monkeypatch):
 def test_a_job_writes_texture_mesh_turntable_and_record(make_job, models):
     folder = make_job()
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
     picture = albedo(folder)
     assert picture.shape == (64, 64, 3) and picture.std() > 1.0  # no longer the gray it began with
-    record = folder.read_result()
-    assert record["complete"] and record["settings"]["prompt"] == "a red mug" and record["seed"] == 0
-    assert record["parts"] == [{"name": "box", "albedo": "result/albedo.png", "uv_source": "user"}]
-    assert set(record["versions"]) >= {"csd_blender", "torch", "diffusers"} and record["licences"]
-    assert {"network", "encode", "render", "optimizer"} <= set(record["timings"]["time_shares"])
+    record = read_result(folder.path)
+    assert record.complete and record.prompt == "a red mug" and record.seed == 0
+    assert record.parts == (Part("box", {"albedo": "result/albedo.png"}, "user"),)
+    assert set(record.versions) >= {"csd_blender", "torch", "diffusers"} and record.licences
+    assert {"network", "encode", "render", "optimizer"} <= set(record.timings["time_shares"])
     textured = load_mesh(folder.path / "result" / "mesh.glb")
     assert len(textured.triangles) == 12 and textured.uv is not None
     assert Image.open(folder.path / "result" / "turntable.png").size == (1024, 512)
@@ -112,8 +113,8 @@ def test_a_job_that_was_left_resumes_to_the_same_texture(make_job, models, monke
     whole, left = make_job("whole"), make_job("left")
     run(whole, models)
     outcome, _ = run(left, models, stop=lambda last: "leave" if last >= step else None)
-    assert (outcome.type, outcome.body["code"]) == ("error", "interrupted")
-    assert not left.finished
+    assert (outcome.type, outcome.code) == ("error", "interrupted")
+    assert not is_complete(left.path)
     outcome, events = run(left, models, resume=True)
     assert outcome.type == "result"
     first = next(body["step"] for kind, body in events if kind == "progress")
@@ -125,8 +126,8 @@ def test_cancel_keeps_the_best_so_far_and_the_job_can_still_be_resumed(make_job,
     every_progress(monkeypatch)
     folder, whole = make_job(), make_job("whole")
     outcome, _ = run(folder, models, stop=lambda last: "cancel" if last >= 3 else None)
-    assert outcome.type == "cancelled" and outcome.body["kept"]
-    assert albedo(folder).std() > 0.5 and not folder.finished
+    assert outcome.type == "cancelled" and outcome.kept
+    assert albedo(folder).std() > 0.5 and not is_complete(folder.path)
     run(whole, models)
     assert run(folder, models, resume=True)[0].type == "result"
     assert np.array_equal(albedo(whole), albedo(folder))
@@ -134,7 +135,7 @@ def test_cancel_keeps_the_best_so_far_and_the_job_can_still_be_resumed(make_job,
 
 def test_cancel_before_the_first_step_keeps_nothing(make_job, models):
     outcome, _ = run(make_job(), models, stop=lambda last: "cancel")
-    assert outcome.type == "cancelled" and not outcome.body["kept"]
+    assert outcome.type == "cancelled" and not outcome.kept
 
 
 KILLED_AFTER = """
@@ -175,7 +176,7 @@ def test_killed_at_any_moment_a_job_resumes_to_the_same_texture(make_job, models
     for count, kind in ((1, "stage"), (1, "checkpoint"), (2, "checkpoint")):
         before = newest_checkpoint(other)
         status = killed(other, count, kind)
-        assert status == (0 if other.finished else -signal.SIGKILL)
+        assert status == (0 if is_complete(other.path) else -signal.SIGKILL)
         assert newest_checkpoint(other) >= before + (kind == "checkpoint")
     outcome, events = run(other, models, resume=True)
     assert outcome.type == "result"
@@ -187,7 +188,7 @@ def test_killed_at_any_moment_a_job_resumes_to_the_same_texture(make_job, models
 def test_a_job_that_is_terminated_stores_a_checkpoint_first(make_job, models):
     folder, whole = make_job(steps=40, checkpoint_interval=3600.0), make_job("whole", steps=40)
     assert killed(folder, 1, "progress", "SIGTERM") == 143
-    assert 0 < newest_checkpoint(folder) < 40 and not folder.finished
+    assert 0 < newest_checkpoint(folder) < 40 and not is_complete(folder.path)
     run(whole, models)
     assert run(folder, models, resume=True)[0].type == "result"
     assert np.array_equal(albedo(whole), albedo(folder))
@@ -220,8 +221,8 @@ def test_a_folder_that_is_removed_during_the_job_is_told_in_a_sentence_and_not_m
     every_progress(monkeypatch)
     folder = make_job()
     outcome, _ = run(folder, models, stop=lambda last: shutil.rmtree(folder.path) if last == 3 else None)
-    assert (outcome.type, outcome.body["code"]) == ("error", "bad_job_folder")
-    assert str(folder.path) in outcome.body["detail"] and not folder.path.exists()
+    assert (outcome.type, outcome.code) == ("error", "bad_job_folder")
+    assert str(folder.path) in outcome.detail and not folder.path.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
@@ -239,8 +240,8 @@ def test_a_file_that_may_not_grow_ends_in_the_sentence_about_a_full_disk(make_jo
 def test_several_objects_get_a_texture_each(make_job, models):
     folder = make_job(mesh=merge([box("left", -1.0), box("right", 1.0)]))
     outcome, _ = run(folder, models)
-    assert outcome.type == "result", outcome.body
-    assert [p["name"] for p in folder.read_result()["parts"]] == ["left", "right"]
+    assert outcome.type == "result", outcome
+    assert [p.name for p in read_result(folder.path).parts] == ["left", "right"]
     assert not np.array_equal(albedo(folder, "albedo_0.png"), albedo(folder, "albedo_1.png"))
 
 
@@ -322,7 +323,7 @@ def test_two_processes_never_work_in_one_folder(make_job, models):
     folder = make_job()
     with HeldFile(folder.path / "running.lock", "the test works on it"):
         outcome, _ = run(folder, models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "busy")
+    assert (outcome.type, outcome.code) == ("error", "busy")
     assert run(folder, models)[0].type == "result"
 
 
@@ -337,7 +338,7 @@ def test_a_full_disk_ends_in_one_sentence(make_job, models, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     outcome, _ = run(folder, models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "no_space")
+    assert (outcome.type, outcome.code) == ("error", "no_space")
     assert not list(folder.path.rglob("*.tmp"))
 
 
@@ -355,8 +356,8 @@ def test_a_broken_mesh_ends_in_one_sentence(make_job, models, change, code):
     if not len(mesh.triangles):
         mesh.uv, mesh.part = None, np.zeros(0, np.int32)
     outcome, _ = run(make_job(mesh=mesh), models)
-    assert (outcome.type, outcome.body["code"]) == ("error", code)
-    assert "Traceback" not in json.dumps(outcome.body)
+    assert (outcome.type, outcome.code) == ("error", code)
+    assert "Traceback" not in json.dumps(outcome.to_json())
 
 
 def test_a_missing_model_ends_in_one_sentence(make_job, models, tmp_path):
@@ -364,9 +365,9 @@ def test_a_missing_model_ends_in_one_sentence(make_job, models, tmp_path):
     settings = json.loads((folder.path / "job.json").read_text()) | {"model": str(tmp_path / "nowhere")}
     (folder.path / "job.json").write_text(json.dumps(settings))
     outcome, _ = run(folder, models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "model_missing")
+    assert (outcome.type, outcome.code) == ("error", "model_missing")
 
 
 def test_a_folder_that_is_no_job_ends_in_one_sentence(models, tmp_path):
-    outcome = run_job(str(tmp_path), Reporter(emit=lambda kind, body: None), models)
-    assert (outcome.type, outcome.body["code"]) == ("error", "bad_job_folder")
+    outcome = run_job(str(tmp_path), Reporter(emit=lambda said: None), models)
+    assert (outcome.type, outcome.code) == ("error", "bad_job_folder")

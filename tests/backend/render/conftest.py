@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 
 
 def make_soup(generator: torch.Generator, faces: int = 60, views: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

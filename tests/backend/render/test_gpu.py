@@ -6,22 +6,22 @@ import pytest
 import torch
 
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer, topology
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.rasterizer.topology import topology
 
 
 def everything(rasterizer, points, triangles, device) -> list[torch.Tensor]:
-    """Picture, and gradients of positions and texture, of one textured and antialiased mesh."""
+    """Picture, and gradients of positions and colors, of one painted and antialiased mesh."""
     points = points.to(device).requires_grad_()
     faces = triangles.to(device)
-    texture = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    paint = torch.rand(len(points), 3, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
     weights = torch.rand(3, 64, 64, 3, generator=torch.Generator().manual_seed(1)).to(device)
     clip = orbit(3, elevation=20.0).to(device).clip(points)
-    raster = rasterizer.rasterize(clip, faces, (64, 64), derivatives=True)
-    uv, change = rasterizer.interpolate_with_derivatives(points.detach()[:, :2] / 2 + 0.5, raster, faces)
-    color = rasterizer.texture(texture, uv, change) * (raster.rast[..., 3:] > 0)
+    raster = rasterizer.rasterize(clip, faces, (64, 64))
+    color = rasterizer.interpolate(paint, raster, faces)
     out = rasterizer.antialias(color, raster, clip, faces, topology(faces, points))
     (out * weights).sum().backward()
-    return [x.detach().cpu() for x in (raster.triangle, out, points.grad, texture.grad)]
+    return [x.detach().cpu() for x in (raster.triangle, out, points.grad, paint.grad)]
 
 
 def test_a_gpu_gives_what_the_cpu_gives(warp_rasterizer, sphere, gpu):

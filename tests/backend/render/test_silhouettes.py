@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from csd_blender.backend.render.cameras import Cameras
-from csd_blender.backend.render.rasterizer.interface import cover, topology
+from csd_blender.backend.render.rasterizer.interface import cover
+from csd_blender.backend.render.rasterizer.topology import topology
 
 SIZE, FINE = 96, 12  # pixels, and samples a pixel and axis for the measured derivative
 STEP = 4e-3

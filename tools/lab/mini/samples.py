@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
 
 from csd_blender.backend.mini import vocabulary as voc
+from csd_blender.backend.render.pictures import contact_sheet
 
 from .judge import HEADS, WEIGHTS_FILE, load_judge
 
@@ -73,17 +74,6 @@ def generate(
     return torch.cat(pictures)
 
 
-def save_grid(images: torch.Tensor, columns: int, path: Path, scale: int = 1) -> None:
-    """Writes images [N, 3, S, S] in 0..1 as one PNG with so many columns; N must be a multiple of `columns`."""
-    count, _, size, _ = images.shape
-    grid = images.reshape(count // columns, columns, 3, size, size).permute(0, 3, 1, 4, 2)
-    pixels = (grid.reshape(count // columns * size, columns * size, 3) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(pixels)
-    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, optimize=True)
-
-
 def sheet_prompts() -> list[str]:
     """Ten prompts a row: patterns in color, materials, shapes, one robot and one house all around, flaws."""
     views = [f"{view} view" for view in voc.VIEWS]
@@ -108,7 +98,9 @@ def sheet_prompts() -> list[str]:
 
 def sample_sheet(weights: Path, path: Path, seed: int = 0, device: str = "cpu") -> None:
     """Draws the sheet of `sheet_prompts` into a PNG, ten pictures a row."""
-    save_grid(generate(load_pipeline(weights, device), sheet_prompts(), seed, steps=30), 10, path)
+    sheet = contact_sheet(generate(load_pipeline(weights, device), sheet_prompts(), seed, steps=30), columns=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path, optimize=True)
 
 
 # ---- agreement with the judge --------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import bpy
 
-from ....job.folder import COARSE_FILE, JobFolder, coarse_settings, read_coarse
+from ....job.files import COARSE_SHAPE, INPUT_MESH, TARGETS
+from ....job.folder import JobFolder, coarse_settings, read_coarse
 from ....job.spec.common import QUALITIES
 from ... import folders
 from ...errors import SceneError
@@ -64,9 +65,9 @@ def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None =
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     if mesh is not None:
-        folder.write_bytes("mesh.npz", mesh)
+        folder.write_bytes(INPUT_MESH, mesh)
     if coarse is not None:
-        folder.write_bytes(COARSE_FILE, coarse)
+        folder.write_bytes(COARSE_SHAPE, coarse)
     place = tuple(context.scene.cursor.location)
     # Last, since a folder that has it is offered to be resumed.
     for name, data in export.targets_bytes([], bpy.data.filepath, place).items():
@@ -82,7 +83,7 @@ def restore(job: Job) -> None:
 def read_place(folder: Path) -> tuple[float, float, float]:
     """Where the job's object shall stand; the origin when that was lost."""
     try:
-        x, y, z = (float(n) for n in read_json(folder / "target.json")["place"])
+        x, y, z = (float(n) for n in read_json(folder / TARGETS)["place"])
     except UNREADABLE:
         return 0.0, 0.0, 0.0
     return (x, y, z) if all(math.isfinite(n) for n in (x, y, z)) else (0.0, 0.0, 0.0)

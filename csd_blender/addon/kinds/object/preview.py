@@ -6,13 +6,15 @@ from collections.abc import Callable, Container, Mapping
 
 import bpy
 
+from ....job.files import RESULT_ARRAYS
+from ....job.process.bodies import MESH, Preview
 from ...errors import SceneError
 from ...job import Job
 from ...scene import apply_texture, cover
 from ...scene.add_object import UV_NAME, build_mesh
 from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
-from ...scene.mesh_arrays import RESULT_PREVIEW, MeshPicture
+from ...scene.mesh_arrays import MeshPicture
 
 NAME = "CSD Preview"
 COLORS = "Color"
@@ -69,13 +71,13 @@ def show(job: Job, picture: MeshPicture) -> None:
         bpy.context.scene.collection.objects.link(obj)
 
 
-def refresh(job: Job, shown: Mapping[int, MeshPicture]) -> dict | None:
+def refresh(job: Job, shown: Mapping[int, MeshPicture]) -> Preview | None:
     """Show the newest picture again. Returns what is still to be read on a thread, as the body of a preview message:
     the finished object, once there is one and it was not shown yet."""
     picture = shown.get(0)
     if picture is not None:
         show(job, picture)
-    return dict(RESULT_PREVIEW) if job.phase == "finished" and (picture is None or not picture.final) else None
+    return Preview(RESULT_ARRAYS, MESH) if job.phase == "finished" and (picture is None or not picture.final) else None
 
 
 def find(key: str) -> bpy.types.Object | None:

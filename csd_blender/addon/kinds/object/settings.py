@@ -39,7 +39,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     ]
     # Both or none: some recipes divide the sum of both in a way of their own.
     both = (csd.use_coarse_steps or csd.use_refine_steps) and all(isinstance(n, int) for n in steps)
-    csd.use_coarse_steps = csd.use_refine_steps = both
+    csd.use_coarse_steps, csd.use_refine_steps = both, both and "refine_steps" not in unused(csd)
     if both:
         csd.coarse_steps, csd.refine_steps = steps
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from ....job.files import INPUT_MESH
 from ....job.folder import JobFolder
 from ... import folders
 from ...errors import SceneError
@@ -43,7 +44,7 @@ def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None =
     backend.command()  # without a backend nothing is written
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
-    folder.write_bytes("mesh.npz", exported.mesh_bytes())
+    folder.write_bytes(INPUT_MESH, exported.mesh_bytes())
     # Last, since a folder that has it is offered to be resumed.
     for name, data in export.targets_bytes(exported.targets, bpy.data.filepath).items():
         folder.write_bytes(name, data)

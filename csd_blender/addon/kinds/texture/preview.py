@@ -98,10 +98,10 @@ def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
     return (apply_texture.corner_uv(job.folder, part, target) if new and target.maps_back else None), new
 
 
-def refresh(job: Job, shown: Mapping[int, Picture]) -> dict | None:
+def refresh(job: Job, shown: Mapping[int, Picture]) -> None:
     """Cover the meshes again with the pictures ``shown``, or with the finished textures once they are there.
 
-    Returns what is still to be read on a thread, as the body of a preview message; None for textures.
+    Returns what is still to be read on a thread, as for objects: nothing.
 
     A finished result that cannot be read any more is not shown; accepting it says why.
     """

@@ -61,7 +61,7 @@ def behind_mesh(
     So it is in threestudio, whose renderer takes the direction to the scene's center for all pixels beside the mesh.
 
     Args:
-        kind: of the pictures, as in `coarse.Look`. drawn, learned: as in `behind_pictures`.
+        kind: of the pictures, as in `shading.Look`. drawn, learned: as in `behind_pictures`.
     """
 
     def inward() -> Tensor:

@@ -5,7 +5,7 @@ After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,15 @@ from torch import Tensor
 
 from ....job.spec.cameras import SceneCameras
 from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
-from ...diffusion.model import DiffusionModel
-from ...distillation.guided import distill, guidance_coefficients
-from ...distillation.score import draw_timesteps
-from ...distillation.view_prompts import EncodedPrompts
+from ...distillation.guide import Guide, others
+from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
 from ...fields.radiance_field import RadianceField
 from ...optimize.checkpoint import optimizer_tensors, restore
 from ...render.background import LearnedBackground
-from ...render.camera_draws import Lamps, draw_backgrounds, draw_lamps, draw_shake
+from ...render.camera_draws import draw_backgrounds, draw_lamps, draw_lights, draw_shake
 from ...render.cameras import Cameras, sample_cameras, view_names
+from ...render.shading import Look, shade
 from ...render.volume.render import (
     OccupancyGrid,
     VolumePictures,
@@ -31,7 +30,6 @@ from ...render.volume.render import (
     render_volume,
     sparsity_loss,
 )
-from ...support.clock import StepClock
 from .backdrop import as_pictures, behind_pictures, make_background
 
 OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
@@ -39,21 +37,6 @@ MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
 FRONT_BACK_REACH = 30.0  # degrees to either side
 
 CoarseField = RadianceField | NetworkField
-
-
-@dataclass(frozen=True)
-class ScenePrompts:
-    """The job's prompts for pictures of the bare color, for lit ones, and for those of normals."""
-
-    unlit: EncodedPrompts
-    lit: EncodedPrompts
-    normal: EncodedPrompts
-
-    def of(self, kind: str) -> EncodedPrompts:
-        """Those for a kind of :class:`Look`."""
-        if kind == "color":
-            return self.unlit
-        return self.lit if kind in ("lit", "white") else self.normal
 
 
 @dataclass
@@ -66,7 +49,6 @@ class CoarseState:
     generator: torch.Generator
     background: LearnedBackground | None = None
     step: int = 0
-    clock: StepClock = field(default_factory=StepClock)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for a checkpoint."""
@@ -77,8 +59,11 @@ class CoarseState:
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Inverse of :meth:`tensors`, on a fresh state. Raises ``ValueError`` for tensors that do not fit."""
-        restore(self, tensors, step)
+        """Inverse of :meth:`tensors`, on a fresh state; the guide's may be among them.
+
+        Raises ``ValueError`` for tensors that do not fit.
+        """
+        restore(self, others(tensors), step)
 
 
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
@@ -129,18 +114,15 @@ def ray_step(stage: CoarseStage) -> float:
     return 2 * 3**0.5 * stage.radius / stage.ray_samples
 
 
-def coarse_step(
-    state: CoarseState, job: TextTo3DJob, model: DiffusionModel, prompts: ScenePrompts, views: int
-) -> dict[str, float]:
+def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) -> dict[str, float]:
     """One optimization step; returns what is logged about it.
 
     Random numbers are drawn on the CPU in a fixed order, whatever the device.
     """
-    stage, g, clock, generator = job.coarse, job.coarse.guidance, state.clock, state.generator
+    stage, model, clock, generator = job.coarse, guide.model, guide.clock, state.generator
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, views, state.step, generator)
-    low, high = g.t_min.at(state.step), g.t_max.at(state.step)
-    t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
+    moment = guide.begin(views, state.step, generator)
     orientation = stage.orientation.at(state.step)
     size = stage.render_size or model.native_size
     if isinstance(state.field, NetworkField):
@@ -167,29 +149,17 @@ def coarse_step(
         )
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    encoded = prompts.of(look.kind)
-    seen = pictures.detach().requires_grad_(True)
-    metrics = distill(
-        model,
-        seen,
-        t,
-        encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
-        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
-        g,
-        state.step,
-        generator,
-        clock,
-    )
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment)
     with clock("render"):
         loss = regularizer(volume, stage, state.step)
         # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
-        torch.autograd.backward([pictures, loss], [seen.grad, None])
+        torch.autograd.backward([pictures, loss], [found.pictures, None])
     with clock("optimizer"):
         guard_gradients(state.field)
         if state.background is not None:
             guard_gradients(state.background)
         state.optimizer.step()
-    return metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
+    return found.metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
 
 
 def regularizer(volume: VolumePictures, stage: CoarseStage, step: int) -> Tensor:
@@ -210,26 +180,6 @@ def guard_gradients(module: torch.nn.Module) -> None:
 
 
 # ---- what a step looks at ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Look:
-    """How the pictures of one step are shaded.
-
-    Attributes:
-        kind: ``color`` bare, ``lit`` color, ``white`` lit without color, ``normal`` normals as colors.
-        background: ``[B, 3]``, or ``[B, 3, S, S]`` where each pixel has its own.
-        light: ``[B, 3]`` direction toward the lamp in camera axes (right, up, back), unnormalized.
-        ambient, diffuse: ``[B]`` strengths of the light all around and of the lamp's.
-        lamps: points that shine in place of ``light``; None for light from one direction.
-    """
-
-    kind: str
-    background: Tensor
-    light: Tensor
-    ambient: Tensor
-    diffuse: Tensor
-    lamps: Lamps | None = None
 
 
 def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
@@ -268,14 +218,6 @@ def look_with_lamps(
     return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
 
 
-def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Lamps beside and mostly above the camera: direction ``[B, 3]``, ambient and diffuse strength ``[B]``."""
-    u = torch.rand((views, 4), generator=generator)
-    sideways, upward = u[:, 0] * 2.4 - 1.2, u[:, 1] * 1.5 - 0.2
-    light = torch.stack([sideways, upward, torch.ones(views)], dim=1)
-    return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
-
-
 def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     """The pictures ``[B, 3, S, S]`` that the model judges, shaded as ``look`` says."""
     if look.kind == "color":
@@ -296,17 +238,3 @@ def seen_points(volume: VolumePictures, cameras: Cameras) -> Tensor:
     depth = volume.depth / volume.opacity.clamp_min(1e-6)
     rays = cameras.directions(depth.shape[-1]).permute(0, 3, 1, 2)
     return cameras.positions()[:, :, None, None] + rays * depth
-
-
-def shade(normal: Tensor, look: Look, cameras: Cameras, points: Tensor | None = None) -> Tensor:
-    """Brightness ``[B, 1, S, S]`` of surfaces with unit normals ``[B, 3, S, S]`` under the step's lamps.
-
-    ``points``: ``[B, 3, S, S]`` where the surfaces are; lamps with a place need it.
-    """
-    if look.lamps is None:
-        light = F.normalize(torch.einsum("bi,bij->bj", look.light.to(normal), cameras.axes()), dim=1)[:, :, None, None]
-    else:
-        light = F.normalize(look.lamps.positions(cameras)[:, :, None, None] - points, dim=1)
-    facing = (normal * light).sum(1, keepdim=True).clamp_min(0)
-    ambient, diffuse = (x.to(normal)[:, None, None, None] for x in (look.ambient, look.diffuse))
-    return (ambient + diffuse * facing).clamp(max=1.2)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...fields.hash_grid import HASH_Y, HASH_Z
+from ...fields.grid_levels import HASH_Y, HASH_Z
 from ...fields.network_field import NetworkColors, NetworkField
 from ...fields.texture_field import TextureField
 from .coarse import CoarseField, log2_table_size

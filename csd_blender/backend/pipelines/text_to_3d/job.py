@@ -14,32 +14,35 @@ import torch
 from safetensors.torch import load, save
 
 from ....job.errors import JobError
-from ....job.folder import COARSE_FILE, JobFolder
+from ....job.files import COARSE_SHAPE
+from ....job.folder import JobFolder
+from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import guidance_words
-from ...distillation.guided import job_prompts, make_room
+from ...distillation.guide import Guide
+from ...distillation.view_prompts import EncodedPrompts, job_prompts, make_room
 from ...geometry.gather import gather_parts
 from ...geometry.mesh import clean_mesh, normalize
 from ...geometry.mesh_io import load_npz
 from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
+from ...support.clock import StepClock
 from ...support.reporting import Reporter
 from ..prepare import choose_rasterizer, load_for
 from ..texture import JobResult
-from .coarse import CoarseField, CoarseState, ScenePrompts, coarse_step, make_radiance_field, start_coarse
+from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     RefineState,
     ellipsoid_shape,
+    later_guidance,
     mesh_shape,
     refine_step,
     restore_refine,
     shape_from_field,
     start_refine,
 )
-
-STAGES = 4
 
 LoadModel = Callable[[str, str], DiffusionModel]
 
@@ -57,35 +60,38 @@ def make_object(
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
     started = time.monotonic()
+    plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
 
-    cancelled, coarse, refined = False, None, None
+    cancelled, coarse, refined, guide = False, None, None, None
+    clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
-        reporter.stage("load", "Loading the model", 0, STAGES)
-        refined = resume_refine(job, saved, load_for(job, job.model, load_model))
+        reporter.stage(LOAD, plan)
+        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"])
+        refined = resume_refine(job, saved, guide)
+        guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
-        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter)
+        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter, clocks["coarse"])
     elif saved is not None:
         saved.explain(reporter)
 
     # A second loading belongs to the stage that it is for: the count of stages must not go back.
-    reporter.stage("load", "Loading the model", 0 if coarse is None else 2, STAGES)
+    reporter.stage(LOAD, plan, of=None if coarse is None else REFINE)
     model = load_for(job, job.model, load_model)
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        prompts = scene_prompts(model, job, reporter)
-        reporter.stage("refine", "Refining shape and colors", 2, STAGES)
-        cancelled = run_refine(refined, job, folder, model, prompts, preview, reporter)
+        guide = guide or refine_guide(model, job, reporter, clocks["refine"])
+        reporter.stage(REFINE, plan)
+        cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
-    reporter.stage("finish", "Unwrapping and baking", 3, STAGES)
+    reporter.stage(UNWRAP, plan)
     done = refined.step + (steps_before(job) if coarse is None else coarse.step)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": done}
-    clocks = {"coarse": None if coarse is None else coarse.clock, "refine": refined.clock}
-    shares = {
-        name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items() if clock is not None
-    }
+    if coarse is None:
+        del clocks["coarse"]
+    shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
     files = write_object(refined, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)
 
@@ -97,20 +103,21 @@ def find_shape(
     saved: Saved | None,
     preview: ObjectPreview,
     reporter: Reporter,
+    clock: StepClock,
 ) -> tuple[CoarseState, bool]:
     """The coarse stage from its model to its files; True when the user stopped it.
 
     A function of its own, so that its model is gone before the next one is loaded.
     """
-    reporter.stage("load", "Loading the model", 0, STAGES)
+    reporter.stage(LOAD, job.stages())
     model = load_for(job, job.coarse_model or job.model, load_model)
-    prompts = scene_prompts(model, job, reporter)
+    guide = coarse_guide(model, job, reporter, clock)
     reporter.check_stop()
-    reporter.stage("coarse", "Finding the shape", 1, STAGES)
-    state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, model, reporter)
-    cancelled = run_coarse(state, job, folder, model, prompts, preview, reporter)
+    reporter.stage(COARSE, job.stages())
+    state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, guide, reporter)
+    cancelled = run_coarse(state, job, folder, guide, preview, reporter)
     write_coarse_picture(state, job, folder)
-    folder.write_bytes(COARSE_FILE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
+    folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
     return state, cancelled
 
 
@@ -119,31 +126,46 @@ def steps_before(job: TextTo3DJob) -> int:
     return job.coarse.steps if job.start == "blob" else 0
 
 
-def resume_coarse(job: TextTo3DJob, saved: Saved, model: DiffusionModel, reporter: Reporter) -> CoarseState:
-    """The first stage at its newest checkpoint that fits, else at its beginning."""
+def resume_coarse(job: TextTo3DJob, saved: Saved, guide: Guide, reporter: Reporter) -> CoarseState:
+    """The first stage, and its guide, at its newest checkpoint that fits, else at its beginning."""
 
     def make(checkpoint: Checkpoint) -> CoarseState:
-        state = start_coarse(job, model.device)
+        state = start_coarse(job, guide.model.device)
         state.restore(checkpoint.tensors, checkpoint.step)
+        guide.restore(checkpoint.tensors, checkpoint.step)
         return state
 
     state = saved.newest(make, 0, job.coarse.steps - 1)
     saved.explain(reporter)
-    return state or start_coarse(job, model.device)
+    return state or start_coarse(job, guide.model.device)
 
 
-def resume_refine(job: TextTo3DJob, saved: Saved, model: DiffusionModel) -> RefineState | None:
-    """The second stage at its newest checkpoint that fits; those of the first stage have fewer steps."""
+def resume_refine(job: TextTo3DJob, saved: Saved, guide: Guide) -> RefineState | None:
+    """The second stage, and its guide, at the newest checkpoint that fits; the first stage's have fewer steps."""
     before = steps_before(job)
 
     def make(checkpoint: Checkpoint) -> RefineState:
-        return restore_refine(job, model, checkpoint.tensors, checkpoint.step - before)
+        state = restore_refine(job, guide.model, checkpoint.tensors, checkpoint.step - before)
+        guide.restore(checkpoint.tensors, checkpoint.step - before)
+        return state
 
     return saved.newest(make, before, job.steps)
 
 
-def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> ScenePrompts:
-    """The job's prompts for bare and for lit pictures and for those of normals, encoded once."""
+def coarse_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
+    """The first stage's guide before its first step."""
+    prompts = scene_prompts(model, job, reporter)
+    return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock)
+
+
+def refine_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
+    """The second stage's guide before its first step."""
+    prompts, later = scene_prompts(model, job, reporter), later_guidance(job.refine)
+    return Guide(model, prompts, job.method, job.refine.guidance, later, seed=job.seed + 1, clock=clock)
+
+
+def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> dict[str, EncodedPrompts]:
+    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once."""
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
@@ -153,31 +175,31 @@ def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -
         for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )
     make_room(model)
-    return ScenePrompts(unlit, lit, normal)
+    return {"color": unlit, "lit": lit, "white": lit, "normal": normal}
 
 
 def run_coarse(
     state: CoarseState,
     job: TextTo3DJob,
     folder: JobFolder,
-    model: DiffusionModel,
-    prompts: ScenePrompts,
+    guide: Guide,
     preview: ObjectPreview,
     reporter: Reporter,
 ) -> bool:
     """The coarse stage's loop. Returns True when the user stopped it."""
 
     def store() -> None:
-        reporter.checkpoint(save_checkpoint(folder, state.step, state.tensors(), job.spec_hash()), state.step)
+        tensors = state.tensors() | guide.tensors()
+        reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
 
     return run_steps(
         state,
         job.coarse.steps,
         job.coarse.views,
         job.checkpoint_interval,
-        model,
+        guide.model,
         reporter,
-        take=lambda views: coarse_step(state, job, model, prompts, views),
+        take=lambda views: coarse_step(state, job, guide, views),
         show=lambda: preview.coarse(state),
         store=store,
     )
@@ -208,9 +230,9 @@ def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
     """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
     field = make_radiance_field(job.coarse)
     try:
-        field.load_state_dict(load((folder.path / COARSE_FILE).read_bytes()))
+        field.load_state_dict(load((folder.path / COARSE_SHAPE).read_bytes()))
     except Exception as error:
-        raise JobError("bad_job_folder", f"{COARSE_FILE} is missing or of another kind of field") from error
+        raise JobError("bad_job_folder", f"{COARSE_SHAPE} is missing or of another kind of field") from error
     return field
 
 
@@ -218,8 +240,7 @@ def run_refine(
     state: RefineState,
     job: TextTo3DJob,
     folder: JobFolder,
-    model: DiffusionModel,
-    prompts: ScenePrompts,
+    guide: Guide,
     preview: ObjectPreview,
     reporter: Reporter,
 ) -> bool:
@@ -228,7 +249,8 @@ def run_refine(
 
     def store() -> None:
         step = before + state.step
-        reporter.checkpoint(save_checkpoint(folder, step, state.tensors(), job.spec_hash()), step)
+        tensors = state.tensors() | guide.tensors()
+        reporter.checkpoint(save_checkpoint(folder, step, tensors, job.spec_hash()), step)
 
     store()  # from here on a resumed job need not find the shape again
     if reporter.preview_interval > 0:
@@ -238,9 +260,9 @@ def run_refine(
         job.refine.steps,
         job.refine.views,
         job.checkpoint_interval,
-        model,
+        guide.model,
         reporter,
-        take=lambda views: refine_step(state, job, model, prompts, preview.rasterizer, views),
+        take=lambda views: refine_step(state, job, guide, preview.rasterizer, views),
         show=lambda: preview.refined(state, before + state.step),
         store=store,
         nothing_yet=False,

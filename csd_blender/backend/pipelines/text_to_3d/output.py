@@ -12,19 +12,25 @@ from PIL import Image
 from torch import Tensor
 
 from ....job.errors import JobError
+from ....job.files import COARSE_PICTURE, RESULT_ARRAYS, RESULT_FILM
 from ....job.folder import JobFolder
+from ....job.process.bodies import VIEW
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor, simplify
 from ...geometry.mesh import Mesh, normalize
-from ...output.texture import contact_sheet, to_bytes, turntable_cameras, write_results
+from ...output.texture import write_results
+from ...render.camera_draws import draw_lights
 from ...render.cameras import Cameras, orbit
+from ...render.pictures import contact_sheet, to_bytes, turntable_cameras
 from ...render.rasterizer.interface import Rasterizer
+from ...render.shading import Look
+from ...render.surface import Surface
 from ...render.volume.render import render_volume
 from ...support.png import png_bytes
 from ...support.reporting import Reporter
-from ..prepare import Surface, choose_rasterizer, find_uv
-from .coarse import CoarseState, Look, draw_lights, ray_step, show
+from ..prepare import choose_rasterizer, find_uv
+from .coarse import CoarseState, ray_step, show
 from .refine import RefineState
 
 VIEW_SIZE = 112
@@ -74,7 +80,7 @@ class ObjectPreview:
 
     def _show(self, picture: Tensor, step: int) -> None:
         self.shown += 1
-        self.reporter.preview(self.folder, "view", to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
+        self.reporter.preview(self.folder, VIEW, to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
 
 
 def scene_cameras(views: int) -> Cameras:
@@ -123,7 +129,7 @@ def on_surface(color: Color, vertices: np.ndarray) -> Color:
 def write_coarse_picture(state: CoarseState, job: TextTo3DJob, folder: JobFolder) -> None:
     """``stages/coarse.png``: the field from eight sides."""
     pictures = coarse_pictures(state, job, scene_cameras(8), 192, gray=1.0)
-    folder.write_bytes("stages/coarse.png", png_bytes(contact_sheet(pictures)))
+    folder.write_bytes(COARSE_PICTURE, png_bytes(contact_sheet(pictures)))
 
 
 @torch.no_grad()
@@ -146,8 +152,7 @@ def write_object(
     surface = surface.to(model.device)
     color = on_surface(state.color, vertices)
 
-    extra = {
-        "kind": "text-to-3d",
+    of_object = {
         "roughness": ROUGHNESS,
         "metallic": METALLIC,
         "faces": len(triangles),
@@ -155,10 +160,10 @@ def write_object(
     }
     buffer = io.BytesIO()
     np.savez(buffer, positions=mesh.positions, triangles=mesh.triangles, uv=np.float32(uv))
-    folder.write_bytes("result/mesh.npz", buffer.getvalue())
-    folder.write_bytes("result/turntable.gif", film(surface, color))
-    files = write_results(color, surface, job, folder, reporter, stats, model, extra)
-    return files | {"arrays": "result/mesh.npz", "film": "result/turntable.gif"}
+    folder.write_bytes(RESULT_ARRAYS, buffer.getvalue())
+    folder.write_bytes(RESULT_FILM, film(surface, color))
+    files = write_results(color, surface, job, folder, reporter, stats, model, of_object)
+    return files | {"arrays": RESULT_ARRAYS, "film": RESULT_FILM}
 
 
 def film(surface: Surface, color: Color) -> bytes:

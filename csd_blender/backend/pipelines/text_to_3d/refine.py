@@ -6,17 +6,18 @@ After DMTet (Shen et al. 2021, arXiv 2111.04276), Magic3D (Lin et al. 2022, 2211
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ....job.errors import JobError
+from ....job.spec.guidance import Guidance
 from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...distillation.guided import distill, guidance_coefficients
-from ...distillation.score import draw_timesteps
+from ...distillation.guide import Guide, others
+from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkColors
 from ...fields.sdf_network import NetworkGeometry
 from ...fields.texture_field import TextureField
@@ -29,12 +30,13 @@ from ...optimize.loop import late_fall
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds
 from ...render.cameras import Cameras, orbit, view_names
-from ...render.rasterizer.interface import Rasterizer, Topology, cover, topology
+from ...render.rasterizer.interface import Rasterizer, cover
+from ...render.rasterizer.topology import Topology, topology
+from ...render.shading import Look, shade
+from ...render.surface import SMALL_PICTURE
 from ...render.volume.render import OccupancyGrid, render_volume
-from ...support.clock import StepClock
-from ..prepare import SMALL_PICTURE
 from .backdrop import as_pictures, behind_mesh, make_background
-from .coarse import CoarseField, Look, ScenePrompts, draw_cameras, guard_gradients, look_with_lamps, ray_step, shade
+from .coarse import CoarseField, draw_cameras, guard_gradients, look_with_lamps, ray_step
 from .color_fields import inherit_colors, make_color_field
 from .shape_network import fitted_network, network_geometry
 from .start_shapes import framed_radius, mean_density
@@ -63,7 +65,6 @@ class RefineState:
     generator: torch.Generator
     background: LearnedBackground | None = None
     step: int = 0
-    clock: StepClock = field(default_factory=StepClock)
 
     def color(self, points: Tensor) -> Tensor:
         """Colors ``[N, 3]`` at scene points ``[N, 3]``."""
@@ -108,7 +109,7 @@ def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, T
     grid = saved_grid(tensors, on_vertices=not network)
     geometry = network_geometry(job, grid) if network else TetGeometry(grid)
     state = start_refine(job, model, geometry, None)
-    restore(state, tensors, step)
+    restore(state, others(tensors), step)
     return state
 
 
@@ -224,22 +225,21 @@ def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -
     optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
+def later_guidance(stage: RefineStage) -> tuple[int, Guidance] | None:
+    """From which step on the stage weights times in its appearance's own way, and that."""
+    if not stage.appearance_weighting:
+        return None
+    return stage.fixed_shape_after, replace(stage.guidance, weighting=stage.appearance_weighting)
+
+
 def refine_step(
-    state: RefineState,
-    job: TextTo3DJob,
-    model: DiffusionModel,
-    prompts: ScenePrompts,
-    rasterizer: Rasterizer,
-    views: int,
+    state: RefineState, job: TextTo3DJob, guide: Guide, rasterizer: Rasterizer, views: int
 ) -> dict[str, float]:
     """One optimization step; returns what is logged about it. Random numbers are drawn on the CPU in a fixed order."""
-    stage, g, clock, generator = job.refine, job.refine.guidance, state.clock, state.generator
+    stage, model, clock, generator = job.refine, guide.model, guide.clock, state.generator
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, job.coarse, views, state.step, generator)
-    if stage.appearance_weighting and state.step >= stage.fixed_shape_after:
-        g = replace(g, weighting=stage.appearance_weighting)
-    low, high = g.t_min.at(state.step), g.t_max.at(state.step)
-    t = draw_timesteps(views, low, high, model.num_train_timesteps, generator).to(model.device)
+    moment = guide.begin(views, state.step, generator)
 
     set_rates(state.optimizer, stage, state.step)
     state.optimizer.zero_grad(set_to_none=True)
@@ -256,21 +256,9 @@ def refine_step(
         as_latents = normals_as_latents(stage, model, look, state.step)
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    encoded = prompts.of(look.kind)
-    metrics = distill(
-        model,
-        pictures,
-        t,
-        encoded.batch(names, cameras.azimuth, perp_neg=g.perp_neg != 0.0),
-        guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt)),
-        g,
-        state.step,
-        generator,
-        clock,
-        retain_graph=True,
-        as_latents=as_latents,
-    )
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment, as_latents)
     with clock("render"):
+        pictures.backward(found.pictures, retain_graph=True)
         loss = regularizer(vertices, triangles, stage, edges)
         if loss.requires_grad:
             loss.backward()
@@ -279,7 +267,7 @@ def refine_step(
             if module is not None:
                 guard_gradients(module)
         state.optimizer.step()
-    return metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
+    return found.metrics | {"faces": float(len(triangles)), "regularizer": float(loss.detach())}
 
 
 def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, generator: torch.Generator) -> Look:
@@ -299,7 +287,7 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
 
 def normals_as_latents(stage: RefineStage, model: DiffusionModel, look: Look, step: int) -> bool:
     """Whether a step's normals and mask stand for latents themselves (arXiv 2303.13873): four are needed for that."""
-    return look.kind == "normal" and step < stage.latent_steps and model.vae is not None and model.latent_channels == 4
+    return look.kind == "normal" and step < stage.latent_steps and not model.on_pixels and model.latent_channels == 4
 
 
 def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared: Topology | None = None) -> Tensor:

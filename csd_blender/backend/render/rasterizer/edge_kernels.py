@@ -17,7 +17,6 @@ from .kernels import center, key, pixel, weights
 wp.set_module_options({"enable_backward": False})
 
 CLOSER = wp.constant(1.0e-6)  # in z/w: what must lie this much before an edge to hide it
-NO_SLOPE = wp.constant(1.0e-12)
 
 
 @wp.struct

@@ -119,16 +119,12 @@ def resolve(
     clip: wp.array2d(dtype=wp.vec4),
     triangles: wp.array(dtype=wp.vec3i),
     nearest: wp.array3d(dtype=wp.int64),
-    want_derivatives: int,
     rast: wp.array3d(dtype=wp.vec4),
-    derivatives: wp.array3d(dtype=wp.vec4),
 ):
     b, y, x = wp.tid()
     k = nearest[b, y, x]
     if k == NOTHING:
         rast[b, y, x] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        if want_derivatives == 1:
-            derivatives[b, y, x] = wp.vec4(0.0, 0.0, 0.0, 0.0)
         return
     f = key_number(k)
     t = triangles[f]
@@ -145,22 +141,6 @@ def resolve(
     v = a[1] / total
     z = (a[0] * p0[2] + a[1] * p1[2] + a[2] * p2[2]) / (a[0] * p0[3] + a[1] * p1[3] + a[2] * p2[3])
     rast[b, y, x] = wp.vec4(u, v, z, float(f + 1))
-    if want_derivatives == 1:
-        q0 = relative(p0, px, py)
-        q1 = relative(p1, px, py)
-        q2 = relative(p2, px, py)
-        dx = wp.vec3(p2[3] * q1[1] - p1[3] * q2[1], p0[3] * q2[1] - p2[3] * q0[1], p1[3] * q0[1] - p0[3] * q1[1])
-        dy = wp.vec3(p1[3] * q2[0] - p2[3] * q1[0], p2[3] * q0[0] - p0[3] * q2[0], p0[3] * q1[0] - p1[3] * q0[0])
-        sx = (dx[0] + dx[1] + dx[2]) / total
-        sy = (dy[0] + dy[1] + dy[2]) / total
-        kx = 2.0 / float(width)
-        ky = 2.0 / float(height)
-        derivatives[b, y, x] = wp.vec4(
-            (dx[0] / total - u * sx) * kx,
-            (dy[0] / total - u * sy) * ky,
-            (dx[1] / total - v * sx) * kx,
-            (dy[1] / total - v * sy) * ky,
-        )
 
 
 @wp.kernel
@@ -256,26 +236,3 @@ def interpolate_backward(
             wp.atomic_add(grad_attributes, b, t[2], c, g * rest)
     if want_rast == 1:
         grad_rast[b, y, x] = wp.vec4(gu, gv, 0.0, 0.0)
-
-
-@wp.kernel
-def interpolate_change(
-    attributes: wp.array3d(dtype=float),
-    shared: int,
-    triangles: wp.array(dtype=wp.vec3i),
-    rast: wp.array3d(dtype=wp.vec4),
-    derivatives: wp.array3d(dtype=wp.vec4),
-    out: wp.array4d(dtype=wp.vec2),
-):
-    b, y, x = wp.tid()
-    r = rast[b, y, x]
-    if r[3] <= 0.0:
-        return
-    t = triangles[int(r[3]) - 1]
-    n = b * (1 - shared)
-    d = derivatives[b, y, x]
-    for c in range(out.shape[3]):
-        last = attributes[n, t[2], c]
-        e0 = attributes[n, t[0], c] - last
-        e1 = attributes[n, t[1], c] - last
-        out[b, y, x, c] = wp.vec2(e0 * d[0] + e1 * d[2], e0 * d[1] + e1 * d[3])

@@ -6,13 +6,11 @@ then computed by ordinary differentiable formulas.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .interface import Raster, Topology
+from .interface import Raster
+from .topology import Topology
 
 CLOSER = 1e-6  # in z/w: what must lie this much before an edge to hide it
 FACES_AT_ONCE = 64
@@ -71,92 +69,35 @@ def face_values(attributes: Tensor, raster: Raster, triangles: Tensor) -> Tensor
 
 
 class TorchRasterizer:
-    """`rasterizer.Rasterizer` in plain torch."""
+    """`interface.Rasterizer` in plain torch."""
 
     name = "torch"
 
-    def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int], derivatives: bool = False) -> Raster:
-        """See `rasterizer.Rasterizer`."""
+    def rasterize(self, clip: Tensor, triangles: Tensor, size: tuple[int, int]) -> Raster:
+        """See `interface.Rasterizer`."""
         number = torch.full((len(clip), *size), -1, dtype=torch.int64, device=clip.device)
         if len(triangles) and len(clip):
             number = torch.stack([nearest_triangles(view[triangles.long()], size) for view in clip])
         hit = number >= 0
         rast = clip.new_zeros(*hit.shape, 4)
-        change = clip.new_zeros(*hit.shape, 4) if derivatives else None
         if hit.any():
             view, row, column = hit.nonzero(as_tuple=True)
             corners = clip[view[:, None], triangles.long()[number[hit]]]
             px, py = centers(size[1], clip)[column], centers(size[0], clip)[row]
             b, z, _ = barycentric(corners, px, py)
             rast[hit] = torch.cat([b[:, :2], z[:, None], (number[hit] + 1)[:, None].to(z)], 1)
-            if change is not None:
-                change[hit] = self._change(corners.detach(), px, py, size)
-        return Raster(rast, change)
-
-    @staticmethod
-    def _change(corners: Tensor, px: Tensor, py: Tensor, size: tuple[int, int]) -> Tensor:
-        """Derivatives of (u, v) by pixel, ``[N, 4]``, by autograd."""
-        with torch.enable_grad():
-            px, py = px.clone().requires_grad_(), py.clone().requires_grad_()
-            b, _, _ = barycentric(corners, px, py)
-            du = torch.autograd.grad(b[:, 0].sum(), (px, py), retain_graph=True)
-            dv = torch.autograd.grad(b[:, 1].sum(), (px, py))
-        scale = corners.new_tensor([2 / size[1], 2 / size[0]] * 2)
-        return torch.stack([*du, *dv], 1) * scale
+        return Raster(rast)
 
     def interpolate(self, attributes: Tensor, raster: Raster, triangles: Tensor) -> Tensor:
-        """See `rasterizer.Rasterizer`."""
+        """See `interface.Rasterizer`."""
         if not len(triangles):
             return attributes.new_zeros(*raster.rast.shape[:3], attributes.shape[-1])
         u, v, _, number = raster.rast.unbind(-1)
         weight = torch.stack([u, v, 1 - u - v], -1) * (number > 0)[..., None]
         return (weight[..., None] * face_values(attributes, raster, triangles)).sum(-2)
 
-    def interpolate_with_derivatives(
-        self, attributes: Tensor, raster: Raster, triangles: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See `rasterizer.Rasterizer`."""
-        if raster.derivatives is None:
-            raise ValueError("rasterize with derivatives=True first.")
-        out = self.interpolate(attributes, raster, triangles)
-        if not len(triangles):
-            return out, out[..., None].expand(*out.shape, 2)
-        corners = face_values(attributes.detach(), raster, triangles)
-        edges = corners[..., :2, :] - corners[..., 2:, :]  # [B, H, W, 2, C]
-        change = raster.derivatives.unflatten(-1, (2, 2))  # (u, v) by (X, Y)
-        return out, torch.einsum("bhwkc,bhwkx->bhwcx", edges, change)
-
-    def texture(
-        self,
-        texture: Tensor,
-        uv: Tensor,
-        uv_derivatives: Tensor | None = None,
-        wrap: Literal["clamp", "repeat"] = "clamp",
-    ) -> Tensor:
-        """See `rasterizer.Rasterizer`."""
-        levels = [texture.permute(0, 3, 1, 2).expand(len(uv), -1, -1, -1)]
-        if uv_derivatives is None:
-            return self._bilinear(levels[0], uv, wrap)
-        while levels[-1].shape[2] % 2 == 0 and levels[-1].shape[3] % 2 == 0:
-            levels.append(F.avg_pool2d(levels[-1], 2))
-        texels = uv_derivatives.detach() * uv.new_tensor([texture.shape[2], texture.shape[1]])[:, None]
-        longest = texels.square().sum(-2).amax(-1)
-        lod = (0.5 * longest.clamp(min=1e-20).log2()).clamp(0, len(levels) - 1)[..., None]
-        weights = [(1 - (lod - i).abs()).clamp(min=0) for i in range(len(levels))]
-        return sum(w * self._bilinear(level, uv, wrap) for w, level in zip(weights, levels, strict=True))
-
-    @staticmethod
-    def _bilinear(level: Tensor, uv: Tensor, wrap: str) -> Tensor:
-        if wrap == "repeat":
-            uv = uv - uv.detach().floor()
-            level = F.pad(level, (1, 1, 1, 1), mode="circular")
-            size = uv.new_tensor([level.shape[3], level.shape[2]])
-            uv = (uv * (size - 2) + 1) / size
-        grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], -1)
-        return F.grid_sample(level, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
-
     def antialias(self, color: Tensor, raster: Raster, clip: Tensor, triangles: Tensor, topology: Topology) -> Tensor:
-        """See `rasterizer.Rasterizer`; `warp_edge_kernels` explains the scheme."""
+        """See `interface.Rasterizer`; `edge_kernels` explains the scheme."""
         views = []
         for b in range(len(color)):
             views.append(_antialias_view(color[b], raster.rast[b].detach(), clip[b], triangles.long(), topology))

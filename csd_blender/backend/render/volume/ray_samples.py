@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...fields.radiance_field import RadianceField
-from ...support.warp_launch import is_warp_device, launch_parts, load_module, wrap
+from ...support.warp_launch import is_warp_device, launch_parts, load
 from ..cameras import Cameras
 from . import kernels as kernels
 from .occupancy import OccupancyGrid
-from .volume_twin import march_reference, see_reference
+from .volume_twin import march_twin, see_twin
 
 MIN_TRANSMITTANCE = 1e-3  # samples behind less light than this are left out, as nerfacc (arXiv 2305.04966) does
 MIN_ALPHA = 1e-4  # and so are those that would take less of it; fog needs it this low, see `march`
@@ -68,7 +68,6 @@ def march(
     occupancy: OccupancyGrid,
     step: float,
     generator: torch.Generator | None = None,
-    max_samples: int | None = None,
     visible_in: RadianceField | None = None,
     min_alpha: float = MIN_ALPHA,
 ) -> RaySamples:
@@ -80,9 +79,7 @@ def march(
         occupancy: what to skip; its device is where all is done.
         step: world units.
         generator: shifts each ray's samples together by a random part of a step; None puts them at the steps' middles.
-        max_samples: most samples of one ray, the nearest ones; None for all there are.
-        visible_in: leave out in the same pass what `prune` would leave out by this field's density. (Then
-            ``max_samples`` counts those that can be seen.)
+        visible_in: leave out in the same pass what `prune` would leave out by this field's density.
         min_alpha: `prune`'s. With 0.001 a tenth fewer samples are left, with 0.01 (threestudio's) half as many in fog,
             whose opacity then is up to 0.01 or 0.14 too low.
     """
@@ -95,30 +92,27 @@ def march(
     jitter = jitter.to(device)
     low, high = occupancy.bounds()
     limit = max(math.ceil(math.dist(low, high) / step), 0) + 2
-    if max_samples is not None:
-        limit = max(1, min(max_samples, limit))
     if not is_warp_device(device):
         origins = positions.repeat_interleave(size * size, 0)
-        t, counts = march_reference(origins, directions, jitter, occupancy.occupied, occupancy.radius, step, limit)
+        t, counts = march_twin(origins, directions, jitter, occupancy.occupied, occupancy.radius, step, limit)
         ray = torch.repeat_interleave(torch.arange(rays, device=device, dtype=torch.int32), counts)
         points = origins[ray.long()] + directions[ray.long()] * t[:, None]
         samples = RaySamples(_offsets(counts), t, ray, points, directions, step, views, size)
         return samples if visible_in is None else prune(samples, visible_in.density, min_alpha)
 
-    load_module(kernels, device)
-    lines = [wrap(positions, wp.vec3), wrap(directions, wp.vec3)]
-    box = [wrap(occupancy.occupied, wp.bool), occupancy.radius, wp.vec3(*low), wp.vec3(*high), step, limit]
+    load(kernels, device)
+    lines = [positions, directions]
+    box = [occupancy.occupied, occupancy.radius, wp.vec3(*low), wp.vec3(*high), step, limit]
     keeps_values = visible_in is not None and rays * limit <= MOST_VALUES
     if visible_in is None:
-        table, levels = (wp.empty(0, dtype=kind, device=lines[0].device) for kind in (wp.vec4, wp.vec4i))
+        table, levels = torch.empty((0, 4), device=device), torch.empty((0, 4), dtype=torch.int32, device=device)
         pruning = [0, 0.0, 0.0, table, levels, 1.0, 0.0, 1.0]
     else:
         pruning = [1 + keeps_values, MIN_TRANSMITTANCE, min_alpha, *visible_in.kernel_arguments()]
     counts = torch.empty(rays, dtype=torch.int32, device=device)
-    rows = [wrap(torch.empty((rays, limit), device=device), wp.float32)]
-    rows += [wrap(torch.empty((rays if keeps_values else 0, limit, 4), device=device), wp.vec4)]
-    inputs = [*lines, wrap(jitter, wp.float32), *box, *pruning, wrap(counts, wp.int32), *rows]
-    launch_parts(kernels.march, rays, inputs, device)
+    rows = [torch.empty((rays, limit), device=device)]
+    rows += [torch.empty((rays if keeps_values else 0, limit, 4), device=device)]
+    launch_parts(kernels.march, rays, [*lines, jitter, *box, *pruning, counts, *rows], device)
 
     offsets = _offsets(counts)
     total = int(offsets[-1])
@@ -126,9 +120,7 @@ def march(
     ray = torch.empty(total, dtype=torch.int32, device=device)
     kept = total if keeps_values else 0
     density, color = torch.empty(kept, device=device), torch.empty((kept, 3), device=device)
-    outputs = [wrap(t, wp.float32), wrap(ray, wp.int32), wrap(points, wp.vec3)]
-    outputs += [wrap(density, wp.float32), wrap(color, wp.vec3)]
-    launch_parts(kernels.pack, rays, [*lines, wrap(offsets, wp.int32), *rows, *outputs], device)
+    launch_parts(kernels.pack, rays, [*lines, offsets, *rows, t, ray, points, density, color], device)
     values = (density, color) if keeps_values else (None, None)
     return RaySamples(offsets, t, ray, points, directions, step, views, size, *values)
 
@@ -144,11 +136,10 @@ def prune(samples: RaySamples, density: Callable[[Tensor], Tensor], min_alpha: f
     values = density(samples.points).detach().contiguous()
     device = values.device
     if not is_warp_device(device):
-        return samples.keep(see_reference(samples.offsets, values, samples.step, MIN_TRANSMITTANCE, min_alpha))
-    load_module(kernels, device)
+        return samples.keep(see_twin(samples.offsets, values, samples.step, MIN_TRANSMITTANCE, min_alpha))
+    load(kernels, device)
     mask = torch.empty(len(samples), dtype=torch.bool, device=device)
-    inputs = [wrap(samples.offsets, wp.int32), wrap(values, wp.float32), samples.step]
-    inputs += [MIN_TRANSMITTANCE, min_alpha, wrap(mask, wp.bool)]
+    inputs = [samples.offsets, values, samples.step, MIN_TRANSMITTANCE, min_alpha, mask]
     launch_parts(kernels.see, len(samples.directions), inputs, device)
     return samples.keep(mask)
 

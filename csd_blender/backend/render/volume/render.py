@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import warp as wp
 from torch import Tensor
 
 from ...fields.radiance_field import RadianceField
-from ...support.warp_launch import is_warp_device, launch_parts, load_module, wrap
+from ...support.warp_launch import is_warp_device, launch_parts, load
 from ..cameras import Cameras
 from . import kernels as kernels
 from .occupancy import OccupancyGrid
 from .ray_samples import MIN_ALPHA, RaySamples, march, prune
-from .volume_twin import composite_reference
+from .volume_twin import composite_twin
 
 __all__ = [
     "Composite",
@@ -102,7 +101,7 @@ def composite(density: Tensor, values: Tensor, samples: RaySamples) -> Composite
     if is_warp_device(density.device):
         sums, opacity, depth, weights = _Composite.apply(density.contiguous(), values.contiguous(), samples)
     else:
-        sums, opacity, depth, weights = composite_reference(samples.offsets, samples.t, samples.step, density, values)
+        sums, opacity, depth, weights = composite_twin(samples.offsets, samples.t, samples.step, density, values)
     shape = (samples.views, samples.size, samples.size, -1)
     if not values.shape[1]:
         shape = (*shape[:3], 0)
@@ -187,12 +186,11 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx, density: Tensor, values: Tensor, samples: RaySamples) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         device, rays = density.device, len(samples.directions)
-        load_module(kernels, device)
+        load(kernels, device)
         out = torch.zeros((rays, values.shape[1]), device=device)
         opacity, depth = torch.empty((2, rays), device=device).unbind()
         weights = torch.empty_like(density)
-        inputs = [*_rays(samples), wrap(density, wp.float32), wrap(values, wp.float32), wrap(out, wp.float32)]
-        inputs += [wrap(x, wp.float32) for x in (opacity, depth, weights)]
+        inputs = [*_rays(samples), density, values, out, opacity, depth, weights]
         launch_parts(kernels.composite, rays, inputs, device)
         ctx.save_for_backward(density, values, weights)
         ctx.samples = samples
@@ -203,11 +201,10 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, *grads: Tensor):
         density, values, weights = ctx.saved_tensors
         results = [torch.empty_like(density), torch.empty_like(values)]
-        tensors = [density, values, weights, *(g.contiguous() for g in grads), *results]
-        inputs = [*_rays(ctx.samples), *(wrap(x, wp.float32) for x in tensors)]
+        inputs = [*_rays(ctx.samples), density, values, weights, *(g.contiguous() for g in grads), *results]
         launch_parts(kernels.composite_backward, len(ctx.samples.directions), inputs, density.device)
         return *results, None
 
 
 def _rays(samples: RaySamples) -> list:
-    return [wrap(samples.offsets, wp.int32), wrap(samples.t, wp.float32), samples.step]
+    return [samples.offsets, samples.t, samples.step]

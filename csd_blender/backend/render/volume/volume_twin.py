@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def march_reference(
+def march_twin(
     origins: Tensor, directions: Tensor, jitter: Tensor, occupied: Tensor, radius: float, step: float, limit: int
 ) -> tuple[Tensor, Tensor]:
     """Distances of the samples in occupied cells.
@@ -35,17 +35,17 @@ def march_reference(
     return t[keep], keep.sum(1, dtype=torch.int32)
 
 
-def see_reference(
+def see_twin(
     offsets: Tensor, density: Tensor, step: float, min_transmittance: float, min_alpha: float
 ) -> Tensor:  # fmt: skip
-    """Which samples can be seen, ``[N]`` bool, from their densities ``[N]``; see `composite_reference`."""
+    """Which samples can be seen, ``[N]`` bool, from their densities ``[N]``; see `composite_twin`."""
     grid, slots = _rays(offsets, density)
     rest = torch.exp(-grid * step)
     before = torch.cat([torch.ones_like(rest[:, :1]), rest.cumprod(1)[:, :-1]], 1)
     return ((before >= min_transmittance) & (1 - rest >= min_alpha))[slots]
 
 
-def composite_reference(
+def composite_twin(
     offsets: Tensor, t: Tensor, step: float, density: Tensor, values: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Emission and absorption along rays, in any precision (Max 1995; Mildenhall et al. 2020, arXiv 2003.08934).

@@ -44,5 +44,5 @@ def whole(tmp_path_factory, tiny_folder, models):
     job = text_to_3d_job("a red mug", model=str(tiny_folder), **TINY)
     folder = JobFolder.create(tmp_path_factory.mktemp("whole") / "job", job)
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
     return folder, events

@@ -9,27 +9,27 @@ import torch
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import NotFinite, job_prompts
+from csd_blender.backend.distillation.view_prompts import job_prompts
+from csd_blender.backend.optimize.loop import NotFinite
 from csd_blender.backend.pipelines.text_to_3d.coarse import (
     FRONT_BACK_REACH,
-    Look,
-    ScenePrompts,
     coarse_step,
     draw_backgrounds,
     draw_cameras,
-    draw_lights,
     draw_look,
     ray_step,
-    shade,
     show,
     start_coarse,
 )
+from csd_blender.backend.render.camera_draws import draw_lights
 from csd_blender.backend.render.cameras import Cameras, orbit
+from csd_blender.backend.render.shading import Look, shade
 from csd_blender.backend.render.volume.render import VolumePictures, render_volume
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.cameras import SceneCameras
 from csd_blender.job.spec.text_to_3d import CoarseStage
+from tests.support.network_jobs import coarse_guide
 
 DRAWS = 2000
 # A field that is a grid, as for the bundled model; networks have tests of their own.
@@ -223,10 +223,10 @@ def model(tiny_folder):
 
 def scene(model, **coarse):
     job = text_to_3d_job("a red mug", model=model.name, coarse_steps=4, refine_steps=0, coarse=TINY | coarse)
-    reporter = Reporter(emit=lambda kind, body: None)
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     both = [job_prompts(model, job.prompt, job.negative_prompt, True, words, reporter, lit=x) for x in (False, True)]
-    return job, start_coarse(job, model.device), ScenePrompts(*both, both[0])
+    return job, start_coarse(job, model.device), dict(zip(("color", "lit", "normal", "white"), both * 2))
 
 
 SHADED = {"ambient_only_steps": 0, "shaded_share": 1.0}
@@ -247,7 +247,7 @@ SHADED = {"ambient_only_steps": 0, "shaded_share": 1.0}
 def test_a_step_moves_density_and_color(model, settings):
     job, state, prompts = scene(model, **settings)
     before = state.field.table.detach().clone()
-    metrics = coarse_step(state, job, model, prompts, 2)
+    metrics = coarse_step(state, job, coarse_guide(job, model, prompts), 2)
     moved = (state.field.table.detach() - before).abs().amax(0)
     assert torch.isfinite(state.field.table).all() and moved[0] > 0
     painted = bool((moved[1:] > 0).all())
@@ -286,8 +286,8 @@ def test_a_network_s_answer_that_is_no_number_ends_the_step_and_does_not_spread(
     before = {name: value.clone() for name, value in state.field.state_dict().items()}
     predict = model.predict_noise
 
-    def broken(noisy, t, embeddings):
-        answer = predict(noisy, t, embeddings)
+    def broken(noisy, t, conditions):
+        answer = predict(noisy, t, conditions)
         answer[0, 0, 0, 0] = float("nan")
         answer[-1] = float("inf")
         return answer
@@ -295,28 +295,28 @@ def test_a_network_s_answer_that_is_no_number_ends_the_step_and_does_not_spread(
     monkeypatch.setattr(model, "predict_noise", broken)
     for _ in range(2):
         with pytest.raises(NotFinite):
-            coarse_step(state, job, model, prompts, 2)
+            coarse_step(state, job, coarse_guide(job, model, prompts), 2)
         state.step += 1
     assert all(torch.equal(value, before[name]) for name, value in state.field.state_dict().items())
     monkeypatch.setattr(model, "predict_noise", predict)
-    coarse_step(state, job, model, prompts, 2)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 2)
     assert all(torch.isfinite(value).all() for value in state.tensors().values() if value.is_floating_point())
 
 
 def test_a_state_put_back_takes_the_very_steps_of_the_first(model):
     job, state, prompts = scene(model)
-    coarse_step(state, job, model, prompts, 2)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 2)
     state.step += 1
     stored = {name: value.clone() for name, value in state.tensors().items()}
     other = start_coarse(job, model.device)
     other.restore(stored, 1)
     for each in (state, other):
-        coarse_step(each, job, model, prompts, 2)
+        coarse_step(each, job, coarse_guide(job, model, prompts), 2)
     assert torch.equal(state.field.table, other.field.table)
     assert torch.equal(state.generator.get_state(), other.generator.get_state())
 
 
 def test_even_an_empty_field_takes_its_steps(model):
     job, state, prompts = scene(model, blob_scale=-50.0, blob_std=10.0, orientation=1.0, **SHADED)
-    assert coarse_step(state, job, model, prompts, 1)["opacity"] == 0
+    assert coarse_step(state, job, coarse_guide(job, model, prompts), 1)["opacity"] == 0
     assert torch.isfinite(state.field.table).all()

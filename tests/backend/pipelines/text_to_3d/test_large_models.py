@@ -7,7 +7,7 @@ import json
 import pytest
 
 from csd_blender.backend.cli.main import main
-from csd_blender.backend.distillation import guided
+from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.fields import sdf_network
 from csd_blender.backend.pipelines.text_to_3d import coarse as coarse_stage
 from csd_blender.backend.pipelines.text_to_3d import refine as refine_stage
@@ -36,15 +36,15 @@ def short_fit(monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What the networks were asked about: (shape of a batch, keywords)."""
+    """What the networks were asked about: (shape of a batch, guidance)."""
     found = []
-    known = guided.score_gradient
+    known = Guide.score
 
-    def recording(model, latents, *rest, **settings):
-        found.append((tuple(latents.shape), settings))
-        return known(model, latents, *rest, **settings)
+    def recording(guide, batch, *rest):
+        found.append((tuple(batch.latents.shape), guide.guidance_at(batch.step)))
+        return known(guide, batch, *rest)
 
-    monkeypatch.setattr(guided, "score_gradient", recording)
+    monkeypatch.setattr(Guide, "score", recording)
     return found
 
 
@@ -88,6 +88,6 @@ def test_a_recipe_runs_through_and_latents_are_64_by_64(
     settings = result["settings"]
     assert result["complete"] and settings["recipe"] == recipe
     assert bool(settings["negative_prompt"]) == (recipe == "csd")
-    assert all(asked["perp_neg_from"] == "negative" for _, asked in seen)
+    assert all(asked.perp_neg_from == "negative" for _, asked in seen)
     assert angles == [30.0 if recipe == "csd" and i == 0 else 45.0 for i in range(len(expected))]
-    assert [asked["perp_neg"] for _, asked in seen][:1] == [3.0 if (recipe, subject) == ("csd", "character") else 0.0]
+    assert [asked.perp_neg for _, asked in seen][:1] == [3.0 if (recipe, subject) == ("csd", "character") else 0.0]

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.distillation.guide import Guide, Moment
+from csd_blender.backend.distillation.score import ScoreGradient
+from csd_blender.backend.distillation.view_prompts import Seen
 from csd_blender.backend.fields import sdf_network
 from csd_blender.backend.fields.sdf_network import NetworkGeometry, whole_scene
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
 from csd_blender.backend.pipelines.text_to_3d import refine
-from csd_blender.backend.pipelines.text_to_3d.coarse import Look
 from csd_blender.backend.pipelines.text_to_3d.refine import (
     ellipsoid_shape,
     refine_step,
@@ -20,9 +22,10 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.shading import Look
 from csd_blender.job.errors import JobError
-from tests.support.network_jobs import copy_of, job_of, moved, prompts_of
+from tests.support.network_jobs import copy_of, job_of, moved, prompts_of, refine_guide
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def test_a_step_moves_shape_colors_and_background(model, prompts):
     job = job_of(model)
     state = state_of(job, model)
     before = copy_of(state)
-    refine_step(state, job, model, prompts, get_rasterizer(), 2)
+    refine_step(state, job, refine_guide(job, model, prompts), get_rasterizer(), 2)
     expected = {"geometry.sdf", "geometry.deformation", "colors.network.table", "colors.network.color_out"}
     assert expected | {f"background.weight{i}" for i in (1, 2, 3)} <= moved(before, state)
 
@@ -136,7 +139,7 @@ def test_a_refine_state_put_back_takes_the_very_steps_of_the_first(model, prompt
     state = state_of(job, model)
 
     def take(each):
-        refine_step(each, job, model, prompts, get_rasterizer(), 2)
+        refine_step(each, job, refine_guide(job, model, prompts), get_rasterizer(), 2)
         each.step += 1
 
     take(state)
@@ -186,17 +189,17 @@ def test_the_warm_up_passes_the_encoder_by_and_ends_in_time(model, prompts, monk
     settings = {"normals_only_steps": 4, "latent_steps": 2, "normals_background": "black"}
     job = job_of(model, refine=settings)
     state, seen, encoded = state_of(job, model), [], []
-    encode, score = model.encode_images, refine.distill.__globals__["score_gradient"]
+    encode, score = model.encode_images, Guide.score
     monkeypatch.setattr(model, "encode_images", lambda *a: encoded.append(a[0].shape) or encode(*a))
 
-    def look(model, latents, *rest, **more):
-        seen.append(latents)
-        return score(model, latents, *rest, **more)
+    def look(guide, batch, *rest):
+        seen.append(batch.latents)
+        return score(guide, batch, *rest)
 
-    monkeypatch.setitem(refine.distill.__globals__, "score_gradient", look)
+    monkeypatch.setattr(Guide, "score", look)
     for _ in range(3):
         before = copy_of(state)
-        refine_step(state, job, model, prompts, get_rasterizer(), 2)
+        refine_step(state, job, refine_guide(job, model, prompts), get_rasterizer(), 2)
         assert "geometry.sdf" in moved(before, state)
         state.step += 1
     side = model.native_size // model.latent_factor
@@ -206,27 +209,22 @@ def test_the_warm_up_passes_the_encoder_by_and_ends_in_time(model, prompts, monk
 
 
 def test_latents_are_the_pictures_resized_without_smoothing_as_published(model, prompts, monkeypatch):
-    from csd_blender.backend.distillation import guided
-
     pictures = torch.rand(1, 4, 40, 40, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     caught = {}
 
-    def score(model, latents, *rest, **more):
-        caught["latents"] = latents
-        grad = torch.ones_like(latents)
-        return type("Score", (), {"grad": grad, "metrics": {}})()
+    def score(guide, batch, *rest):
+        caught["latents"] = batch.latents
+        return ScoreGradient(torch.ones_like(batch.latents)), None
 
-    monkeypatch.setattr(guided, "score_gradient", score)
-    job = job_of(model)
-    g = job.refine.guidance
-    clock = refine.StepClock()
-    weights = guided.guidance_coefficients("csd", g, 0, False)
-    t, numbers = torch.tensor([500]), torch.Generator().manual_seed(1)
-    guided.distill(model, pictures, t, None, weights, g, 0, numbers, clock, as_latents=True)
+    monkeypatch.setattr(Guide, "score", score)
+    guide = refine_guide(job_of(model), model, prompts)
+    moment = Moment(0, torch.tensor([500]), torch.Generator().manual_seed(1))
+    found = guide.gradient(pictures, Seen(orbit(1), ["front"]), moment, as_latents=True)
     side = model.native_size // model.latent_factor
     expected = F.interpolate(pictures.detach(), (side, side), mode="bilinear", align_corners=False)
     assert torch.equal(caught["latents"], expected)
-    assert float(pictures.grad.sum()) == pytest.approx(4 * side * side, rel=1e-4)  # every latent's gradient arrives
+    assert float(found.pictures.sum()) == pytest.approx(4 * side * side, rel=1e-4)  # every latent's gradient arrives
+    assert pictures.grad is None
 
 
 def test_models_without_four_latents_see_pictures_from_the_start(model, monkeypatch):
@@ -234,5 +232,5 @@ def test_models_without_four_latents_see_pictures_from_the_start(model, monkeypa
     look = normal_look()
     assert refine.normals_as_latents(job.refine, model, look, 4)
     assert not refine.normals_as_latents(job.refine, model, look, 5)
-    monkeypatch.setattr(model, "vae", None)
+    monkeypatch.setattr(model, "on_pixels", True)
     assert not refine.normals_as_latents(job.refine, model, look, 0)

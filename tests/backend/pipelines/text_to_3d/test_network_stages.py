@@ -20,7 +20,7 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.job.spec.text_to_3d import CoarseStage
-from tests.support.network_jobs import copy_of, job_of, moved, prompts_of
+from tests.support.network_jobs import coarse_guide, copy_of, job_of, moved, prompts_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_step_moves_density_color_and_background(model, prompts):
     job = job_of(model, coarse={"start_level": 2, "level_start": 0, "level_interval": 2})
     state = start_coarse(job, model.device)
     before = copy_of(state)
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     parts = {"table", "density_hidden", "density_out", "color_hidden", "color_out"}
     assert {f"coarse.network.{name}" for name in parts} <= moved(before, state)
     assert {f"background.weight{i}" for i in (1, 2, 3)} <= moved(before, state)
@@ -55,7 +55,7 @@ def test_a_step_moves_density_color_and_background(model, prompts):
     first = state.field.network.levels[2].offset
     assert torch.equal(state.field.table[first:], before["coarse.network.table"][first:])
     state.step = 2
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     assert state.field.network.active == 3
     assert not torch.equal(state.field.table[first:], before["coarse.network.table"][first:])
 
@@ -66,7 +66,7 @@ def test_pictures_of_the_shape_alone_do_not_move_its_color(model, prompts, kind)
     job = job_of(model, coarse=shaded | kind)
     state = start_coarse(job, model.device)
     before = copy_of(state)
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     names = moved(before, state)
     assert "coarse.network.density_out" in names and "coarse.network.color_out" not in names
     assert "background.weight3" in names
@@ -76,7 +76,7 @@ def test_steps_of_random_colors_leave_the_background_alone(model, prompts):
     job = job_of(model, coarse={"random_background": 1.0})
     state = start_coarse(job, model.device)
     before = copy_of(state)
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     assert not any(name.startswith("background.") for name in moved(before, state))
 
 
@@ -85,7 +85,7 @@ def test_the_background_has_a_rate_of_its_own(model, prompts):
     job = job_of(model, coarse={"learning_rate": 0.02, "background_rate": 0.003})
     state = start_coarse(job, model.device)
     before = copy_of(state)
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     for name, rate in (("background.weight3", 0.003), ("coarse.network.color_out", 0.02)):
         step = (state.tensors()[name] - before[name]).abs().max()
         assert float(step) == pytest.approx(rate, rel=0.01)
@@ -96,14 +96,14 @@ def test_a_coarse_state_put_back_takes_the_very_steps_of_the_first(model, prompt
     job = job_of(model, coarse={"random_background": 0.5, **coarse})
     state = start_coarse(job, model.device)
     for _ in range(3):
-        coarse_step(state, job, model, prompts, 1)
+        coarse_step(state, job, coarse_guide(job, model, prompts), 1)
         state.step += 1
     stored = copy_of(state)
     other = start_coarse(job, model.device)
     other.restore(stored, 3)
     for _ in range(3):
         for each in (state, other):
-            coarse_step(each, job, model, prompts, 1)
+            coarse_step(each, job, coarse_guide(job, model, prompts), 1)
             each.step += 1
     one, two = state.tensors(), other.tensors()
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
@@ -116,7 +116,7 @@ def test_a_linear_field_may_have_its_exact_slope_too(model, prompts, monkeypatch
     asked = []
     known = type(state.field).normals
     monkeypatch.setattr(type(state.field), "normals", lambda s, p, eps=None: asked.append(eps) or known(s, p, eps))
-    coarse_step(state, job, model, prompts, 1)
+    coarse_step(state, job, coarse_guide(job, model, prompts), 1)
     assert asked == [0.0]
 
 

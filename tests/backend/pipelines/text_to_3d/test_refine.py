@@ -12,10 +12,11 @@ import trimesh
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.words import guidance_words
-from csd_blender.backend.distillation.guided import NotFinite, job_prompts
+from csd_blender.backend.distillation import score
+from csd_blender.backend.distillation.view_prompts import job_prompts
 from csd_blender.backend.geometry.tet_geometry import TetGeometry
-from csd_blender.backend.pipelines.text_to_3d import refine
-from csd_blender.backend.pipelines.text_to_3d.coarse import Look, ScenePrompts, make_radiance_field
+from csd_blender.backend.optimize.loop import NotFinite
+from csd_blender.backend.pipelines.text_to_3d.coarse import make_radiance_field
 from csd_blender.backend.pipelines.text_to_3d.refine import (
     ELLIPSOID,
     SEEN_SHARE,
@@ -33,11 +34,13 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.shading import Look
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
+from tests.support.network_jobs import refine_guide
 
 GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model
 COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}
@@ -309,16 +312,16 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="module")
 def prompts(model):
-    reporter = Reporter(emit=lambda kind, body: None)
+    reporter = Reporter(emit=lambda said: None)
     words = guidance_words(model)
     unlit, lit = (job_prompts(model, "a red mug", "", True, words, reporter, lit=lit) for lit in (False, True))
-    return ScenePrompts(unlit, lit, unlit)
+    return {"color": unlit, "normal": unlit, "lit": lit, "white": lit}
 
 
 def step(state, job, model, prompts):
     """One step; what moved: (shape, colors)."""
     before = state.geometry.sdf.detach().clone(), state.colors.table.detach().clone()
-    metrics = refine_step(state, job, model, prompts, get_rasterizer(), job.refine.views)
+    metrics = refine_step(state, job, refine_guide(job, model, prompts), get_rasterizer(), job.refine.views)
     state.step += 1
     after = state.geometry.sdf.detach(), state.colors.table.detach()
     assert all(torch.isfinite(x).all() for x in after) and metrics["faces"] > 10
@@ -345,9 +348,8 @@ def test_a_fixed_shape_stays_as_it_is_whatever_is_asked_for(model, prompts):
 def test_the_appearance_stage_weights_times_in_its_own_way(model, prompts, monkeypatch):
     weightings = {"guidance": {"weighting": "fantasia3d"}, "appearance_weighting": "sds"}
     job = job_of(refine={"fixed_shape_after": 1} | weightings)
-    used = []
-    known = refine.distill
-    monkeypatch.setattr(refine, "distill", lambda *a, **k: used.append(a[5].weighting) or known(*a, **k))
+    used, known = [], score.weight
+    monkeypatch.setattr(score, "weight", lambda word, bar: used.append(word) or known(word, bar))
     state = state_of(job)
     for _ in range(3):
         step(state, job, model, prompts)
@@ -387,7 +389,7 @@ def test_a_shape_that_vanished_ends_the_job_with_a_sentence(model, prompts):
     with torch.no_grad():
         state.geometry.sdf.fill_(1.0)
     with pytest.raises(JobError) as caught:
-        refine_step(state, job, model, prompts, get_rasterizer(), 1)
+        refine_step(state, job, refine_guide(job, model, prompts), get_rasterizer(), 1)
     assert caught.value.code == "diverged"
 
 

@@ -14,6 +14,7 @@ from csd_blender.backend.geometry.mesh_io import load_mesh
 from csd_blender.backend.pipelines.text_to_3d import output
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache
+from csd_blender.job.result import Part, is_complete, read_result
 from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
@@ -27,14 +28,14 @@ from tests.support.tiny_jobs import (
 
 def test_a_job_writes_object_pictures_and_record(whole):
     folder, events = whole
-    record = folder.read_result()
-    assert record["kind"] == "text-to-3d" and record["complete"] and folder.finished
-    assert record["settings"] == folder.spec.to_json() and record["seed"] == 0
-    assert record["parts"] == [{"name": "object", "albedo": "result/albedo.png", "uv_source": "new"}]
-    assert record["timings"]["steps"] == COARSE + REFINE == folder.spec.steps
-    assert set(record["timings"]["time_shares"]) == {"coarse", "refine"}
+    record = read_result(folder.path)
+    assert record.makes_object and record.complete and is_complete(folder.path)
+    assert record.settings == folder.spec.to_json() and record.seed == 0
+    assert record.parts == (Part("object", {"albedo": "result/albedo.png"}, "new"),)
+    assert record.timings["steps"] == COARSE + REFINE == folder.spec.steps
+    assert set(record.timings["time_shares"]) == {"coarse", "refine"}
     mesh = mesh_of(folder)
-    assert record["faces"] == len(mesh.triangles) and record["watertight"] is True
+    assert record.faces == len(mesh.triangles) and record.watertight is True
     assert trimesh.Trimesh(mesh.positions, mesh.triangles, process=False).is_watertight
     assert albedo(folder).shape == (64, 64, 3) and albedo(folder).std() > 1.0
     textured = load_mesh(folder.path / "result" / "mesh.glb")
@@ -50,9 +51,9 @@ def test_a_job_writes_object_pictures_and_record(whole):
 def test_the_outcome_names_the_files_it_wrote(make_job, models):
     folder = make_job(coarse_steps=1, refine_steps=0)
     outcome, _ = run(folder, models)
-    assert outcome.type == "result" and folder.finished
-    assert {"albedo", "mesh", "arrays", "turntable", "film", "result", "uv"} <= set(outcome.body["files"])
-    assert all((folder.path / name).stat().st_size > 0 for name in outcome.body["files"].values())
+    assert outcome.type == "result" and is_complete(folder.path)
+    assert {"albedo", "mesh", "arrays", "turntable", "film", "result", "uv"} <= set(outcome.files)
+    assert all((folder.path / name).stat().st_size > 0 for name in outcome.files.values())
 
 
 def test_stages_are_announced_in_order(whole):
@@ -85,8 +86,8 @@ def test_the_new_uv_map_can_carry_the_texture(whole):
 def test_faces_outside_the_budget_are_simplified_away(make_job, models):
     folder = make_job(max_faces=100, coarse_steps=1, refine_steps=0)
     assert run(folder, models)[0].type == "result"
-    record = folder.read_result()
-    assert 4 <= record["faces"] <= 100 and record["watertight"] is True
+    record = read_result(folder.path)
+    assert 4 <= record.faces <= 100 and record.watertight is True
 
 
 def test_the_same_seed_gives_the_same_object_and_another_one_does_not(whole, make_job, models):
@@ -148,16 +149,16 @@ def test_every_recipe_runs_through(make_job, models, recipe, subject):
     coarse = {} if recipe == "fantasia3d" else {"ambient_only_steps": 0, "shaded_share": 1.0}
     folder = make_job(recipe=recipe, subject=subject, coarse_steps=2, refine_steps=2, coarse=coarse)
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
     assert ("coarse" in stages(events)) == (recipe != "fantasia3d")
-    assert folder.read_result()["complete"]
+    assert read_result(folder.path).complete
 
 
 def test_the_published_recipe_runs_with_normals_and_perp_neg(make_job, models):
     folder = make_job(subject="character", coarse={"ambient_only_steps": 0, "shaded_share": 1.0})
     assert folder.spec.coarse.guidance.perp_neg == 3 and folder.spec.coarse.textureless_normals
     outcome, _ = run(folder, models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
 
 
 def test_a_shape_that_is_fixed_is_still_painted(make_job, models):
@@ -166,7 +167,7 @@ def test_a_shape_that_is_fixed_is_still_painted(make_job, models):
     unrefined = make_job("unrefined", refine_steps=0)
     for folder in (fixed, unrefined):
         outcome, _ = run(folder, models)
-        assert outcome.type == "result", outcome.body
+        assert outcome.type == "result", outcome
     assert np.array_equal(mesh_of(fixed).positions, mesh_of(unrefined).positions)
     assert not np.array_equal(albedo(fixed), albedo(unrefined))
 

@@ -12,11 +12,9 @@ import torch.nn.functional as F
 import trimesh
 
 from csd_blender.backend.pipelines.text_to_3d.coarse import (
-    Look,
     draw_cameras,
     draw_look,
     look_with_lamps,
-    shade,
     show,
     start_coarse,
 )
@@ -30,7 +28,9 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
 from csd_blender.backend.pipelines.text_to_3d.start_shapes import framed_radius, mean_density
 from csd_blender.backend.render.camera_draws import Lamps, draw_lamps, draw_shake
 from csd_blender.backend.render.cameras import Cameras, orbit, random_elevation
-from csd_blender.backend.render.rasterizer.interface import cover, get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.rasterizer.interface import cover
+from csd_blender.backend.render.shading import Look, shade
 from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.cameras import SceneCameras

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from csd_blender.backend.geometry.mesh import Mesh
+from csd_blender.job.result import is_complete, read_result
 from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
@@ -37,9 +38,9 @@ def from_coarse(make_job, source, name="anew", **overrides):
 def test_the_second_stage_alone_gives_what_the_whole_job_gave(whole, make_job, models):
     folder = from_coarse(make_job, whole[0])
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
-    assert "coarse" not in stages(events) and folder.read_result()["timings"]["steps"] == REFINE
-    assert folder.finished and same_result(whole[0], folder)
+    assert outcome.type == "result", outcome
+    assert "coarse" not in stages(events) and read_result(folder.path).timings["steps"] == REFINE
+    assert is_complete(folder.path) and same_result(whole[0], folder)
 
 
 def test_the_second_stage_can_be_repeated_with_other_settings(whole, make_job, models):
@@ -67,8 +68,8 @@ def test_a_coarse_stage_of_another_size_is_refused(whole, make_job, models):
 def test_a_closed_mesh_is_a_place_to_start_from(make_job, models):
     folder = make_job(start="mesh", mesh=box((0.6, 1.0, 2.0)), refine_steps=1, refine={"tet_resolution": 12})
     outcome, events = run(folder, models)
-    assert outcome.type == "result", outcome.body
-    assert "coarse" not in stages(events) and folder.read_result()["complete"]
+    assert outcome.type == "result", outcome
+    assert "coarse" not in stages(events) and read_result(folder.path).complete
     size = np.ptp(mesh_of(folder).positions, axis=0)
     assert size == pytest.approx(np.array([0.3, 0.5, 1.0]), abs=0.12)  # the box, one meter high, rounded by its grid
 
@@ -84,14 +85,14 @@ def test_a_job_that_started_from_a_mesh_resumes_exactly(make_job, models):
 def test_a_mesh_that_encloses_nothing_is_answered_with_a_sentence(make_job, models):
     flat = Mesh([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], [[0, 1, 2], [0, 2, 3]])
     outcome, _ = run(make_job(start="mesh", mesh=flat), models)
-    assert answer(outcome) == ("error", "mesh_unusable") and "closed" in outcome.body["fix"]
+    assert answer(outcome) == ("error", "mesh_unusable") and "closed" in outcome.fix
 
 
 def test_a_mesh_with_a_hole_still_works(make_job, models):
     whole_box = box()
     open_box = Mesh(whole_box.positions, whole_box.triangles[:-1])
     outcome, _ = run(make_job(start="mesh", mesh=open_box, refine_steps=1), models)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
 
 
 def test_a_start_mesh_that_is_missing_is_answered_with_a_sentence(make_job, models):
@@ -125,7 +126,7 @@ def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models,
     folder = make_job()
     hungry(monkeypatch, models.get(folder.spec.model, "cpu"), {call})
     outcome, events = run(folder, models)
-    assert outcome.type == "result" and folder.finished
+    assert outcome.type == "result" and is_complete(folder.path)
     assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"]
 
 
@@ -133,7 +134,7 @@ def test_memory_that_keeps_running_out_halves_the_views(make_job, models, monkey
     folder = make_job(coarse={"views": 4}, refine={"views": 2})
     hungry(monkeypatch, models.get(folder.spec.model, "cpu"), {0, 1, 2})
     outcome, events = run(folder, models)
-    assert outcome.type == "result" and folder.finished
+    assert outcome.type == "result" and is_complete(folder.path)
     said = [b["text"] for k, b in events if k == "warning"]
     assert len(said) == 3 and "one at a time" in said[0] and "2 views" in said[1] and "1 views" in said[2]
 
@@ -148,7 +149,7 @@ def test_an_empty_scene_is_answered_with_a_sentence(make_job, models):
     folder = make_job(coarse={"blob_scale": -50, "blob_std": 10})
     outcome, _ = run(folder, models)
     assert answer(outcome) == ("error", "empty_scene")
-    assert outcome.body["text"] == "Nothing took shape from the prompt." and "seed" in outcome.body["fix"]
+    assert outcome.text == "Nothing took shape from the prompt." and "seed" in outcome.fix
 
 
 @pytest.mark.parametrize("name", ["coarse.safetensors", "albedo.png", "mesh.glb", "turntable.gif"])
@@ -183,7 +184,7 @@ def test_nvdiffrast_needs_a_gpu(make_job, models, monkeypatch):
     monkeypatch.setattr("csd_blender.backend.pipelines.text_to_3d.job.choose_rasterizer", lambda job: object())
     folder = make_job(rasterizer="nvdiffrast", allow_noncommercial=True)
     outcome, events = run(folder, models)
-    assert answer(outcome) == ("error", "bad_setting") and "NVIDIA" in outcome.body["detail"]
+    assert answer(outcome) == ("error", "bad_setting") and "NVIDIA" in outcome.detail
     assert not [kind for kind, _ in events if kind == "progress"]
 
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 from safetensors.torch import load, save
 
+from csd_blender.job.result import is_complete, read_result
 from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
@@ -30,12 +31,12 @@ from tests.support.tiny_jobs import (
 def test_a_job_that_was_left_resumes_to_exactly_the_same_object(whole, make_job, models, steps):
     folder = make_job()
     outcome, _ = run(folder, models, stop=after(steps, "leave"))
-    assert answer(outcome) == ("error", "interrupted") and not folder.finished
+    assert answer(outcome) == ("error", "interrupted") and not is_complete(folder.path)
     outcome, events = run(folder, models, resume=True)
-    assert outcome.type == "result", outcome.body
+    assert outcome.type == "result", outcome
     assert first_step(events) == (steps + 1 if steps < COARSE else steps - COARSE + 1)
     assert ("coarse" in stages(events)) == (steps < COARSE)
-    assert folder.read_result()["timings"]["steps"] == COARSE + REFINE
+    assert read_result(folder.path).timings["steps"] == COARSE + REFINE
     assert same_result(whole[0], folder)
 
 
@@ -43,18 +44,18 @@ def test_a_job_that_was_left_resumes_to_exactly_the_same_object(whole, make_job,
 def test_cancel_keeps_the_object_so_far_and_the_job_can_still_be_resumed(whole, make_job, models, steps):
     folder = make_job()
     outcome, _ = run(folder, models, stop=after(steps, "cancel"))
-    assert outcome.type == "cancelled" and outcome.body["kept"]
-    assert all((folder.path / name).is_file() for name in outcome.body["files"].values())
-    assert not folder.finished and folder.read_result()["timings"]["steps"] == steps
+    assert outcome.type == "cancelled" and outcome.kept
+    assert all((folder.path / name).is_file() for name in outcome.files.values())
+    assert not is_complete(folder.path) and read_result(folder.path).timings["steps"] == steps
     assert len(mesh_of(folder).triangles) > 10
     outcome, _ = run(folder, models, resume=True)
-    assert outcome.type == "result" and folder.finished
+    assert outcome.type == "result" and is_complete(folder.path)
     assert same_result(whole[0], folder)
 
 
 def test_cancel_before_the_first_step_keeps_nothing(make_job, models):
     outcome, _ = run(make_job(), models, stop=after(0, "cancel"))
-    assert outcome.type == "cancelled" and not outcome.body["kept"]
+    assert outcome.type == "cancelled" and not outcome.kept
 
 
 def test_a_job_left_twice_in_both_stages_still_comes_to_the_same_end(whole, make_job, models):
@@ -77,6 +78,7 @@ import os, signal, sys, types
 from csd_blender.backend.cli.main import main
 from csd_blender.backend.pipelines import stepping
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.result import is_complete
 
 write, left = JobFolder.write_bytes, [int(sys.argv[2])]
 stepping.time = types.SimpleNamespace(monotonic=lambda: 0.0)  # writing seems to cost nothing: every step is stored
@@ -102,7 +104,7 @@ def test_killed_in_either_stage_while_storing_a_job_resumes_to_the_same_object(w
         child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
         assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
         assert max(int(p.stem[5:]) for p in (folder.path / "checkpoint").glob("*.json")) == found
-        assert not folder.finished
+        assert not is_complete(folder.path)
     outcome, events = run(folder, models, resume=True)
     assert outcome.type == "result" and first_step(events) == 2
     assert same_result(whole[0], folder)

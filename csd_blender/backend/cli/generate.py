@@ -1,0 +1,115 @@
+"""``csd texture``, ``csd text-to-3d``: one command for each kind of job, with the kind's settings as its options."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ...job.files import COARSE_SHAPE
+from ...job.folder import JobFolder, coarse_settings, read_coarse
+from ...job.kinds import KINDS, JobSpec, Kind, find_kind
+from ...job.models.places import lasting_name
+from ...job.spec.inputs import ObjectInput
+from .exit_codes import EXIT_USAGE
+from .options import add_settings, given_settings, json_object
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the parser of each kind's command."""
+    for kind in KINDS:
+        parser = commands.add_parser(kind.spec.kind, help=kind.command)
+        if makes_object(kind):
+            parser.add_argument("--start", type=Path, metavar="MESH", help="begin with this mesh's shape")
+            parser.add_argument(
+                "--refine-from", type=Path, metavar="DIR", help="refine another job's coarse stage anew"
+            )
+        else:
+            parser.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
+        add_settings(parser, kind.spec)
+        parser.add_argument(
+            "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"
+        )
+        parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
+        parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
+        parser.set_defaults(run=generate, kind=kind)
+
+
+def makes_object(kind: Kind) -> bool:
+    """Whether it begins with nothing but a prompt, or else with a mesh."""
+    return kind.spec.inputs is ObjectInput
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Run the command: a new job, or one that goes on. Returns the exit status."""
+    if arguments.resume is not None:
+        return resume(arguments.resume, arguments.kind)
+    trouble = missing(arguments)
+    if trouble:
+        print(f"Error: {trouble}", file=sys.stderr)
+        return EXIT_USAGE
+    return run(write_folder(arguments), resume=False)
+
+
+def missing(arguments: argparse.Namespace) -> str:
+    """What the arguments lack, or hold too much of, as a sentence."""
+    name, values = arguments.kind.spec.kind, vars(arguments)
+    wanted = {"mesh": "MESH", "prompt": "--prompt", "out": "--out"}
+    lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
+    if lacking:
+        return f"csd {name} needs {', '.join(lacking)} (or --resume DIR alone)."
+    if values.get("start") is not None and values.get("refine_from") is not None:
+        return f"csd {name} begins with either --start or --refine-from."
+    return ""
+
+
+def write_folder(arguments: argparse.Namespace) -> JobFolder:
+    """The folder of a new job, with what it begins with. Raises ``JobError``; nothing was written then."""
+    kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
+    coarse, mesh_file = None, getattr(arguments, "mesh", None)
+    if makes_object(kind) and arguments.start is not None:
+        mesh_file, values["start"] = arguments.start, "mesh"
+    if makes_object(kind) and arguments.refine_from is not None:
+        source = JobFolder.open(arguments.refine_from)
+        values = coarse_settings(source, arguments.prompt) | values
+        coarse = read_coarse(source)
+    job = with_lasting_names(kind.make(**values))
+    mesh = None
+    if mesh_file is not None:
+        from ..geometry.mesh_io import load_mesh, save_npz
+
+        mesh = load_mesh(mesh_file)
+    folder = JobFolder.create(arguments.out, job)
+    if mesh is not None:
+        save_npz(folder.mesh_path, mesh)
+    if coarse is not None:
+        folder.write_bytes(COARSE_SHAPE, coarse)
+    return folder
+
+
+def with_lasting_names(job: JobSpec) -> JobSpec:
+    """The same job, its models named so that they are found from elsewhere too."""
+    names = {name: getattr(job, name) for name in ("model", "coarse_model") if getattr(job, name, "")}
+    return replace(job, **{field: lasting_name(name) for field, name in names.items()})
+
+
+def resume(path: Path, kind: Kind) -> int:
+    """Go on with a job of this kind; one of another kind is refused with the command that does. The exit status."""
+    folder = JobFolder.open(path)
+    its = find_kind(folder.spec.kind)
+    if its is kind:
+        return run(folder, resume=True)
+    line = f"csd {its.spec.kind} --resume {shlex.quote(str(path))}"
+    what = its.spec.label.lower()
+    print(f"Error: the job in this folder makes {'an' if what[0] in 'aeiou' else 'a'} {what}; go on with it by: {line}",
+          file=sys.stderr)  # fmt: skip
+    return EXIT_USAGE
+
+
+def run(folder: JobFolder, resume: bool) -> int:
+    """Run the job here. Returns the exit status."""
+    from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
+
+    return run_on_console(folder, resume)

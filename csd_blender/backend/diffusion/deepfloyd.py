@@ -1,0 +1,80 @@
+"""The first stage of DeepFloyd IF (StabilityAI 2023): noise on the pixels themselves, text read by a T5.
+
+Its network predicts a variance in three more channels, which nobody needs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...job.models.files import ModelFiles
+from .conditions import Conditions
+from .model import NoiseSchedule, resize
+from .parts import check_channels, load_noise, load_text_reader, load_unet, native_size
+from .text import TextReader
+
+CHANNELS = 3
+
+
+@dataclass
+class DeepFloyd:
+    """A :class:`~.model.DiffusionModel` on pixels in [-1, 1].
+
+    Attributes:
+        unet: ``UNet2DConditionModel``.
+        text: a T5, which gets a mask of the padding, and texts in lower case. (The family's own pipeline can also clean
+            web captions of addresses and the like, if two more packages are there; prompts need none of it.)
+    """
+
+    name: str
+    unet: torch.nn.Module
+    text: TextReader
+    schedule: NoiseSchedule
+    native_size: int
+    device: torch.device
+    encodes_one_by_one: bool = False
+    refused_predictions: int = 0
+    on_pixels: bool = True
+
+    @property
+    def latent_channels(self) -> int:
+        return CHANNELS
+
+    @property
+    def latent_factor(self) -> int:
+        return 1
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        return Conditions(text=self.text.read(prompts))
+
+    def fitting_prompt(self, prompt: str, ending: str) -> str:
+        return self.text.fitting(prompt, ending)
+
+    def free_text_encoder(self) -> None:
+        self.text.free()
+
+    def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return resize(images * 2 - 1, self.native_size)
+
+    @torch.no_grad()
+    def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        dtype = self.unet.dtype
+        text = conditions.text.to(dtype)
+        prediction = self.unet(noisy.to(dtype), t.to(self.device), encoder_hidden_states=text).sample
+        noise = self.schedule.to_noise(prediction[:, :CHANNELS].float(), noisy, t)
+        if not bool(torch.isfinite(noise).all()):
+            self.refused_predictions += 1
+        return noise
+
+
+def load(name: str, files: ModelFiles, device: torch.device) -> DeepFloyd:
+    """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit."""
+    schedule = load_noise(files, device)
+    unet = load_unet(files, device)
+    check_channels(files, unet, CHANNELS)
+    text = load_text_reader(files, unet, device)
+    return DeepFloyd(name, unet, text, schedule, native_size(files, unet, 1), device)

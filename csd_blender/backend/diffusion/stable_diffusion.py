@@ -1,0 +1,112 @@
+"""Stable Diffusion 1.x and 2.x (Rombach et al. 2022), and the bundled mini model of the same build.
+
+Pictures go through a VAE's encoder to latents; a UNet that reads the last layer of a CLIP text encoder predicts the
+noise in them, or v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ...job.models.files import ModelFiles
+from .conditions import Conditions
+from .model import NoiseSchedule, resize
+from .parts import (
+    check_channels,
+    check_vae,
+    load_network,
+    load_noise,
+    load_text_reader,
+    load_unet,
+    native_size,
+    network_dtypes,
+)
+from .text import TextReader
+
+
+@dataclass
+class StableDiffusion:
+    """A :class:`~.model.DiffusionModel` on latents.
+
+    Attributes:
+        unet: ``UNet2DConditionModel``. vae: ``AutoencoderKL``.
+        text: CLIP, which reads the padding as it reads the text, unless its settings ask for a mask.
+    """
+
+    name: str
+    unet: torch.nn.Module
+    vae: torch.nn.Module
+    text: TextReader
+    schedule: NoiseSchedule
+    native_size: int
+    device: torch.device
+    encodes_one_by_one: bool = False
+    refused_predictions: int = 0
+    on_pixels: bool = False
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.unet.config.in_channels)
+
+    @property
+    def latent_factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        return Conditions(text=self.text.read(prompts))
+
+    def fitting_prompt(self, prompt: str, ending: str) -> str:
+        return self.text.fitting(prompt, ending)
+
+    def free_text_encoder(self) -> None:
+        self.text.free()
+
+    def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        pixels = resize(images * 2 - 1, self.native_size).to(self.vae.dtype)
+        if self.encodes_one_by_one:  # and made again on the way back
+            rows = [checkpoint(self._moments, row, use_reentrant=False) for row in pixels.split(1)]
+            moments = torch.cat(rows).float()
+        else:
+            moments = self._moments(pixels).float()
+        mean, log_variance = moments.chunk(2, dim=1)
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator).to(mean)
+            mean = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
+        return (mean - self._shift) * self.vae.config.scaling_factor
+
+    def _moments(self, pixels: Tensor) -> Tensor:
+        hidden = self.vae.encoder(pixels)
+        return hidden if self.vae.quant_conv is None else self.vae.quant_conv(hidden)
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+    @torch.no_grad()
+    def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        dtype = self.unet.dtype
+        text = conditions.text.to(dtype)
+        prediction = self.unet(noisy.to(dtype), t.to(self.device), encoder_hidden_states=text).sample
+        # A network of more channels than it is given predicts a variance in the rest.
+        noise = self.schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
+        if not bool(torch.isfinite(noise).all()):
+            self.refused_predictions += 1
+        return noise
+
+
+def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
+    """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit."""
+    _, vae_dtype = network_dtypes(device)
+    schedule = load_noise(files, device)
+    unet = load_unet(files, device)
+    vae = load_network(files.vae, vae_dtype, device)
+    check_vae(files.vae, vae.config)
+    check_channels(files, unet, vae.config.latent_channels)
+    text = load_text_reader(files, unet, device)
+    size = native_size(files, unet, 2 ** (len(vae.config.block_out_channels) - 1))
+    return StableDiffusion(name, unet, vae, text, schedule, size, device)

@@ -1,0 +1,69 @@
+"""A text encoder with its tokenizer: prompts in, one vector for each token out, each prompt once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TextReader:
+    """Reads prompts as the family's own pipeline in diffusers does.
+
+    Attributes:
+        encoder: released by :meth:`free` once the prompts are encoded; ``load_encoder`` brings it back.
+        tokens: so many tokens of a text are read, and shorter texts are padded to.
+        lower_case: texts are read in lower case and without blanks around them.
+        masked: the encoder is told which tokens are padding.
+        dtype: of the vectors, the network's.
+    """
+
+    tokenizer: object
+    encoder: torch.nn.Module | None
+    load_encoder: Callable[[], torch.nn.Module] | None
+    tokens: int
+    dtype: torch.dtype
+    device: torch.device
+    lower_case: bool = False
+    masked: bool = False
+    _known: dict[str, Tensor] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """``[N, L, D]``; each distinct prompt is encoded once and remembered."""
+        missing = [p for p in dict.fromkeys(prompts) if p not in self._known]
+        if missing:
+            if self.encoder is None:
+                self.encoder = self.load_encoder()
+            tokens = self.tokenizer(
+                [self._as_read(p) for p in missing],
+                padding="max_length",
+                truncation=True,
+                max_length=self.tokens,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+            mask = {"attention_mask": tokens.attention_mask.to(self.device)} if self.masked else {}
+            vectors = self.encoder(tokens.input_ids.to(self.device), **mask)[0]
+            self._known.update(zip(missing, vectors.to(self.dtype), strict=True))
+        return torch.stack([self._known[p] for p in prompts])
+
+    def fitting(self, prompt: str, ending: str) -> str:
+        """As many of the prompt's words as are read with ``ending`` after them; all of them, mostly."""
+        words = prompt.split(" ")
+        while len(words) > 1 and self._count(" ".join(words) + ending) > self.tokens:
+            words.pop()
+        return " ".join(words)
+
+    def free(self) -> None:
+        """Give the encoder's memory back; encoded prompts stay."""
+        self.encoder = None
+
+    def _as_read(self, prompt: str) -> str:
+        return prompt.lower().strip() if self.lower_case else prompt
+
+    def _count(self, text: str) -> int:
+        return len(self.tokenizer(self._as_read(text), truncation=False).input_ids)

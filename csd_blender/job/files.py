@@ -1,0 +1,65 @@
+"""The names of all files of a job folder, with ``/`` between their parts, as messages and ``result.json`` have them.
+
+What each holds says ``docs/contract.md``. The names on the disk never change: folders of earlier versions must open.
+"""
+
+from __future__ import annotations
+
+import re
+
+# ---- the folder itself: what the job was given, and what is noted about it -------------------------------------------
+
+JOB = "job.json"  # the settings; written first and never changed
+INPUT_MESH = "mesh.npz"  # what is to be painted, or to start from: in parts, with their UV maps. Not the finished mesh.
+TARGETS, TARGET_ARRAYS = "target.json", "target.npz"  # Blender's own: the objects that the result is for
+EVENTS = "events.jsonl"  # every message of the job, one JSON object a line
+LOCK = "running.lock"  # held by the process that works in the folder
+LOG = "backend.log"
+ANSWER = "closed"  # Blender's own: how the artist answered
+
+# ---- its folders -----------------------------------------------------------------------------------------------------
+
+PREVIEW, CHECKPOINT, STAGES, RESULT = "preview", "checkpoint", "stages", "result"
+SUBFOLDERS = (PREVIEW, CHECKPOINT, RESULT)  # which every job has from its start
+
+PREVIEW_VIEW = f"{PREVIEW}/view.rgba"  # a small picture; it stays, for the day when the result is shown again
+PREVIEW_MESH = f"{PREVIEW}/mesh.npz"  # an object as it is now: positions, triangles, colors of the vertices
+
+COARSE_SHAPE = f"{STAGES}/coarse.safetensors"  # the shape that the first of an object's two stages found
+COARSE_PICTURE = f"{STAGES}/coarse.png"
+
+RESULT_RECORD = f"{RESULT}/result.json"
+RESULT_ARRAYS = f"{RESULT}/mesh.npz"  # a finished object: positions, triangles, UVs. Not what a job was given.
+RESULT_GLB = f"{RESULT}/mesh.glb"  # the textured mesh for other programs
+RESULT_UV = f"{RESULT}/uv.npz"  # the UV maps that the textures are for, and whose they are
+RESULT_TURNTABLE = f"{RESULT}/turntable.png"
+RESULT_FILM = f"{RESULT}/turntable.gif"
+
+_CHECKPOINT = re.compile(r"step_(\d{6,9})")
+
+
+def preview_texture(part: int) -> str:
+    """A part's texture so far, raw RGBA, the bottom row first."""
+    return f"{PREVIEW}/texture_{part}.rgba"
+
+
+def map_file(name: str, part: int, parts: int) -> str:
+    """The picture of one map of one part: ``result/albedo.png``, numbered where a job has several parts."""
+    return f"{RESULT}/{name}.png" if parts == 1 else f"{RESULT}/{name}_{part}.png"
+
+
+def map_role(name: str, part: int, parts: int) -> str:
+    """What :func:`map_file` is called in the tables of files of a job's last message."""
+    return name if parts == 1 else f"{name}_{part}"
+
+
+def checkpoint_files(step: int) -> tuple[str, str]:
+    """Record and tensors of the checkpoint after ``step`` steps; it is whole once its record is there."""
+    name = f"{CHECKPOINT}/step_{step:06d}"
+    return f"{name}.json", f"{name}.safetensors"
+
+
+def checkpoint_step(stem: str) -> int | None:
+    """The number of steps in a checkpoint's name without folder and ending; None for other names."""
+    match = _CHECKPOINT.fullmatch(stem)
+    return int(match[1]) if match else None

@@ -1,0 +1,49 @@
+"""The kinds of jobs: the one tuple that command line, panel and job folder go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Union
+
+from .errors import JobError, quoted
+from .presets.text_to_3d import text_to_3d_job
+from .presets.texture import texture_job
+from .spec.text_to_3d import TextTo3DJob
+from .spec.texture import TextureJob
+
+JobSpec = Union[TextureJob, TextTo3DJob]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    Attributes:
+        spec: the class of its specification.
+        make: the function that makes a specification from settings by name: a preset's values, and what is given.
+        command: what its command in a shell does, in a few words.
+    """
+
+    spec: type[Any]
+    make: Callable[..., JobSpec]
+    command: str
+
+
+KINDS = (
+    Kind(TextureJob, texture_job, "texture a mesh file from a prompt"),
+    Kind(TextTo3DJob, text_to_3d_job, "make a textured object from a prompt"),
+)
+
+
+def find_kind(name: object) -> Kind:
+    """The kind that a job's JSON names. Raises ``JobError('bad_setting')`` when there is none of that name."""
+    for kind in KINDS:
+        if kind.spec.kind == name:
+            return kind
+    raise JobError("bad_setting", f"there is no kind of job {quoted(name)}")
+
+
+def load(data: object) -> JobSpec:
+    """The job that ``to_json`` wrote. Raises ``JobError('bad_setting')`` as :func:`find_kind` and its spec do."""
+    return find_kind(data.get("kind") if isinstance(data, dict) else None).spec.from_json(data)

@@ -1,0 +1,43 @@
+"""The stages of jobs: their names in messages, what the artist reads, and about how long each takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a job.
+
+    Attributes:
+        name: in messages. label: for the artist.
+        long: whether it takes so long that the time left in it is worth showing.
+    """
+
+    name: str
+    label: str
+    long: bool = False
+
+
+PREPARE = Stage("prepare", "Preparing the mesh")
+LOAD = Stage("load", "Loading the model")
+PAINT = Stage("paint", "Painting", long=True)
+COARSE = Stage("coarse", "Finding the shape", long=True)
+REFINE = Stage("refine", "Refining shape and colors", long=True)
+BAKE = Stage("finish", "Baking the texture")
+UNWRAP = Stage("finish", "Unwrapping and baking")
+
+LONG_STAGES = tuple(stage.name for stage in (PREPARE, LOAD, PAINT, COARSE, REFINE, BAKE, UNWRAP) if stage.long)
+
+#: A job's stages in their order, each with its share of the job's time, about: only to let a bar move evenly.
+Plan = tuple[tuple[Stage, float], ...]
+
+
+def texture_plan() -> Plan:
+    return (PREPARE, 0.02), (LOAD, 0.04), (PAINT, 0.9), (BAKE, 0.04)
+
+
+def object_plan(coarse_steps: int, refine_steps: int) -> Plan:
+    """The stages of an object, whose steps take about the same time in both of its stages."""
+    coarse = 0.86 * coarse_steps / max(1, coarse_steps + refine_steps)
+    return (LOAD, 0.04), (COARSE, coarse), (REFINE, 0.86 - coarse), (UNWRAP, 0.1)

@@ -1,0 +1,155 @@
+"""A setting is one thing wherever it is met: in the spec, the panel, the operator and the command line."""
+
+import argparse
+import itertools
+
+import pytest
+
+from tests.support.blender import bpy, module
+
+KINDS = module("job.kinds").KINDS
+shown, scripted = module("job.spec.settings").shown_settings, module("job.spec.settings").scripted_settings
+CHOSEN = module("addon.kinds.choose").KINDS
+
+
+def cases():
+    return [(kind, setting) for kind in KINDS for setting in shown(kind.spec)]
+
+
+def operator_of(kind):
+    _, name = CHOSEN[kind.spec.kind].job.OPERATOR.split(".")
+    return getattr(bpy.ops.csd, name).get_rna_type().properties
+
+
+def options_of(kind) -> dict:
+    parser = argparse.ArgumentParser()
+    module("backend.cli.options").add_settings(parser, kind.spec)
+    return {action.dest: action for action in parser._actions}
+
+
+@pytest.mark.parametrize(("kind", "setting"), cases(), ids=lambda v: getattr(v, "name", None) or v.spec.kind)
+def test_a_setting_has_one_label_range_and_default(kind, setting):
+    scene = module("addon.properties").CSDSceneSettings.bl_rna.properties
+    owners = [operator_of(kind)] + ([scene] if setting.name in scene else [])
+    assert len(owners) == 2 or setting.get("place") == "hidden"
+    for owner in owners:
+        found = owner[setting.name]
+        assert found.name == setting.label
+        assert found.description == setting.help or setting.name == "prompt"
+        if setting.get("usual"):
+            low, high = setting.limits
+            assert [int(item.identifier) for item in found.enum_items] == list(setting.get("usual"))
+            assert low <= min(setting.get("usual")) and max(setting.get("usual")) <= high
+            assert found.default == str(setting.default)
+        elif setting.sort == "choice":
+            assert [item.identifier for item in found.enum_items] == [option.id for option in setting.options]
+            assert found.default == setting.default
+        elif setting.sort in ("whole", "number"):
+            low, high = setting.limits
+            assert found.hard_min == pytest.approx(low) and found.hard_max == pytest.approx(high)
+            assert found.default == pytest.approx(setting.default) and found.soft_max <= found.hard_max
+        else:
+            assert found.default == setting.default
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
+def test_the_command_line_has_every_setting_and_no_default_of_its_own(kind):
+    options = options_of(kind)
+    for setting in (*shown(kind.spec), *scripted(kind.spec)):
+        if not setting.path:
+            continue  # the job's input has arguments of its own
+        option = options[setting.name]
+        assert option.default is None, "it is the spec that says what happens without"
+        assert option.help == setting.help and "--" + setting.name.replace("_", "-") in option.option_strings
+        if setting.sort == "choice":
+            assert option.choices == [o.id for o in setting.options]
+
+
+def test_every_setting_of_the_panel_stands_somewhere_in_it():
+    places = {setting.get("place", "guidance") for _kind, setting in cases()}
+    assert places <= {"top", "guidance", "output", "hidden"}
+
+
+def words(**chosen):
+    return [part for name, value in chosen.items() for part in (f"--{name}", value)]
+
+
+def from_panel(kind: str, **chosen):
+    csd = bpy.context.scene.csd
+    for name, value in chosen.items():
+        setattr(csd, name, value)
+    try:
+        settings = CHOSEN[kind].settings
+        return settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug"}))
+    finally:
+        for name in chosen:
+            csd.property_unset(name)
+
+
+def from_shell(kind: str, **chosen):
+    found = module("job.kinds").find_kind(kind)
+    parser = argparse.ArgumentParser()
+    module("backend.cli.options").add_settings(parser, found.spec)
+    arguments = parser.parse_args(["--prompt", "a mug", *words(**chosen)])
+    return found.make(**module("backend.cli.options").given_settings(arguments, found.spec))
+
+
+QUALITIES, MODELS = ("draft", "normal", "best"), ("mini", "sd15")
+
+
+@pytest.mark.parametrize(
+    ("quality", "model", "method"), list(itertools.product(QUALITIES, MODELS, module("job.spec.methods").METHODS))
+)
+def test_panel_and_shell_make_the_same_texture(quality, model, method):
+    chosen = {"quality": quality, "model": model, "method": method}
+    assert from_panel("texture", **chosen).spec_hash() == from_shell("texture", **chosen).spec_hash()
+
+
+@pytest.mark.parametrize(("quality", "model"), list(itertools.product(QUALITIES, MODELS)))
+def test_panel_and_shell_make_the_same_object(quality, model):
+    text_to_3d = module("job.spec.text_to_3d")
+    for recipe, subject in itertools.product(text_to_3d.RECIPES, text_to_3d.SUBJECTS):
+        chosen = {"quality": quality, "model": model, "recipe": recipe, "subject": subject}
+        panel, shell = from_panel("text-to-3d", **chosen), from_shell("text-to-3d", **chosen)
+        assert panel.spec_hash() == shell.spec_hash(), chosen
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
+def test_what_is_reused_makes_the_same_job_again_for_every_setting(kind):
+    """One setting after the other is given another value than its preset has, and comes back by *Reuse Settings*."""
+    settings, scene = CHOSEN[kind.spec.kind].settings, bpy.context.scene
+    for setting in shown(kind.spec):
+        if not setting.path or setting.name == "prompt":
+            continue
+        value = another_value(setting)
+        spec = settings.make_spec(settings.gather(scene, {"prompt": "a mug", setting.name: value}))
+        settings.reuse(scene, spec.to_json())
+        again = settings.make_spec(settings.gather(scene, {}))
+        assert again == spec, setting.name
+        for name in scene.csd.bl_rna.properties.keys():
+            scene.csd.property_unset(name)
+
+
+def another_value(setting):
+    if setting.get("usual"):
+        return str(setting.get("usual")[0])
+    if setting.sort == "choice":
+        return next(option.id for option in setting.options if option.id != setting.default)
+    if setting.sort == "switch":
+        return not setting.default
+    if setting.sort == "text":
+        return "sd15" if setting.name == "model" else "rusty"
+    low, high = setting.limits
+    return int(min(high, low + 7)) if setting.sort == "whole" else min(high, max(low, 0.25))
+
+
+def test_a_light_that_is_selected_does_not_turn_the_panel_over():
+    csd, chosen = bpy.context.scene.csd, module("addon.kinds.choose")
+    bpy.ops.object.light_add()
+    assert chosen.chosen(bpy.context).spec.kind == "texture"
+    assert chosen.suggested(bpy.context).spec.kind == "text-to-3d"
+    csd.kind = "text-to-3d"
+    assert chosen.suggested(bpy.context) is None
+    bpy.ops.object.select_all(action="DESELECT")
+    assert chosen.chosen(bpy.context).spec.kind == "text-to-3d"
+    assert bpy.ops.csd.make(kind="texture") == {"FINISHED"} and csd.kind == "texture"
