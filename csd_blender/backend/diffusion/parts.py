@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -139,7 +140,7 @@ def _check_schedule(part: Part, betas: torch.Tensor, alphas: torch.Tensor) -> No
         raise unreadable(f"{place} has a noise schedule that does not lead from a picture to noise")
 
 
-def check_vae(part: Part, config: object) -> None:
+def check_vae(part: Part, config: Any) -> None:
     """The numbers that a latent is moved and scaled by."""
     scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
     for name, value, least in (("scaling_factor", scale, 1e-6), ("shift_factor", shift, -100.0)):
@@ -215,7 +216,7 @@ def _is_t5(part: Part) -> bool:
     return part.class_name == "T5EncoderModel"
 
 
-def _network_class(part: Part) -> type:
+def _network_class(part: Part) -> Any:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, T5EncoderModel
 
@@ -223,7 +224,7 @@ def _network_class(part: Part) -> type:
     return {cls.__name__: cls for cls in known}.get(part.class_name, CLIPTextModel)
 
 
-def _text_config(cls: type, part: Part) -> object:
+def _text_config(cls: Any, part: Part) -> Any:
     """The text encoder's settings, less those that choose files, kernels or programs for the library to fetch."""
     usual = cls.config_class().to_dict()
     kept = ("use_attention_mask", *(k for k in usual if not k.startswith("_") and "implementation" not in k))
@@ -231,7 +232,7 @@ def _text_config(cls: type, part: Part) -> object:
     return cls.config_class(**{k: v for k, v in part.config.items() if k in kept and k not in left_out})
 
 
-def _load_tokenizer(part: Part) -> object:
+def _load_tokenizer(part: Part) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
     kind = part.class_name.removesuffix("Fast")
@@ -240,7 +241,7 @@ def _load_tokenizer(part: Part) -> object:
         return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
 
 
-def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:
+def _check_text(files: ModelFiles, tokenizer: Any, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:
     """The tokenizer, the text encoder and the network must fit each other."""
     words, known = len(tokenizer), text_encoder.config.vocab_size
     if words > known:
@@ -260,7 +261,7 @@ def _check_text(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Mod
         raise unreadable(f"{files.tokenizer.folder} has no token to pad with")
 
 
-def _text_tokens(files: ModelFiles, tokenizer: object, text_encoder: torch.nn.Module) -> int:
+def _text_tokens(files: ModelFiles, tokenizer: Any, text_encoder: torch.nn.Module) -> int:
     """Tokens of a text: as many as the family's own pipeline gives the encoder."""
     if _is_t5(files.text_encoder):
         return IF_TOKENS
