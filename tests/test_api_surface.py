@@ -1,4 +1,4 @@
-"""What programs of others rest on, outside of Blender: published names stay. The addon's are in tests/addon."""
+"""What programs of others rest on, outside of Blender: names that were published stay. (The addon's: tests/addon.)"""
 
 import importlib
 import inspect

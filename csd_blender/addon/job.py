@@ -40,8 +40,8 @@ class Job:
     step: int = 0
     total: int = 0
     seconds_left: float | None = None
-    memory_mb: int = 0
-    device_memory_mb: int = 0
+    memory_mb: float = 0
+    device_memory_mb: float = 0
     warnings: list[str] = field(default_factory=list)
     problem: Problem | None = None
     stopped_early: bool = False

@@ -1,4 +1,4 @@
-"""What scripts and key maps of others rest on: names that were published stay. New ones are to be written down here."""
+"""What scripts and key maps of others rest on: names that were published stay; new ones are written down here."""
 
 import inspect
 
@@ -16,15 +16,8 @@ OPERATORS = {
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
 }
 SHARED = {
-    "prompt",
-    "negative_prompt",
-    "quality",
-    "method",
-    "model",
-    "seed",
-    "texture_size",
-    "view_prompts",
-    "modifiers",
+    *("prompt", "negative_prompt", "quality", "method", "model"),
+    *("seed", "texture_size", "view_prompts", "modifiers"),
 }
 ARGUMENTS = {
     "texture": {

@@ -98,11 +98,12 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
 def lint_commands(check: Path, backend: Path) -> dict[str, list[str]]:
     """What is looked at without running it, by what is said when something was found; pyproject.toml has the rules."""
     importlinter = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    ty = [str(check), "-m", "ty", "check", "--output-format", "concise", "--python", str(backend)]
     return {
         "ruff found something": [str(check), "-m", "ruff", "check", "--no-cache", "."],
         "a file is not formatted (ruff format)": [str(check), "-m", "ruff", "format", "--no-cache", "--check", "."],
         "an import breaks a rule (import-linter)": [str(check), "-c", importlinter, "--no-cache", "--no-logo"],
-        "a type does not fit (ty)": [str(check), "-m", "ty", "check", "--python", str(backend)],
+        "a type does not fit (ty)": ty,
     }
 
 

@@ -37,12 +37,13 @@ class Backend:
 
     def poll(self, budget: float = 0.0) -> list:
         self.polls += 1
-        body = {"stage": "paint", "step": self.polls, "total": 1000, "seconds_left": 10.0, "memory_mb": 100}
+        body: dict[str, Any] = {"stage": "paint", "step": self.polls, "total": 1000, "seconds_left": 10.0}
+        body["memory_mb"] = 100
         news = [self.message("progress", self.job_id, self.polls, body)]
         if self.polls % 5 == 1:
             pixels = os.urandom(4096) * (self.size * self.size // 1024)
             body = {"path": "preview/texture_0.rgba", "kind": "texture", "part": 0}
-            body |= {"width": self.size, "height": self.size, "pixels": pixels}
+            body.update(width=self.size, height=self.size, pixels=pixels)
             news.append(self.message("preview", self.job_id, self.polls, body))
         return news
 

@@ -224,7 +224,7 @@ def _network_class(part: Part) -> Any:
     return {cls.__name__: cls for cls in known}.get(part.class_name, CLIPTextModel)
 
 
-def _text_config(cls: Any, part: Part) -> object:
+def _text_config(cls: Any, part: Part) -> Any:
     """The text encoder's settings, less those that choose files, kernels or programs for the library to fetch."""
     usual = cls.config_class().to_dict()
     kept = ("use_attention_mask", *(k for k in usual if not k.startswith("_") and "implementation" not in k))
@@ -232,7 +232,7 @@ def _text_config(cls: Any, part: Part) -> object:
     return cls.config_class(**{k: v for k, v in part.config.items() if k in kept and k not in left_out})
 
 
-def _load_tokenizer(part: Part) -> object:
+def _load_tokenizer(part: Part) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
     kind = part.class_name.removesuffix("Fast")

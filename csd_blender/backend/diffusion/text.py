@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class TextReader:
         dtype: of the vectors, the network's.
     """
 
-    tokenizer: object
+    tokenizer: Any
     encoder: torch.nn.Module | None
     load_encoder: Callable[[], torch.nn.Module] | None
     tokens: int

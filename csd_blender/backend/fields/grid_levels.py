@@ -32,7 +32,7 @@ class GridLevel:
     dense: bool
 
 
-def grid_levels(levels: int, base_resolution: int, finest_resolution: int, log2_table_size: int) -> list[GridLevel]:
+def grid_levels(levels: int, base_resolution: int, finest_resolution: float, log2_table_size: int) -> list[GridLevel]:
     """Levels whose resolutions grow geometrically from base to finest (both included)."""
     growth = (finest_resolution / base_resolution) ** (1.0 / max(levels - 1, 1))
     result, offset, limit = [], 0, 1 << log2_table_size

@@ -50,9 +50,8 @@ CPU = torch.device("cpu")
 
 
 def job_of(coarse=None, refine=None, **settings):
-    return text_to_3d_job(
-        "a red mug", model="a/folder", coarse=COARSE | (coarse or {}), refine=REFINE | (refine or {}), **settings
-    )
+    stages = {"coarse": COARSE | (coarse or {}), "refine": REFINE | (refine or {})}
+    return text_to_3d_job("a red mug", model="a/folder", **stages, **settings)
 
 
 def small(size=16):  # all that shapes need to know of a model
@@ -100,9 +99,8 @@ def test_finer_levels_are_added_until_a_cell_is_half_a_pixel():
 def test_added_levels_leave_the_published_grid_as_it_is():
     job = text_to_3d_job("a mug", model="a/folder", subject="character", coarse=GRID)
     colors, field = make_color_field(job, small()), make_radiance_field(job.coarse)
-    shared = len(field.levels)
-    assert len(colors.levels) > shared == 12
-    assert colors.levels[:shared] == field.levels
+    assert len(colors.levels) > len(field.levels) == 12
+    assert colors.levels[: len(field.levels)] == field.levels
 
 
 # ---- shapes to start from ------------------------------------------------------------------------------------------
