@@ -37,8 +37,8 @@ class TextReader:
         """``[N, L, D]``; each distinct prompt is encoded once and remembered."""
         missing = [p for p in dict.fromkeys(prompts) if p not in self._known]
         if missing:
-            if self.encoder is None:
-                self.encoder = self.load_encoder()
+            encoder = self.load_encoder() if self.encoder is None else self.encoder
+            self.encoder = encoder
             tokens = self.tokenizer(
                 [self._as_read(p) for p in missing],
                 padding="max_length",
@@ -48,7 +48,7 @@ class TextReader:
                 return_tensors="pt",
             )
             mask = {"attention_mask": tokens.attention_mask.to(self.device)} if self.masked else {}
-            vectors = self.encoder(tokens.input_ids.to(self.device), **mask)[0]
+            vectors = encoder(tokens.input_ids.to(self.device), **mask)[0]
             self._known.update(zip(missing, vectors.to(self.dtype), strict=True))
         return torch.stack([self._known[p] for p in prompts])
 

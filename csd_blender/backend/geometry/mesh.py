@@ -33,7 +33,7 @@ class Mesh:
     positions: np.ndarray
     triangles: np.ndarray
     uv: np.ndarray | None = None
-    part: np.ndarray | None = None
+    part: np.ndarray = None  # becomes all zeros
     part_names: tuple[str, ...] = ("mesh",)
     material: np.ndarray | None = None
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))

@@ -180,7 +180,7 @@ def tet_grid(
     if len(sides) != 3 or not min(sides) > 0 or max(sides) == float("inf"):
         raise ValueError(f"The box from {low} to {high} has no volume.")
     x, y, z = (max(MIN_CUBES, round(resolution / 2 * side / max(sides))) for side in sides)
-    return TetGrid(low, high, (x, y, z))
+    return TetGrid((low[0], low[1], low[2]), (high[0], high[1], high[2]), (x, y, z))
 
 
 def _ring(axis: int, level: int) -> list[tuple[int, int, int]]:

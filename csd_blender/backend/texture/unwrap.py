@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +19,6 @@ from ..geometry.mesh import Mesh, face_cross, uv_areas, zero_area_faces
 from .polygons import Polygons, lay_flat_faces, make_whole, polygons_of
 from .project import project_unwrap
 from .uv_kernels import coverage_counts
-
-UVMode = Literal["auto", "keep", "new"]
-UVSource = Literal["user", "new"]
 
 CHECK_SIZE = 1024  # texels of the grid on which overlap is measured
 MAX_OVERLAP = 0.02  # share of the used texels that two faces may claim
@@ -90,12 +87,12 @@ def usable_uv(mesh: Mesh, part: int) -> tuple[bool, str]:
 
 def choose_uv(
     mesh: Mesh,
-    mode: UVMode = "auto",
+    mode: str = "auto",
     texture_size: int = 1024,
     timeout: float = 60.0,
     cancelled: Callable[[], bool] | None = None,
     warn: Callable[[str, str], object] | None = None,
-) -> tuple[np.ndarray, list[UVSource]]:
+) -> tuple[np.ndarray, list[str]]:
     """A UV map for every part of a clean mesh.
 
     Args:
@@ -114,7 +111,7 @@ def choose_uv(
     """
     warn = warn or (lambda code, text: None)
     uv = np.zeros((len(mesh.triangles), 3, 2), np.float32)
-    sources: list[UVSource] = []
+    sources: list[str] = []
     for part, name in enumerate(mesh.part_names):
         faces = mesh.part == part
         if not faces.any():

@@ -106,13 +106,16 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
     reporter.emit = emit_and_record
     reporter.preview_interval = folder.spec.preview_interval
     # Imported here, since a pipeline brings much that an answer to a mistake does not need.
-    match folder.spec:
-        case TextureJob():
-            from ..pipelines.texture import texture_mesh as run
-        case TextTo3DJob():
-            from ..pipelines.text_to_3d.job import make_object as run
     try:
-        result = run(folder.spec, folder, reporter, models.get, resume=resume)
+        match folder.spec:
+            case TextureJob() as job:
+                from ..pipelines.texture import texture_mesh
+
+                result = texture_mesh(job, folder, reporter, models.get, resume=resume)
+            case TextTo3DJob() as job:
+                from ..pipelines.text_to_3d.job import make_object
+
+                result = make_object(job, folder, reporter, models.get, resume=resume)
     except JobError as error:
         raise reporter.failure or error from None  # what went wrong first, not what that led to
     if reporter.failure is not None:

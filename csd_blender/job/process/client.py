@@ -162,7 +162,8 @@ class BackendClient:
             raise JobError("busy", self.job)
         self.start()
         self.job, self._folder = job_id, Path(folder)
-        self._link.folder = self._folder
+        if self._link is not None:
+            self._link.folder = self._folder
         self._cancelled_at, self._interrupted = None, False
         message = Submit(str(folder), resume).message(job_id)
         if self.hello:

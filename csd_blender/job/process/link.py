@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from ..folder import read_ordinary
 from .bodies import PICTURE_SIDE, PICTURES, Heartbeat, Hello, Preview, Progress, read, typed
@@ -55,8 +56,9 @@ class Link:
         self._outbox.put(None)
 
     def _read(self) -> None:
+        stdout: Any = self.process.stdout  # a pipe, see the class
         try:
-            for line in read_lines(self.process.stdout):
+            for line in read_lines(stdout):
                 if line is None:
                     log.warning("a line of the backend that is too long was passed over")
                     continue
@@ -67,7 +69,7 @@ class Link:
         except (OSError, ValueError):
             log.warning("the backend's messages cannot be read any more")
         finally:
-            self.process.stdout.close()
+            stdout.close()
             self.finished = True
 
     def _hear(self, line: bytes) -> None:
@@ -79,9 +81,10 @@ class Link:
         message = typed(message)
         if message is None:
             return
-        if message.type == Preview.type:
+        preview = read(message) if message.type == Preview.type else None
+        if isinstance(preview, Preview):
             try:
-                message.body["pixels"] = self._pixels(read(message))
+                message.body["pixels"] = self._pixels(preview)
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
                 log.warning("a preview was passed over: %s", error)
                 return

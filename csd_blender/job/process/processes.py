@@ -49,11 +49,13 @@ def step_back(process: subprocess.Popen) -> None:
         pass  # it has just ended, or the system knows no such thing
 
 
-def kill_tree(process: subprocess.Popen) -> None:
+def kill_tree(process: subprocess.Popen | None) -> None:
     """Kill a child that was started with :func:`own_group`, and its children, also when it has ended before them.
 
     Returns at once; the caller waits for the child.
     """
+    if process is None:
+        return
     try:
         if os.name != "nt":
             # A group's number is not given away again before its last member ended.
@@ -70,8 +72,10 @@ def kill_tree(process: subprocess.Popen) -> None:
             process.kill()
 
 
-def interrupt(process: subprocess.Popen) -> None:
+def interrupt(process: subprocess.Popen | None) -> None:
     """What Ctrl-C does, to this child alone. Does nothing where the system has no way to do it."""
+    if process is None:
+        return
     try:
         process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
     except (OSError, ValueError):

@@ -224,8 +224,10 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
         return volume.color
     rest = 1 - volume.opacity
     behind = as_pictures(look.background.to(rest)) * rest
-    if look.kind == "normal":
+    if look.kind == "normal" and volume.normal is not None:
         return volume.normal - 0.5 * rest + behind
+    if volume.normal is None:
+        raise ValueError(f"{look.kind} pictures need normals")
     normal = F.normalize(volume.normal * 2 - 1, dim=1, eps=1e-3)
     body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
     points = None if look.lamps is None else seen_points(volume, cameras)

@@ -326,7 +326,7 @@ def render_mesh(
     body = as_pictures(background).permute(0, 2, 3, 1).expand(*covered.shape, 3).clone()
     with torch.no_grad():  # where the surface is; pictures of normals need not know
         points = None if look.kind == "normal" else rasterizer.interpolate(vertices, raster, triangles)
-    if look.kind in ("color", "lit"):
+    if points is not None and look.kind in ("color", "lit"):
         painted = state.color(points[covered])
     if look.kind == "color":
         body[covered] = painted

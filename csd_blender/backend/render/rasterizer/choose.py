@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from .interface import Rasterizer
 from .nvdiffrast import NvdiffrastRasterizer
 from .torch_twin import TorchRasterizer
 from .warp import WarpRasterizer
 
-Backend = Literal["auto", "warp", "torch", "nvdiffrast"]
 
-
-def get_rasterizer(name: Backend = "auto", allow_noncommercial: bool = False) -> Rasterizer:
+def get_rasterizer(name: str = "auto", allow_noncommercial: bool = False) -> Rasterizer:
     """The rasterizer of that name; ``auto`` is Warp, which needs neither a GPU nor a compiler.
 
     nvdiffrast is taken only when it is named, can be imported, and ``allow_noncommercial`` is true.

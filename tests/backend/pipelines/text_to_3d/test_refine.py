@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from tests.backend.pipelines.network_jobs import prompts_of, refine_guide
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.distillation import score
@@ -33,10 +32,12 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     start_refine,
 )
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import get_rasterizer
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.shading import Look
 from csd_blender.job.errors import JobError
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
+from tests.support.network_jobs import prompts_of, refine_guide
 
 GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model
 COARSE = {"levels": 2, "base_resolution": 8, "finest_resolution": 16, "ray_samples": 64, "radius": 1.0, **GRID}
