@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, read_model
+from ...job.models.files import read_model
 from ...job.models.places import find_folder
 from . import deepfloyd, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
 
-#: What makes a model of a folder's files, by the families of the catalogue.
+#: What makes a model of a folder's files, by the families of ``job/models/families``.
 FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load}
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
@@ -57,9 +57,4 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
     """
     files = read_model(find_model(name))
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
-        return FAMILIES[family_of(files)](name, files, device)
-
-
-def family_of(files: ModelFiles) -> str:
-    """The family of a folder, by what is in it."""
-    return "if" if files.vae is None else "sd"
+        return FAMILIES[files.family](name, files, device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ...job.models.files import ModelFiles, unreadable
+from ...job.models.files import ModelFiles
 from .conditions import Conditions
 from .model import NoiseSchedule, resize
 from .parts import (
@@ -104,10 +104,8 @@ def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
     _, vae_dtype = network_dtypes(device)
     schedule = load_noise(files, device)
     unet = load_unet(files, device)
-    if files.vae is None:
-        raise unreadable(f"{files.unet.folder.parent} has no VAE, which this family has")
-    vae = load_network(files.vae, vae_dtype, device)
-    check_vae(files.vae, vae.config)
+    vae = load_network(files.parts["vae"], vae_dtype, device)
+    check_vae(files.parts["vae"], vae.config)
     check_channels(files, unet, vae.config.latent_channels)
     text = load_text_reader(files, unet, device)
     size = native_size(files, unet, 2 ** (len(vae.config.block_out_channels) - 1))

@@ -24,7 +24,7 @@ class TextReader:
 
     tokenizer: Any
     encoder: torch.nn.Module | None
-    load_encoder: Callable[[], torch.nn.Module] | None
+    load_encoder: Callable[[], torch.nn.Module]
     tokens: int
     dtype: torch.dtype
     device: torch.device

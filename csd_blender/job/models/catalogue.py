@@ -15,7 +15,7 @@ class ModelEntry:
 
     Attributes:
         id: name on the command line and in job files.
-        family: ``sd`` (Stable Diffusion 1 and 2) or ``if`` (DeepFloyd), as the backend drives it.
+        family: as ``families`` has it.
         sources: repositories in the diffusers layout, in the order they are tried; empty for the bundled model.
         licence: short name of the weights' licence.
         commercial: ``yes``, ``rules`` (yes, with a list of forbidden uses), or ``no``.

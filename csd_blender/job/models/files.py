@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import JobError
+from .families import DEFINING, FAMILIES, Family, find_family
 
 INDEX = "model_index.json"
 JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
@@ -47,15 +48,28 @@ class Part:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model in the diffusers layout, all of whose files are there."""
+    """A model in the diffusers layout, all of whose files are there.
+
+    ``pipeline`` is the class that its index names, ``family`` an id of ``families``, ``parts`` those of the family.
+    """
 
     folder: Path
     pipeline: str
-    unet: Part
-    text_encoder: Part
-    tokenizer: Part
+    family: str
     scheduler: Part
-    vae: Part | None
+    parts: Mapping[str, Part]
+
+    @property
+    def unet(self) -> Part:
+        return self.parts["unet"]
+
+    @property
+    def text_encoder(self) -> Part:
+        return self.parts["text_encoder"]
+
+    @property
+    def tokenizer(self) -> Part:
+        return self.parts["tokenizer"]
 
 
 def unreadable(detail: str, fix: str = "") -> JobError:
@@ -73,17 +87,25 @@ def read_model(folder: Path) -> ModelFiles:
     refuse_code(folder)
     index = read_json(folder / INDEX)
     pipeline = str(index.get("_class_name", "model without a name"))
-    names = {name: _class_of(folder, index, name) for name in ("unet", "text_encoder", "tokenizer", "scheduler", "vae")}
-    _check_family(folder, index, pipeline, names)
-    text_folder = folder / "text_encoder"
+    wanted = dict.fromkeys(name for family in FAMILIES for name in ("scheduler", *family.parts))
+    classes = {name: str(index[name]) for name in DEFINING if index.get(name) not in (None, [None, None])}
+    classes |= {name: _class_of(folder, index, name) for name in wanted}
+    family = _find_family(folder, index, pipeline, classes)
     return ModelFiles(
         folder,
         pipeline,
-        unet=_network(folder / "unet", names["unet"], "diffusion_pytorch_model"),
-        text_encoder=_network(text_folder, names["text_encoder"], "model"),
-        tokenizer=_tokenizer(folder / "tokenizer", names["tokenizer"]),
-        scheduler=_scheduler(folder / "scheduler", names["scheduler"]),
-        vae=_network(folder / "vae", names["vae"], "diffusion_pytorch_model") if names["vae"] else None,
+        family.id,
+        _scheduler(folder / "scheduler", classes["scheduler"]),
+        {name: _part(folder / name, classes[name]) for name in family.parts},
+    )
+
+
+def _part(folder: Path, class_name: str) -> Part:
+    """A tokenizer, or a network; those of transformers call their files otherwise than those of diffusers."""
+    if folder.name.startswith("tokenizer"):
+        return _tokenizer(folder, class_name)
+    return _network(
+        folder, class_name, "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
     )
 
 
@@ -212,24 +234,22 @@ def _class_of(folder: Path, index: dict, name: str) -> str:
     return class_name
 
 
-def _check_family(folder: Path, index: dict, pipeline: str, names: dict[str, str]) -> None:
-    """Raise for what this version cannot drive, by the parts that the model consists of."""
+def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, str]) -> Family:
+    """The model's family. Raises, with what is amiss, for a model that this version cannot drive."""
+    family = find_family(classes)
+    if family is not None and classes["scheduler"]:
+        return family
     if index.get("text_encoder_2", [None, None])[-1:] not in ([], [None]) or "XL" in pipeline:
         raise unreadable(f"{folder} is a {pipeline} with two text encoders, which cannot be used yet", WHOLE)
     if index.get("transformer") or index.get("prior") or index.get("controlnet"):
         raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
     for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
-        if not names[name]:
+        if not classes[name]:
             raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
-    known = {
-        "unet": ("UNet2DConditionModel",),
-        "vae": ("AutoencoderKL", ""),
-        "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"),
-        "tokenizer": tuple(TOKENIZER_FILES),
-    }
-    for name, classes in known.items():
-        if names[name] not in classes:
-            raise unreadable(f"{folder} has a {name} of the kind {names[name]}, which cannot be used yet", WHOLE)
+    for name, known in FAMILIES[0].parts.items():
+        if classes[name] and classes[name] not in known:
+            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
+    raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
 
 
 def _network(folder: Path, class_name: str, stem: str) -> Part:

@@ -7,7 +7,7 @@ import torch
 
 from csd_blender.backend.diffusion.conditions import Conditions
 from csd_blender.backend.diffusion.deepfloyd import DeepFloyd
-from csd_blender.backend.diffusion.loading import FAMILIES, family_of, load_model, select_device
+from csd_blender.backend.diffusion.loading import FAMILIES, load_model, select_device
 from csd_blender.backend.diffusion.model import PREDICTION_TYPES, to_noise
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.catalogue import CATALOGUE
@@ -88,7 +88,7 @@ def test_a_prediction_of_something_else_is_refused_by_name():
 
 def test_every_family_of_the_catalogue_can_be_driven(tiny_folder, if_folder):
     assert {entry.family for entry in CATALOGUE} <= FAMILIES.keys()
-    assert family_of(read_model(tiny_folder)) == "sd" and family_of(read_model(if_folder)) == "if"
+    assert read_model(tiny_folder).family == "sd" and read_model(if_folder).family == "if"
     assert isinstance(load_model(str(if_folder), CPU), DeepFloyd)
     assert next(entry for entry in CATALOGUE if entry.id == "mini").native_size == load_model("mini", CPU).native_size
 

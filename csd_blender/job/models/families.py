@@ -1,0 +1,53 @@
+"""The families of models that can be used: of which parts each consists, and of which classes these may be.
+
+A folder belongs to the first that it fits. What drives a family stands in ``backend/diffusion``, under the same id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_UNET = ("UNet2DConditionModel",)
+_TEXT = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
+_TOKENIZER = tuple(
+    "CLIPTokenizer CLIPTokenizerFast T5Tokenizer T5TokenizerFast PreTrainedTokenizerFast TokenizersBackend".split()
+)
+#: Parts that make a model another one than those without them.
+DEFINING = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "prior", "controlnet")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Attributes:
+        id: as the catalogue and the backend name it. label: as people do.
+        parts: by their names in ``model_index.json``, the classes that each may be of. A scheduler all families have.
+    """
+
+    id: str
+    label: str
+    parts: Mapping[str, tuple[str, ...]]
+
+    def fits(self, classes: Mapping[str, str]) -> bool:
+        """Whether a model with parts of these classes (an absent part has none, or an empty one) is of the family."""
+        others = (name for name in DEFINING if name not in self.parts)
+        return all(classes.get(name) in known for name, known in self.parts.items()) and not any(
+            classes.get(name) for name in others
+        )
+
+
+FAMILIES = (
+    Family(
+        "sd",
+        "Stable Diffusion 1 or 2",
+        {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER, "vae": ("AutoencoderKL",)},
+    ),
+    Family("if", "DeepFloyd IF", {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER}),
+)
+
+
+def find_family(classes: Mapping[str, str]) -> Family | None:
+    """The family of a model whose parts are of these classes; None when it is of none of them."""
+    return next((family for family in FAMILIES if family.fits(classes)), None)
