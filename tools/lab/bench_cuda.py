@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> int:
         report.begin(head(lab.device, arguments.rehearse))
         modules = (compare_devices, step_costs, mesh_costs, training_speed)
         sections = [(title, work) for module in modules for title, work in module.SECTIONS]
-        sections.append(("Tests", lambda lab: tests(lab.tests, lab.device, arguments.out, report.end)))
+        sections.append(("Tests", lambda lab: tests([*lab.tests, f"--device={lab.device}"], arguments.out, report.end)))
         for title, work in sections:
             if not arguments.only or any(word.lower() in title.lower() for word in arguments.only):
                 report.section(title, lambda work=work: work(lab))
@@ -111,15 +111,15 @@ def driver() -> str:
         return "unknown"
 
 
-def tests(places: Sequence[str], device: object, out: Path, end: float) -> str:
-    """The tests, with those of devices on ``device``.
+def tests(places: Sequence[str], out: Path, end: float) -> str:
+    """The tests with a card present; ``places`` are what pytest is told to run, its ``--device`` with them.
 
     The log is written while they run, so that a run that is cut off still tells what it had.
     """
     left = end - time.monotonic()
     if left < TESTS_NEED:
         return f"Not run: {left:.0f} s were left."
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--device={device}", *places]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *places]
     if importlib.util.find_spec("xdist"):
         command += ["-n", str(min(12, os.cpu_count() or 1)), "--dist", "worksteal"]
     if importlib.util.find_spec("pytest_timeout"):
