@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> int:
         report.begin(head(lab.device, arguments.rehearse))
         modules = (compare_devices, step_costs, mesh_costs, training_speed)
         sections = [(title, work) for module in modules for title, work in module.SECTIONS]
-        sections.append(("Tests", lambda lab: tests(lab.tests, arguments.out, report.end)))
+        sections.append(("Tests", lambda lab: tests([*lab.tests, f"--device={lab.device}"], arguments.out, report.end)))
         for title, work in sections:
             if not arguments.only or any(word.lower() in title.lower() for word in arguments.only):
                 report.section(title, lambda work=work: work(lab))
@@ -112,7 +112,7 @@ def driver() -> str:
 
 
 def tests(places: Sequence[str], out: Path, end: float) -> str:
-    """The tests with a card present: what takes the best device there is takes the card.
+    """The tests with a card present; ``places`` are what pytest is told to run, its ``--device`` with them.
 
     The log is written while they run, so that a run that is cut off still tells what it had.
     """

@@ -13,23 +13,28 @@ from torch import Tensor
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import DiffusionModel
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.prepare import choose_rasterizer, prepare_surface
 from csd_blender.backend.pipelines.text_to_3d.coarse import coarse_step, ray_step, start_coarse
-from csd_blender.backend.pipelines.text_to_3d.job import scene_prompts
+from csd_blender.backend.pipelines.text_to_3d.job import coarse_guide, refine_guide
 from csd_blender.backend.pipelines.text_to_3d.refine import refine_step, start_refine
+from csd_blender.backend.support.clock import StepClock
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
+from csd_blender.job.files import RESULT_TURNTABLE
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.process.bodies import Failed
 
 from .bench import texture_steps, texture_surface
 from .bench_object_parts import ball_shape, make_ball
 from .demo_meshes import demo_mesh
 from .lab_report import table
 from .lab_sizes import Lab
+from .surface_samples import sample_albedo, sample_surface
 
 CPU = torch.device("cpu")
 
@@ -44,9 +49,7 @@ def silent() -> Reporter:
 def gradients(lab: Lab) -> str:
     """One step of each kind from the same seed on both, in the job's own precision and in float32 on both."""
     model = {"cpu": load_model("mini", CPU), "card": load_model("mini", lab.device)}
-    precise = load_model("mini", lab.device)
-    for network in (precise.unet, precise.vae, precise.text_encoder):
-        network.float()
+    precise = in_float32(load_model("mini", lab.device))
     rows = []
     tf32 = torch.backends.cudnn.allow_tf32
     for title, step in (("texture", texture_gradient), ("object, coarse", coarse_gradient),
@@ -68,6 +71,15 @@ def gradients(lab: Lab) -> str:
     return table(titles, rows) + "\n\n" + note
 
 
+def in_float32(model: DiffusionModel) -> DiffusionModel:
+    """The mini model with all its networks in float32, as a processor has them."""
+    assert isinstance(model, StableDiffusion) and model.text.encoder is not None
+    for network in (model.unet, model.vae, model.text.encoder):
+        network.float()
+    model.text.dtype = torch.float32
+    return model
+
+
 def difference(found: Tensor, wanted: Tensor) -> tuple[str, float]:
     """Cosine, and norm of the difference relative to ``wanted``'s."""
     a, b = found.double().flatten().cpu(), wanted.double().flatten().cpu()
@@ -76,7 +88,7 @@ def difference(found: Tensor, wanted: Tensor) -> tuple[str, float]:
 
 def texture_gradient(model: DiffusionModel) -> Tensor:
     job = texture_job("a red brick robot", "draft", "mini")
-    state, take = texture_steps(job, model, texture_surface(job).to(model.device))
+    state, _, take = texture_steps(job, model, texture_surface(job).to(model.device))
     take()
     return state.field.table.grad
 
@@ -87,14 +99,15 @@ def coarse_gradient(model: DiffusionModel) -> Tensor:
     make_ball(state.field)
     state.occupancy.update(state.field.density, ray_step(job.coarse))
     state.step = 1  # not one that looks at the occupancy again
-    coarse_step(state, job, model, scene_prompts(model, job, silent()), job.coarse.views)
+    coarse_step(state, job, coarse_guide(model, job, silent(), StepClock()), job.coarse.views)
     return state.field.table.grad
 
 
 def refine_gradient(model: DiffusionModel) -> Tensor:
     job = text_to_3d_job("a red brick ball", "draft", "mini")
     state = start_refine(job, model, *ball_shape(job, model.device))
-    refine_step(state, job, model, scene_prompts(model, job, silent()), choose_rasterizer(job), job.refine.views)
+    guide = refine_guide(model, job, silent(), StepClock())
+    refine_step(state, job, guide, choose_rasterizer(job), job.refine.views)
     return state.geometry.sdf.grad
 
 
@@ -148,20 +161,20 @@ def finished(lab: Lab, job) -> JobFolder:
     if hasattr(job, "uv"):
         save_npz(folder.mesh_path, demo_mesh("robot"))
     outcome = run_job(str(folder.path), silent(), _MODELS.setdefault(job.device, ModelCache()))
-    if outcome.type != "result":
-        raise RuntimeError(f"{job.device}: {outcome.body.get('text')} {outcome.body.get('detail')}")
+    if isinstance(outcome, Failed):
+        raise RuntimeError(f"{job.device}: {outcome.text} {outcome.detail}")
     return JobFolder.open(folder.path)
 
 
 def albedo_colors(folder: JobFolder) -> Tensor:
     """Colors ``[N, 3]`` of the baked texture at the same places of the surface."""
     surface = prepare_surface(replace(folder.spec, device="cpu"), folder, silent())
-    return surface.sample_albedo(surface.sample(), load_albedo(folder, surface))
+    return sample_albedo(surface, sample_surface(surface), load_albedo(folder, surface))
 
 
 def turntable_colors(folder: JobFolder) -> Tensor:
     """The picture of the finished thing from eight sides, ``[H, W, 3]``."""
-    with Image.open(folder.path / "result" / "turntable.png") as sheet:
+    with Image.open(folder.path / RESULT_TURNTABLE) as sheet:
         return torch.from_numpy(np.asarray(sheet.convert("RGB")).copy()).float() / 255
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from csd_blender.backend.pipelines.prepare import Surface
 from csd_blender.backend.pipelines.text_to_3d.output import bare_surface
 from csd_blender.backend.pipelines.texture import make_field
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.render.rasterizer.interface import Rasterizer, get_rasterizer, topology
+from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.rasterizer.interface import Rasterizer
+from csd_blender.backend.render.rasterizer.topology import topology
+from csd_blender.backend.render.surface import Surface
 from csd_blender.job.presets.texture import texture_job
 
 from .bench import texture_steps
@@ -51,7 +53,7 @@ def by_faces(lab: Lab) -> str:
             row.append(median_ms(rendering(surface, views, size), lab.device, lab.warm, lab.repeats))
         for model, views in ((networks["mini"], 4), (networks[lab.networks[0][0]], 1)):
             job = texture_job("a red brick ball", "normal", "mini", views=views, steps=1500)
-            state, take = texture_steps(job, model, surface)
+            state, _, take = texture_steps(job, model, surface)
             state.step = 750
             row.append(median_ms(take, lab.device, lab.warm, lab.repeats))
         rows.append(row)
@@ -63,7 +65,7 @@ def by_faces(lab: Lab) -> str:
 def rendering(surface: Surface, views: int, size: int) -> Callable[[], None]:
     """Draws pictures of the field and passes a gradient back to it."""
     device = surface.points.device
-    field, cameras = make_field(size, 0).to(device), orbit(views, elevation=20.0)
+    field, cameras = make_field(size).to(device), orbit(views, elevation=20.0)
     background = torch.full((views, 3), 0.5, device=device)
 
     def work() -> None:

@@ -11,18 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from csd_blender.backend.diffusion.model import DiffusionModel
-from csd_blender.backend.distillation.score import Coefficients
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
+from csd_blender.backend.distillation.score import NOISE, Weights
 
 
 def official_distill(
-    model: DiffusionModel, pictures: Tensor, t: Tensor, embeddings: Tensor, coefficients: Coefficients
+    model: StableDiffusion, pictures: Tensor, t: Tensor, embeddings: Tensor, weights: Weights
 ) -> float:
     """Move the score's gradient into the graph behind ``pictures``.
 
     Args:
         pictures: ``[B, 3, H, W]`` in [0, 1] with a graph. t: ``[B]`` integer steps.
         embeddings: ``[3 B, L, D]`` of the positive, the negative and the empty prompt.
+        weights: by branch name; the network predicts noise.
 
     Returns:
         The loss, which the published code logs.
@@ -31,18 +32,16 @@ def official_distill(
     pixels = pictures * 2 - 1
     if pixels.shape[-1] != side:
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False)
-    latents = pixels
-    if model.vae is not None:
-        posterior = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist
-        latents = posterior.sample().float() * model.vae.config.scaling_factor
+    posterior = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist
+    latents = posterior.sample().float() * model.vae.config.scaling_factor
     with torch.no_grad():
         noise = torch.randn_like(latents)
-        alpha, sigma = model.alpha_sigma(t)
+        alpha, sigma = model.schedule.alpha_sigma(t)
         noisy = (alpha * latents + sigma * noise).to(model.unet.dtype)
         predicted = model.unet(torch.cat([noisy] * 3), torch.cat([t] * 3), encoder_hidden_states=embeddings).sample
         positive, negative, null = predicted[:, : noisy.shape[1]].float().chunk(3)
-        grad = coefficients.positive * positive + coefficients.negative * negative + coefficients.null * null
-        grad = torch.nan_to_num(sigma**2 * (grad + coefficients.noise * noise))
+        grad = weights["positive"] * positive + weights["negative"] * negative + weights["null"] * null
+        grad = torch.nan_to_num(sigma**2 * (grad + weights[NOISE] * noise))
     target = (latents - grad).detach()
     loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
     loss.backward()

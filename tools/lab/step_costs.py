@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.diffusion.model import DiffusionModel
-from csd_blender.backend.distillation.guided import guidance_coefficients
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
+from csd_blender.backend.distillation.guide import Guide
+from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.backend.distillation.score import draw_timesteps
-from csd_blender.backend.pipelines.prepare import Surface
 from csd_blender.backend.pipelines.texture import TextureState, picture_size
 from csd_blender.backend.render.camera_draws import draw_backgrounds, draw_shots
+from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.clock import StepClock
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
@@ -31,8 +32,10 @@ STEPS = 1500  # of the job whose steps are measured: a texture's Normal
 KINDS = ("render", "encode", "network", "optimizer")
 
 
-def make_model(lab: Lab, version: str) -> DiffusionModel:
-    return load_model("mini", lab.device) if version == "mini" else random_stable_diffusion(lab.device, version)
+def make_model(lab: Lab, version: str) -> StableDiffusion:
+    model = load_model("mini", lab.device) if version == "mini" else random_stable_diffusion(lab.device, version)
+    assert isinstance(model, StableDiffusion)  # all networks of the laboratory are of this family
+    return model
 
 
 def steps_by_network(lab: Lab) -> str:
@@ -43,7 +46,7 @@ def steps_by_network(lab: Lab) -> str:
         job = texture_job("a red brick robot", "normal", "random", views=1, steps=STEPS)
         surface = texture_surface(job).to(model.device)
         weights = torch.cuda.memory_allocated(lab.device) / 2**30 if lab.device.type == "cuda" else None
-        state, take = texture_steps(job, model, surface)
+        state, guide, take = texture_steps(job, model, surface)
         published = official_texture(state, job, model, surface)
         row = [f"{title}, {model.native_size} px"]
         state.step = 0  # where the empty prompt's weight is zero
@@ -53,20 +56,20 @@ def steps_by_network(lab: Lab) -> str:
         official = median_ms(published, lab.device, lab.warm, lab.repeats)
         again = median_ms(take, lab.device, 1, lab.repeats)
         times.append([*row, first, later, again, official, f"{official / min(later, again):.2f}"])
-        shares.append([*row, *clocked(state, take, lab)])
+        shares.append([*row, *clocked(guide, take, lab)])
         peaks = [peak_gib(take, lab.device)]
-        model.vae_slicing = True
+        model.encodes_one_by_one = True
         peaks.append(peak_gib(take, lab.device))
         four = replace(job, views=4)
         del take, published
-        state, take = texture_steps(four, model, surface)
+        state, guide, take = texture_steps(four, model, surface)
         state.step = STEPS // 2
         peaks.append(peak_gib(take, lab.device))
-        model.vae_slicing = False
+        model.encodes_one_by_one = False
         four_ms = median_ms(take, lab.device, 1, 3)
         peaks.append(peak_gib(take, lab.device))
         memory.append([*row, weights, peaks[0], peaks[1], peaks[3], peaks[2], four_ms])
-        del model, state, take, surface
+        del model, state, guide, take, surface
         free_memory()
     parts = [
         table(
@@ -102,12 +105,12 @@ def steps_by_network(lab: Lab) -> str:
     return "\n\n".join(parts)
 
 
-def clocked(state: TextureState, take: Callable[[], object], lab: Lab) -> list[object]:
+def clocked(guide: Guide, take: Callable[[], object], lab: Lab) -> list[object]:
     """Milliseconds of a step with a synchronized clock, and the share of each kind of work."""
-    state.clock = StepClock(synchronize=True)
+    guide.clock = StepClock(synchronize=True)
     milliseconds = median_ms(take, lab.device, 0, lab.repeats)
-    spent = {name: 1000 * state.clock.seconds.get(name, 0.0) / lab.repeats for name in KINDS}
-    state.clock = StepClock()
+    spent = {name: 1000 * guide.clock.seconds.get(name, 0.0) / lab.repeats for name in KINDS}
+    guide.clock = StepClock()
     whole = max(milliseconds, sum(spent.values()))
     other = whole - sum(spent.values())
     outside = whole - spent["network"] - spent["encode"]
@@ -116,21 +119,21 @@ def clocked(state: TextureState, take: Callable[[], object], lab: Lab) -> list[o
 
 
 def official_texture(
-    state: TextureState, job: TextureJob, model: DiffusionModel, surface: Surface
+    state: TextureState, job: TextureJob, model: StableDiffusion, surface: Surface
 ) -> Callable[[], float]:
     """The same texture's step with the published code's guidance: same field, rendering, optimizer and weights."""
-    embeddings = model.encode_prompts([job.prompt, job.negative_prompt, ""]).repeat_interleave(job.views, dim=0)
+    embeddings = model.encode_prompts([job.prompt, job.negative_prompt, ""]).repeat(job.views).text
 
     def take() -> float:
         shots = draw_shots(job.cameras, job.views, state.generator)
         backgrounds = draw_backgrounds(job.views, True, state.generator).to(model.device)
         g = job.guidance
         low, high = g.t_min.at(state.step), g.t_max.at(state.step)
-        t = draw_timesteps(job.views, low, high, model.num_train_timesteps, state.generator).to(model.device)
+        t = draw_timesteps(job.views, low, high, len(model.schedule), state.generator).to(model.device)
         state.optimizer.zero_grad(set_to_none=True)
         size = picture_size(job, model)
         pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)
-        weights = guidance_coefficients(job.method, g, state.step, bool(job.negative_prompt))
+        weights = ROWS[job.method].weights(g, state.step, bool(job.negative_prompt))
         loss = official_distill(model, pictures, t, embeddings, weights)
         state.optimizer.step()
         return loss
