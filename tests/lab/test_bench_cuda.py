@@ -16,17 +16,17 @@ from csd_blender.backend.distillation.methods import csd_weights
 from csd_blender.backend.distillation.score import distillation_loss
 from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.schedule import constant
-from tools.lab import bench_cuda
 from tools.lab.bench import random_stable_diffusion
-from tools.lab.lab_report import LabReport, table
-from tools.lab.official_step import official_distill
+from tools.lab.cuda import __main__ as bench_cuda
+from tools.lab.cuda.official_step import official_distill
+from tools.lab.cuda.report import LabReport, table
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 
 def test_without_a_card_it_says_so_in_a_sentence():
-    command = [sys.executable, "-m", "tools.lab.bench_cuda"]
+    command = [sys.executable, "-m", "tools.lab.cuda"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0

@@ -16,5 +16,5 @@ def test_the_door_passes_its_options_on(monkeypatch, tmp_path):
     assert bench.run(["--cuda", "--out", "here", "--nvdiffrast=there", "--only", "--out-of"], None) == 3
     command, settings = seen[0]
     places = ["--out", str(tmp_path / "here"), f"--nvdiffrast={tmp_path / 'there'}"]
-    assert command == [str(Path("/backend")), "-m", "tools.lab.bench_cuda", *places, "--only", "--out-of"]
+    assert command == [str(Path("/backend")), "-m", "tools.lab.cuda", *places, "--only", "--out-of"]
     assert settings["cwd"] == ROOT and settings["env"] == {"lent": str(Path("/check"))}

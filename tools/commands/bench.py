@@ -42,7 +42,7 @@ def on_a_card(options: Sequence[str], line: StatusLine, wheels: Path | None) -> 
     """What only a graphics card can show, in the backend's Python with pytest lent to it."""
     backend = environments.ensure("backend", line, wheels)
     lent = environments.with_check_tools(environments.ensure("check", line, wheels))
-    command = [str(backend), "-m", "tools.lab.bench_cuda", *placed(options)]
+    command = [str(backend), "-m", "tools.lab.cuda", *placed(options)]
     return subprocess.call(command, cwd=ROOT, env=lent)
 
 

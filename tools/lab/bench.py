@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -197,7 +198,7 @@ def random_stable_diffusion(device: torch.device, version: str = "1.5", latent: 
     generator = torch.Generator().manual_seed(0)
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     schedule = NoiseSchedule(scheduler.alphas_cumprod, "epsilon", device)
-    text = _NoText(size.context, generator, unet)
+    text: Any = _NoText(size.context, generator, unet)
     if not latent:
         return DeepFloyd("random", unet, text, schedule, 64, device)
     vae = _randomize(vae.to(vae_dtype).to_empty(device=device))

@@ -163,7 +163,7 @@ def make_and_judge(task: Task) -> ObjectVerdict:
         floaters=float(1 - pieces.max() / pieces.sum()),
         uv_overlap=check_uv(Mesh(positions, triangles, uv), 0).overlap,
         faces=len(triangles),
-        seconds=record.timings["seconds"],
+        seconds=float(str(record.timings["seconds"])),
     )
 
 

@@ -32,6 +32,7 @@ from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.spec.texture import TextureJob
 
 from .demo_meshes import demo_mesh
 from .mini.judge import Judge, load_judge
@@ -139,6 +140,7 @@ def make_and_judge(
             raise RuntimeError(f"{asked.prompt}: {outcome.text} {outcome.detail}")
     folder = JobFolder.open(folder_path)
     seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
+    assert isinstance(folder.spec, TextureJob)
     surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
     albedo = load_albedo(folder, surface)
     pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
@@ -150,9 +152,10 @@ def make_and_judge(
 @cache
 def _bare_surface(mesh: str) -> Surface:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = JobFolder.create(Path(scratch) / "job", texture_job(mesh))
+        job = texture_job(mesh)
+        folder = JobFolder.create(Path(scratch) / "job", job)
         save_npz(folder.mesh_path, demo_mesh(mesh))
-        return prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
+        return prepare_surface(job, folder, Reporter(emit=lambda said: None))
 
 
 def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:

@@ -28,13 +28,14 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.process.bodies import Failed
+from csd_blender.job.spec.texture import TextureJob
 
-from .bench import texture_steps, texture_surface
-from .bench_object_parts import ball_shape, make_ball
-from .demo_meshes import demo_mesh
-from .lab_report import table
-from .lab_sizes import Lab
-from .surface_samples import sample_albedo, sample_surface
+from ..bench import texture_steps, texture_surface
+from ..bench_object_parts import ball_shape, make_ball
+from ..demo_meshes import demo_mesh
+from ..surface_samples import sample_albedo, sample_surface
+from .report import table
+from .sizes import Lab
 
 CPU = torch.device("cpu")
 
@@ -168,6 +169,7 @@ def finished(lab: Lab, job) -> JobFolder:
 
 def albedo_colors(folder: JobFolder) -> Tensor:
     """Colors ``[N, 3]`` of the baked texture at the same places of the surface."""
+    assert isinstance(folder.spec, TextureJob)
     surface = prepare_surface(replace(folder.spec, device="cpu"), folder, silent())
     return sample_albedo(surface, sample_surface(surface), load_albedo(folder, surface))
 

@@ -1,7 +1,7 @@
 """Everything that only a graphics card can show, in one run of at most seven minutes, as one Markdown page.
 
     python3 build.py bench --cuda [--out FOLDER]
-    python -m tools.lab.bench_cuda --out FOLDER      with any Python that has the backend's packages, and pytest
+    python -m tools.lab.cuda --out FOLDER      with any Python that has the backend's packages, and pytest
 
 Without a card it says so and ends well. ``--rehearse`` goes through all of it on the processor, at sizes that take a
 minute; those figures mean nothing. Times are of random weights where no real ones are bundled: they cost the same.
@@ -26,7 +26,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("torch", "warp-lang", "diffusers", "transformers", "numpy", "xatlas", "pytest")
 TESTS_NEED = 60.0  # seconds; with fewer left they are not begun
 SAID = re.compile(r"^(FAILED|ERROR) (.*)$", re.MULTILINE)
@@ -57,8 +57,8 @@ def measure(arguments: argparse.Namespace) -> int:
     from diffusers.utils import logging
 
     from . import compare_devices, mesh_costs, step_costs, training_speed
-    from .lab_report import LabReport
-    from .lab_sizes import Lab, rehearsal
+    from .report import LabReport
+    from .sizes import Lab, rehearsal
 
     logging.set_verbosity_error()
     started = time.monotonic()

@@ -18,9 +18,9 @@ from csd_blender.backend.render.rasterizer.topology import topology
 from csd_blender.backend.render.surface import Surface
 from csd_blender.job.presets.texture import texture_job
 
-from .bench import texture_steps
-from .lab_report import free_memory, median_ms, table
-from .lab_sizes import Lab
+from ..bench import texture_steps
+from .report import free_memory, median_ms, table
+from .sizes import Lab
 from .step_costs import make_model
 
 

@@ -13,11 +13,11 @@ import torch
 
 from csd_blender.backend.mini.vocabulary import COLORS, MATERIALS, SHAPES, VIEWS
 
-from .lab_report import median_ms, synchronize, table
-from .lab_sizes import Lab
-from .mini import models
-from .mini.dataset import COLUMNS
-from .mini.train import Config, Ema, train_unet, unet_loss
+from ..mini import models
+from ..mini.dataset import COLUMNS
+from ..mini.train import Config, Ema, train_unet, unet_loss
+from .report import median_ms, synchronize, table
+from .sizes import Lab
 
 MINUTES = 5
 

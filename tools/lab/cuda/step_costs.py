@@ -20,13 +20,13 @@ from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
-from .bench import random_stable_diffusion, texture_steps, texture_surface
-from .bench_object_parts import print_coarse_cost, print_refine_cost
-from .bench_objects import SECTIONS as OBJECT_SECTIONS
-from .bench_objects import Split, measure_coarse, measure_refine, print_large
-from .lab_report import free_memory, median_ms, peak_gib, percent, table
-from .lab_sizes import Lab
+from ..bench import random_stable_diffusion, texture_steps, texture_surface
+from ..bench_object_parts import print_coarse_cost, print_refine_cost
+from ..bench_objects import SECTIONS as OBJECT_SECTIONS
+from ..bench_objects import Split, measure_coarse, measure_refine, print_large
 from .official_step import official_distill
+from .report import free_memory, median_ms, peak_gib, percent, table
+from .sizes import Lab
 
 STEPS = 1500  # of the job whose steps are measured: a texture's Normal
 KINDS = ("render", "encode", "network", "optimizer")
