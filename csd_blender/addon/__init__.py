@@ -35,7 +35,7 @@ def register() -> None:
     done = []
     try:
         for module in MODULES:
-            module.register()
+            add(module)
             done.append(module)
         properties.on_prompt.append(pump.warm_up_soon)
         preferences.on_backend_change.append(lifecycle.backend_changed)
@@ -44,7 +44,7 @@ def register() -> None:
     except Exception:
         forget_callbacks()
         for module in reversed(done):
-            module.unregister()
+            take_away(module)
         raise
     atexit.register(leave)
 
@@ -55,7 +55,29 @@ def unregister() -> None:
     leave()
     forget_callbacks()
     for module in reversed(MODULES):
-        module.unregister()
+        take_away(module)
+
+
+def add(module) -> None:
+    """Register a module's ``CLASSES``, then what it has besides; all of it or nothing."""
+    try:
+        for cls in getattr(module, "CLASSES", ()):
+            bpy.utils.register_class(cls)
+        getattr(module, "register", lambda: None)()
+    except Exception:
+        drop_classes(module)
+        raise
+
+
+def take_away(module) -> None:
+    getattr(module, "unregister", lambda: None)()
+    drop_classes(module)
+
+
+def drop_classes(module) -> None:
+    for cls in reversed(getattr(module, "CLASSES", ())):
+        if cls.is_registered:
+            bpy.utils.unregister_class(cls)
 
 
 def forget_callbacks() -> None:

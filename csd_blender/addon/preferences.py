@@ -118,9 +118,4 @@ def log_path() -> Path:
     return data_folder() / LOG
 
 
-def register() -> None:
-    bpy.utils.register_class(CSDPreferences)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(CSDPreferences)
+CLASSES = (CSDPreferences,)

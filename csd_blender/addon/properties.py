@@ -151,8 +151,6 @@ CLASSES = (CSDSceneSettings, CSDHiddenSlot, CSDObjectSettings)
 
 
 def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
     bpy.types.Scene.csd = PointerProperty(type=CSDSceneSettings, name="CSD")
     bpy.types.Object.csd = PointerProperty(type=CSDObjectSettings, name="CSD")
 
@@ -160,5 +158,3 @@ def register() -> None:
 def unregister() -> None:
     del bpy.types.Object.csd
     del bpy.types.Scene.csd
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

@@ -99,8 +99,10 @@ def stop() -> None:
         bpy.app.timers.unregister(arrive)
 
 
+CLASSES = (CSDResult,)
+
+
 def register() -> None:
-    bpy.utils.register_class(CSDResult)
     bpy.types.WindowManager.csd_results = bpy.props.CollectionProperty(type=CSDResult, options={"SKIP_SAVE"})
     bpy.types.WindowManager.csd_result = bpy.props.IntProperty(name="Result", options={"SKIP_SAVE"})
 
@@ -109,4 +111,3 @@ def unregister() -> None:
     stop()
     del bpy.types.WindowManager.csd_result
     del bpy.types.WindowManager.csd_results
-    bpy.utils.unregister_class(CSDResult)

@@ -118,13 +118,3 @@ def draw_in_menu(self, context):
         self.layout.separator()
         self.layout.operator_context = "INVOKE_DEFAULT"
         self.layout.operator("csd.text_to_3d", text="Generate Object …", icon="SHADERFX", translate=False)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

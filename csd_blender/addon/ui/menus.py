@@ -57,8 +57,10 @@ def header_text() -> str:
     return f"CSD: {job.fraction():.0%}"
 
 
+CLASSES = (CSD_MT_object,)
+
+
 def register() -> None:
-    bpy.utils.register_class(CSD_MT_object)
     bpy.types.VIEW3D_MT_object.append(draw_menu)
     bpy.types.VIEW3D_MT_mesh_add.append(draw_in_menu)
     bpy.types.VIEW3D_HT_header.append(draw_header)
@@ -68,4 +70,3 @@ def unregister() -> None:
     bpy.types.VIEW3D_HT_header.remove(draw_header)
     bpy.types.VIEW3D_MT_mesh_add.remove(draw_in_menu)
     bpy.types.VIEW3D_MT_object.remove(draw_menu)
-    bpy.utils.unregister_class(CSD_MT_object)

@@ -316,13 +316,3 @@ CLASSES = (
     CSD_OT_show_log,
     CSD_OT_copy_log,
 )
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

@@ -335,13 +335,3 @@ class CSD_PT_backend(CSDPanel, bpy.types.Panel):
 
 
 CLASSES = (CSD_PT_main, CSD_PT_guidance, CSD_PT_output, CSD_PT_backend)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

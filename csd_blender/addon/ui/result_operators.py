@@ -165,13 +165,3 @@ class CSD_OT_open_folder(bpy.types.Operator):
 
 
 CLASSES = (CSD_OT_resume, CSD_OT_delete_result, CSD_OT_open_folder)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

@@ -99,13 +99,3 @@ def draw_entry(layout, context, entry: Entry) -> None:
 
 
 CLASSES = (CSD_UL_results, CSD_PT_results)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
