@@ -88,7 +88,7 @@ def steps():
     settings.prompt = ENV.get("CSD_PROMPT", "red brick")
     settings.quality = ENV.get("CSD_QUALITY", "normal")
     if SUBJECT:
-        settings.subject = SUBJECT
+        settings.kind, settings.subject = "text-to-3d", SUBJECT
     if ENV.get("CSD_STEPS"):
         settings.use_steps, settings.steps = True, int(ENV["CSD_STEPS"])
     redraw()
