@@ -16,6 +16,8 @@ from .environments import site_packages
 from .paths import BUILD, PACKAGE, ROOT, child_environment, fail
 
 NOT_SHIPPED = ("__pycache__", "*.pyc", ".*", "*.blend", "*.tmp")
+# the model card's pictures and figures, which nothing reads
+NOT_SHIPPED += ("samples.png", "curve.png", "accuracy.json")
 BESIDE_THE_MANIFEST = (MANIFEST.name, "LICENSE", "THIRD_PARTY.md")
 
 
