@@ -17,7 +17,7 @@ def cases():
 
 
 def operator_of(kind):
-    _, name = CHOSEN[kind.spec.kind].job.OPERATOR.split(".")
+    _, name = CHOSEN[kind.spec.kind].operator.split(".")
     return getattr(bpy.ops.csd, name).get_rna_type().properties
 
 
