@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import JobError
 from . import common
@@ -200,7 +200,7 @@ class TextTo3DJob:
     kind: ClassVar[str] = "text-to-3d"
     label: ClassVar[str] = "Object"
     help: ClassVar[str] = "A new object from the prompt"
-    inputs: ClassVar[type] = ObjectInput
+    inputs: ClassVar[type[Any]] = ObjectInput
     makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from . import common
 from .cameras import CameraRange
@@ -43,7 +43,7 @@ class TextureJob:
     kind: ClassVar[str] = "texture"
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
-    inputs: ClassVar[type] = MeshInput
+    inputs: ClassVar[type[Any]] = MeshInput
     #: Whether the result is an object of its own, with ``result/mesh.npz``.
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
