@@ -119,7 +119,7 @@ def wait_and_accept(job: Job) -> list[Applied]:
         raise JobFailed("The job was cancelled.")
     applied = lifecycle.accept()
     if bpy.ops.ed.undo_push.poll():
-        bpy.ops.ed.undo_push(message=kind_of(job).job.UNDO_STEP)
+        bpy.ops.ed.undo_push(message=kind_of(job).undo_step)
     return applied
 
 

@@ -62,6 +62,11 @@ class Job:
         """Whether its preview belongs into the scene."""
         return self.phase in ("running", "cancelling", "finished")
 
+    @property
+    def in_long_stage(self) -> bool:
+        """Whether the time that is left in its stage is worth showing."""
+        return any(stage.long for stage, _ in self.spec.stages() if stage.name == self.stage)
+
     def fraction(self) -> float:
         """How much is done, in [0, 1]."""
         within = self.step / self.total if self.total else 0.0

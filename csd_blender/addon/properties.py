@@ -79,7 +79,7 @@ def operator_properties(kind: type) -> dict:
 def scene_properties() -> dict:
     """What all kinds show, each name once, and the boxes that take it out of the preset's hands."""
     settings = {s.name: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
-    found = {name: make_property(s) for name, s in settings.items() if s.path}
+    found = {name: make_property(s) for name, s in settings.items() if s.path or s.get("place") != "hidden"}
     found |= {
         f"{USE}{s.name}": BoolProperty(
             name="Override",
@@ -90,7 +90,6 @@ def scene_properties() -> dict:
         for s in settings.values()
         if s.preset
     }
-    found["modifiers"] = make_property(settings["modifiers"])
     return found
 
 

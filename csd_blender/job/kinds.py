@@ -45,6 +45,12 @@ def find_kind(name: object) -> Kind:
     raise JobError("bad_setting", f"there is no kind of job {quoted(name)}")
 
 
+def noun(spec: JobSpec | SpecClass) -> str:
+    """What a job makes, within a sentence: "a texture"."""
+    word = spec.label.lower()
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
 def load(data: object) -> JobSpec:
     """The job that ``to_json`` wrote. Raises ``JobError('bad_setting')`` as :func:`find_kind` and its spec do."""
     return find_kind(data.get("kind") if isinstance(data, dict) else None).spec.from_json(data)

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import quoted
 from .files import RESULT, RESULT_RECORD
 from .folder import LARGEST_RECORD, read_ordinary
-from .spec.text_to_3d import TextTo3DJob
+from .kinds import KINDS
 from .spec.texture import TextureJob
 
 #: The maps that a part may have, each a picture. Albedo is sRGB; the others would be data.
@@ -92,7 +92,7 @@ class Result:
     @property
     def makes_object(self) -> bool:
         """Whether it is an object of its own, with ``result/mesh.npz``."""
-        return self.kind == TextTo3DJob.kind
+        return any(kind.spec.makes_object for kind in KINDS if kind.spec.kind == self.kind)
 
     @property
     def prompt(self) -> str:

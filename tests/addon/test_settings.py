@@ -17,7 +17,7 @@ def cases():
 
 
 def operator_of(kind):
-    _, name = CHOSEN[kind.spec.kind].job.OPERATOR.split(".")
+    _, name = CHOSEN[kind.spec.kind].operator.split(".")
     return getattr(bpy.ops.csd, name).get_rna_type().properties
 
 
@@ -63,6 +63,15 @@ def test_the_command_line_has_every_setting_and_no_default_of_its_own(kind):
         assert option.help == setting.help and "--" + setting.name.replace("_", "-") in option.option_strings
         if setting.sort == "choice":
             assert option.choices == [o.id for o in setting.options]
+
+
+def test_every_kind_has_a_row_in_the_addon_and_its_operator_is_named_after_it():
+    assert list(CHOSEN) == [kind.spec.kind for kind in KINDS]
+    for kind in CHOSEN.values():
+        assert getattr(bpy.ops.csd, kind.operator.partition(".")[2]).get_rna_type().description == kind.tooltip
+        assert kind.tooltip and not kind.tooltip.endswith(".")
+    assert [CHOSEN[name].operator for name in ("texture", "text-to-3d")] == ["csd.texture", "csd.text_to_3d"]
+    assert [CHOSEN[name].noun for name in ("texture", "text-to-3d")] == ["a texture", "an object"]
 
 
 def test_every_setting_of_the_panel_stands_somewhere_in_it():

@@ -68,7 +68,7 @@ def run(only: list[str], wheels: Path | None, pytest_arguments: list[str], fuzz:
             totals.check(run_with_limit(command, 120, lent) == 0, trouble)
     if "unit" in steps:
         title("Unit tests of the job and backend rooms, and the rules of the house")
-        places = ("tests/test_architecture.py", "tests/test_api_surface.py")
+        places = ("tests/test_architecture.py", "tests/test_api_surface.py", "tests/test_extending.py")
         places += ("tests/tools", "tests/lab", "tests/job", "tests/backend")
         run_pytest("unit", [str(backend), *pytest, *places], 45 * 60, lent, totals)
     if "addon" in steps:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from ...job.kinds import noun
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
@@ -19,18 +20,49 @@ from .texture import settings as texture_settings
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind; the modules have the same functions for all."""
+    """One kind.
+
+    Attributes:
+        settings, job, preview: modules that have the same functions for all kinds; several kinds may share one.
+        tooltip: of its operator, a sentence without its full stop. icon: Blender's name of it.
+    """
 
     spec: type[Any]
     settings: ModuleType
     job: ModuleType
     preview: ModuleType
+    tooltip: str
+    icon: str
+
+    @property
+    def operator(self) -> str:
+        """Its ``bl_idname``."""
+        return "csd." + self.spec.kind.replace("-", "_")
+
+    @property
+    def undo_step(self) -> str:
+        """What its operator is called, and the step that it leaves in the undo history."""
+        return f"Generate {self.spec.label}"
+
+    @property
+    def noun(self) -> str:
+        """What it makes, within a sentence: "a texture"."""
+        return noun(self.spec)
 
 
 KINDS = {
-    TextureJob.kind: Kind(TextureJob, texture_settings, texture_job, texture_preview),
-    TextTo3DJob.kind: Kind(TextTo3DJob, object_settings, object_job, object_preview),
-}
+    kind.spec.kind: kind
+    for kind in (
+        Kind(
+            TextureJob, texture_settings, texture_job, texture_preview,
+            "Texture the selected meshes from all sides after the prompt", "TEXTURE",
+        ),
+        Kind(
+            TextTo3DJob, object_settings, object_job, object_preview,
+            "Make a new textured object from the prompt, at the 3D cursor", "MESH_DATA",
+        ),
+    )
+}  # fmt: skip
 
 
 def kind_of(job: Job) -> Kind:

@@ -51,7 +51,7 @@ def start(context, kind: Kind, overrides: dict, objects: Sequence[bpy.types.Obje
     if session.active_job() is not None:
         raise JobError("busy")
     try:
-        job = kind.job.write(context, overrides, objects)
+        job = kind.job.write(kind.settings, context, overrides, objects)
         client = backend.client()
     except BaseException:
         refresh_preview()  # the result before this one is still offered

@@ -78,8 +78,8 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
         "__module__": __name__,
         "__annotations__": operator_properties(kind.spec) | WAIT,
         "bl_translation_context": CONTEXT,
-        "bl_idname": kind.job.OPERATOR,
-        "bl_label": f"Generate {kind.spec.label}",
+        "bl_idname": kind.operator,
+        "bl_label": kind.undo_step,
         "bl_options": {"REGISTER"},
         "poll": classmethod(lambda cls, context: poll.allow(cls, poll.why_not_generate(context, kind))),
         "invoke": invoke,
@@ -102,13 +102,13 @@ def again(job: Job, layout) -> None:
         return
     row = layout.row()
     row.operator_context = "INVOKE_DEFAULT"  # its dialog shows which prompt it will use: the result's own at first
-    button = row.operator(kind.job.OPERATOR, text=found[0], icon="SHADERFX", translate=False)
+    button = row.operator(kind.operator, text=found[0], icon="SHADERFX", translate=False)
     for name, value in found[1].items():
         setattr(button, name, value)
 
 
 CLASSES = tuple(
-    make_operator(kind, "CSD_OT_" + kind.job.OPERATOR.partition(".")[2], kind.job.TOOLTIP) for kind in KINDS.values()
+    make_operator(kind, "CSD_OT_" + kind.operator.partition(".")[2], kind.tooltip) for kind in KINDS.values()
 )
 
 
@@ -117,4 +117,6 @@ def draw_in_menu(self, context):
     if context.mode == "OBJECT":
         self.layout.separator()
         self.layout.operator_context = "INVOKE_DEFAULT"
-        self.layout.operator("csd.text_to_3d", text="Generate Object …", icon="SHADERFX", translate=False)
+        for kind in KINDS.values():
+            if kind.spec.makes_object:
+                self.layout.operator(kind.operator, text=f"{kind.undo_step} …", icon="SHADERFX", translate=False)

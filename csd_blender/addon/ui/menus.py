@@ -21,7 +21,7 @@ class CSD_MT_object(bpy.types.Menu):
         layout.operator_context = "INVOKE_DEFAULT"
         for kind in KINDS.values():
             text = f"Generate {kind.spec.label} …"
-            layout.operator(kind.job.OPERATOR, text=text, icon=kind.job.ICON, translate=False)
+            layout.operator(kind.operator, text=text, icon=kind.icon, translate=False)
         layout.separator()
         layout.operator("csd.cancel", icon="CANCEL")
         layout.operator("csd.accept", icon="CHECKMARK")

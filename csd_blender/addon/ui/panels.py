@@ -5,7 +5,6 @@ import textwrap
 import bpy
 
 from ...job.spec.settings import Setting, shown_settings
-from ...job.spec.stages import LONG_STAGES
 from ..folders import short
 from ..job import Job
 from ..kinds.choose import Kind, chosen, kind_of, suggested
@@ -75,7 +74,7 @@ def draw_settings(layout, context) -> None:
     button = column.row()
     button.enabled = not reason
     button.operator_context = "EXEC_DEFAULT"  # the dialogs are for those who come from a menu
-    button.operator(kind.job.OPERATOR, icon="SHADERFX")
+    button.operator(kind.operator, icon="SHADERFX")
     text = reason or hint_for_generate(csd, kind)
     if text:
         hint = layout.row()
@@ -84,8 +83,8 @@ def draw_settings(layout, context) -> None:
         hint.label(text=text, translate=False)
     other = suggested(context)
     if other is not None:
-        text = f"Make {other.job.NOUN.lower()} instead"
-        layout.operator("csd.make", text=text, icon=other.job.ICON, translate=False).kind = other.spec.kind
+        text = f"Make {other.noun} instead"
+        layout.operator("csd.make", text=text, icon=other.icon, translate=False).kind = other.spec.kind
     waiting = results.waiting()
     if waiting and session.job is None:
         draw_waiting(layout, waiting)
@@ -137,7 +136,7 @@ def draw_running(layout, context, job: Job) -> None:
     draw_picture(layout, job)
     column = layout.column()
     fraction = job.fraction()
-    left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.stage in LONG_STAGES else ""
+    left = f"{time_text(job.seconds_left)} left" if job.seconds_left is not None and job.in_long_stage else ""
     label = "Stopping …" if job.phase == "cancelling" else job.stage_label
     row = column.row()
     row.label(text=label, translate=False)

@@ -27,7 +27,7 @@ def allow(operator, reason: str) -> bool:
 def why_busy() -> str:
     """What the backend makes now; empty when nothing."""
     job = session.active_job()
-    return "" if job is None else f"{kind_of(job).job.NOUN} is being generated"
+    return "" if job is None else f"{kind_of(job).noun.capitalize()} is being generated"
 
 
 def mesh_is_selected(context) -> bool:

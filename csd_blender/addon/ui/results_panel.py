@@ -41,7 +41,7 @@ class CSD_UL_results(bpy.types.UIList):
 
 
 def icon_of_kind(entry: Entry) -> str:
-    return KINDS[entry.kind].job.ICON if entry.kind in KINDS else "QUESTION"
+    return KINDS[entry.kind].icon if entry.kind in KINDS else "QUESTION"
 
 
 def icon_of(entry: Entry) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ...job.files import COARSE_SHAPE
 from ...job.folder import JobFolder, coarse_settings, read_coarse
-from ...job.kinds import KINDS, JobSpec, Kind, find_kind
+from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.places import lasting_name
-from ...job.spec.inputs import ObjectInput
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, json_object
 
@@ -21,13 +20,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add the parser of each kind's command."""
     for kind in KINDS:
         parser = commands.add_parser(kind.spec.kind, help=kind.command)
-        if makes_object(kind):
+        inputs = [f.name for f in fields(kind.spec.inputs)]
+        if kind.spec.inputs.needs_mesh:
+            parser.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
+        if "start_from_mesh" in inputs:
             parser.add_argument("--start", type=Path, metavar="MESH", help="begin with this mesh's shape")
+        if "refine_from" in inputs:
             parser.add_argument(
                 "--refine-from", type=Path, metavar="DIR", help="refine another job's coarse stage anew"
             )
-        else:
-            parser.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
         add_settings(parser, kind.spec)
         parser.add_argument(
             "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"
@@ -35,11 +36,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
         parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
         parser.set_defaults(run=generate, kind=kind)
-
-
-def makes_object(kind: Kind) -> bool:
-    """Whether it begins with nothing but a prompt, or else with a mesh."""
-    return kind.spec.inputs is ObjectInput
 
 
 def generate(arguments: argparse.Namespace) -> int:
@@ -68,10 +64,11 @@ def missing(arguments: argparse.Namespace) -> str:
 def write_folder(arguments: argparse.Namespace) -> JobFolder:
     """The folder of a new job, with what it begins with. Raises ``JobError``; nothing was written then."""
     kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
-    coarse, mesh_file = None, getattr(arguments, "mesh", None)
-    if makes_object(kind) and arguments.start is not None:
+    given = vars(arguments)
+    coarse, mesh_file = None, given.get("mesh")
+    if given.get("start") is not None:
         mesh_file, values["start"] = arguments.start, "mesh"
-    if makes_object(kind) and arguments.refine_from is not None:
+    if given.get("refine_from") is not None:
         source = JobFolder.open(arguments.refine_from)
         values = coarse_settings(source, arguments.prompt) | values
         coarse = read_coarse(source)
@@ -102,9 +99,7 @@ def resume(path: Path, kind: Kind) -> int:
     if its is kind:
         return run(folder, resume=True)
     line = f"csd {its.spec.kind} --resume {shlex.quote(str(path))}"
-    what = its.spec.label.lower()
-    print(f"Error: the job in this folder makes {'an' if what[0] in 'aeiou' else 'a'} {what}; go on with it by: {line}",
-          file=sys.stderr)  # fmt: skip
+    print(f"Error: the job in this folder makes {noun(its.spec)}; go on with it by: {line}", file=sys.stderr)
     return EXIT_USAGE
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...job.models.files import ModelFiles
 from .conditions import Conditions
 from .model import NoiseSchedule, resize
-from .parts import check_channels, load_noise, load_text_reader, load_unet, native_size
+from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
 from .text import TextReader
 
 CHANNELS = 3
@@ -73,6 +73,7 @@ class DeepFloyd:
 
 def load(name: str, files: ModelFiles, device: torch.device) -> DeepFloyd:
     """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit."""
+    check_told(files)
     schedule = load_noise(files, device)
     unet = load_unet(files, device)
     check_channels(files, unet, CHANNELS)

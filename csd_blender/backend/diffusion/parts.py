@@ -6,7 +6,7 @@ Only safetensors and local files; nothing of a folder is ever run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from ...job.errors import JobError
 from ...job.models.files import ModelFiles, Part, unreadable
 from .model import NoiseSchedule
-from .text import TextReader
+from .text import TextReader, last_layer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ def load_noise(files: ModelFiles, device: torch.device) -> NoiseSchedule:
     """The noise of a schedule with betas, and what the network predicts."""
     from diffusers import DDPMScheduler
 
-    _check_kind(files)
     with or_unreadable(f"{files.scheduler.folder / 'scheduler_config.json'} is no noise schedule that is known"):
         scheduler = DDPMScheduler.from_config(files.scheduler.config)
     _check_schedule(files.scheduler, scheduler.betas, scheduler.alphas_cumprod)
@@ -92,35 +91,57 @@ def check_channels(files: ModelFiles, unet: torch.nn.Module, channels: int) -> N
         raise unreadable(f"{files.unet.folder} takes {unet.config.in_channels} channels: it is {kind}")
 
 
-def load_text_reader(files: ModelFiles, unet: torch.nn.Module, device: torch.device) -> TextReader:
-    """Tokenizer and text encoder, which must fit each other and ``unet``."""
+def load_text_reader(
+    files: ModelFiles,
+    unet: torch.nn.Module,
+    device: torch.device,
+    which: str = "",
+    width: int | None = None,
+    cls: Any = None,
+    take: Callable[..., tuple[torch.Tensor, ...]] = last_layer,
+) -> TextReader:
+    """Tokenizer and text encoder, which must fit each other and ``unet``.
+
+    Args:
+        which: of several pairs, the ending of this one's names: ``_2`` for ``tokenizer_2`` and ``text_encoder_2``.
+        width: of its vectors, where the network reads those of several encoders side by side; None: the network's.
+        cls: class of the encoder, see :func:`load_network`. take: as in :class:`TextReader`.
+    """
+    words, network = files.parts["tokenizer" + which], files.parts["text_encoder" + which]
 
     def load_encoder() -> torch.nn.Module:
         with quiet_libraries():
-            return load_network(files.text_encoder, unet.dtype, device)
+            return load_network(network, unet.dtype, device, cls)
 
-    tokenizer, encoder = _load_tokenizer(files.tokenizer), load_encoder()
-    _check_text(files, tokenizer, encoder, unet)
-    t5 = _is_t5(files.text_encoder)
+    tokenizer, encoder = _load_tokenizer(words), load_encoder()
+    _check_words(words, tokenizer, network, encoder)
+    wanted = width or unet.config.encoder_hid_dim or unet.config.cross_attention_dim
+    wide = encoder.config.hidden_size
+    if wanted != wide:
+        raise unreadable(f"{files.unet.folder} wants texts {wanted} wide, but {network.folder} gives {wide}")
+    if tokenizer.pad_token is None:
+        raise unreadable(f"{words.folder} has no token to pad with")
+    t5 = _is_t5(network)
     return TextReader(
         tokenizer=tokenizer,
         encoder=encoder,
         load_encoder=load_encoder,
-        tokens=_text_tokens(files, tokenizer, encoder),
+        tokens=_text_tokens(network, tokenizer, encoder),
         dtype=unet.dtype,
         device=device,
         lower_case=t5,
         masked=t5 or bool(getattr(encoder.config, "use_attention_mask", False)),
+        take=take,
     )
 
 
-def _check_kind(files: ModelFiles) -> None:
-    """Raise for networks that want to be told more than a text."""
+def check_told(files: ModelFiles, added: tuple[str | None, ...] = (None, "text")) -> None:
+    """Raise for networks that want to be told more than a text; ``added``: what the family adds to the time."""
     config, place = files.unet.config, files.unet.folder
     wanted = {
         "class_embed_type": (None,),
         "num_class_embeds": (None,),
-        "addition_embed_type": (None, "text"),
+        "addition_embed_type": added,
         "encoder_hid_dim_type": (None, "text_proj"),
         "time_cond_proj_dim": (None,),
     }
@@ -148,14 +169,17 @@ def check_vae(part: Part, config: Any) -> None:
             raise unreadable(f"{part.folder / 'config.json'} is damaged at {name!r}")
 
 
-def load_network(part: Part, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+def load_network(part: Part, dtype: torch.dtype, device: torch.device, cls: Any = None) -> torch.nn.Module:
     """One network with exactly the weights that its files hold.
+
+    ``cls``: of diffusers or transformers; None for those that families share (UNet, VAE, T5, and CLIP's text model
+    without its projection).
 
     Raises:
         JobError: ``model_unreadable`` naming the file and the first key that is missing, unknown, of another shape, or
             holds something else than numbers.
     """
-    cls = _network_class(part)
+    cls = cls or _network_class(part)
     with or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
         options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
         network, report = cls.from_pretrained(
@@ -241,29 +265,23 @@ def _load_tokenizer(part: Part) -> Any:
         return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
 
 
-def _check_text(files: ModelFiles, tokenizer: Any, text_encoder: torch.nn.Module, unet: torch.nn.Module) -> None:
-    """The tokenizer, the text encoder and the network must fit each other."""
+def _check_words(part: Part, tokenizer: Any, network: Part, text_encoder: torch.nn.Module) -> None:
+    """The tokenizer and the text encoder must fit each other."""
     words, known = len(tokenizer), text_encoder.config.vocab_size
     if words > known:
-        raise unreadable(f"{files.tokenizer.folder} has {words} tokens, but {files.text_encoder.folder} knows {known}")
+        raise unreadable(f"{part.folder} has {words} tokens, but {network.folder} knows {known}")
     numbers = list(tokenizer.get_vocab().values())
     if len(set(numbers)) < len(numbers) or not 0 <= min(numbers) <= max(numbers) < known:
         wrong = f"it numbers its words otherwise than from 0 to {known - 1}"
-        raise unreadable(f"{files.tokenizer.weights} is damaged: {wrong}")
+        raise unreadable(f"{part.weights} is damaged: {wrong}")
     length = tokenizer.model_max_length
     if isinstance(length, bool) or not isinstance(length, (int, float)) or length < LEAST_TOKENS:
-        raise unreadable(f"{files.tokenizer.folder / 'tokenizer_config.json'} is damaged at 'model_max_length'")
-    width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
-    wide = text_encoder.config.hidden_size
-    if width != wide:
-        raise unreadable(f"{files.unet.folder} wants texts {width} wide, but {files.text_encoder.folder} gives {wide}")
-    if tokenizer.pad_token is None:
-        raise unreadable(f"{files.tokenizer.folder} has no token to pad with")
+        raise unreadable(f"{part.folder / 'tokenizer_config.json'} is damaged at 'model_max_length'")
 
 
-def _text_tokens(files: ModelFiles, tokenizer: Any, text_encoder: torch.nn.Module) -> int:
+def _text_tokens(network: Part, tokenizer: Any, text_encoder: torch.nn.Module) -> int:
     """Tokens of a text: as many as the family's own pipeline gives the encoder."""
-    if _is_t5(files.text_encoder):
+    if _is_t5(network):
         return IF_TOKENS
     return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
 

@@ -18,6 +18,7 @@ from .conditions import Conditions
 from .model import NoiseSchedule, resize
 from .parts import (
     check_channels,
+    check_told,
     check_vae,
     load_network,
     load_noise,
@@ -102,6 +103,7 @@ class StableDiffusion:
 def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
     """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit."""
     _, vae_dtype = network_dtypes(device)
+    check_told(files)
     schedule = load_noise(files, device)
     unet = load_unet(files, device)
     vae = load_network(files.parts["vae"], vae_dtype, device)

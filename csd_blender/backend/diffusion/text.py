@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def last_layer(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
+    """What most families read of a text encoder: ``[N, L, D]``, its last layer."""
+    return (encoder(tokens, **mask)[0],)
+
+
 @dataclass
 class TextReader:
     """Reads prompts as the family's own pipeline in diffusers does.
@@ -20,6 +25,7 @@ class TextReader:
         lower_case: texts are read in lower case and without blanks around them.
         masked: the encoder is told which tokens are padding.
         dtype: of the vectors, the network's.
+        take: what is read of the encoder, from (encoder, tokens ``[N, L]``, the mask by name): one row a text each.
     """
 
     tokenizer: Any
@@ -30,11 +36,16 @@ class TextReader:
     device: torch.device
     lower_case: bool = False
     masked: bool = False
-    _known: dict[str, Tensor] = field(default_factory=dict)
+    take: Callable[..., tuple[Tensor, ...]] = last_layer
+    _known: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """``[N, L, D]``, the first that ``take`` gives; each distinct prompt is encoded once and remembered."""
+        return self.read_all(prompts)[0]
 
     @torch.no_grad()
-    def read(self, prompts: Sequence[str]) -> Tensor:
-        """``[N, L, D]``; each distinct prompt is encoded once and remembered."""
+    def read_all(self, prompts: Sequence[str]) -> tuple[Tensor, ...]:
+        """All that ``take`` gives, as for example a vector for the whole text beside those for the tokens."""
         missing = [p for p in dict.fromkeys(prompts) if p not in self._known]
         if missing:
             encoder = self.load_encoder() if self.encoder is None else self.encoder
@@ -48,9 +59,9 @@ class TextReader:
                 return_tensors="pt",
             )
             mask = {"attention_mask": tokens.attention_mask.to(self.device)} if self.masked else {}
-            vectors = encoder(tokens.input_ids.to(self.device), **mask)[0]
-            self._known.update(zip(missing, vectors.to(self.dtype), strict=True))
-        return torch.stack([self._known[p] for p in prompts])
+            taken = [rows.to(self.dtype) for rows in self.take(encoder, tokens.input_ids.to(self.device), **mask)]
+            self._known.update(zip(missing, zip(*taken, strict=True), strict=True))
+        return tuple(torch.stack(rows) for rows in zip(*(self._known[p] for p in prompts), strict=True))
 
     def fitting(self, prompt: str, ending: str) -> str:
         """As many of the prompt's words as are read with ``ending`` after them; all of them, mostly."""

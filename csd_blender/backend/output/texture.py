@@ -16,10 +16,9 @@ from ... import __version__
 from ...job.errors import JobError
 from ...job.files import RESULT_GLB, RESULT_RECORD, RESULT_TURNTABLE, RESULT_UV, map_file, map_role
 from ...job.folder import JobFolder
+from ...job.kinds import JobSpec
 from ...job.process.bodies import TEXTURE, VIEW
 from ...job.result import Part, Result
-from ...job.spec.text_to_3d import TextTo3DJob
-from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.mesh_io import save_glb
 from ..render.cameras import Cameras
@@ -70,7 +69,7 @@ def bake_parts(field: Field, surface: Surface, size: int, supersample: int | Non
 def write_results(
     field: Field,
     surface: Surface,
-    job: TextureJob | TextTo3DJob,
+    job: JobSpec,
     folder: JobFolder,
     reporter: Reporter,
     stats: dict,

@@ -11,7 +11,7 @@ import torch
 from ...job.errors import JobError
 from ...job.files import RESULT_UV
 from ...job.folder import JobFolder
-from ...job.spec.text_to_3d import TextTo3DJob
+from ...job.kinds import JobSpec
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
@@ -47,7 +47,7 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
     )
 
 
-def choose_rasterizer(job: TextureJob | TextTo3DJob) -> Rasterizer:
+def choose_rasterizer(job: JobSpec) -> Rasterizer:
     """The rasterizer that the job asks for. Raises ``JobError`` ``licence_not_accepted`` or ``bad_setting``."""
     try:
         return get_rasterizer(job.rasterizer, allow_noncommercial=job.allow_noncommercial)
@@ -56,9 +56,7 @@ def choose_rasterizer(job: TextureJob | TextTo3DJob) -> Rasterizer:
         raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
 
 
-def load_for(
-    job: TextureJob | TextTo3DJob, name: str, load_model: Callable[[str, str], DiffusionModel]
-) -> DiffusionModel:
+def load_for(job: JobSpec, name: str, load_model: Callable[[str, str], DiffusionModel]) -> DiffusionModel:
     """A model on the job's device. Raises ``JobError('bad_setting')`` when the rasterizer does not work there."""
     model = load_model(name, job.device)
     if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":

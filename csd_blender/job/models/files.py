@@ -25,7 +25,7 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
 LFS_POINTER = b"version https://git-lfs"
 AGAIN = "Download the model again."
-WHOLE = "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model."
+WHOLE = f"Choose the folder of a whole {' or '.join(family.label for family in FAMILIES)} model."
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ def check_job(job: Any) -> None:
         raise bad("model", job.model, "mini, the name of a model or a folder")
 
 
+def without_kind(kind: str, data: object) -> dict:
+    """A job's JSON without its kind. Raises ``JobError('bad_setting')`` when it is of another one, or no table."""
+    if not isinstance(data, dict) or data.get("kind") != kind:
+        raise JobError("bad_setting", f"this is not a {kind} job")
+    return {name: value for name, value in data.items() if name != "kind"}
+
+
 def fingerprint(kind: str, job: Any) -> str:
     """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
     that came later and are not used."""

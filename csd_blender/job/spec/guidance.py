@@ -45,8 +45,9 @@ class Guidance:
         "colors grow purer with every step",
     )  # fmt: skip
     guidance_scale: float = number(
-        0, 200, 7.5, label="Guidance Scale", soft_high=100.0, help="How strongly SDS follows the prompt"
-    )
+        0, 200, 7.5, label="Guidance Scale", soft_high=100.0,
+        help="How strongly the prompt is followed, by methods that have such a scale, as SDS",
+    )  # fmt: skip
     weighting: str = choice(WEIGHTINGS, "uniform")
     t_min: Schedule = schedule(0, 1, 0.02)
     t_max: Schedule = schedule(0, 1, 0.98)

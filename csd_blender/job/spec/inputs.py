@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .fields import Option, choice, switch, text
 
@@ -15,7 +16,12 @@ MODIFIER_OPTIONS = (
 
 @dataclass(frozen=True)
 class MeshInput:
-    """Meshes out of the scene."""
+    """Meshes out of the scene.
+
+    ``needs_mesh``, which every input says: whether the job cannot begin without one.
+    """
+
+    needs_mesh: ClassVar[bool] = True
 
     modifiers: str = choice(
         MODIFIER_OPTIONS, "keep", label="Modifiers", help="What happens to the object's modifiers", place="output"
@@ -25,6 +31,8 @@ class MeshInput:
 @dataclass(frozen=True)
 class ObjectInput:
     """What a new object begins with."""
+
+    needs_mesh: ClassVar[bool] = False
 
     modifiers: str = choice(
         MODIFIER_OPTIONS, "keep", label="Modifiers", help="What happens to the object's modifiers", place="hidden"

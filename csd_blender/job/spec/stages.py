@@ -27,8 +27,6 @@ REFINE = Stage("refine", "Refining shape and colors", long=True)
 BAKE = Stage("finish", "Baking the texture")
 UNWRAP = Stage("finish", "Unwrapping and baking")
 
-LONG_STAGES = tuple(stage.name for stage in (PREPARE, LOAD, PAINT, COARSE, REFINE, BAKE, UNWRAP) if stage.long)
-
 #: A job's stages in their order, each with its share of the job's time, about: only to let a bar move evenly.
 Plan = tuple[tuple[Stage, float], ...]
 

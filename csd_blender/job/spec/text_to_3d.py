@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import JobError
 from . import common
 from .cameras import SceneCameras
-from .common import check_job, fingerprint
+from .common import check_job, fingerprint, without_kind
 from .fields import Option, check, choice, from_json, number, schedule, switch, text, to_json
 from .guidance import WEIGHTINGS, Guidance
 from .inputs import ObjectInput
@@ -200,7 +200,8 @@ class TextTo3DJob:
     kind: ClassVar[str] = "text-to-3d"
     label: ClassVar[str] = "Object"
     help: ClassVar[str] = "A new object from the prompt"
-    inputs: ClassVar[type] = ObjectInput
+    inputs: ClassVar[type[Any]] = ObjectInput
+    makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
@@ -266,12 +267,10 @@ class TextTo3DJob:
         """Plain JSON values; ``kind`` names the sort of job."""
         return {"kind": self.kind, **to_json(self)}
 
-    @staticmethod
-    def from_json(data: object) -> TextTo3DJob:
+    @classmethod
+    def from_json(cls, data: object) -> TextTo3DJob:
         """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
-        if not isinstance(data, dict) or data.get("kind") != TextTo3DJob.kind:
-            raise JobError("bad_setting", "this is not a text-to-3D job")
-        return from_json(TextTo3DJob, {k: v for k, v in data.items() if k != "kind"})
+        return from_json(cls, without_kind(cls.kind, data))
 
     def stages(self) -> Plan:
         """What the job goes through, with shares of its time."""

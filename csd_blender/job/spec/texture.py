@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ..errors import JobError
 from . import common
 from .cameras import CameraRange
-from .common import check_job, fingerprint
+from .common import check_job, fingerprint, without_kind
 from .fields import Option, check, choice, from_json, number, schedule, text, to_json
 from .guidance import Guidance
 from .inputs import MeshInput
@@ -44,7 +43,9 @@ class TextureJob:
     kind: ClassVar[str] = "texture"
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
-    inputs: ClassVar[type] = MeshInput
+    inputs: ClassVar[type[Any]] = MeshInput
+    #: Whether the result is an object of its own, with ``result/mesh.npz``.
+    makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "guidance.guidance_scale",
@@ -98,12 +99,10 @@ class TextureJob:
         """Plain JSON values; ``kind`` names the sort of job."""
         return {"kind": self.kind, **to_json(self)}
 
-    @staticmethod
-    def from_json(data: object) -> TextureJob:
+    @classmethod
+    def from_json(cls, data: object) -> TextureJob:
         """Inverse of :meth:`to_json`. Raises ``JobError('bad_setting')`` naming field, value and what is allowed."""
-        if not isinstance(data, dict) or data.get("kind") != TextureJob.kind:
-            raise JobError("bad_setting", "this is not a texture job")
-        return from_json(TextureJob, {k: v for k, v in data.items() if k != "kind"})
+        return from_json(cls, without_kind(cls.kind, data))
 
     def stages(self) -> Plan:
         """What the job goes through, with shares of its time."""

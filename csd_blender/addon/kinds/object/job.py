@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import bpy
 
@@ -21,18 +22,16 @@ from ...scene.apply_texture import Applied
 from ...scene.stored_arrays import UNREADABLE, read_json
 from ...scene.targets import selected_meshes
 from .. import common
-from . import settings
 
 #: It can be added to any file.
 BELONGS_TO_FILE = False
-TOOLTIP = "Make a new textured object from the prompt, at the 3D cursor"
-NOUN, UNDO_STEP, OPERATOR, ICON = "An object", "Generate Object", "csd.text_to_3d", "MESH_DATA"
 
 
-def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
+def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
     """Write the folder of a job that makes an object at the 3D cursor.
 
     Args:
+        settings: those of the kind.
         objects: the meshes to start from where that is asked for; the selected ones when None.
 
     Raises:

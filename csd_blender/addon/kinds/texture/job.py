@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import bpy
 
@@ -18,16 +19,16 @@ from ...scene import apply_texture, checks, cover, export
 from ...scene.apply_texture import Applied
 from ...scene.targets import find_object, selected_meshes
 from .. import common
-from . import settings
 
 #: It lies on objects of a file, and is shown and accepted only where that is open.
 BELONGS_TO_FILE = True
-TOOLTIP = "Texture the selected meshes from all sides after the prompt"
-NOUN, UNDO_STEP, OPERATOR, ICON = "A texture", "Generate Texture", "csd.texture", "TEXTURE"
 
 
-def write(context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
+def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
     """Export ``objects``, the selected meshes when None, and write the job's folder.
+
+    Args:
+        settings: those of the kind, any whose spec has a texture's ``uv``.
 
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was written then.
