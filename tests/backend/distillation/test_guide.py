@@ -131,8 +131,8 @@ def reporter_until(step=None):
     """Lets the job be left, as if its process had been killed behind a checkpoint, after so many steps."""
     last = [0]
 
-    def emit(kind, body):
-        last[0] = last[0] + 1 if kind == "progress" else last[0]
+    def emit(said):
+        last[0] = last[0] + 1 if said.type == "progress" else last[0]
 
     return Reporter(emit=emit, stop_reason=lambda: "leave" if step is not None and last[0] >= step else None)
 

@@ -76,12 +76,12 @@ def test_a_finished_job_that_is_resumed_gives_the_same_again(whole, make_job, mo
 KILLED_AT = """
 import os, signal, sys, types
 from csd_blender.backend.cli.main import main
-from csd_blender.backend.pipelines import stepping
+from csd_blender.backend.optimize import loop
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.result import is_complete
 
 write, left = JobFolder.write_bytes, [int(sys.argv[2])]
-stepping.time = types.SimpleNamespace(monotonic=lambda: 0.0)  # writing seems to cost nothing: every step is stored
+loop.time = types.SimpleNamespace(monotonic=lambda: 0.0)  # writing seems to cost nothing: every step is stored
 
 def deadly(self, name, data, sync=True):
     if name.startswith("checkpoint/") and name.endswith(".json"):
