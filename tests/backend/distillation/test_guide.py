@@ -59,6 +59,7 @@ def remember(guidance, step, negative_prompt):
 @pytest.fixture
 def remembering(monkeypatch):
     """CSD's place in jobs, taken by a method with a state."""
+    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)  # every step tells
     monkeypatch.setitem(ROWS, "csd", Row(remember, Memory))
 
 
