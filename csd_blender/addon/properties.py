@@ -119,6 +119,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
             options=set(),
             translation_context=CONTEXT,
         ),
+        "form": IntProperty(options={"HIDDEN"}),  # how these are meant, see run/old_files
         "discarded": StringProperty(options={"HIDDEN", "SKIP_SAVE"}),  # in undo's eyes: the job discarded last
         "use_new_seed": BoolProperty(
             name="New Seed Each Time",
