@@ -95,7 +95,7 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
     preset = usual(csd)
     for setting in shown:
         value = setting.find(plain)
-        differs = setting.preset and _fits(setting, value) and value != setting.find(preset)
+        differs = setting.preset and fits(setting, value) and value != setting.find(preset)
         if setting.preset:
             setattr(csd, USE + setting.name, differs)
         if differs:
@@ -111,7 +111,7 @@ def _unknown_word(setting: Setting, value: Any) -> bool:
     return setting.sort == "choice" and value not in [option.id for option in setting.options]
 
 
-def _fits(setting: Setting, value: Any) -> bool:
+def fits(setting: Setting, value: Any) -> bool:
     """Whether the panel can show it; a schedule, for one, it cannot."""
     if setting.get("usual"):
         return value in setting.get("usual")

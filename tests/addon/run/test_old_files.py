@@ -13,6 +13,8 @@ def reopened(tmp_path, monkeypatch, version_0: bool, **settings):
     csd.form = 0
     for name, value in settings.items():
         setattr(csd, name, value)
+        if name.startswith("use_") and name[4:] not in settings:  # in version 0.1 a ticked box left the value alone
+            csd.property_unset(name[4:])
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "old.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "old.blend"))
     return bpy.context.scene.csd
