@@ -164,3 +164,29 @@ def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
     csd.use_steps, csd.steps = False, 77
     csd.use_steps = True
     assert csd.steps == 77, "what was written once is kept"
+
+
+def test_a_model_s_name_that_no_job_can_have_leaves_the_panel_whole():
+    csd = bpy.context.scene.csd
+    for csd.model in ("", "x" * 3000):
+        assert all(kind.settings.usual(csd)["model"] == "mini" for kind in CHOSEN.values())
+
+
+@pytest.mark.parametrize("given", [{"recipe": []}, {"refine_from": 3}, {"prompt": 3}, {"modifiers": []}])
+def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(given):
+    api = module("addon.api")
+    with pytest.raises(module("job.errors").JobError) as caught:
+        api.text_to_3d(**{"prompt": "a mug", **given})
+    assert next(iter(given)) in caught.value.detail
+
+
+def test_settings_without_a_negative_prompt_leave_its_box_alone():
+    for kind in CHOSEN.values():
+        kind.settings.reuse(bpy.context.scene, {"kind": kind.spec.kind})
+        assert bpy.context.scene.csd.use_negative_prompt
+
+
+def test_only_what_can_be_made_is_chosen():
+    with pytest.raises(TypeError, match="film"):
+        bpy.ops.csd.make(kind="film")
+    assert bpy.ops.csd.make(kind="text-to-3d") == {"FINISHED"} and bpy.context.scene.csd.kind == "text-to-3d"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ...job.errors import JobError
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
@@ -44,10 +43,7 @@ def begin_as_usual(csd: Any, name: str) -> None:
     is what the preset has; a setting's default suits no preset in particular."""
     kinds = (KINDS[csd.kind], *KINDS.values())  # a script may set one of another kind than the panel shows
     kind, setting = next((k, s) for k in kinds for s in common.shown_settings(k.spec) if s.name == name)
-    try:
-        value = setting.find(kind.settings.usual(csd))
-    except JobError:  # with a setting that no job may have, a model's name say
-        return
+    value = setting.find(kind.settings.usual(csd))
     if common.fits(setting, value):
         setattr(csd, name, str(value) if setting.get("usual") else value)
 
