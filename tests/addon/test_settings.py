@@ -190,3 +190,12 @@ def test_only_what_can_be_made_is_chosen():
     with pytest.raises(TypeError, match="film"):
         bpy.ops.csd.make(kind="film")
     assert bpy.ops.csd.make(kind="text-to-3d") == {"FINISHED"} and bpy.context.scene.csd.kind == "text-to-3d"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
+def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
+    settings = CHOSEN[kind.spec.kind].settings
+    for setting in scripted(kind.spec):
+        value = "cpu" if setting.name == "device" else another_value(setting)
+        spec = settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug", setting.name: value}))
+        assert setting.find(spec.to_json()) == value, setting.name

@@ -56,7 +56,7 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
     chosen["device"] = chosen.get("device") or preference("device", "auto")
-    chosen["allow_noncommercial"] = preference("allow_noncommercial", False)
+    chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
 
