@@ -8,6 +8,7 @@ import atexit
 import bpy
 
 from . import preferences, properties
+from .kinds import choose
 from .process import backend
 from .process import setup as backend_setup
 from .run import handlers, lifecycle, pump, results, showing, view_icon
@@ -38,6 +39,7 @@ def register() -> None:
             add(module)
             done.append(module)
         properties.on_prompt.append(pump.warm_up_soon)
+        properties.on_override.append(choose.begin_as_usual)
         preferences.on_backend_change.append(lifecycle.backend_changed)
         backend.look_for_python()
         results.refresh()
@@ -82,6 +84,7 @@ def drop_classes(module) -> None:
 
 def forget_callbacks() -> None:
     properties.on_prompt.clear()
+    properties.on_override.clear()
     preferences.on_backend_change.clear()
 
 

@@ -24,6 +24,10 @@ CONTEXT = "CSD"
 #: Called when the artist has written a prompt; the room that starts the backend hangs itself in here.
 on_prompt: list[Callable[[], None]] = []
 
+#: Called with the scene's settings and the name of one that was just taken out of the preset's hands, and has no value
+#: yet; the room that knows presets hangs itself in here.
+on_override: list[Callable[[Any, str], None]] = []
+
 USE = "use_"  # before the name of a setting: the box that takes the artist's value in place of the preset's
 
 
@@ -34,6 +38,17 @@ def model_names(_self, _context, edit_text: str) -> list[str]:
 def prompt_written(_self, _context) -> None:
     for listener in on_prompt:
         listener()
+
+
+def box_ticked(name: str) -> Callable[[Any, Any], None]:
+    """What happens when the box of the setting ``name`` changes."""
+
+    def update(csd, _context) -> None:
+        if getattr(csd, USE + name) and not csd.is_property_set(name):
+            for listener in on_override:
+                listener(csd, name)
+
+    return update
 
 
 def make_property(setting: Setting, options: frozenset[str] = frozenset()):
@@ -86,6 +101,7 @@ def scene_properties() -> dict:
             description="Use this value in place of the quality preset's",
             options=set(),
             translation_context=CONTEXT,
+            update=box_ticked(s.name),
         )
         for s in settings.values()
         if s.preset
@@ -118,6 +134,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
             options=set(),
             translation_context=CONTEXT,
         ),
+        "form": IntProperty(options={"HIDDEN"}),  # how these are meant, see run/old_files
         "discarded": StringProperty(options={"HIDDEN", "SKIP_SAVE"}),  # in undo's eyes: the job discarded last
         "use_new_seed": BoolProperty(
             name="New Seed Each Time",

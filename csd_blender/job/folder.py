@@ -183,16 +183,17 @@ class JobFolder:
         return found
 
 
-def coarse_settings(source: JobFolder, prompt: str) -> dict:
+def coarse_settings(source: JobFolder, prompt: object) -> dict:
     """Settings of a job that refines the coarse stage of ``source`` anew: that stage's own, and where to start.
 
-    Colors that were found for another prompt are left behind: the late, quiet noise of refining hardly changes them.
-    Raises ``JobError('bad_job_folder')`` when there is no finished coarse stage.
+    ``prompt`` is as somebody gave it: what is no text is left for the job to refuse. Colors that were found for another
+    prompt are left behind: the late, quiet noise of refining hardly changes them. Raises ``JobError('bad_job_folder')``
+    when there is no finished coarse stage.
     """
     plain = source.spec.to_json()
     if not (source.path / files.COARSE_SHAPE).is_file() or "coarse" not in plain:
         raise JobError("bad_job_folder", f"{source.path} has no finished coarse stage")
-    same = prompt.strip() == source.spec.prompt.strip()
+    same = isinstance(prompt, str) and prompt.strip() == source.spec.prompt.strip()
     return {"start": "coarse", "keep_colors": same, "coarse": plain["coarse"]}
 
 

@@ -162,3 +162,49 @@ def test_a_light_that_is_selected_does_not_turn_the_panel_over():
     bpy.ops.object.select_all(action="DESELECT")
     assert chosen.chosen(bpy.context).spec.kind == "text-to-3d"
     assert bpy.ops.csd.make(kind="texture") == {"FINISHED"} and csd.kind == "texture"
+
+
+def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
+    csd = bpy.context.scene.csd
+    csd.quality, csd.use_steps, csd.use_texture_size = "best", True, True
+    assert (csd.steps, csd.texture_size) == (800, "2048")
+    csd.quality, csd.use_coarse_steps, csd.use_refine_steps = "draft", True, True
+    assert (csd.coarse_steps, csd.refine_steps) == (240, 100), "the spec's own defaults would take an hour"
+    csd.use_steps, csd.steps = False, 77
+    csd.use_steps = True
+    assert csd.steps == 77, "what was written once is kept"
+
+
+def test_a_model_s_name_that_no_job_can_have_leaves_the_panel_whole():
+    csd = bpy.context.scene.csd
+    for csd.model in ("", "x" * 3000):
+        assert all(kind.settings.usual(csd)["model"] == "mini" for kind in CHOSEN.values())
+
+
+@pytest.mark.parametrize("given", [{"recipe": []}, {"refine_from": 3}, {"prompt": 3}, {"modifiers": []}])
+def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(given):
+    api = module("addon.api")
+    with pytest.raises(module("job.errors").JobError) as caught:
+        api.text_to_3d(**{"prompt": "a mug", **given})
+    assert next(iter(given)) in caught.value.detail
+
+
+def test_settings_without_a_negative_prompt_leave_its_box_alone():
+    for kind in CHOSEN.values():
+        kind.settings.reuse(bpy.context.scene, {"kind": kind.spec.kind})
+        assert bpy.context.scene.csd.use_negative_prompt
+
+
+def test_only_what_can_be_made_is_chosen():
+    with pytest.raises(TypeError, match="film"):
+        bpy.ops.csd.make(kind="film")
+    assert bpy.ops.csd.make(kind="text-to-3d") == {"FINISHED"} and bpy.context.scene.csd.kind == "text-to-3d"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
+def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
+    settings = CHOSEN[kind.spec.kind].settings
+    for setting in scripted(kind.spec):
+        value = "cpu" if setting.name == "device" else another_value(setting)
+        spec = settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug", setting.name: value}))
+        assert setting.find(spec.to_json()) == value, setting.name

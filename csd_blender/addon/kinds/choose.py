@@ -10,6 +10,7 @@ from ...job.kinds import noun
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
+from . import common
 from .object import job as object_job
 from .object import preview as object_preview
 from .object import settings as object_settings
@@ -67,6 +68,16 @@ KINDS = {
 
 def kind_of(job: Job) -> Kind:
     return KINDS[job.spec.kind]
+
+
+def begin_as_usual(csd: Any, name: str) -> None:
+    """Let a setting that is taken out of the preset's hands begin with the preset's value, where one number or text
+    is what the preset has; a setting's default suits no preset in particular."""
+    kinds = (KINDS[csd.kind], *KINDS.values())  # a script may set one of another kind than the panel shows
+    kind, setting = next((k, s) for k in kinds for s in common.shown_settings(k.spec) if s.name == name)
+    value = setting.find(kind.settings.usual(csd))
+    if common.fits(setting, value):
+        setattr(csd, name, str(value) if setting.get("usual") else value)
 
 
 def chosen(context) -> Kind:

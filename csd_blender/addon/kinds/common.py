@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from ...job.errors import JobError, quoted
+from ...job.spec.fields import LONGEST_TEXT, bad
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from ..preferences import preference
 from ..properties import USE
@@ -55,7 +56,7 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
     chosen["device"] = chosen.get("device") or preference("device", "auto")
-    chosen["allow_noncommercial"] = preference("allow_noncommercial", False)
+    chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
 
@@ -73,7 +74,11 @@ def size_of(choice: Any) -> Any:
 def check_input(kind: type[Any], values: dict) -> None:
     """Raise ``JobError`` for a word about the job's input that the panel could not have said."""
     for setting in shown_settings(kind):
-        if not setting.path and setting.sort == "choice" and setting.name in values:
+        if setting.path or setting.name not in values:
+            continue
+        if setting.sort == "text" and not isinstance(values[setting.name], str):
+            raise bad(setting.name, values[setting.name], "a text")
+        if setting.sort == "choice":
             allowed = [option.id for option in setting.options]
             if values[setting.name] not in allowed:
                 said = f"{setting.name} is {quoted(values[setting.name])}, allowed is one of {', '.join(allowed)}"
@@ -95,12 +100,13 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
     preset = usual(csd)
     for setting in shown:
         value = setting.find(plain)
-        differs = setting.preset and _fits(setting, value) and value != setting.find(preset)
+        differs = setting.preset and fits(setting, value) and value != setting.find(preset)
         if setting.preset:
             setattr(csd, USE + setting.name, differs)
         if differs:
             setattr(csd, setting.name, str(value) if setting.get("usual") else value)
-    csd.use_negative_prompt = bool(csd.negative_prompt) or not preset["negative_prompt"]
+    if isinstance(plain.get("negative_prompt"), str):
+        csd.use_negative_prompt = bool(csd.negative_prompt) or not preset["negative_prompt"]
     if csd.negative_prompt == preset["negative_prompt"]:
         csd.negative_prompt = ""  # as it comes
     csd.kind = kind.kind
@@ -111,12 +117,17 @@ def _unknown_word(setting: Setting, value: Any) -> bool:
     return setting.sort == "choice" and value not in [option.id for option in setting.options]
 
 
-def _fits(setting: Setting, value: Any) -> bool:
+def fits(setting: Setting, value: Any) -> bool:
     """Whether the panel can show it; a schedule, for one, it cannot."""
     if setting.get("usual"):
         return value in setting.get("usual")
     known = {"text": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
     return isinstance(value, known) and (setting.sort == "switch" or not isinstance(value, bool))
+
+
+def usual_model(csd: Any) -> str:
+    """The model whose preset the panel shows; of one that no job can have, the bundled one's."""
+    return csd.model if 0 < len(csd.model) <= LONGEST_TEXT else "mini"
 
 
 def preset_text(setting: Setting, usual: dict) -> str:

@@ -10,12 +10,13 @@ from .. import folders
 from ..errors import SceneError
 from ..scene import cover
 from ..session import session
-from . import belonging, lifecycle, results, showing
+from . import belonging, lifecycle, old_files, results, showing
 
 
 @persistent
 def before_save(*_args) -> None:
     """A saved file never has a preview in it."""
+    old_files.stamp()
     cover.uncover_all()
 
 
@@ -39,6 +40,7 @@ def after_undo(*_args) -> None:
 @persistent
 def after_load(*_args) -> None:
     """Find the job's objects in the new file when it is the same one again."""
+    old_files.upgrade()
     belonging.follow_file(session.job)
     session.discarded, session.show_textures = None, False
     session.of_file = {session.job.folder} if session.job is not None and session.job.in_file else set()
@@ -84,9 +86,13 @@ HANDLERS = {
 def register() -> None:
     for name, handler in HANDLERS.items():
         getattr(bpy.app.handlers, name).append(handler)
+    # Switched on, or updated, while a file is open. There is no data yet while an extension is being registered.
+    bpy.app.timers.register(old_files.upgrade)
 
 
 def unregister() -> None:
+    if bpy.app.timers.is_registered(old_files.upgrade):
+        bpy.app.timers.unregister(old_files.upgrade)
     for name, handler in HANDLERS.items():
         handlers = getattr(bpy.app.handlers, name)
         if handler in handlers:

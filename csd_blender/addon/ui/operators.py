@@ -3,7 +3,7 @@
 import os
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty
 
 from ...job.errors import JobError
 from ..errors import SceneError
@@ -38,7 +38,11 @@ class CSD_OT_make(bpy.types.Operator):
     bl_label = "Choose What Is Made"
     bl_options = {"INTERNAL"}
 
-    __annotations__ = {"kind": StringProperty(options={"SKIP_SAVE"})}
+    __annotations__ = {
+        "kind": EnumProperty(
+            items=[(name, kind.spec.label, kind.spec.help) for name, kind in KINDS.items()], options={"SKIP_SAVE"}
+        )
+    }
 
     def execute(self, context):
         context.scene.csd.kind = self.kind

@@ -70,7 +70,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         mesh_file, values["start"] = arguments.start, "mesh"
     if given.get("refine_from") is not None:
         source = JobFolder.open(arguments.refine_from)
-        values = coarse_settings(source, arguments.prompt) | values
+        values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
     job = with_lasting_names(kind.make(**values))
     mesh = None

@@ -1,4 +1,4 @@
-"""Text to 3D: a job with the values of a published system (:mod:`recipes_3d`), or with what the bundled model makes of
+"""Text to 3D: a job with the values of a published system (:mod:`recipes`), or with what the bundled model makes of
 it."""
 
 from __future__ import annotations

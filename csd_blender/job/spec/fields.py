@@ -15,6 +15,8 @@ from typing import Any
 from ..errors import JobError, quoted
 from .schedule import FORMS, Schedule, constant
 
+LONGEST_TEXT = 2000  # characters
+
 
 @dataclass(frozen=True)
 class Option:
@@ -104,8 +106,8 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
     elif isinstance(f.default, bool):
         if not isinstance(value, bool):
             raise bad(name, value, "true or false")
-    elif not isinstance(value, str) or len(value) > 2000:
-        raise bad(name, value, "a text of at most 2000 characters")
+    elif not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise bad(name, value, f"a text of at most {LONGEST_TEXT} characters")
     elif not _is_text(value):
         raise bad(name, value, "a text in UTF-8 without null characters")
 

@@ -46,7 +46,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
-    return _usual(csd.quality, csd.model or "mini", csd.recipe, csd.subject)
+    return _usual(csd.quality, common.usual_model(csd), csd.recipe, csd.subject)
 
 
 @functools.cache
@@ -58,7 +58,7 @@ def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     stages = ("coarse_steps", "refine_steps")
     if setting.name in stages:
-        return str(usual_steps(csd.quality, csd.model or "mini", csd.recipe)[stages.index(setting.name)])
+        return str(usual_steps(csd.quality, common.usual_model(csd), csd.recipe)[stages.index(setting.name)])
     return common.preset_text(setting, usual(csd))
 
 
@@ -67,8 +67,10 @@ def unused(csd: Any) -> set[str]:
     return _without_effect(csd.recipe)
 
 
-def _without_effect(recipe: str) -> set[str]:
-    return {"csd": set(), "dreamfusion": {"method", "refine_steps"}}.get(recipe, {"method"})
+def _without_effect(recipe: object) -> set[str]:
+    if recipe == "csd":
+        return set()
+    return {"method", "refine_steps"} if recipe == "dreamfusion" else {"method"}
 
 
 def expected_seconds(csd: Any) -> float | None:

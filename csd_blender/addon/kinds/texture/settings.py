@@ -32,7 +32,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
-    return _usual(csd.quality, csd.model or "mini", csd.method)
+    return _usual(csd.quality, common.usual_model(csd), csd.method)
 
 
 @functools.cache
