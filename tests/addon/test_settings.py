@@ -208,3 +208,11 @@ def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
         value = "cpu" if setting.name == "device" else another_value(setting)
         spec = settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug", setting.name: value}))
         assert setting.find(spec.to_json()) == value, setting.name
+
+
+def test_what_the_panel_hides_does_not_make_another_job():
+    usual, csd = from_panel("texture"), bpy.context.scene.csd
+    csd.guidance_scale = 30.0
+    assert from_panel("texture").spec_hash() == usual.spec_hash()
+    assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
+    csd.property_unset("guidance_scale")

@@ -196,7 +196,7 @@ def test_our_words_are_not_translated_half(by_hand):
     """Blender translates what it knows; in a context of our own it knows nothing."""
     for owner in (bpy.types.Scene.bl_rna.properties["csd"].fixed_type, preferences_type()):
         for item in owner.properties:
-            if item.identifier not in ("rna_type", "name", "bl_idname", "discarded"):
+            if item.identifier not in ("rna_type", "name", "bl_idname", "discarded", "form"):
                 assert item.translation_context == "CSD", item.identifier
     classes = [*module("addon.ui.operators").CLASSES, *module("addon.ui.result_operators").CLASSES]
     for cls in [*classes, bpy.types.CSD_OT_text_to_3d, bpy.types.CSD_PT_main, bpy.types.CSD_PT_results]:

@@ -22,7 +22,10 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    return texture_job(**common.spec_values(SPEC, values))
+    chosen = common.spec_values(SPEC, values)
+    if not find_method(chosen["method"]).uses_guidance_scale:
+        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    return texture_job(**chosen)
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
