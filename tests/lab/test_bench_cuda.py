@@ -79,7 +79,9 @@ def test_tests_that_take_too_long_are_stopped_and_still_told(tmp_path, monkeypat
     under_way = tmp_path / "under_way"
     place = tmp_path / "test_slow.py"
     slow = f"import pathlib, time\n    pathlib.Path({str(under_way)!r}).touch()\n    time.sleep(3600)"
-    place.write_text(f"def test_bad():\n    assert 0\n\ndef test_slow():\n    {slow}\n")
+    # whoever started us in the background had Ctrl+C ignored, which children inherit
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    place.write_text(heard + f"def test_bad():\n    assert 0\n\ndef test_slow():\n    {slow}\n")
 
     class Patient(subprocess.Popen):
         def wait(self, timeout=None):
