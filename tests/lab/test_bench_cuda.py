@@ -86,7 +86,7 @@ def test_tests_that_take_too_long_are_stopped_and_still_told(tmp_path, monkeypat
     class Patient(subprocess.Popen):
         def wait(self, timeout=None):
             if timeout == pytest.approx(1e6, rel=0.1):
-                while not under_way.exists():
+                while not under_way.exists() and self.poll() is None:
                     time.sleep(0.05)
                 raise subprocess.TimeoutExpired(self.args, timeout)
             return super().wait()  # it is asked to end, and does
