@@ -101,7 +101,7 @@ def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = N
         raise JobError("busy")
     active = bpy.context.view_layer.objects.active
     if active is not None and active.mode == "EDIT":
-        raise SceneError(f"“{active.name}” is in Edit Mode.", "Leave Edit Mode before a job is gone on with.")
+        raise SceneError(f"“{active.name}” is in Edit Mode.", "Leave Edit Mode before a job is resumed.")
     with listening(progress):
         return wait_and_accept(lifecycle.resume(Path(folder)))
 

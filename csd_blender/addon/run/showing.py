@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..job import Job
 from ..kinds.choose import kind_of
-from ..scene.mesh_arrays import MeshPicture
+from ..scene.mesh_arrays import MeshArrays
 from ..scene.previews import Picture, PictureMaker
 from ..session import session
 from . import screen
 from .belonging import changed_maps
 
 pictures = PictureMaker()
-shown: dict[int, Picture | MeshPicture] = {}  # each part's newest preview, to be shown again after an undo or a save
+shown: dict[int, Picture | MeshArrays] = {}  # each part's newest preview, to be shown again after an undo or a save
 unseen: set[int] = set()  # parts whose newest preview waits until a 3D view shows textures
 
 
@@ -21,18 +21,18 @@ def forget_pictures() -> None:
     unseen.clear()
 
 
-def job_for(picture: Picture | MeshPicture) -> Job | None:
+def job_for(picture: Picture | MeshArrays) -> Job | None:
     """The job that ``picture`` is of; None when it came too late or is of no use."""
     job = session.job
     return job if job is not None and kind_of(job).preview.is_of(job, picture) else None
 
 
-def is_seen(job: Job, picture: Picture | MeshPicture) -> bool:
+def is_seen(job: Job, picture: Picture | MeshArrays) -> bool:
     """Whether anything on the screen would change."""
     return kind_of(job).preview.is_seen(job, picture, shown, screen.textures_are_seen)
 
 
-def prepare_for(picture: Picture | MeshPicture) -> bool:
+def prepare_for(picture: Picture | MeshArrays) -> bool:
     """Do one of the things that only a part's first picture needs; False when nothing is left to do."""
     job = job_for(picture)
     if job is None or not is_seen(job, picture):
@@ -40,7 +40,7 @@ def prepare_for(picture: Picture | MeshPicture) -> bool:
     return kind_of(job).preview.prepare(job, picture)
 
 
-def show_picture(picture: Picture | MeshPicture) -> bool:
+def show_picture(picture: Picture | MeshArrays) -> bool:
     """Put a preview into the scene: a texture on its mesh, or the object that is being made.
 
     A texture that no 3D view shows is only kept, since every change of an image has all views drawn again. Returns

@@ -15,14 +15,14 @@ from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result
 from .materials import ROUGHNESS, build_material
-from .mesh_arrays import MeshPicture, read_mesh
+from .mesh_arrays import MeshArrays, read_mesh
 from .stored_arrays import UNREADABLE
 
 UV_NAME = "UVMap"
 SHARP_ANGLE = math.radians(30.0)  # edges with a larger angle between their faces are shaded sharp
 
 
-def build_mesh(name: str, arrays: MeshPicture) -> bpy.types.Mesh:
+def build_mesh(name: str, arrays: MeshArrays) -> bpy.types.Mesh:
     """A mesh of triangles, with the UV map ``UVMap`` when ``arrays`` has UVs; smooth shaded.
 
     The attributes take whole arrays; ``vertices`` and ``loops`` would take one number after the other.
@@ -56,7 +56,7 @@ def check_result(folder: Path) -> Result:
     return result
 
 
-def read_result(folder: Path) -> tuple[Result, MeshPicture]:
+def read_result(folder: Path) -> tuple[Result, MeshArrays]:
     """Raises :class:`SceneError` when the result is not complete."""
     result = check_result(folder)
     try:
@@ -68,7 +68,7 @@ def read_result(folder: Path) -> tuple[Result, MeshPicture]:
     return result, mesh
 
 
-def add_object(context, result: Result, arrays: MeshPicture, place: tuple[float, float, float]) -> Applied:
+def add_object(context, result: Result, arrays: MeshArrays, place: tuple[float, float, float]) -> Applied:
     """Make the result an ordinary object of the file, selected and active, its foot at ``place``."""
     record = result.record
     name = apply_texture.short_name(record.prompt or "CSD Object")

@@ -12,7 +12,7 @@ from .stored_arrays import read_npz
 
 
 @dataclass
-class MeshPicture:
+class MeshArrays:
     """A mesh ready for Blender.
 
     Attributes:
@@ -30,7 +30,7 @@ class MeshPicture:
     kind: str = MESH
 
 
-def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: int = 0) -> MeshPicture:
+def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: int = 0) -> MeshArrays:
     """The mesh in the file ``name`` of a job folder, checked, without degenerate triangles.
 
     Args:
@@ -60,7 +60,7 @@ def read_mesh(folder: Path, name: str, linear: np.ndarray | None = None, part: i
         if uv.shape != (len(triangles), 3, 2) or not np.isfinite(uv).all():
             raise ValueError("uv must be two numbers for each corner of each triangle")
         uv = np.ascontiguousarray(uv[whole].reshape(-1, 2), np.float32)
-    return MeshPicture(part, positions, np.ascontiguousarray(triangles[whole]), colors, uv)
+    return MeshArrays(part, positions, np.ascontiguousarray(triangles[whole]), colors, uv)
 
 
 def linear_colors(colors: np.ndarray, count: int, linear: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from ...job.files import RESULT_ARRAYS
 from ...job.process.bodies import MESH, VIEW, Preview
 from .apply_texture import corner_uv, uv_sources
-from .mesh_arrays import MeshPicture, read_mesh
+from .mesh_arrays import MeshArrays, read_mesh
 from .stored_arrays import UNREADABLE
 from .target import Target
 
@@ -80,7 +80,7 @@ class PictureMaker:
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._waiting: dict[tuple[str, int], tuple[Preview, Path, Target | None]] = {}
-        self._ready: dict[tuple[str, int], Picture | MeshPicture] = {}
+        self._ready: dict[tuple[str, int], Picture | MeshArrays] = {}
         self._making = False
         self._uv: dict[tuple[Path, int], tuple[bool, np.ndarray | None]] = {}
         self._thread: threading.Thread | None = None
@@ -96,12 +96,12 @@ class PictureMaker:
             self._waiting[said.kind, said.part] = (said, folder, target)
             self._wake.notify()
 
-    def take(self) -> Picture | MeshPicture | None:
+    def take(self) -> Picture | MeshArrays | None:
         """One finished picture, or None."""
         with self._wake:
             return self._ready.pop(next(iter(self._ready))) if self._ready else None
 
-    def put_back(self, picture: Picture | MeshPicture) -> None:
+    def put_back(self, picture: Picture | MeshArrays) -> None:
         """Have ``picture`` returned by the next :meth:`take`, unless there is a newer one."""
         with self._wake:
             self._ready.setdefault((picture.kind, picture.part), picture)
@@ -144,7 +144,7 @@ class PictureMaker:
                     self._ready[key] = picture
                 self._making = False
 
-    def _make(self, said: Preview, folder: Path, target: Target | None) -> Picture | MeshPicture | None:
+    def _make(self, said: Preview, folder: Path, target: Target | None) -> Picture | MeshArrays | None:
         if said.kind == MESH:
             return self._make_mesh(said, folder)
         data = said.pixels
@@ -156,7 +156,7 @@ class PictureMaker:
         new, uv = self._part_uv(folder, said.part, target)
         return Picture(said.kind, said.part, width, height, pixels, uv, new)
 
-    def _make_mesh(self, said: Preview, folder: Path) -> MeshPicture | None:
+    def _make_mesh(self, said: Preview, folder: Path) -> MeshArrays | None:
         try:
             picture = read_mesh(folder, said.path, LINEAR, said.part)
         except UNREADABLE:

@@ -14,7 +14,7 @@ from ...scene import apply_texture, cover
 from ...scene.add_object import UV_NAME, build_mesh
 from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
-from ...scene.mesh_arrays import MeshPicture
+from ...scene.mesh_arrays import MeshArrays
 
 NAME = "CSD Preview"
 COLORS = "Color"
@@ -22,10 +22,10 @@ COLORS = "Color"
 
 def is_of(job: Job, picture: object) -> bool:
     """Whether ``picture`` can be shown for ``job``; the finished object comes as a picture, too."""
-    return isinstance(picture, MeshPicture) and job.in_scene
+    return isinstance(picture, MeshArrays) and job.in_scene
 
 
-def is_seen(job: Job, picture: MeshPicture, shown: Container[int], textures_are_seen: Callable[[], bool]) -> bool:
+def is_seen(job: Job, picture: MeshArrays, shown: Container[int], textures_are_seen: Callable[[], bool]) -> bool:
     """Whether anything on the screen would change: a shape is seen in every 3D view."""
     return True
 
@@ -40,7 +40,7 @@ def show_in(space: bpy.types.SpaceView3D) -> None:
     space.shading.type = "MATERIAL"
 
 
-def prepare(job: Job, picture: MeshPicture) -> bool:
+def prepare(job: Job, picture: MeshArrays) -> bool:
     """Make the material when it is not there; returns whether it had to, which takes some milliseconds."""
     key = cover.preview_key(job.id, 0)
     before = len(bpy.data.materials)
@@ -48,7 +48,7 @@ def prepare(job: Job, picture: MeshPicture) -> bool:
     return len(bpy.data.materials) != before
 
 
-def show(job: Job, picture: MeshPicture) -> None:
+def show(job: Job, picture: MeshArrays) -> None:
     """Let the job's preview object have the mesh of ``picture``; the mesh before it is removed."""
     key = cover.preview_key(job.id, 0)
     obj = find(key)
@@ -71,7 +71,7 @@ def show(job: Job, picture: MeshPicture) -> None:
         bpy.context.scene.collection.objects.link(obj)
 
 
-def refresh(job: Job, shown: Mapping[int, MeshPicture]) -> Preview | None:
+def refresh(job: Job, shown: Mapping[int, MeshArrays]) -> Preview | None:
     """Show the newest picture again. Returns what is still to be read on a thread, as the body of a preview message:
     the finished object, once there is one and it was not shown yet."""
     picture = shown.get(0)
@@ -93,14 +93,14 @@ def new_object(key: str, mesh: bpy.types.Mesh) -> bpy.types.Object:
     return obj
 
 
-def add_colors(mesh: bpy.types.Mesh, picture: MeshPicture) -> None:
+def add_colors(mesh: bpy.types.Mesh, picture: MeshArrays) -> None:
     layer = mesh.color_attributes.new(COLORS, "FLOAT_COLOR", "POINT")
     layer.data.foreach_set("color", picture.colors.ravel())
     mesh.color_attributes.active_color = mesh.color_attributes[0]
     mesh.color_attributes.render_color_index = 0
 
 
-def material_for(job: Job, picture: MeshPicture, key: str) -> bpy.types.Material | None:
+def material_for(job: Job, picture: MeshArrays, key: str) -> bpy.types.Material | None:
     return final_material(job, key) if picture.uv is not None else color_material(key)
 
 
