@@ -15,7 +15,11 @@ from csd_blender.job.spec.methods import METHODS
 
 def main(argv: list[str]) -> int:
     """Run one bench; returns the exit status."""
-    parser = Parser(prog="build.py bench", description="Measure speed, memory and quality on this machine.")
+    parser = Parser(
+        prog="build.py bench",
+        description="Measure speed, memory and quality on this machine.",
+        epilog="--window measures a real Blender's window, --cuda a graphics card; both stand alone.",
+    )
     parser.add_argument(
         "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
