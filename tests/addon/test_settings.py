@@ -216,3 +216,12 @@ def test_what_the_panel_hides_does_not_make_another_job():
     assert from_panel("texture").spec_hash() == usual.spec_hash()
     assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
     csd.property_unset("guidance_scale")
+
+
+def test_settings_that_cannot_be_reused_change_nothing():
+    csd, settings = bpy.context.scene.csd, CHOSEN["texture"].settings
+    plain = from_panel("texture").to_json() | {"prompt": "a golden mug", "seed": "seven"}
+    before = {name: getattr(csd, name) for name in csd.bl_rna.properties.keys()}
+    with pytest.raises(TypeError, match="seed"):
+        settings.reuse(bpy.context.scene, plain)
+    assert {name: getattr(csd, name) for name in before} == before

@@ -90,13 +90,22 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
 
     Args:
         usual: the preset's job as JSON, for the settings that the scene then has.
+
+    Raises:
+        TypeError: for a value that its setting cannot have; nothing was set then.
     """
     csd = scene.csd
     shown = [s for s in shown_settings(kind) if s.path]
-    for setting in shown:
+    known = {}
+    for setting in (s for s in shown if not s.preset):
         value = setting.find(plain)
-        if not setting.preset and value is not None and not _unknown_word(setting, value):
-            setattr(csd, setting.name, value)
+        if value is None or _unknown_word(setting, value):
+            continue
+        if not fits(setting, value):  # all are looked at before any is set
+            raise TypeError(f"{setting.name} is {quoted(value)}")
+        known[setting.name] = value
+    for name, value in known.items():
+        setattr(csd, name, value)
     preset = usual(csd)
     for setting in shown:
         value = setting.find(plain)
@@ -121,7 +130,7 @@ def fits(setting: Setting, value: Any) -> bool:
     """Whether the panel can show it; a schedule, for one, it cannot."""
     if setting.get("usual"):
         return value in setting.get("usual")
-    known = {"text": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
+    known = {"text": str, "choice": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
     return isinstance(value, known) and (setting.sort == "switch" or not isinstance(value, bool))
 
 
