@@ -1,4 +1,4 @@
-"""*Set Up*: the installer of ``job/environment`` as a child process, its progress read line by line."""
+"""*Set Up*: the installer of ``job/setup/environment.py`` as a child process, its progress read line by line."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 A prompt is lower-cased, phrases and synonyms are replaced by one canonical word each ("polka dots" -> "dotted",
 "wooden" -> "wood", "close-up" -> "closeup"), filler words ("a", "with", "view") are dropped, and what remains is split
-at everything that is not a letter. The tokenizer in `tokenizer.py` is built from the same tables.
+at everything that is not a letter. The tokenizer in `tools/lab/mini/tokenizer.py` is built from the same tables.
 """
 
 from __future__ import annotations

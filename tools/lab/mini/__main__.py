@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: `python -m csd_blender.backend.mini {train,export,samples,judge-train,judge,card}`."""
+"""Command line: `python -m tools.lab.mini {train,export,samples,judge-train,judge,card}`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Adapter to nvdiffrast (Laine et al. 2020, arXiv 2011.03277), for users who installed it and may use it.
 
-Its license allows non-commercial use only; it is never a default. Its silhouette gradients come from pixel pairs.
+Its licence allows non-commercial use only; it is never a default. Its silhouette gradients come from pixel pairs.
 """
 
 from __future__ import annotations
