@@ -71,7 +71,7 @@ def _card(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m csd_blender.backend.mini", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     train = commands.add_parser("train", help="render pictures and train the mini model on them")

@@ -122,13 +122,13 @@ understood.
 
 ## How it was made
 
-    python -m csd_blender.backend.mini train --out RUN --cache PICTURES --seed 0 --data-count 52800 \\
+    python -m tools.lab.mini train --out RUN --cache PICTURES --seed 0 --data-count 52800 \\
         --unet-steps {steps[unet]} --front-share 0.5
-    python -m csd_blender.backend.mini export --checkpoint RUN
-    python -m csd_blender.backend.mini judge-train --cache JUDGE_PICTURES --weights FIRST --seed 1001
-    python -m csd_blender.backend.mini judge-train --cache JUDGE_PICTURES --seed 1001 --data-count 48000 \\
+    python -m tools.lab.mini export --checkpoint RUN
+    python -m tools.lab.mini judge-train --cache JUDGE_PICTURES --weights FIRST --seed 1001
+    python -m tools.lab.mini judge-train --cache JUDGE_PICTURES --seed 1001 --data-count 48000 \\
         --steps 4500 --rate 2e-3 --start FIRST/judge.safetensors
-    python -m csd_blender.backend.mini card --checkpoint RUN --judge-pictures JUDGE_PICTURES
+    python -m tools.lab.mini card --checkpoint RUN --judge-pictures JUDGE_PICTURES
 
 The run behind these very weights was resumed several times, and its learning rate followed the clock (`--hours`),
 which was extended twice: it rose to its peak again after step 2,100 and after step 6,337, and fell for good from step
@@ -152,7 +152,7 @@ from what was drawn, with random parts left out.
 
 ## Measurements
 
-`python -m csd_blender.backend.mini judge --count {count} --seed {seed}`: {count} random prompts, DDIM with {sampling}
+`python -m tools.lab.mini judge --count {count} --seed {seed}`: {count} random prompts, DDIM with {sampling}
 steps, guidance {guidance}. The judge is an independent classifier with 0.4 M parameters, trained on its own rendered
 pictures and never on generated ones; the last column says how often it is right about rendered pictures it has not
 seen, which include close-ups and random objects. Color is counted over prompts that name one, view over shapes with a
