@@ -1,4 +1,4 @@
 """What can be made, one folder a kind with the same files: settings, job, preview.
 
-May import process, session, scene, properties and job. Read first: texture/settings.
+May import process and below, and the contract. Read first: texture/settings.
 """

@@ -1,4 +1,4 @@
 """The backend process and its Set Up as this Blender session has them.
 
-May import session, preferences and job. Read first: backend.
+May import session and below, and the contract. Read first: backend.
 """
