@@ -11,7 +11,7 @@ from .properties import CONTEXT
 
 base_package = __package__.rpartition(".")[0]  # as Blender names the extension
 
-#: Called when a preference about the backend changed; the rooms that have to do with it hang themselves in here.
+#: Called when a preference about the backend changed; ``addon/__init__.py`` adds what must follow.
 on_backend_change: list[Callable[[], None]] = []
 
 

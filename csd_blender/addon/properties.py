@@ -21,11 +21,11 @@ from ..job.spec.settings import Setting, shown_settings
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
 CONTEXT = "CSD"
 
-#: Called when the artist has written a prompt; the room that starts the backend hangs itself in here.
+#: Called when the artist has written a prompt; ``addon/__init__.py`` adds what warms the backend up.
 on_prompt: list[Callable[[], None]] = []
 
 #: Called with the scene's settings and the name of one that was just taken out of the preset's hands, and has no value
-#: yet; the room that knows presets hangs itself in here.
+#: yet; ``addon/__init__.py`` adds what gives it the preset's.
 on_override: list[Callable[[Any, str], None]] = []
 
 USE = "use_"  # before the name of a setting: the box that takes the artist's value in place of the preset's

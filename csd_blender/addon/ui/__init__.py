@@ -1,1 +1,1 @@
-"""Panels, operators and menus, and why a button is greyed. May import everything of the addon. Read first: panels."""
+"""Panels, operators and menus, and why a button is gray. May import everything of the addon. Read first: panels."""

@@ -1,4 +1,4 @@
-"""What every family of diffusion models offers to score distillation, and the noise that all of them are told by.
+"""What every family of diffusion models offers to score distillation, and the noise schedule that describes each.
 
 Nothing here needs a gradient of the network; the encoder does pass one on to the picture. A model is one of the
 families' dataclasses (:mod:`.stable_diffusion`, :mod:`.deepfloyd`); :class:`DiffusionModel` says what they share.

@@ -14,7 +14,7 @@ FAR = 16.0  # sizes from the origin: beyond, float32 keeps less than a millionth
 
 @dataclass
 class Mesh:
-    """A triangle mesh in the Blender world: right-handed, Z up, metres, the front facing -Y.
+    """A triangle mesh in the Blender world: right-handed, Z up, meters, the front facing -Y.
 
     Attributes:
         positions: ``[V, 3]`` float32.

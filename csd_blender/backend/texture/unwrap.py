@@ -169,7 +169,7 @@ def unwrap(
         return result
     vertices, triangles = np.unique(mesh.triangles[faces[solid]], return_inverse=True)
     positions, triangles = mesh.positions[vertices], triangles.reshape(-1, 3).astype(np.int32)
-    # xatlas has absolute tolerances: a mesh of a millimetre or a kilometre must look the same to it
+    # xatlas has absolute tolerances: a mesh of a millimeter or a kilometer must look the same to it
     wide = positions.astype(np.float64)
     wide -= wide.mean(axis=0)
     positions = np.float32(wide / max(np.abs(wide).max(), 1e-30))

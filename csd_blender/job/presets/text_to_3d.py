@@ -141,7 +141,7 @@ def _mini_guidance(published: dict, recipe: str, method: str, noisiest: float) -
     guidance = _chosen(published["guidance"], "negative_weight", "t_max", "perp_neg", "guidance_scale")
     guidance["weighting"] = find_method(method).mini_weighting
     if recipe == "csd":
-        # As for textures (presets.guidance): noisy times that end little by little, and at last some of the prior.
+        # As for textures (texture.guidance): noisy times that end little by little, and at last some of the prior.
         steps = published["steps"]
         guidance["t_max"] = Schedule(0, noisiest, 0.5, 0.83 * steps)
         guidance["generative_weight"] = rising_prior(steps)

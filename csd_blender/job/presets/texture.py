@@ -25,7 +25,7 @@ __all__ = [
     "texture_job",
 ]
 
-#: For the mini model. Longer ones cost it patterns: to "tiling", a checkered surface is guilty.
+#: For the mini model. Longer ones cost it patterns: "tiling" also pushes away from a checkered surface.
 NEGATIVE_PROMPT = "blurry, noisy, low quality"
 #: Of CSD's published configurations, for Stable Diffusion and its like.
 CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
