@@ -5,15 +5,25 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import bpy
 
 from ...job.errors import JobError, quoted
+from ...job.folder import JobFolder
+from ...job.kinds import JobSpec
 from ...job.spec.fields import LONGEST_TEXT, bad
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
-from ..preferences import preference
+from .. import folders
+from ..errors import SceneError
+from ..job import Job
+from ..preferences import jobs_folder, preference
+from ..process import backend
 from ..properties import USE
+from ..scene import export
+from ..scene.target import Target
 
 
 def names(kind: type[Any]) -> tuple[str, ...]:
@@ -45,6 +55,37 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     if "seed" not in overrides and csd.use_new_seed:
         values["seed"] = csd.seed = random.randrange(1_000_000)
     return values
+
+
+def asked(settings: ModuleType, context, overrides: dict) -> dict:
+    """A kind's :func:`gather`, looked at before anything is exported or written.
+
+    Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does.
+    """
+    chosen = settings.gather(context.scene, overrides)
+    if not stripped(chosen["prompt"]):
+        wanted = next(s.help for s in shown_settings(settings.SPEC) if s.name == "prompt")
+        raise SceneError("The prompt is empty.", f"Write {wanted[0].lower()}{wanted[1:]}.")
+    check_input(settings.SPEC, chosen)
+    return chosen
+
+
+def write_job(spec: JobSpec, inputs: dict[str, bytes], targets: list[Target], place: tuple = ()) -> Job:
+    """Make the folder of a job of any kind.
+
+    Args:
+        inputs: files that it begins with, by name. place: where a new object will stand.
+
+    Raises:
+        JobError: there is no backend, or the folder cannot be written.
+    """
+    backend.command()  # without a backend nothing is written
+    job_id = folders.new_job_id(spec.prompt)
+    folder = JobFolder.create(jobs_folder() / job_id, spec)
+    # What leads back to the scene comes last, since a folder that has it is offered to be resumed.
+    for name, data in (inputs | export.targets_bytes(targets, bpy.data.filepath, place)).items():
+        folder.write_bytes(name, data)
+    return Job(job_id, Path(folder.path), spec, targets, bpy.data.filepath)
 
 
 def spec_values(kind: type[Any], values: dict) -> dict:

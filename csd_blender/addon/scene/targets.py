@@ -84,3 +84,8 @@ def selected_meshes(context) -> list[bpy.types.Object]:
         chosen.remove(active)
         chosen.insert(0, active)
     return chosen
+
+
+def mesh_is_selected(context) -> bool:
+    """Whether :func:`selected_meshes` has any; cheap enough for ``poll``, and where there is no selection at all."""
+    return any(o.type == "MESH" for o in context.selected_objects or ())

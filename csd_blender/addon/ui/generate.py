@@ -13,6 +13,7 @@ from ..kinds import common
 from ..kinds.choose import KINDS, Kind
 from ..properties import CONTEXT, operator_properties
 from ..run import lifecycle, pump
+from ..scene.targets import mesh_is_selected
 from . import poll
 from .operators import refuse
 
@@ -57,7 +58,7 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
                 layout.column().prop(self, setting.name, placeholder=example)
             elif not again or setting.name == "quality":
                 layout.row(align=True).prop(self, setting.name, expand=True)
-        if hasattr(self, "start_from_mesh") and not again and poll.mesh_is_selected(context):
+        if hasattr(self, "start_from_mesh") and not again and mesh_is_selected(context):
             layout.prop(self, "start_from_mesh")
 
     def execute(self, context):

@@ -252,15 +252,14 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
     bl_order = 2
 
     def draw(self, context):
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        layout.active = session.active_job() is None
-        draw_group(layout, context, "guidance")
+        draw_group(self.layout, context, "guidance")
 
 
 def draw_group(layout, context, place: str) -> None:
     """All settings of one part of the panel: those that are simply set, then those that the preset decides."""
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    layout.active = session.active_job() is None
     csd, kind = context.scene.csd, chosen(context)
     unused = kind.settings.unused(csd)
     found = [s for s in settings_in(kind, place) if s.name not in unused and hasattr(csd, s.name)]
@@ -302,11 +301,7 @@ class CSD_PT_output(CSDPanel, bpy.types.Panel):
     bl_order = 2
 
     def draw(self, context):
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        layout.active = session.active_job() is None
-        draw_group(layout, context, "output")
+        draw_group(self.layout, context, "output")
 
 
 class CSD_PT_backend(CSDPanel, bpy.types.Panel):

@@ -30,10 +30,6 @@ def why_busy() -> str:
     return "" if job is None else f"{kind_of(job).noun.capitalize()} is being generated"
 
 
-def mesh_is_selected(context) -> bool:
-    return any(o.type == "MESH" for o in context.selected_objects or ())
-
-
 def why_not_run() -> str:
     """Why no job at all can begin."""
     if session.setup is not None:

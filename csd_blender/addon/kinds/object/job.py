@@ -12,11 +12,8 @@ import bpy
 from ....job.files import COARSE_SHAPE, INPUT_MESH, TARGETS
 from ....job.folder import JobFolder, coarse_settings, read_coarse
 from ....job.spec.common import QUALITIES
-from ... import folders
 from ...errors import SceneError
 from ...job import Job
-from ...preferences import jobs_folder
-from ...process import backend
 from ...scene import add_object, cover, export
 from ...scene.apply_texture import Applied
 from ...scene.stored_arrays import UNREADABLE, read_json
@@ -37,12 +34,9 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was written then.
     """
-    chosen = settings.gather(context.scene, overrides)
-    if not common.stripped(chosen["prompt"]):
-        raise SceneError("The prompt is empty.", "Write what the object should be.")
-    common.check_input(settings.SPEC, chosen)
+    chosen = common.asked(settings, context, overrides)
     cover.uncover_all()  # the export must not see a preview's UV map
-    refine_from, coarse = chosen.get("refine_from", ""), None
+    refine_from, inputs = chosen.get("refine_from", ""), {}
     if refine_from:
         source = JobFolder.open(bpy.path.abspath(refine_from))
         if chosen.get("start_from_mesh"):
@@ -50,28 +44,19 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
                 "An object begins with a mesh or with an earlier object, not with both.", "Choose one of them."
             )
         chosen = coarse_settings(source, chosen["prompt"]) | chosen
-        coarse = read_coarse(source)
+        inputs[COARSE_SHAPE] = read_coarse(source)
     spec = settings.make_spec(chosen)
-    mesh = None
     if spec.start == "mesh":
         objects = selected_meshes(context) if objects is None else objects
         if not objects:
             raise SceneError("No mesh object is selected.", "Select the mesh to start from.")
         # There need be no way back to these objects, so any mesh will do.
         shape = export.export_shape(objects, context.evaluated_depsgraph_get(), chosen["modifiers"])
-        mesh = export.npz_bytes(shape)
-    backend.command()  # without a backend nothing is written
-    job_id = folders.new_job_id(spec.prompt)
-    folder = JobFolder.create(jobs_folder() / job_id, spec)
-    if mesh is not None:
-        folder.write_bytes(INPUT_MESH, mesh)
-    if coarse is not None:
-        folder.write_bytes(COARSE_SHAPE, coarse)
+        inputs[INPUT_MESH] = export.npz_bytes(shape)
     place = tuple(context.scene.cursor.location)
-    # Last, since a folder that has it is offered to be resumed.
-    for name, data in export.targets_bytes([], bpy.data.filepath, place).items():
-        folder.write_bytes(name, data)
-    return Job(job_id, Path(folder.path), spec, [], bpy.data.filepath, place)
+    job = common.write_job(spec, inputs, [], place)
+    job.place = place
+    return job
 
 
 def restore(job: Job) -> None:

@@ -9,15 +9,11 @@ from types import ModuleType
 import bpy
 
 from ....job.files import INPUT_MESH
-from ....job.folder import JobFolder
-from ... import folders
 from ...errors import SceneError
 from ...job import Job
-from ...preferences import jobs_folder
-from ...process import backend
 from ...scene import apply_texture, checks, cover, export
 from ...scene.apply_texture import Applied
-from ...scene.targets import find_object, selected_meshes
+from ...scene.targets import find_object, mesh_is_selected, selected_meshes
 from .. import common
 
 #: It lies on objects of a file, and is shown and accepted only where that is open.
@@ -35,21 +31,13 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
     """
     objects = selected_meshes(context) if objects is None else objects
     checks.check_no_previews(objects)
-    chosen = settings.gather(context.scene, overrides)
-    if not common.stripped(chosen["prompt"]):
-        raise SceneError("The prompt is empty.", "Write what the surface should look like.")
-    common.check_input(settings.SPEC, chosen)
+    chosen = common.asked(settings, context, overrides)
     cover.uncover_all()  # the export must not see a preview's UV map
     exported = export.export_objects(objects, context.evaluated_depsgraph_get(), chosen["modifiers"], chosen["uv"])
     spec = settings.make_spec(chosen | {"uv": exported.uv})
-    backend.command()  # without a backend nothing is written
-    job_id = folders.new_job_id(spec.prompt)
-    folder = JobFolder.create(jobs_folder() / job_id, spec)
-    folder.write_bytes(INPUT_MESH, exported.mesh_bytes())
-    # Last, since a folder that has it is offered to be resumed.
-    for name, data in export.targets_bytes(exported.targets, bpy.data.filepath).items():
-        folder.write_bytes(name, data)
-    return Job(job_id, Path(folder.path), spec, exported.targets, bpy.data.filepath, warnings=exported.warnings)
+    job = common.write_job(spec, {INPUT_MESH: exported.mesh_bytes()}, exported.targets)
+    job.warnings = exported.warnings
+    return job
 
 
 def restore(job: Job) -> None:
@@ -70,8 +58,7 @@ def check_mode(context, objects: Sequence[bpy.types.Object] | None = None) -> No
 
 def why_not_start(context) -> str:
     """Why it cannot begin, as a sentence without its full stop; empty when it can."""
-    chosen = any(o.type == "MESH" for o in context.selected_objects or ())
-    return "" if chosen else "Select a mesh object"
+    return "" if mesh_is_selected(context) else "Select a mesh object"
 
 
 def why_not_accept(context) -> str:
