@@ -63,6 +63,15 @@ class PictureGradient:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Later:
+    """From ``step`` on other settings hold, and maybe another method."""
+
+    step: int
+    guidance: Guidance
+    method: str
+
+
 @dataclass
 class Guide:
     """Model, prompts and method of one stage.
@@ -70,7 +79,7 @@ class Guide:
     Attributes:
         prompts: by the kind of picture that they are for (:attr:`Seen.kind`).
         method: id. guidance: its settings.
-        later: (step, guidance) from which step on other settings hold, as in Fantasia3D's appearance stage; or None.
+        later: what holds from some step on, as in the appearance stages of Fantasia3D and ProlificDreamer; or None.
         seed: of the method's own state.
         clock: takes the times of a step's sections.
         steps: of the stage; some methods' times fall with it.
@@ -81,24 +90,35 @@ class Guide:
     prompts: Mapping[str, EncodedPrompts]
     method: str
     guidance: Guidance
-    later: tuple[int, Guidance] | None = None
+    later: Later | None = None
     seed: int = 0
     clock: StepClock = field(default_factory=StepClock)
     steps: int = 1
     calls: int = 0
-    _state: MethodState | None = field(init=False, default=None)
+    _states: dict[str, MethodState] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        start = ROWS[self.method].start
-        self._state = None if start is None else start(self.model, self.seed, self.guidance)
+        for name, guidance in self._methods().items():
+            start = ROWS[name].start
+            if start is not None:
+                self._states[name] = start(self.model, self.seed, guidance)
+
+    def _methods(self) -> dict[str, Guidance]:
+        """The methods of the stage, each with the settings that it begins with."""
+        first = {self.method: self.guidance}
+        return first if self.later is None else {self.later.method: self.later.guidance} | first
+
+    def method_at(self, step: int) -> str:
+        """The method that holds at a step."""
+        return self.method if self.later is None or step < self.later.step else self.later.method
 
     def guidance_at(self, step: int) -> Guidance:
         """The settings that hold at a step."""
-        return self.guidance if self.later is None or step < self.later[0] else self.later[1]
+        return self.guidance if self.later is None or step < self.later.step else self.later.guidance
 
     def begin(self, views: int, step: int, generator: torch.Generator) -> Moment:
         """Find the diffusion times of a step with so many views."""
-        guidance, schedule, row = self.guidance_at(step), self.model.schedule, ROWS[self.method]
+        guidance, schedule, row = self.guidance_at(step), self.model.schedule, ROWS[self.method_at(step)]
         progress = step / max(self.steps, 1)
         if row.time is not None:
             t = torch.full((views,), row.time(progress, guidance, schedule, step))
@@ -151,9 +171,10 @@ class Guide:
             distillation_loss(latents, score.grad).backward()
         if not _is_finite(leaf.grad):
             raise NotFinite("gradient")
-        if self._state is not None:
+        state = self._states.get(self.method_at(moment.step))
+        if state is not None:
             with clock("method"):
-                self._state.learn(batch, predictions)
+                state.learn(batch, predictions)
         return PictureGradient(leaf.grad, score.metrics)
 
     def _asked(self, seen: Seen, guidance: Guidance) -> PromptBatch:
@@ -184,16 +205,17 @@ class Guide:
         All branches that have a weight, and no others, go through the network in one call. ``negative``: the job has a
         negative prompt.
         """
-        guidance, model, row = self.guidance_at(batch.step), self.model, ROWS[self.method]
+        guidance, model, method = self.guidance_at(batch.step), self.model, self.method_at(batch.step)
+        row, state = ROWS[method], self._states.get(method)
         own: dict[str, Tensor] = {}
         batch = replace(self._told(batch, negative), ask=self._ask(asked, guidance))
         if row.prepare is not None:
-            prepared = row.prepare(batch, self._state)
+            prepared = row.prepare(batch, state)
             own |= prepared.branches
             noisy = model.schedule.add_noise(batch.latents, prepared.noise, batch.t)
             batch = replace(batch, noise=prepared.noise, noisy=noisy)
-        if self._state is not None:
-            own |= self._state.predict(batch)
+        if state is not None:
+            own |= state.predict(batch)
         weights = row.weights(guidance, batch.step, negative)
         needed = needed_branches(weights, guidance, asked.views is not None and guidance.perp_neg != 0.0)
         predictions = self._predict(batch.noisy, batch.t, asked, needed - own.keys(), guidance.perp_neg != 0.0)
@@ -201,7 +223,7 @@ class Guide:
             {**predictions.branches, **own}, batch.noise, predictions.views, predictions.view_weights
         )
         score = gradient_for_predictions(
-            self.method,
+            method,
             guidance,
             predictions.branches,
             batch.noise,
@@ -260,9 +282,16 @@ class Guide:
         return Predictions(eps, noisy, of_views, asked.view_weights)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the method keeps, by name, for a checkpoint; nothing for most of them."""
-        kept = {} if self._state is None else self._state.tensors()
-        return {PREFIX + name: value for name, value in kept.items()}
+        """What the methods keep, by name, for a checkpoint; nothing for most of them."""
+        return {
+            self._prefix(method) + name: value
+            for method, state in self._states.items()
+            for name, value in state.tensors().items()
+        }
+
+    def _prefix(self, method: str) -> str:
+        """What the names of a method's tensors begin with: some stages go from one method to another."""
+        return PREFIX if len(self._methods()) == 1 else f"{PREFIX}{method}."
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Inverse of :meth:`tensors`; ``tensors`` may hold others, of other names.
@@ -271,13 +300,15 @@ class Guide:
             step: so many steps of the stage are done.
 
         Raises:
-            ValueError: when they are not of this method; its state is as it was then.
+            ValueError: when they are not of these methods; their states are as they were then.
         """
-        own = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
-        if self._state is not None:
-            self._state.restore(own, step)
-        elif own:
+        own = {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
+        if own and not self._states:
             raise ValueError(f"the checkpoint is of a method with a state, and {self.method} has none")
+        for method, state in self._states.items():
+            prefix = self._prefix(method)
+            mine = {name.removeprefix(prefix): value for name, value in own.items() if name.startswith(prefix)}
+            state.restore(mine, step)
 
 
 def others(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

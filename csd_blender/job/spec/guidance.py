@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import choice, number, schedule
+from .fields import Option, choice, number, schedule
 from .schedule import Schedule
 
 WEIGHTINGS = ("uniform", "sds", "fantasia3d", "x0")
 SCALE_CONVENTIONS = ("s", "1+s")
 PERP_NEG_REFERENCES = ("empty", "negative")
-NOISES = ("fresh", "surface")
+NOISE_OPTIONS = (
+    Option("fresh", "Fresh", "Other noise in each step"),
+    Option("surface", "Surface", "Fixed to the surface, so that all views see the same noise: steadier detail"),
+)
 LORA_NETWORKS = ("shared", "own")
-TIMES = ("uniform", "falling")
+TIMES_OPTIONS = (
+    Option("uniform", "Uniform", "All noise levels of the moment alike, drawn by chance"),
+    Option("falling", "Falling", "From the noisiest level to the cleanest, never back: large forms first, then detail"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,8 @@ class Guidance:
     perp_neg: float = number(0, 20, 0.0)
     scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
     perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
-    noise: str = choice(NOISES, "fresh", added=True)
-    times: str = choice(TIMES, "uniform", added=True)
+    noise: str = choice(NOISE_OPTIONS, "fresh", added=True)
+    times: str = choice(TIMES_OPTIONS, "uniform", added=True)
     bridge_start: int = number(0, 1000000, 0, added=True)
     rescale: float = number(0, 1, 0.0, added=True)
     lora_rate: float = number(0, 1, 1e-4, added=True)

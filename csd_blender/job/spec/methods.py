@@ -21,9 +21,9 @@ class Method:
         finds_noise: the noise is its own, so that ``Guidance.noise`` says nothing.
         finds_times: the times are its own, so that ``Guidance.times`` says nothing.
         compares_wordings: it needs the prompt in a good and in a bad wording.
+        trains: it trains a network of its own along.
         own_weighting: w(t) belongs to its equation.
         mini_weighting: w(t) that suits it with the bundled model.
-        mini_scale: guidance scale that suits it with the bundled model. scale: with others, in textures and pictures.
     """
 
     id: str
@@ -35,10 +35,9 @@ class Method:
     finds_noise: bool = False
     finds_times: bool = False
     compares_wordings: bool = False
+    trains: bool = False
     own_weighting: bool = False
     mini_weighting: str = "sds"
-    mini_scale: float = 7.5
-    scale: float = 7.5
 
 
 KNOWN_METHODS = (
@@ -56,7 +55,6 @@ KNOWN_METHODS = (
         help="Score distillation sampling, the first method: sound shapes, but smooth and over-saturated colors",
         source="Poole et al. 2022, arXiv 2209.14988",
         uses_guidance_scale=True,
-        scale=100.0,
     ),
     Method(
         id="sjc",
@@ -66,7 +64,6 @@ KNOWN_METHODS = (
         uses_guidance_scale=True,
         own_weighting=True,
         mini_weighting="uniform",
-        scale=100.0,
     ),
     Method(
         id="vsd",
@@ -75,6 +72,7 @@ KNOWN_METHODS = (
         "along; takes about twice as long",
         source="Wang et al. 2023, arXiv 2305.16213",
         uses_guidance_scale=True,
+        trains=True,
     ),
     Method(
         id="dsd",
@@ -137,7 +135,6 @@ KNOWN_METHODS = (
         source="McAllister et al. 2024, arXiv 2406.09417",
         uses_guidance_scale=True,
         compares_wordings=True,
-        scale=100.0,
     ),
 )
 

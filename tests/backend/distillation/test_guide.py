@@ -91,7 +91,7 @@ def test_a_branch_of_the_method_s_own_counts_and_is_not_asked_of_the_network(mod
     predict = model.predict_noise
     monkeypatch.setattr(model, "predict_noise", lambda x, t, c: asked.append(predict(x, t, c)) or asked[-1])
     caught, known = [], methods.combine
-    monkeypatch.setattr(methods, "combine", lambda *a: caught.append(known(*a)) or caught[-1])
+    monkeypatch.setattr(methods, "combine", lambda *a, **k: caught.append(known(*a, **k)) or caught[-1])
     before = guide.tensors()["guide.mean"].clone()
     take(guide)
     assert [len(x) for x in asked] == [2]

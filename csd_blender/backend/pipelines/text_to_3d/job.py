@@ -162,10 +162,9 @@ def coarse_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, cl
 
 def refine_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
     """The second stage's guide before its first step."""
-    prompts, later = scene_prompts(model, job, reporter), later_guidance(job.refine)
-    return Guide(
-        model, prompts, job.method, job.refine.guidance, later, seed=job.seed + 1, clock=clock, steps=job.refine.steps
-    )
+    stage, prompts = job.refine, scene_prompts(model, job, reporter)
+    later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
+    return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
 
 
 def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> dict[str, EncodedPrompts]:
