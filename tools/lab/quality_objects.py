@@ -7,7 +7,6 @@ object counts as two-faced when the judge calls its back a front.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +39,7 @@ from .quality_textures import (
     JUDGED_SIZE,
     VIEWS,
     belief,
+    fresh_folder,
     light_slope,
     saturation,
     save_first_views,
@@ -218,11 +218,8 @@ def object_job(task: Task) -> TextTo3DJob:
 def _made(task: Task, models: ModelCache) -> JobFolder:
     """The finished job's folder; made now unless it is there."""
     job = object_job(task)
-    finished = (task.folder / "result" / "result.json").is_file()
-    if finished and JobFolder.open(task.folder).spec.spec_hash() == job.spec_hash():
+    if not fresh_folder(task.folder, job):
         return JobFolder.open(task.folder)
-    if (task.folder / "job.json").is_file():  # interrupted, or with other settings
-        shutil.rmtree(task.folder)
     folder = JobFolder.create(task.folder, job)
     outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
     if outcome.type != "result":

@@ -33,6 +33,7 @@ from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.kinds import JobSpec
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
@@ -150,10 +151,7 @@ def make_and_judge(
     ``settings``: further ones of the job. A job that was finished in the folder with the same settings is kept.
     """
     job = quality_job(asked, method, quality, **settings)
-    finished = (folder_path / "result" / "result.json").is_file()
-    if not finished or JobFolder.open(folder_path).spec.spec_hash() != job.spec_hash():
-        if (folder_path / "job.json").is_file():  # interrupted, or with other settings
-            shutil.rmtree(folder_path)
+    if fresh_folder(folder_path, job):
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
         outcome = run_job(str(folder_path), Reporter(emit=lambda said: None), models)
@@ -168,6 +166,18 @@ def make_and_judge(
     samples = sample_surface(surface)
     colors = sample_albedo(surface, samples, albedo)
     return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
+
+
+def fresh_folder(path: Path, job: JobSpec) -> bool:
+    """Whether the job is still to be done; what is of an interrupted one, or of one with other settings, is gone then.
+
+    False: it was finished here, and its folder stays.
+    """
+    if (path / "result" / "result.json").is_file() and JobFolder.open(path).spec.spec_hash() == job.spec_hash():
+        return False
+    if (path / "job.json").is_file():
+        shutil.rmtree(path)
+    return True
 
 
 @cache

@@ -62,8 +62,9 @@ def make_row(task: CoarseTask) -> Row:
     _, judge = worker_tools()
     surface, albedo = finished_object(JobFolder.open(task.folder))
     features = judge.features(judged_pictures(surface, albedo)).mean(0)
-    calls = read_result(task.folder).timings.get("network_calls")
-    named = {"label": task.label, "shape": task.shape, "seed": task.seed, "network_calls": calls}
+    timings = read_result(task.folder).timings
+    named = {"label": task.label, "shape": task.shape, "seed": task.seed}
+    named |= {name: timings.get(name) for name in ("network_calls", "dropped_words")}
     return {**asdict(verdict), **named, "features": [round(float(value), 5) for value in features]}
 
 

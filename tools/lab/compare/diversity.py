@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from csd_blender.job.spec.methods import METHODS
 
-from .coarse import TINY, CoarseTask, folder_name, make_row, said
+from . import coarse, pictures
+from .coarse import CoarseTask, folder_name, said
+from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows
 from .statistics import between, diversity, mean, share
 
@@ -26,28 +29,50 @@ def run_diversity(
     """Make what is missing and print the table. Returns 0, or 1 when a result could not be made.
 
     Args:
-        only: these methods; those of ``COMPARED`` for none. rehearse: two seeds with next to no steps.
+        only: these methods; those of ``COMPARED`` for none. rehearse: one prompt, two seeds, next to no steps.
         show: make nothing, print what is there.
     """
-    tasks, file = object_tasks(out, only, rehearse), RowFile(out / "diversity.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
-    print(f"\nObjects, coarse stage, {len(PROMPTS)} prompts\n{format_table(list(file.of(tasks).values()))}")
+    file, failed = RowFile(out / "diversity.jsonl"), 0
+    parts: list[tuple[str, Sequence[Any], Callable[[Any], Row]]] = [
+        ("Objects, coarse stage", object_tasks(out, only, rehearse), coarse.make_row)
+    ]
+    if picture_kind() is not None:
+        parts.append(("Pictures", picture_tasks(out, only, rehearse), pictures.make_row))
+    for title, tasks, make in parts:
+        failed += 0 if show else make_rows(tasks, make, file, processes, said)
+        print(f"\n{title}, {len(PROMPTS)} prompts\n{format_table(list(file.of(tasks).values()))}\n", flush=True)
     return 1 if failed else 0
+
+
+def picture_tasks(out: Path, only: Sequence[str] = (), rehearse: bool = False) -> list[PictureTask]:
+    """All pictures, seed by seed."""
+    tiny = pictures.TINY if rehearse else {}
+    return [
+        PictureTask(
+            method, shape, material, None, seed, out / "jobs" / folder_name(("picture", method, shape, seed)),
+            settings=tiny,
+        )
+        for seed, shape, material, method in _cells(only, rehearse)
+    ]  # fmt: skip
 
 
 def object_tasks(out: Path, only: Sequence[str] = (), rehearse: bool = False) -> list[CoarseTask]:
     """All objects, seed by seed."""
-    methods = [m for m in METHODS if m in (only or COMPARED)]
-    tiny = TINY if rehearse else {}
+    tiny = coarse.TINY if rehearse else {}
     return [
         CoarseTask(
             method, shape, material, None, seed, out / "jobs" / folder_name((method, shape, seed)),
             {"method": method, **tiny},
         )
-        for seed in range(2 if rehearse else SEEDS)
-        for shape, material in PROMPTS
-        for method in methods
+        for seed, shape, material, method in _cells(only, rehearse)
     ]  # fmt: skip
+
+
+def _cells(only: Sequence[str], rehearse: bool) -> list[tuple[int, str, str, str]]:
+    """Seed, shape, material and method of every result."""
+    methods = [m for m in METHODS if m in (only or COMPARED)]
+    seeds, prompts = (range(2), PROMPTS[:1]) if rehearse else (range(SEEDS), PROMPTS)
+    return [(seed, shape, material, method) for seed in seeds for shape, material in prompts for method in methods]
 
 
 def format_table(rows: Sequence[Row]) -> str:
@@ -66,8 +91,8 @@ def format_table(rows: Sequence[Row]) -> str:
         cells = (
             f"{len(own)}",
             f"{found:.4f} ({low:.4f}–{high:.4f})",
-            f"{apart:.4f}",
-            f"{found / apart:.2f}",
+            f"{apart:.4f}" if len(groups) > 1 else "–",
+            f"{found / apart:.2f}" if len(groups) > 1 else "–",
             share([right(row) for row in own]),
             f"{mean([row['belief'] for row in own]):.2f}",
             f"{statistics.median(row['seconds'] for row in own):.1f}",

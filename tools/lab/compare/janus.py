@@ -100,7 +100,7 @@ def run_janus(
     """Make what is missing and print the table. Returns 0, or 1 when an object could not be made.
 
     Args:
-        only: these methods with their remedies. rehearse: two objects a row with next to no steps.
+        only: these methods with their remedies. rehearse: one object a row with next to no steps.
         show: make nothing, print what is there.
     """
     rows = variants(only)
@@ -112,7 +112,7 @@ def run_janus(
 
 def janus_tasks(out: Path, rows: Sequence[Variant], rehearse: bool = False) -> list[CoarseTask]:
     """All objects of these rows, row by row."""
-    shapes, seeds = (SHAPES[:2], SEEDS[:1]) if rehearse else (SHAPES, SEEDS)
+    shapes, seeds = (SHAPES[:1], SEEDS[:1]) if rehearse else (SHAPES, SEEDS)
     tiny = TINY if rehearse else {}
     return [
         CoarseTask(
@@ -145,6 +145,10 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
         )
     lines.append("two-faced: the judge calls the back a front; change: against the row without it, object by object;")
     lines.append("shape, surface: named as asked")
+    debiased = [row for row in rows if row.get("dropped_words") is not None]
+    if debiased:
+        dropped = sum(bool(row["dropped_words"]) for row in debiased)
+        lines.append(f"prompt debiasing left out a word in {dropped} of {len(debiased)} objects")
     return "\n".join(lines)
 
 

@@ -1,8 +1,11 @@
-"""``bench --sheet``: all methods on three prompts, two seeds each, on one picture with a row a method."""
+"""``bench --sheet``: all methods on three prompts, two seeds each, on one picture with a row a method.
+
+There is a sheet of textures, and one of pictures where the version has the kind of job that makes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,15 @@ from csd_blender.job.spec.methods import METHODS
 
 from ..quality_prompts import QualityPrompt, quality_prompts
 from ..quality_textures import make_and_judge, quality_job, worker_tools
+from . import pictures
+from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows
 from .table import TINY_TEXTURE
 
 #: Of ``quality_prompts``: a pattern in a color, and two materials.
 PROMPTS = (1, 6, 42)
+#: Of pictures: shape, material and color.
+PICTURES = (("mug", "striped", "blue"), ("robot", "rust", None), ("house", "brick", None))
 SEEDS = (0, 1)
 SIDE, MARGIN, LABEL, TITLE = 144, 6, 76, 26  # pixels
 
@@ -46,42 +53,76 @@ class SheetTask:
     def asked(self) -> QualityPrompt:
         return quality_prompts()[self.index]
 
+    @property
+    def prompt(self) -> str:
+        return self.asked.prompt
+
+    def view(self) -> Image.Image:
+        """The finished texture from the front."""
+        return first_view(self.folder / "result" / "turntable.png")
+
 
 def run_sheet(
     out: Path, only: Sequence[str] = (), quality: str = "draft", processes: int = 1, rehearse: bool = False,
     show: bool = False,
 ) -> int:  # fmt: skip
-    """Make what is missing and draw ``sheet.png``. Returns 0, or 1 when a texture could not be made.
+    """Make what is missing and draw ``sheet.png`` and ``sheet_pictures.png``. Returns 0, or 1 when a result could not
+    be made.
 
     Args:
-        only, rehearse, show: as for the table of the methods. quality: of the textures.
+        only, rehearse, show: as for the table of the methods. quality: of textures and pictures.
     """
     methods = [method for method in METHODS if method in only or not only]
-    settings = TINY_TEXTURE if rehearse else {}
-    tasks = [
-        SheetTask(method, index, seed, quality, out / "jobs" / f"sheet_{method}_{index:02d}_{seed}", settings)
-        for index in PROMPTS
-        for seed in SEEDS
+    cells = [(prompt, seed) for prompt in range(1 if rehearse else len(PROMPTS)) for seed in SEEDS]
+    jobs = out / "jobs"
+    textures = [
+        SheetTask(
+            method, PROMPTS[prompt], seed, quality, jobs / f"sheet_{method}_{prompt}_{seed}",
+            TINY_TEXTURE if rehearse else {},
+        )
+        for prompt, seed in cells
         for method in methods
-    ]
-    file = RowFile(out / "sheet.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
-    there, views = file.of(tasks), {}
-    for task in tasks:
-        if task.key in there:
-            views[task.method, task.index, task.seed] = first_view(task.folder / "result" / "turntable.png")
-    titles = [f"{quality_prompts()[index].prompt}, seed {seed}" for index in PROMPTS for seed in SEEDS]
+    ]  # fmt: skip
+    failed = make_sheet(out / "sheet.png", textures, make_row, processes, show, SheetTask.view)
+    if picture_kind() is not None:
+        alone = [
+            PictureTask(
+                method, *PICTURES[prompt], seed, jobs / f"picture_{method}_{prompt}_{seed}", quality,
+                pictures.TINY if rehearse else {},
+            )
+            for prompt, seed in cells
+            for method in methods
+        ]  # fmt: skip
+        load = lambda task: Image.open(task.file).convert("RGB")  # noqa: E731
+        failed += make_sheet(out / "sheet_pictures.png", alone, pictures.make_row, processes, show, load)
+    return 1 if failed else 0
+
+
+def make_sheet(
+    path: Path,
+    tasks: Sequence[Any],
+    make: Callable[[Any], Row],
+    processes: int,
+    show: bool,
+    view: Callable[[Any], Image.Image],
+) -> int:
+    """Make what is missing and draw one sheet of what is there. Returns how many could not be made."""
+    file = RowFile(path.with_suffix(".jsonl"))
+    failed = 0 if show else make_rows(tasks, make, file, processes, said)
+    there = file.of(tasks)
+    titles = list(dict.fromkeys((task.prompt, task.seed) for task in tasks))
+    views = {(task.method, task.prompt, task.seed): view(task) for task in tasks if task.key in there}
     rows = [
-        (m, [views.get((m, index, seed)) for index in PROMPTS for seed in SEEDS])
-        for m in methods
-        if any(key[0] == m for key in views)
+        (method, [views.get((method, *title)) for title in titles])
+        for method in dict.fromkeys(task.method for task in tasks)
+        if any(key[0] == method for key in views)
     ]
     if rows:
-        draw_sheet(rows, titles).save(out / "sheet.png")
-        print(f"{out / 'sheet.png'}: {len(rows)} methods")
+        draw_sheet(rows, [f"{prompt}, seed {seed}" for prompt, seed in titles]).save(path)
+        print(f"{len(rows)} methods: {path}", flush=True)
     else:
-        print("No texture is there yet.")
-    return 1 if failed else 0
+        print("Nothing is there yet.")
+    return failed
 
 
 def make_row(task: SheetTask) -> Row:
@@ -113,10 +154,10 @@ def draw_sheet(rows: Sequence[tuple[str, Sequence[Image.Image | None]]], titles:
     pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(10)
     for column, title in enumerate(titles):
         pen.text((LABEL + column * (SIDE + MARGIN), 8), title, "black", small)
-    for row, (label, pictures) in enumerate(rows):
+    for row, (label, views) in enumerate(rows):
         top = TITLE + row * (SIDE + MARGIN)
         pen.text((8, top + SIDE // 2 - 10), label, "black", large)
-        for column, picture in enumerate(pictures):
+        for column, picture in enumerate(views):
             place = (LABEL + column * (SIDE + MARGIN), top)
             if picture is None:
                 pen.rectangle((*place, place[0] + SIDE - 1, top + SIDE - 1), fill="#e5e7eb")

@@ -64,8 +64,10 @@ def diversity(groups: Sequence[np.ndarray], seed: int = 0) -> tuple[float, Inter
     tables = [distances(np.asarray(group, float)) for group in groups]
     every = [_mean_off_diagonal(table, np.arange(len(table))[None])[0] for table in tables]
     random = np.random.default_rng(seed)
-    drawn = [_mean_off_diagonal(t, random.integers(len(t), size=(RESAMPLES, len(t)))) for t in tables]
-    return float(np.mean(every)), _percentiles(np.nanmean(drawn, axis=0))
+    drawn = np.stack([_mean_off_diagonal(t, random.integers(len(t), size=(RESAMPLES, len(t)))) for t in tables])
+    known = np.isfinite(drawn)
+    sums = np.where(known, drawn, 0.0).sum(0)[known.any(0)]
+    return float(np.mean(every)), _percentiles(sums / known.sum(0)[known.any(0)])
 
 
 def between(groups: Sequence[np.ndarray]) -> float:
@@ -87,7 +89,7 @@ def _mean_off_diagonal(table: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def _percentiles(values: np.ndarray) -> Interval:
-    low, high = np.nanpercentile(values, (2.5, 97.5))
+    low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 

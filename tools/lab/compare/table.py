@@ -85,7 +85,7 @@ def run_methods(
 
     Args:
         only: these methods; all for none. part: of ``PARTS``; all for None.
-        rehearse: two results a part with next to no steps. show: make nothing, print what is there.
+        rehearse: one result of each method and part with next to no steps. show: make nothing, print what is there.
     """
     file, failed = RowFile(out / "methods.jsonl"), 0
     for name in PARTS if part is None else (part,):
@@ -116,7 +116,7 @@ def part_tasks(out: Path, part: str, methods: Sequence[str], rehearse: bool = Fa
     settings = (TINY_OBJECT if part == "objects" else TINY_TEXTURE) if rehearse else {}
     return [
         MethodTask(part, method, index, out / "jobs" / f"{part}_{method}_{index:02d}", settings)
-        for index in range(2 if rehearse else count)
+        for index in range(1 if rehearse else count)
         for method in methods
     ]
 

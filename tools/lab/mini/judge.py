@@ -42,7 +42,7 @@ class JudgeNet(nn.Module):
         return {name: head(pooled) for name, head in self.heads.items()}
 
     def pooled(self, images: torch.Tensor) -> torch.Tensor:
-        """What the heads read, [N, 256]: mean and maximum over the picture of each of the last 128 channels."""
+        """What the heads look at: [N, 256]."""
         features = self.body(images * 4.0 - 2.0)
         return torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
 
