@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....job.errors import JobError
-from ....job.spec.guidance import Guidance
 from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...distillation.guide import Guide, others
+from ...distillation.guide import Guide, Later, others
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkColors
 from ...fields.sdf_network import NetworkGeometry
@@ -225,11 +224,13 @@ def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -
     optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
-def later_guidance(stage: RefineStage) -> tuple[int, Guidance] | None:
-    """From which step on the stage weights times in its appearance's own way, and that."""
-    if not stage.appearance_weighting:
+def later_guidance(stage: RefineStage, method: str) -> Later | None:
+    """From which step on the stage guides its appearance in a way of its own, and that. ``method``: of the job."""
+    if not (stage.appearance_weighting or stage.appearance_scale or stage.geometry_method):
         return None
-    return stage.fixed_shape_after, replace(stage.guidance, weighting=stage.appearance_weighting)
+    own = {"weighting": stage.appearance_weighting, "guidance_scale": stage.appearance_scale}
+    guidance = replace(stage.guidance, **{name: value for name, value in own.items() if value})
+    return Later(stage.fixed_shape_after, guidance, method)
 
 
 def refine_step(
@@ -256,7 +257,9 @@ def refine_step(
         as_latents = normals_as_latents(stage, model, look, state.step)
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment, as_latents)
+    surface_noise = guide.guidance_at(state.step).noise == "surface"
+    places = mesh_places(vertices, triangles, cameras, size, rasterizer) if surface_noise else None
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment, as_latents)
     with clock("render"):
         pictures.backward(found.pictures, retain_graph=True)
         loss = regularizer(vertices, triangles, stage, edges)
@@ -299,6 +302,14 @@ def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared:
     if vertices.requires_grad and stage.laplacian > 0:
         loss = loss + stage.laplacian * laplacian(vertices, triangles, edges)
     return loss
+
+
+@torch.no_grad()
+def mesh_places(vertices: Tensor, triangles: Tensor, cameras: Cameras, size: int, rasterizer: Rasterizer) -> Tensor:
+    """``[B, size, size, 4]``: the surface point that each pixel sees and 1, or 0 where it sees none."""
+    raster = rasterizer.rasterize(cameras.clip(vertices).contiguous(), triangles, (size, size))
+    covered = (cover(raster)[..., :1] > 0).to(vertices)
+    return torch.cat([rasterizer.interpolate(vertices, raster, triangles), covered], dim=-1)
 
 
 def render_mesh(
