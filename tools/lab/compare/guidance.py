@@ -35,7 +35,7 @@ from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.fields import to_json
 from csd_blender.job.spec.guidance import Guidance
-from csd_blender.job.spec.methods import METHODS
+from csd_blender.job.spec.methods import METHODS, find_method
 
 from ..bench import random_stable_diffusion
 from ..cuda.official_step import official_distill
@@ -47,13 +47,16 @@ SAMPLES = 100  # steps of the schedule whose calls are counted
 CLOSE = 1e-3  # of the largest value, the most that the two gradients may differ
 
 #: Branches that published code evaluates in each step, all of them: CSD's own classes (positive, negative and empty
-#: prompt); threestudio's SDS and SJC (the prompt, and what guidance goes away from: here the negative prompt).
-PUBLISHED = {
+#: prompt); threestudio's SDS and SJC (the prompt, and what guidance goes away from: here the negative prompt); NFSD's
+#: three; SDS-Bridge's two, which are others from some step on.
+PUBLISHED: dict[str, tuple[str, ...]] = {
     "csd": ("positive", "negative", "null"),
     "sds": ("positive", "negative"),
     "sjc": ("positive", "negative"),
     "nfsd": ("positive", "negative", "null"),
+    "bridge": ("positive", "negative"),
 }
+BRIDGED = ("good", "bad")
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,7 @@ def time_step(case: Case, model: StableDiffusion, step: int) -> tuple[Spent, Spe
     there is ours alone.
     """
     guide, pictures = start_guide(case, model), sample_pictures(model)
-    published = PUBLISHED.get(case.method)
+    published = case.method in PUBLISHED
     grad = our_step(guide, pictures, step)
     difference = 0.0
     if published:
@@ -300,8 +303,9 @@ def start_guide(case: Case, model: StableDiffusion) -> Guide:
     """A job's guide before its first step."""
     negative = NEGATIVE if case.negative else ""
     silent = Reporter(emit=lambda said: None)
-    prompts = job_prompts(model, PROMPT, negative, True, guidance_words(model), silent)
-    return Guide(model, {"color": prompts}, case.method, case.guidance)
+    wordings = find_method(case.method).compares_wordings
+    prompts = job_prompts(model, PROMPT, negative, True, guidance_words(model), silent, wordings=wordings)
+    return Guide(model, {"color": prompts}, case.method, case.guidance, steps=case.steps)
 
 
 def sample_pictures(model: StableDiffusion) -> torch.Tensor:
@@ -325,13 +329,20 @@ def our_step(guide: Guide, pictures: torch.Tensor, step: int) -> torch.Tensor:
 def published_step(case: Case, guide: Guide, pictures: torch.Tensor, step: int, clock: StepClock) -> torch.Tensor:
     """The same at the same time, with the same random numbers."""
     model, guidance = guide.model, guide.guidance_at(step)
-    branches = PUBLISHED[case.method]  # without a negative prompt that of the empty one is evaluated twice
+    row, branches = ROWS[case.method], PUBLISHED[case.method]  # without a negative prompt the empty one comes twice
+    if find_method(case.method).compares_wordings and step >= guidance.bridge_start:
+        branches = BRIDGED
     t = guide.begin(1, step, torch.Generator().manual_seed(step)).t
     torch.manual_seed(step + 1)
     leaf = pictures.clone().requires_grad_(True)
-    weights = ROWS[case.method].weights(guidance, step, case.negative)
+    fraction = (t.double() / len(model.schedule)).view(-1, 1, 1, 1)
+    weights = {
+        name: value(fraction).float() if callable(value) else value
+        for name, value in row.weights(guidance, step, case.negative).items()
+    }
+    weighting = row.finish.weighting or guidance.weighting
     embeddings = cached_embeddings(guide.prompts["color"], branches)
-    official_distill(model, leaf, t, embeddings, weights, branches, guidance.weighting, guidance.grad_normalize, clock)
+    official_distill(model, leaf, t, embeddings, weights, branches, weighting, guidance.grad_normalize, clock)
     return leaf.grad
 
 
@@ -358,8 +369,9 @@ def format_table(rows: Sequence[Row]) -> str:
         lines.append(_line(f"{row['key']}, ours", row["calls"], row["ours"]) + f"{ratio:>18}")
         if "published" in row:
             lines.append(_line(f"{row['key']}, published", row["published_calls"], row["published"]))
-    lines.append("seconds, averaged over the schedule; calls: pictures through the network in a step; encoder: forward")
-    lines.append("and backward; where there is no published line, its step is not written down here")
+    lines.append("seconds, averaged over the schedule; calls: pictures through the network in a step, a method's own")
+    lines.append("training included; encoder: forward and backward; rest: what a method trains, too; where there is no")
+    lines.append("published line, its step is not written down here")
     return "\n".join(lines)
 
 

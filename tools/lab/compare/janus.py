@@ -79,7 +79,7 @@ def remedies(base: str) -> list[Variant]:
     words = with_words(base).label
     return [
         Variant(f"{base} + Perp-Neg", base, coarse(base, False, perp_neg=strength)),
-        Variant(f"{base} + clamp", base, coarse(base, False, clip="debiased"), needs="clip"),
+        Variant(f"{base} + clamp", base, coarse(base, False) | {"clip": "debiased"}, needs="clip"),
         Variant(f"{base} + front/back first", base, coarse(base, False, front_back_steps=warm_up)),
         Variant(
             f"{base}, view words + debiased prompt", words, coarse(base, True) | {"debias_prompt": "mini"},

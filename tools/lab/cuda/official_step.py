@@ -7,7 +7,7 @@ empty prompt), whatever their weights, cached embeddings, and the loss whose gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ def official_distill(
     weighting: str = "sds",
     normalize: bool = False,
     clock: StepClock | None = None,
+    times: Mapping[str, Tensor] | None = None,
 ) -> float:
     """Move the score's gradient into the graph behind ``pictures``.
 
@@ -39,6 +40,7 @@ def official_distill(
         weights: by branch name, numbers; a branch without one counts nothing. The network predicts noise.
         weighting: w(t). normalize: the gradient gets unit norm.
         clock: takes the times of ``encode``, forward and backward, and of the ``network``.
+        times: of branches that are asked at another time than t, with the same noise.
 
     Returns:
         The loss, which the published code logs.
@@ -52,15 +54,13 @@ def official_distill(
         latents = posterior.sample().float() * model.vae.config.scaling_factor
     with torch.no_grad():
         noise = torch.randn_like(latents)
-        alpha, sigma = model.schedule.alpha_sigma(t)
-        noisy = (alpha * latents + sigma * noise).to(model.unet.dtype)
-        count = len(branches)
+        alpha, _ = model.schedule.alpha_sigma(t)
+        at = [(times or {}).get(name, t) for name in branches]
+        noisy = torch.cat([model.schedule.add_noise(latents, noise, when) for when in at]).to(model.unet.dtype)
         with clock("network"):
-            predicted = model.unet(
-                torch.cat([noisy] * count), torch.cat([t] * count), encoder_hidden_states=embeddings
-            ).sample
+            predicted = model.unet(noisy, torch.cat(at), encoder_hidden_states=embeddings).sample
         grad = weights.get(NOISE, 0.0) * noise
-        for name, eps in zip(branches, predicted[:, : noisy.shape[1]].float().chunk(count), strict=True):
+        for name, eps in zip(branches, predicted[:, : noisy.shape[1]].float().chunk(len(branches)), strict=True):
             grad = grad + weights.get(name, 0.0) * eps
         grad = torch.nan_to_num(weight(weighting, alpha**2) * grad)
         if normalize:
