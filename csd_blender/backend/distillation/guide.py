@@ -22,6 +22,7 @@ from ..diffusion.conditions import cat
 from ..diffusion.model import DiffusionModel, latent_side
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
+from ..support.draws import Draws, normal
 from .methods import ROWS, MethodState, NoisyBatch, gradient_for_predictions
 from .score import Predictions, ScoreGradient, distillation_loss, draw_timesteps, needed_branches
 from .view_prompts import EncodedPrompts, PromptBatch, Seen
@@ -36,12 +37,12 @@ class Moment:
 
     Attributes:
         step: of the stage. t: ``[B]`` integer diffusion times.
-        generator: the stage's random numbers, on the CPU.
+        generator: the stage's random numbers, on the CPU; or each picture's own.
     """
 
     step: int
     t: Tensor
-    generator: torch.Generator
+    generator: Draws
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Guide:
         """The settings that hold at a step."""
         return self.guidance if self.later is None or step < self.later[0] else self.later[1]
 
-    def begin(self, views: int, step: int, generator: torch.Generator) -> Moment:
+    def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Draw the diffusion times of a step with so many views."""
         guidance = self.guidance_at(step)
         low, high = guidance.t_min.at(step), guidance.t_max.at(step)
@@ -110,7 +111,7 @@ class Guide:
             else:
                 latents = model.encode_images(leaf, moment.generator)
         refused = model.refused_predictions
-        noise = torch.randn(latents.shape, generator=moment.generator).to(model.device)
+        noise = normal(latents.shape, moment.generator).to(model.device)
         prompts, perp_neg = self.prompts[seen.kind], self.guidance_at(moment.step).perp_neg != 0.0
         asked = prompts.batch(seen.names, seen.cameras.azimuth, seen.close, perp_neg)
         with clock("network"):

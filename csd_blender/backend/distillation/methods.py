@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...job.spec.guidance import Guidance
 from ..diffusion.model import DiffusionModel
+from ..support.draws import Draws
 from .score import NOISE, Predictions, ScoreGradient, Weights, combine
 
 
@@ -26,7 +27,7 @@ class NoisyBatch:
     Attributes:
         latents, noise, noisy: ``[B, C, h, w]``; noisy is ``x_t``.
         t: ``[B]`` integer times. step: of the stage.
-        generator: the job's random numbers, on the CPU.
+        generator: the job's random numbers, on the CPU, or each picture's own.
     """
 
     latents: Tensor
@@ -34,7 +35,7 @@ class NoisyBatch:
     noisy: Tensor
     t: Tensor
     step: int
-    generator: torch.Generator
+    generator: Draws
 
 
 class MethodState(Protocol):
