@@ -106,12 +106,14 @@ def write_pictures(
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("diverged")
     names = [(method, number + 1) for method in job.methods for number in range(job.count)]
+    several = len(job.methods) > 1
     files, parts = {}, []
     for (method, number), picture in zip(names, pictures, strict=True):
-        file = picture_file(number, method if len(job.methods) > 1 else "")
+        file = picture_file(number, method if several else "")
         folder.write_bytes(file, png_bytes(to_bytes(picture.permute(1, 2, 0))))
         files[file.partition("/")[2].partition(".")[0]] = file
-        parts.append(Part(f"{find_method(method).label} {number}", {"albedo": file}))
+        name = f"{find_method(method).label} {number:02d}" if several else f"{number:02d}"
+        parts.append(Part(name, {"albedo": file}))
     page = sheet(pictures, row_names(job), SHEET_SIDE)
     folder.write_bytes(RESULT_SHEET, png_bytes(page))
     files["sheet"] = RESULT_SHEET
