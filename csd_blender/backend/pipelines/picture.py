@@ -18,21 +18,32 @@ from torch import Tensor
 
 from ...job.errors import JobError
 from ...job.folder import JobFolder
+from ...job.spec.methods import find_method
 from ...job.spec.picture import PictureJob
 from ...job.spec.stages import DEVELOP, LOAD, PAINT
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
 from ..distillation.guide import Guide
+from ..distillation.methods import ROWS
 from ..distillation.view_prompts import Seen, job_prompts, make_room
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from ..optimize.loop import run_steps
 from ..output.pictures import PicturePreview, film_steps, write_pictures
-from ..render.cameras import orbit
 from ..support.clock import StepClock
 from ..support.reporting import Reporter
 from .texture import JobResult
 
-START = 0  # in place of a step's number: random numbers of what the pictures begin with
+#: In place of a step's number: random numbers of what a picture begins with, and of what its method keeps.
+START, KEPT = 0, 2**31
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that one guide sees: ``numbers``, from 0, of row ``row`` of the sheet."""
+
+    guide: Guide
+    row: int
+    numbers: range
 
 
 @dataclass
@@ -75,32 +86,39 @@ def make_pictures(
     plan = job.stages()
     reporter.stage(LOAD, plan)
     model = load_model(job.model, job.device)
-    guides = make_guides(job, model, reporter)
+    groups = make_groups(job, model, reporter)
     reporter.check_stop()
 
-    state = resume_state(job, guides, folder, reporter) if resume else start_state(job, model)
+    state = resume_state(job, groups, folder, reporter) if resume else start_state(job, model)
 
     reporter.stage(PAINT, plan)
     preview = PicturePreview(job, folder, reporter)
-    cancelled = optimize(state, job, folder, guides, preview, reporter)
+    cancelled = optimize(state, job, folder, groups, preview, reporter)
 
     reporter.stage(DEVELOP, plan)
-    shares = {k: round(v, 4) for k, v in guides[0].clock.shares().items()}
+    shares = {k: round(v, 4) for k, v in groups[0].guide.clock.shares().items()}
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
     pictures = seen(state.pictures, job, model)
     files = write_pictures(pictures, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)
 
 
-def make_guides(job: PictureJob, model: DiffusionModel, reporter: Reporter) -> list[Guide]:
-    """One for each row of the sheet, each with its method's own state."""
+def make_groups(job: PictureJob, model: DiffusionModel, reporter: Reporter) -> list[Group]:
+    """All of a row, for a method that keeps nothing; else each picture is by itself, as any asset is."""
     words = guidance_words(model, "")
     for warning in words.warnings(job.prompt, job.negative_prompt):
         reporter.warn("unknown_words", warning)
-    prompts = {"color": job_prompts(model, job.prompt, job.negative_prompt, False, words, reporter)}
+    wordings = any(find_method(method).compares_wordings for method in job.methods)
+    table = job_prompts(model, job.prompt, job.negative_prompt, False, words, reporter, wordings=wordings)
     make_room(model)
-    clock = StepClock()
-    return [Guide(model, prompts, method, job.guidance, seed=job.seed, clock=clock) for method in job.methods]
+    clock, groups = StepClock(), []
+    for row, method in enumerate(job.methods):
+        alone = ROWS[method].start is not None
+        for first in range(0, job.count, 1 if alone else job.count):
+            seed = random_numbers(job.seed, first, KEPT).initial_seed()
+            guide = Guide(model, {"color": table}, method, job.guidance, seed=seed, clock=clock, steps=job.steps)
+            groups.append(Group(guide, row, range(first, first + 1 if alone else job.count)))
+    return groups
 
 
 def random_numbers(seed: int, picture: int, step: int) -> torch.Generator:
@@ -149,22 +167,22 @@ def optimize(
     state: PictureState,
     job: PictureJob,
     folder: JobFolder,
-    guides: list[Guide],
+    groups: list[Group],
     preview: PicturePreview,
     reporter: Reporter,
 ) -> bool:
     """The distillation loop. Returns True when the user stopped it with something worth keeping."""
-    model, filmed = guides[0].model, set(film_steps(job.steps))
+    model, filmed = groups[0].guide.model, set(film_steps(job.steps))
 
     def take(batch: int) -> dict[str, float]:
         if state.step in filmed:
             preview.film(seen(state.pictures, job, model), state.step)
-        return picture_step(state, job, guides, batch)
+        return picture_step(state, job, groups, batch)
 
     def store() -> None:
         tensors = state.tensors()
-        for row, guide in enumerate(guides):
-            tensors |= {f"{row}.{name}": value for name, value in guide.tensors().items()}
+        for i, group in enumerate(groups):
+            tensors |= {f"{i}.{name}": value for name, value in group.guide.tensors().items()}
         reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
 
     return run_steps(
@@ -180,22 +198,21 @@ def optimize(
     )
 
 
-def picture_step(state: PictureState, job: PictureJob, guides: list[Guide], batch: int) -> dict[str, float]:
+def picture_step(state: PictureState, job: PictureJob, groups: list[Group], batch: int) -> dict[str, float]:
     """One optimization step, ``batch`` pictures at a time; returns what is logged about it, means over all pictures."""
     set_rate(state.optimizer, job, state.step)
-    state.optimizer.zero_grad(set_to_none=True)
     gradient = torch.zeros_like(state.pictures)
     metrics: dict[str, float] = {}
-    for row, guide in enumerate(guides):
-        for first in range(0, job.count, batch):
-            numbers = range(first, min(first + batch, job.count))
-            rows = slice(row * job.count + numbers.start, row * job.count + numbers.stop)
+    for group in groups:
+        for first in range(0, len(group.numbers), batch):
+            numbers = group.numbers[first : first + batch]
+            rows = slice(group.row * job.count + numbers.start, group.row * job.count + numbers.stop)
             draws = [random_numbers(job.seed, k, state.step + 1) for k in numbers]
-            gradient[rows], found = gradient_of(state.pictures[rows].detach(), job, guide, state.step, draws)
+            gradient[rows], found = gradient_of(state.pictures[rows].detach(), job, group.guide, state.step, draws)
             for name, value in found.items():
                 metrics[name] = metrics.get(name, 0.0) + value * len(numbers) / len(state.pictures)
     state.pictures.grad = gradient
-    with guides[0].clock("optimizer"):
+    with groups[0].guide.clock("optimizer"):
         state.optimizer.step()
     return metrics
 
@@ -207,8 +224,7 @@ def gradient_of(
 
     The guide's gradient is a mean over its batch; how many pictures share one must not matter here.
     """
-    cameras = orbit(len(numbers))
-    as_seen = Seen(cameras, [""] * len(numbers))
+    as_seen = Seen(None, [""] * len(numbers))
     moment = guide.begin(len(numbers), step, draws)
     if job.space == "latents":
         found = guide.gradient(numbers, as_seen, moment, as_latents=True)
@@ -232,20 +248,19 @@ def set_rate(optimizer: torch.optim.Optimizer, job: PictureJob, step: int) -> No
         group["lr"] = job.learning_rate * factor
 
 
-def resume_state(job: PictureJob, guides: list[Guide], folder: JobFolder, reporter: Reporter) -> PictureState:
+def resume_state(job: PictureJob, groups: list[Group], folder: JobFolder, reporter: Reporter) -> PictureState:
     """The state of the newest checkpoint that fits, and the guides'; without one the job starts at step 0."""
+    model = groups[0].guide.model
 
     def make(checkpoint: Checkpoint) -> PictureState:
-        state = start_state(job, guides[0].model)
-        own = {name: value for name, value in checkpoint.tensors.items() if not name[0].isdecimal()}
-        restore(state, own, checkpoint.step)
-        for row, guide in enumerate(guides):
-            prefix = f"{row}."
-            tensors = checkpoint.tensors.items()
-            guide.restore({n.removeprefix(prefix): v for n, v in tensors if n.startswith(prefix)}, checkpoint.step)
+        state, tensors = start_state(job, model), checkpoint.tensors
+        restore(state, {n: v for n, v in tensors.items() if not n[0].isdecimal()}, checkpoint.step)
+        for i, group in enumerate(groups):
+            own = {n.removeprefix(f"{i}."): v for n, v in tensors.items() if n.startswith(f"{i}.")}
+            group.guide.restore(own, checkpoint.step)
         return state
 
     saved = Saved(folder, job.spec_hash(), job.steps)
     state = saved.newest(make, 0, job.steps)
     saved.explain(reporter)
-    return state or start_state(job, guides[0].model)
+    return state or start_state(job, model)

@@ -19,6 +19,14 @@ def normal(shape: Sequence[int], generator: Draws) -> Tensor:
     return torch.cat([torch.randn((1, *shape[1:]), generator=one) for one in generator])
 
 
+def uniform(count: int, generator: Draws) -> Tensor:
+    """``[count]`` numbers, uniform from 0 to 1."""
+    if isinstance(generator, torch.Generator):
+        return torch.rand(count, generator=generator)
+    _check(count, generator)
+    return torch.cat([torch.rand(1, generator=one) for one in generator])
+
+
 def whole_numbers(low: int, high: int, count: int, generator: Draws) -> Tensor:
     """``[count]`` whole numbers, uniform from ``low`` to ``high``, both included."""
     if isinstance(generator, torch.Generator):

@@ -8,10 +8,11 @@ from typing import Any
 from ..spec.fields import from_json, to_json
 from ..spec.guidance import Guidance
 from ..spec.methods import METHODS, find_method
-from ..spec.picture import PictureJob
+from ..spec.picture import ALL_METHODS, PictureJob
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
-from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, word
+from .texture import BRIDGE_SHARE, CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, word
+from .variants import of_method, vary
 
 __all__ = ["expected_seconds", "picture_job"]
 
@@ -64,8 +65,13 @@ def picture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     }
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
-        usual, chosen = guidance(steps, overrides.get("method", METHODS[0]), mini), values.get("guidance", {})
-        values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
+        method = word(overrides.get("method", METHODS[0]))
+        usual, chosen = to_json(guidance(steps, method, mini)), values.get("guidance", {})
+        for one in METHODS if method == ALL_METHODS.id else (method,):
+            usual |= of_method(one, mini, steps, BRIDGE_SHARE)
+        if isinstance(chosen, dict):
+            chosen = vary(usual, overrides, steps, method, mini, model) | chosen
+        values["guidance"] = chosen
         values.setdefault("warm_up", round(WARM_UP * steps))
     return from_json(PictureJob, values)
 

@@ -51,8 +51,8 @@ class PictureJob:
     #: As in :class:`~.texture.TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "method", "seed", "space", "start",
-        "guidance.guidance_scale", "steps", "learning_rate", "guidance.negative_weight", "guidance.generative_weight",
-        "count", "size",
+        "guidance.guidance_scale", "steps", "learning_rate", "guidance.negative_weight", "negative_course",
+        "guidance.generative_weight", "clip", "times", "count", "size",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
     scripted: ClassVar[tuple[str, ...]] = (
@@ -87,6 +87,9 @@ class PictureJob:
     warm_up: int = number(0, 20000, 0, label="Warm-Up", help="Steps over which the learning rate rises")
     weight_decay: float = number(0, 100, 0.01, label="Weight Decay", help="How strongly all is pulled towards gray")
     guidance: Guidance = field(default_factory=Guidance)
+    clip: str = common.CLIP()
+    times: str = common.TIMES()
+    negative_course: str = common.NEGATIVE_COURSE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

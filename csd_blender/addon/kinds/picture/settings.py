@@ -56,10 +56,7 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    methods = made_by(csd.picture_method)
-    weights = any(method.uses_prompt_weights for method in methods)
-    scale = any(method.uses_guidance_scale for method in methods)
-    return (set() if weights else {"negative_weight", "generative_weight"}) | (set() if scale else {"guidance_scale"})
+    return set.intersection(*(common.unused_by(method.id) for method in made_by(csd.picture_method)))
 
 
 def expected_seconds(csd: Any) -> float | None:
