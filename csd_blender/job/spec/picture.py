@@ -85,7 +85,7 @@ class PictureJob:
     steps: int = common.STEPS()
     learning_rate: float = common.LEARNING_RATE()
     warm_up: int = number(0, 20000, 0, label="Warm-Up", help="Steps over which the learning rate rises")
-    weight_decay: float = number(0, 100, 0.01, label="Weight Decay", help="How strongly all is pulled towards gray")
+    weight_decay: float = number(0, 100, 0.0, label="Weight Decay", help="How strongly all is pulled towards gray")
     guidance: Guidance = field(default_factory=Guidance)
     clip: str = common.CLIP()
     times: str = common.TIMES()

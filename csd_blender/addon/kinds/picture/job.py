@@ -9,8 +9,9 @@ from types import ModuleType
 import bpy
 
 from ...job import Job
-from ...scene import add_pictures, cover
+from ...scene import cover
 from ...scene.apply_texture import Applied
+from ...scene.images import add
 from .. import common
 
 #: They can be added to any file.
@@ -32,7 +33,7 @@ def restore(job: Job) -> None:
 
 def check_result(folder: Path) -> None:
     """Raise ``SceneError`` when what the job left cannot be used."""
-    add_pictures.read_result(folder)
+    add.read_result(folder)
 
 
 def check_mode(context, objects: Sequence[bpy.types.Object] | None = None) -> None:
@@ -51,8 +52,8 @@ def why_not_accept(context) -> str:
 
 def accept(job: Job, new_map: bool) -> list[Applied]:
     """Add the pictures to the file. Raises ``SceneError``; the preview is untouched then."""
-    result = add_pictures.read_result(job.folder)
-    applied = add_pictures.add_pictures(result)
+    result = add.read_result(job.folder)
+    applied = add.add_pictures(result)
     cover.uncover_all()
     return applied
 

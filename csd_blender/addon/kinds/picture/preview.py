@@ -9,7 +9,8 @@ import bpy
 from ....job.process.bodies import TEXTURE, Preview
 from ...errors import SceneError
 from ...job import Job
-from ...scene import add_pictures, cover, image_editor
+from ...scene import cover
+from ...scene.images import add, editor
 from ...scene.previews import Picture
 
 
@@ -20,7 +21,7 @@ def is_of(job: Job, picture: object) -> bool:
 
 def is_seen(job: Job, picture: Picture, shown: Container[int], textures_are_seen: Callable[[], bool]) -> bool:
     """Whether anything on the screen would change."""
-    return image_editor.is_free()
+    return editor.is_free()
 
 
 def is_shown_in(space: bpy.types.SpaceView3D) -> bool:
@@ -40,7 +41,7 @@ def prepare(job: Job, picture: Picture) -> bool:
 def show(job: Job, picture: Picture) -> None:
     """Put a preview into the temporary image, and that into an Image Editor which is free."""
     image = cover.set_pixels(cover.preview_key(job.id, 0), picture.width, picture.height, picture.pixels)
-    image_editor.show_where_free(image)
+    editor.show_where_free(image)
 
 
 def refresh(job: Job, shown: Mapping[int, Picture]) -> Preview | None:
@@ -50,12 +51,12 @@ def refresh(job: Job, shown: Mapping[int, Picture]) -> Preview | None:
             show(job, shown[0])
         return None
     try:
-        path = add_pictures.read_result(job.folder).sheet
+        path = add.read_result(job.folder).sheet
     except SceneError:
         return None  # accepting it says why
     key = cover.preview_key(job.id, 0)
     image = cover.find_marked(bpy.data.images, key)
     if image is None or image.source != "FILE":
         image = cover.load_final(key, str(path))
-    image_editor.show_where_free(image)
+    editor.show_where_free(image)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from .checks import PREVIEW
+from ..checks import PREVIEW
 
 
 def spaces() -> Iterator[bpy.types.SpaceImageEditor]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import bpy
 
-from ...job.files import RESULT_SHEET
-from ...job.result import result_file
-from ..errors import SceneError
-from . import apply_texture, image_editor
-from .apply_texture import Applied, short_name
-from .stored_arrays import UNREADABLE
+from ....job.files import RESULT_SHEET
+from ....job.result import result_file
+from ...errors import SceneError
+from .. import apply_texture
+from ..apply_texture import Applied, short_name
+from ..stored_arrays import UNREADABLE
+from . import editor
 
 
 @dataclass
@@ -62,5 +63,5 @@ def add_pictures(found: Pictures) -> list[Applied]:
             raise unreadable() from None
     for image in (*images, shown):
         image.use_fake_user = True
-    image_editor.show(shown)
+    editor.show(shown)
     return [Applied(None, image, None) for image in images]
