@@ -70,20 +70,23 @@ def picture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         for one in METHODS if method == ALL_METHODS.id else (method,):
             usual |= of_method(one, mini, steps, BRIDGE_SHARE)
         if isinstance(chosen, dict):
-            chosen = vary(usual, overrides, steps, method, mini, model) | chosen
+            asked = {name: value for name, value in overrides.items() if (name, value) != ("times", "usual")}
+            chosen = vary(usual, asked, steps, method, mini, model) | chosen
         values["guidance"] = chosen
         values.setdefault("warm_up", round(WARM_UP * steps))
     return from_json(PictureJob, values)
 
 
 def guidance(steps: int, method: str, mini: bool) -> Guidance:
-    """Schedules over ``steps``, as a texture's."""
+    """Schedules over ``steps``, as a texture's, but for the times of the bundled model: in a picture that nothing but
+    the model holds together, a small time that comes early makes detail of what is no form yet, and it stays."""
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
         generative_weight=Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps) if mini else constant(0.0),
         weighting=find_method(method).mini_weighting if mini else "sds",
         t_min=constant(0.02),
-        t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else constant(0.98),
+        t_max=constant(0.98),
+        times="falling" if mini else "uniform",
     )
 
 

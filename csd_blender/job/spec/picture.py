@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from . import common
 from .common import check_job, fingerprint, without_kind
 from .fields import Option, bad, check, choice, from_json, number, text, to_json
-from .guidance import Guidance
+from .guidance import TIMES_OPTIONS, Guidance
 from .inputs import NoInput
 from .methods import KNOWN_METHODS, METHODS
 from .stages import Plan, picture_plan
@@ -22,6 +22,7 @@ START_OPTIONS = (
     Option("noise", "Noise", "Random numbers, others for each picture"),
     Option("gray", "Gray", "Nothing: every picture begins with the same gray"),
 )
+USUAL_TIMES = Option("usual", "As the Preset", "Falling for the bundled model, uniform as published for others")
 LEAST_SIZE = 16  # pixels
 
 
@@ -40,6 +41,7 @@ class PictureJob:
         batch: so many go through the model at once.
         learning_rate: of AdamW; rises over ``warm_up`` steps and falls to zero by a cosine.
         weight_decay: pull towards gray (AdamW).
+        times: stands for ``guidance.times``, and changes nothing by itself; ``usual`` leaves that to the preset.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -88,7 +90,10 @@ class PictureJob:
     weight_decay: float = number(0, 100, 0.0, label="Weight Decay", help="How strongly all is pulled towards gray")
     guidance: Guidance = field(default_factory=Guidance)
     clip: str = common.CLIP()
-    times: str = common.TIMES()
+    times: str = choice(
+        (USUAL_TIMES, *TIMES_OPTIONS), "usual", label="Noise Levels", help="In which order noise levels come",
+        held_as="picture_times",
+    )  # fmt: skip
     negative_course: str = common.NEGATIVE_COURSE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()

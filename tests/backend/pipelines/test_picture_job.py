@@ -309,3 +309,11 @@ def test_the_command_line_makes_them_and_says_what_is_missing(tmp_path, tiny_fol
     assert status == 1 and "size is 9" in text and not (tmp_path / "b").exists()
     status, text = said("texture", "--resume", str(out))
     assert status == 2 and "makes a picture" in text and "csd image --resume" in text
+
+
+def test_times_are_the_preset_s_until_somebody_says_otherwise():
+    assert picture_job("x").guidance.times == picture_job("x", times="usual").guidance.times == "falling"
+    assert picture_job("x", model="sd15").guidance.times == "uniform"
+    assert picture_job("x", times="uniform").guidance.times == "uniform"
+    assert picture_job("x", guidance={"times": "uniform"}).guidance.times == "uniform"
+    assert picture_job("x", method="all").guidance.bridge_start == 150, "what only some of the methods read is there"
