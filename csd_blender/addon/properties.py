@@ -93,7 +93,7 @@ def operator_properties(kind: type) -> dict:
 
 def scene_properties() -> dict:
     """What all kinds show, each name once, and the boxes that take it out of the preset's hands."""
-    settings = {s.name: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
+    settings = {s.held_as: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
     found = {name: make_property(s) for name, s in settings.items() if s.path or s.get("place") != "hidden"}
     found |= {
         f"{USE}{s.name}": BoolProperty(
@@ -122,7 +122,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
         ),
         "prompt": StringProperty(
             name="Prompt",
-            description="What the surface should look like, or what the object should be",
+            description="What the surface should look like, or what the object or the picture should be",
             options=set(),
             translation_context=CONTEXT,
             update=prompt_written,

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Union
 
 from .errors import JobError, quoted
+from .presets.picture import picture_job
 from .presets.text_to_3d import text_to_3d_job
 from .presets.texture import texture_job
+from .spec.picture import PictureJob
 from .spec.text_to_3d import TextTo3DJob
 from .spec.texture import TextureJob
 
-JobSpec = Union[TextureJob, TextTo3DJob]
-SpecClass = Union[type[TextureJob], type[TextTo3DJob]]
+JobSpec = Union[TextureJob, TextTo3DJob, PictureJob]
+SpecClass = Union[type[TextureJob], type[TextTo3DJob], type[PictureJob]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Kind:
 KINDS = (
     Kind(TextureJob, texture_job, "texture a mesh file from a prompt"),
     Kind(TextTo3DJob, text_to_3d_job, "make a textured object from a prompt"),
+    Kind(PictureJob, picture_job, "make pictures from a prompt, by one method or by all of them side by side"),
 )
 
 

@@ -30,10 +30,10 @@ def options_of(kind) -> dict:
 @pytest.mark.parametrize(("kind", "setting"), cases(), ids=lambda v: getattr(v, "name", None) or v.spec.kind)
 def test_a_setting_has_one_label_range_and_default(kind, setting):
     scene = module("addon.properties").CSDSceneSettings.bl_rna.properties
-    owners = [operator_of(kind)] + ([scene] if setting.name in scene else [])
+    owners = [(operator_of(kind), setting.name)] + ([(scene, setting.held_as)] if setting.held_as in scene else [])
     assert len(owners) == 2 or setting.get("place") == "hidden"
-    for owner in owners:
-        found = owner[setting.name]
+    for owner, name in owners:
+        found = owner[name]
         assert found.name == setting.label
         assert found.description == setting.help or setting.name == "prompt"
         if setting.get("usual"):
@@ -70,8 +70,11 @@ def test_every_kind_has_a_row_in_the_addon_and_its_operator_is_named_after_it():
     for kind in CHOSEN.values():
         assert getattr(bpy.ops.csd, kind.operator.partition(".")[2]).get_rna_type().description == kind.tooltip
         assert kind.tooltip and not kind.tooltip.endswith(".")
-    assert [CHOSEN[name].operator for name in ("texture", "text-to-3d")] == ["csd.texture", "csd.text_to_3d"]
-    assert [CHOSEN[name].noun for name in ("texture", "text-to-3d")] == ["a texture", "an object"]
+    assert [CHOSEN[name].operator for name in ("texture", "text-to-3d", "image")] == [
+        "csd.texture", "csd.text_to_3d", "csd.image",
+    ]  # fmt: skip
+    nouns = [CHOSEN[name].noun for name in ("texture", "text-to-3d", "image")]
+    assert nouns == ["a texture", "an object", "a picture"]
 
 
 def test_every_setting_of_the_panel_stands_somewhere_in_it():

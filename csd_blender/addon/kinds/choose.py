@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ...job.kinds import noun
+from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
@@ -14,6 +15,9 @@ from . import common
 from .object import job as object_job
 from .object import preview as object_preview
 from .object import settings as object_settings
+from .picture import job as picture_job
+from .picture import preview as picture_preview
+from .picture import settings as picture_settings
 from .texture import job as texture_job
 from .texture import preview as texture_preview
 from .texture import settings as texture_settings
@@ -61,6 +65,10 @@ KINDS = {
         Kind(
             TextTo3DJob, object_settings, object_job, object_preview,
             "Make a new textured object from the prompt, at the 3D cursor", "MESH_DATA",
+        ),
+        Kind(
+            PictureJob, picture_settings, picture_job, picture_preview,
+            "Make pictures of the prompt, for the Image Editor", "IMAGE_DATA",
         ),
     )
 }  # fmt: skip

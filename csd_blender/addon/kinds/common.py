@@ -46,8 +46,8 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     values, csd = dict(overrides), scene.csd
     for setting in shown:
         name = setting.name
-        if name not in values and hasattr(csd, name) and getattr(csd, USE + name, True):
-            values[name] = getattr(csd, name)
+        if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
+            values[name] = getattr(csd, setting.held_as)
     if "negative_prompt" not in overrides:
         if not csd.use_negative_prompt:
             values["negative_prompt"] = ""
@@ -98,7 +98,8 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
     chosen["device"] = chosen.get("device") or preference("device", "auto")
-    chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
+    if "allow_noncommercial" in kind.scripted:
+        chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
 
@@ -145,7 +146,7 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
             continue
         if not fits(setting, value):  # all are looked at before any is set
             raise TypeError(f"{setting.name} is {quoted(value)}")
-        known[setting.name] = value
+        known[setting.held_as] = value
     for name, value in known.items():
         setattr(csd, name, value)
     preset = usual(csd)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
+from ..support.draws import Draws, whole_numbers
 
 #: The name of the added noise among the weights.
 NOISE = "noise"
@@ -69,11 +70,11 @@ def weight(weighting: str, alpha_bar: Tensor) -> Tensor:
     raise ValueError(f"unknown weighting {weighting!r}")
 
 
-def draw_timesteps(batch: int, t_min: float, t_max: float, total: int, generator: torch.Generator) -> Tensor:
+def draw_timesteps(batch: int, t_min: float, t_max: float, total: int, generator: Draws) -> Tensor:
     """``[batch]`` integer steps, uniform on [int(total t_min), int(total t_max)], both ends included."""
     low = min(max(int(total * t_min), 0), total - 1)
     high = min(max(int(total * t_max), low), total - 1)
-    return torch.randint(low, high + 1, (batch,), generator=generator)
+    return whole_numbers(low, high, batch, generator)
 
 
 def perpendicular_component(a: Tensor, b: Tensor) -> Tensor:

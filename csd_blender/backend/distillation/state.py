@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
 from ..diffusion.model import NoiseSchedule
 from ..render.cameras import Cameras
+from ..support.draws import Draws
 from .score import Predictions
 
 #: From (branch names, noisy latents ``[B, C, h, w]``, integer times ``[B]``) to the model's predictions by name.
@@ -30,7 +30,7 @@ class NoisyBatch:
     Attributes:
         latents, noise, noisy: ``[B, C, h, w]``; noisy is ``x_t``.
         t: ``[B]`` integer times. step: of the stage; steps: how many it has.
-        generator: the job's random numbers, on the CPU.
+        generator: the job's random numbers, on the CPU, or each picture's own.
         guidance: the settings that hold. negative: the job has a negative prompt.
         schedule: the model's noise.
         ask: the model's predictions for any prompts of the batch, at any noisy latents and times. With Perp-Neg on,
@@ -44,7 +44,7 @@ class NoisyBatch:
     noisy: Tensor
     t: Tensor
     step: int
-    generator: torch.Generator
+    generator: Draws
     steps: int = 1
     guidance: Guidance = field(default_factory=Guidance)
     negative: bool = False

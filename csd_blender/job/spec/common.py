@@ -40,6 +40,8 @@ QUALITY = partial(
     choice, (*QUALITY_OPTIONS, "custom"), "normal", label="Quality", help="How long to work on it", place="top"
 )
 SEED = partial(number, 0, 2**31 - 1, 0, label="Seed", help="The same seed and settings give the same result")
+STEPS = partial(number, 1, 20000, 300, label="Steps", help="Number of steps")
+LEARNING_RATE = partial(number, 1e-6, 1, 0.03, label="Learning Rate", help="How far each step moves the colors")
 DEVICE = partial(text, "auto", label="Device", help="What computes it: auto, cpu, cuda, cuda:N or mps")
 TEXTURE_SIZE = partial(
     number, 64, 4096, 1024, label="Size", help="Width and height of the texture", unit="px", place="output",

@@ -72,7 +72,7 @@ class TextureJob:
     method: str = common.METHOD()
     model: str = common.MODEL()
     quality: str = common.QUALITY()
-    steps: int = number(1, 20000, 300, label="Steps", help="Number of steps")
+    steps: int = common.STEPS()
     views: int = number(
         1, 16, 4, label="Views", help="From how many sides each step looks at it; more is steadier and slower"
     )
@@ -81,7 +81,7 @@ class TextureJob:
     seed: int = common.SEED()
     device: str = common.DEVICE()
     uv: str = choice(UV_OPTIONS, "auto", label="UV Map", help="Where the texture is laid out", place="output")
-    learning_rate: float = number(1e-6, 1, 0.03, label="Learning Rate", help="How far each step moves the colors")
+    learning_rate: float = common.LEARNING_RATE()
     weight_decay: Schedule = schedule(0, 100, 0.0)
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
