@@ -64,7 +64,7 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    return _without_effect(csd.recipe)
+    return _without_effect(csd.recipe) | common.unused_words(csd)
 
 
 def _without_effect(recipe: object) -> set[str]:
