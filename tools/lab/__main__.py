@@ -27,10 +27,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
     parser.add_argument("--meshes", type=positive, help="only the first N meshes (or objects) of the quality table")
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
-    parser.add_argument("--out", type=Path, help="folder for the quality table's pictures")
+    parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
+    parser.add_argument(
+        "--similarity", nargs="+", type=Path, metavar="FOLDER", help="finished jobs: R-precision, similarity, A-LPIPS"
+    )
+    parser.add_argument("--clip", type=Path, metavar="MODEL", help="folder of a CLIP for them, in place of our own")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="safetensors of LPIPS-VGG for them")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
+    if arguments.similarity:
+        from .similarity_table import run_similarity_table
+
+        return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
     if not arguments.quality:
         from .bench import run_bench
         from .bench_objects import print_object_bench

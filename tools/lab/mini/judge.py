@@ -38,9 +38,22 @@ class JudgeNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Unnormalized scores [N, classes] per head of images [N, 3, 64, 64] in 0..1."""
-        features = self.body(images * 4.0 - 2.0)
-        pooled = torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
+        pooled = self.pooled(images)
         return {name: head(pooled) for name, head in self.heads.items()}
+
+    def pooled(self, images: torch.Tensor) -> torch.Tensor:
+        """What the heads look at: [N, 256]."""
+        features = self.body(images * 4.0 - 2.0)
+        return torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
+
+    def levels(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Features [N, channels, H, W] after the last convolution at each of the four sizes, from fine to coarse."""
+        features, found = images * 4.0 - 2.0, []
+        for number, block in enumerate(self.body):
+            features = block(features)
+            if number in (1, 3, 4, 6):
+                found.append(features)
+        return found
 
 
 class Judge:
