@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...job.folder import JobFolder
+from ...job.spec.methods import find_method
 from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
@@ -90,10 +91,18 @@ def texture_mesh(
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
     spoken = debias_job(job, reporter)
-    per_view = spoken.prompts if spoken else None
-    prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, per_view=per_view)
+    prompts = job_prompts(
+        model,
+        job.prompt,
+        job.negative_prompt,
+        job.view_prompts,
+        words,
+        reporter,
+        per_view=spoken.prompts if spoken else None,
+        wordings=find_method(job.method).compares_wordings,
+    )
     make_room(model)
-    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed)
+    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps)
     surface = surface.to(model.device)
     reporter.check_stop()
 
@@ -104,7 +113,7 @@ def texture_mesh(
     cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
     reporter.stage(BAKE, plan)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
     told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
     files = write_results(state.field, surface, job, folder, reporter, told, model)

@@ -33,7 +33,7 @@ STEPS = 8
 class Memory:
     """The mean of the prompt's predictions so far, as a branch of its own; its start depends on the seed."""
 
-    def __init__(self, model, seed):
+    def __init__(self, model, seed, guidance):
         side = model.native_size // model.latent_factor
         shape = (1, model.latent_channels, side, side)
         self.mean = torch.randn(shape, generator=torch.Generator().manual_seed(seed))

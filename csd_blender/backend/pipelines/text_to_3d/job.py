@@ -16,10 +16,11 @@ from safetensors.torch import load, save
 from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
+from ....job.spec.methods import find_method
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...diffusion.words import guidance_words
+from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide
 from ...distillation.prompt_debiasing import Debiased, debias_job
 from ...distillation.view_prompts import EncodedPrompts, job_prompts, make_room
@@ -66,7 +67,7 @@ def make_object(
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
 
-    cancelled, coarse, refined, guide = False, None, None, None
+    cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
@@ -74,7 +75,9 @@ def make_object(
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
-        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter, clocks["coarse"], spoken)
+        coarse, cancelled, calls = find_shape(
+            job, folder, load_model, saved, preview, reporter, clocks["coarse"], spoken
+        )
     elif saved is not None:
         saved.explain(reporter)
 
@@ -90,7 +93,8 @@ def make_object(
 
     reporter.stage(UNWRAP, plan)
     done = refined.step + (steps_before(job) if coarse is None else coarse.step)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done}
+    calls += 0 if guide is None else guide.calls
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done, "network_calls": calls}
     if coarse is None:
         del clocks["coarse"]
     shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
@@ -108,8 +112,8 @@ def find_shape(
     reporter: Reporter,
     clock: StepClock,
     spoken: Debiased | None = None,
-) -> tuple[CoarseState, bool]:
-    """The coarse stage from its model to its files; True when the user stopped it.
+) -> tuple[CoarseState, bool, int]:
+    """The coarse stage from its model to its files; True when the user stopped it; its calls of the network.
 
     A function of its own, so that its model is gone before the next one is loaded.
     """
@@ -122,7 +126,7 @@ def find_shape(
     cancelled = run_coarse(state, job, folder, guide, preview, reporter)
     write_coarse_picture(state, job, folder)
     folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
-    return state, cancelled
+    return state, cancelled, guide.calls
 
 
 def steps_before(job: TextTo3DJob) -> int:
@@ -161,7 +165,7 @@ def coarse_guide(
 ) -> Guide:
     """The first stage's guide before its first step."""
     prompts = scene_prompts(model, job, reporter, spoken)
-    return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock)
+    return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
 def refine_guide(
@@ -169,7 +173,9 @@ def refine_guide(
 ) -> Guide:
     """The second stage's guide before its first step."""
     prompts, later = scene_prompts(model, job, reporter, spoken), later_guidance(job.refine)
-    return Guide(model, prompts, job.method, job.refine.guidance, later, seed=job.seed + 1, clock=clock)
+    return Guide(
+        model, prompts, job.method, job.refine.guidance, later, seed=job.seed + 1, clock=clock, steps=job.refine.steps
+    )
 
 
 def scene_prompts(
@@ -179,9 +185,17 @@ def scene_prompts(
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
-    views = {"view_prompts": job.view_prompts, "per_view": spoken.prompts if spoken else None}
+    own_views = spoken.prompts if spoken else None
+    wordings = find_method(job.method).compares_wordings
+
+    def encoded(own: GuidanceWords, lit: bool) -> EncodedPrompts:
+        return job_prompts(
+            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, per_view=own_views,
+            wordings=wordings,
+        )  # fmt: skip
+
     unlit, lit, normal = (
-        job_prompts(model, job.prompt, job.negative_prompt, words=own, reporter=reporter, lit=lit, **views)
+        encoded(own, lit)
         # Words about color or light say nothing of a picture of normals.
         for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )
