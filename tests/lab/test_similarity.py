@@ -23,14 +23,14 @@ def toy(vectors: dict[str, list[float]]) -> TextImageModel:
         name="toy",
         size=4,
         pictures=lambda pictures: F.normalize(pictures.mean((2, 3)), dim=1),
-        texts=lambda prompts: F.normalize(torch.tensor([vectors[p] for p in prompts]), dim=1),
+        texts=lambda prompts: F.normalize(torch.tensor([vectors[p] for p in prompts], dtype=torch.float32), dim=1),
         same=lambda prompt: prompt.strip(),
         distance=lambda a, b: (a - b).abs().mean((1, 2, 3)),
     )
 
 
 def plain(*colors: tuple[float, float, float]) -> torch.Tensor:
-    return torch.tensor(colors)[:, :, None, None].expand(-1, -1, 4, 4)
+    return torch.tensor(colors, dtype=torch.float32)[:, :, None, None].expand(-1, -1, 4, 4)
 
 
 def test_similarity_is_the_mean_cosine_over_the_views():
@@ -57,7 +57,7 @@ def test_an_orbits_flicker_is_the_mean_over_its_neighbors_without_the_last_pair(
 
 
 def test_the_layers_distance_is_that_of_unit_features():
-    """One pixel's features (3, 4) and (4, 3) are 0.6, 0.8 and 0.8, 0.6: squares 0.04 each; another pixel is the same."""
+    """One pixel's features (3, 4) and (8, 6) are 0.6, 0.8 and 0.8, 0.6: squares 0.04 each; the other pixel agrees."""
     a = torch.tensor([[3.0, 1.0], [4.0, 0.0]]).view(1, 2, 1, 2)
     b = torch.tensor([[8.0, 5.0], [6.0, 0.0]]).view(1, 2, 1, 2)  # (8, 6) has the direction (4, 3)
     one = by_layers(lambda pictures: [pictures])
@@ -137,14 +137,14 @@ def test_lpips_from_a_file_is_the_published_network(tmp_path, monkeypatch):
 def clip_folder(tmp_path_factory):
     """A CLIP of a few thousand random weights, saved by transformers itself."""
     torch.manual_seed(0)
-    folder, tokenizer = tmp_path_factory.mktemp("clip"), clip_tokenizer()
+    folder, tokenizer = tmp_path_factory.mktemp("clip") / "clip", clip_tokenizer()
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=24, bos_token_id=tokenizer.bos_token_id,
-                          eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **sizes)  # fmt: skip
+    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=40, **marks, **sizes)
     vision = CLIPVisionConfig(image_size=16, patch_size=8, **sizes)
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
-    CLIPModel(config).save_pretrained(folder)
     write_clip_tokenizer(tokenizer, folder)
+    CLIPModel(config).save_pretrained(folder)
     return folder
 
 
