@@ -178,5 +178,5 @@ def train_language(
     settings = {"seed": seed, "steps": steps, "batch": batch, "rate": rate, "instances": instances}
     settings["sentences"] = sentences
     report = write_card(folder, settings, look_around(seed + 1, max(instances // 2, 1)), time.monotonic() - began)
-    (folder / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
