@@ -18,7 +18,7 @@ OPERATORS = {
 }
 SHARED = {
     *("prompt", "negative_prompt", "quality", "method", "model"),
-    *("seed", "texture_size", "view_prompts", "modifiers"),
+    *("seed", "texture_size", "view_prompts", "debias_prompt", "debias_words", "modifiers"),
 }
 ARGUMENTS = {
     "texture": {

@@ -221,6 +221,22 @@ def test_what_the_panel_hides_does_not_make_another_job():
     csd.property_unset("guidance_scale")
 
 
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
+def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
+    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    csd.debias_words = "smiling"
+    assert "debias_words" in unused(csd) and "debias_prompt" not in unused(csd)
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.debias_prompt = "mini"
+    assert not {"debias_words", "debias_prompt"} & unused(csd)
+    spec = from_panel(kind)
+    assert (spec.debias_prompt, spec.debias_words) == ("mini", "smiling")
+    csd.view_prompts = False
+    assert {"debias_words", "debias_prompt"} <= unused(csd) and from_panel(kind).debias_prompt == ""
+    for name in ("debias_words", "debias_prompt", "view_prompts"):
+        csd.property_unset(name)
+
+
 def test_settings_that_cannot_be_reused_change_nothing():
     csd, settings = bpy.context.scene.csd, CHOSEN["texture"].settings
     plain = from_panel("texture").to_json() | {"prompt": "a golden mug", "seed": "seven"}

@@ -14,7 +14,7 @@ from . import bench_window
 
 LIMIT = 300
 #: Tables that come without Blender's part.
-ALONE = {"--quality", "--methods", "--sheet", "--diversity", "--janus", "--guidance", "-h", "--help"}
+ALONE = {"--quality", "--similarity", "--methods", "--sheet", "--diversity", "--janus", "--guidance", "-h", "--help"}
 FOLDERS = ("--out", "--nvdiffrast")
 
 

@@ -33,12 +33,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
     compare.add_options(parser, tables)
+    parser.add_argument(
+        "--similarity", nargs="+", type=Path, metavar="FOLDER", help="finished jobs: R-precision, similarity, A-LPIPS"
+    )
+    parser.add_argument("--clip", type=Path, metavar="MODEL", help="folder of a CLIP for them, in place of our own")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="safetensors of LPIPS-VGG for them")
     arguments = parser.parse_args(argv)
     if sentence := compare.complaint(arguments):
         parser.error(sentence)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
     if compare.chosen(arguments):
         return compare.run(arguments)
+    if arguments.similarity:
+        from .similarity_table import run_similarity_table
+
+        return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
     if not arguments.quality:
         from .bench import run_bench
         from .bench_objects import print_object_bench

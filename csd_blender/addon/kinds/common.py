@@ -94,6 +94,9 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     inputs = {f.name for f in dataclasses.fields(kind.inputs)}
     chosen = {name: value for name, value in values.items() if name not in inputs}
     chosen["prompt"] = stripped(chosen["prompt"])
+    for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
+        if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
+            chosen.pop(name, None)
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
@@ -102,6 +105,13 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
+
+
+def unused_words(csd: Any) -> set[str]:
+    """Settings of prompt debiasing that have no effect with what is chosen."""
+    if not csd.view_prompts:
+        return {"debias_prompt", "debias_words"}
+    return set() if csd.debias_prompt else {"debias_words"}
 
 
 def stripped(prompt: Any) -> Any:

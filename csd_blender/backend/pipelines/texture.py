@@ -22,6 +22,7 @@ from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
 from ..distillation.guide import Guide, others
+from ..distillation.prompt_debiasing import debias_job
 from ..distillation.view_prompts import Seen, job_prompts, make_room
 from ..fields.texture_field import TextureField
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
@@ -89,6 +90,7 @@ def texture_mesh(
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
+    spoken = debias_job(job, reporter)
     prompts = job_prompts(
         model,
         job.prompt,
@@ -96,6 +98,7 @@ def texture_mesh(
         job.view_prompts,
         words,
         reporter,
+        per_view=spoken.prompts if spoken else None,
         wordings=find_method(job.method).compares_wordings,
     )
     make_room(model)
@@ -112,7 +115,8 @@ def texture_mesh(
     reporter.stage(BAKE, plan)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
-    files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
+    told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
+    files = write_results(state.field, surface, job, folder, reporter, told, model)
     return JobResult(files, stats, cancelled)
 
 

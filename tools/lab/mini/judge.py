@@ -46,6 +46,15 @@ class JudgeNet(nn.Module):
         features = self.body(images * 4.0 - 2.0)
         return torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
 
+    def levels(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Features [N, channels, H, W] after the last convolution at each of the four sizes, from fine to coarse."""
+        features, found = images * 4.0 - 2.0, []
+        for number, block in enumerate(self.body):
+            features = block(features)
+            if number in (1, 3, 4, 6):
+                found.append(features)
+        return found
+
 
 class Judge:
     """The trained classifier; see the module's text."""
