@@ -81,6 +81,7 @@ class EncodedPrompts:
     null: Conditions
     view_dependent: bool
     has_negative: bool
+    negative_views: dict[str, Conditions] | None = None
 
     def batch(
         self, views: Sequence[str], azimuth: Tensor, close: Sequence[bool] | None = None, perp_neg: bool = False
@@ -107,7 +108,7 @@ class EncodedPrompts:
         batch = len(views)
         branches = {
             "positive": cat(positive),
-            "negative": self.negative.repeat(batch),
+            "negative": self.negative.repeat(batch) if self.negative_views is None else cat([self.negative_views[v if self.view_dependent else ""] for v in views]),
             "null": self.null.repeat(batch),
         }
         if not perp_neg:
@@ -123,6 +124,7 @@ def encode_job_prompts(
     view_dependent: bool = True,
     extra: str = "",
     close_up: str = "",
+    negative_views: bool = False,
 ) -> EncodedPrompts:
     """Encode all prompts of a job in one call.
 
@@ -132,7 +134,8 @@ def encode_job_prompts(
     """
     far = {v: view_prompt(prompt, v, extra) for v in ("", *VIEWS)}
     near = {v: view_prompt(prompt, v, ", ".join(p for p in (extra, close_up) if p)) for v in ("", *VIEWS)}
-    texts = [*far.values(), *near.values(), negative_prompt, ""]
+    other = {v: view_prompt(negative_prompt, v, extra) for v in ("", *VIEWS)} if negative_views else {}
+    texts = [*far.values(), *near.values(), negative_prompt, *other.values(), ""]
     encoded = model.encode_prompts(texts)
     table = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(texts)}
     return EncodedPrompts(
@@ -142,6 +145,7 @@ def encode_job_prompts(
         null=table[""],
         view_dependent=view_dependent,
         has_negative=bool(negative_prompt),
+        negative_views={v: table[text] for v, text in other.items()} or None,
     )
 
 
@@ -153,6 +157,7 @@ def job_prompts(
     words: GuidanceWords,
     reporter: Reporter,
     lit: bool = False,
+    negative_views: bool = False,
 ) -> EncodedPrompts:
     """All prompts of a job, encoded once. ``lit``: of a shaded object."""
     fitting = model.fitting_prompt(prompt, longest_ending(words.unlit, words.close_up))
@@ -165,6 +170,7 @@ def job_prompts(
         view_dependent=view_prompts,
         extra=words.lit if lit else words.unlit,
         close_up=words.close_up,
+        negative_views=negative_views,
     )
 
 

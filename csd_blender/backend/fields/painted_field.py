@@ -49,6 +49,10 @@ class PaintedField(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
         texel = [_texel(corners[picture == i], uv[picture == i], p) for i, p in enumerate(pictures)]
+        #: As finer cells go, so that a texture of the pictures' own size is baked of one sample a texel: where nothing was
+        #: changed it is theirs to the last bit, and several samples would blur it.
+        seen = [length for length, p in zip(texel, pictures, strict=True) if p.shape[:2] != (1, 1) and length > 0]
+        self.cell = 1.6 * min(seen, default=2.0 / changes.levels[-1].resolution / 1.6)
         self.fine, self.coarse = [], []
         for i, (image, length) in enumerate(zip(pictures, texel, strict=True)):
             steps = int(pixel / length) if length > 0 else 1
@@ -59,10 +63,6 @@ class PaintedField(nn.Module):
         self.register_buffer(name, value, persistent=False)
         return name
 
-    @property
-    def levels(self) -> list:
-        """Those of the changes."""
-        return self.changes.levels
 
     def at(self, points: Tensor, face: Tensor, exact: bool = False) -> Tensor:
         """Colors ``[N, 3]``, sRGB-encoded in [0, 1], differentiable with respect to the changes.

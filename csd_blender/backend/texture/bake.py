@@ -102,7 +102,7 @@ def _texel_scale(points: Tensor, triangles: Tensor, corners: Tensor) -> tuple[fl
 def _supersample(field: object, texel: float) -> int:
     """Enough samples that the field's finest cells are seen."""
     levels = getattr(field, "levels", None)
-    if not levels:
+    cell = getattr(field, "cell", 0.0) or (2.0 / levels[-1].resolution if levels else 0.0)
+    if not cell:
         return 2
-    cell = 2.0 / levels[-1].resolution
     return int(min(max(math.ceil(1.5 * texel / cell), 1), MAX_SUPERSAMPLE))

@@ -172,8 +172,8 @@ def save_colors(path: str | Path, colors: Colors) -> None:
     os.replace(beside, path)
 
 
-def load_colors(path: str | Path, faces: int) -> Colors:
-    """Read what :func:`save_colors` or the Blender side wrote, for a mesh of so many faces.
+def load_colors(path: str | Path) -> Colors:
+    """Read what :func:`save_colors` or the Blender side wrote.
 
     Raises:
         JobError: ``bad_job_folder``.
@@ -187,9 +187,9 @@ def load_colors(path: str | Path, faces: int) -> Colors:
         kinds = {array.dtype for array in (*pictures, *([] if corner is None else [corner]))}
         if kinds != {np.dtype(np.uint8)} or not all(p.size for p in pictures):
             raise BadFile("its pictures are not of bytes")
-        if any(len(array) != faces for array in (uv, picture, *([] if corner is None else [corner]))):
-            raise BadFile(f"it is not of a mesh with {faces} faces")
-        if faces and not 0 <= picture.min() <= picture.max() < len(pictures):
+        if any(len(array) != len(uv) for array in (picture, *([] if corner is None else [corner]))):
+            raise BadFile("its arrays are not of one mesh")
+        if len(uv) and not 0 <= picture.min() <= picture.max() < len(pictures):
             raise BadFile("a face has a picture that is not there")
         return Colors(np.nan_to_num(np.float32(uv)), picture, pictures, corner)
     except JobError:
