@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import JobError
-from .fields import number, text
+from .fields import bad, number, text
 from .inputs import ColoredMeshInput
 from .texture import TextureJob
 
@@ -45,11 +45,13 @@ class EditJob(TextureJob):
         help="What the surface looks like now; where both say the same, it stays",
     )  # fmt: skip
     alignment: float = number(
-        0, 1, 0.5, label="Alignment",
+        0, 1, 0.5, label="Alignment", place="top",
         help="How much may change: 0 stays close to what was there, 1 follows the target alone",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.negative_prompt:
+            raise bad("negative_prompt", self.negative_prompt, "none: in an edit the source has its place")
         if not self.source.strip():
             raise JobError("bad_setting", "the source, which says what it looks like now, is empty")
