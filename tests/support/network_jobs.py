@@ -70,4 +70,4 @@ def coarse_guide(job, model, prompts) -> Guide:
 
 
 def refine_guide(job, model, prompts) -> Guide:
-    return Guide(model, prompts, job.method, job.refine.guidance, later_guidance(job.refine))
+    return Guide(model, prompts, job.method, job.refine.guidance, later_guidance(job.refine, job.method))

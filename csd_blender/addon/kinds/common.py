@@ -15,6 +15,7 @@ from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.spec.fields import LONGEST_TEXT, bad
+from ...job.spec.methods import find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from .. import folders
 from ..errors import SceneError
@@ -185,6 +186,20 @@ def fits(setting: Setting, value: Any) -> bool:
 def usual_model(csd: Any) -> str:
     """The model whose preset the panel shows; of one that no job can have, the bundled one's."""
     return csd.model if 0 < len(csd.model) <= LONGEST_TEXT else "mini"
+
+
+def unused_by(method: str) -> set[str]:
+    """Settings that a method does not look at."""
+    row = find_method(method)
+    looks = {
+        "guidance_scale": row.uses_guidance_scale,
+        "negative_weight": row.uses_prompt_weights,
+        "negative_course": row.uses_prompt_weights,
+        "generative_weight": row.uses_prompt_weights,
+        "noise": not row.finds_noise,
+        "times": not row.finds_times,
+    }
+    return {name for name, is_read in looks.items() if not is_read}
 
 
 def preset_text(setting: Setting, usual: dict) -> str:

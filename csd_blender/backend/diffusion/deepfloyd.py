@@ -60,12 +60,17 @@ class DeepFloyd:
     def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return resize(images * 2 - 1, self.native_size)
 
+    def network_noise(
+        self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
+    ) -> Tensor:
+        unet = self.unet if unet is None else unet
+        text = conditions.text.to(unet.dtype)
+        prediction = unet(noisy.to(unet.dtype), t.to(self.device), encoder_hidden_states=text).sample
+        return self.schedule.to_noise(prediction[:, :CHANNELS].float(), noisy, t)
+
     @torch.no_grad()
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        dtype = self.unet.dtype
-        text = conditions.text.to(dtype)
-        prediction = self.unet(noisy.to(dtype), t.to(self.device), encoder_hidden_states=text).sample
-        noise = self.schedule.to_noise(prediction[:, :CHANNELS].float(), noisy, t)
+        noise = self.network_noise(noisy, t, conditions)
         if not bool(torch.isfinite(noise).all()):
             self.refused_predictions += 1
         return noise

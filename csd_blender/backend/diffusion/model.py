@@ -74,7 +74,7 @@ class DiffusionModel(Protocol):
     """A frozen, text-conditioned diffusion model.
 
     Attributes:
-        name: as jobs give it. device: of its network.
+        name: as jobs give it. device: of its network. unet: that network.
         native_size: side of the square pictures the model was trained on, in pixels.
         schedule: its noise.
         on_pixels: latents are the picture's own pixels in [-1, 1], so nothing is encoded.
@@ -86,6 +86,7 @@ class DiffusionModel(Protocol):
 
     name: str
     device: torch.device
+    unet: torch.nn.Module
     native_size: int
     schedule: NoiseSchedule
     on_pixels: bool
@@ -127,6 +128,12 @@ class DiffusionModel(Protocol):
 
         Whatever the network predicts, noise comes out. Calls that give invalid numbers are counted.
         """
+        ...
+
+    def network_noise(
+        self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
+    ) -> Tensor:
+        """The same with a gradient where that is on, not counted; ``unet``: of another network of the same build."""
         ...
 
 

@@ -88,13 +88,18 @@ class StableDiffusion:
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
 
+    def network_noise(
+        self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
+    ) -> Tensor:
+        unet = self.unet if unet is None else unet
+        text = conditions.text.to(unet.dtype)
+        prediction = unet(noisy.to(unet.dtype), t.to(self.device), encoder_hidden_states=text).sample
+        # A network of more channels than it is given predicts a variance in the rest.
+        return self.schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
+
     @torch.no_grad()
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        dtype = self.unet.dtype
-        text = conditions.text.to(dtype)
-        prediction = self.unet(noisy.to(dtype), t.to(self.device), encoder_hidden_states=text).sample
-        # A network of more channels than it is given predicts a variance in the rest.
-        noise = self.schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
+        noise = self.network_noise(noisy, t, conditions)
         if not bool(torch.isfinite(noise).all()):
             self.refused_predictions += 1
         return noise

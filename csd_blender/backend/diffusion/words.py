@@ -10,6 +10,11 @@ from .model import DiffusionModel
 
 LISTED = 8  # unknown words that are named
 
+#: Of SDS-Bridge (arXiv 2406.09417): behind the prompt of what is wanted, and of what distillation makes by itself.
+GOOD_WORDS = "detailed, high resolution, high quality, sharp"
+BAD_WORDS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+MINI_BAD_WORDS = "oversaturated, blurry, noisy"  # those of them that the bundled model knows
+
 
 @dataclass(frozen=True)
 class GuidanceWords:
@@ -20,6 +25,7 @@ class GuidanceWords:
         lit: asks for a lit object; empty when the model draws one anyway.
         close_up: says that the camera is near; empty when the model has no such word.
         unknown: words of a prompt that the model cannot know; None when its vocabulary is open.
+        good, bad: what SDS-Bridge puts behind the prompt in its second stage.
         understood: words of a prompt that the model knows; asked where ``unknown`` finds none.
         known: what to try instead of an unknown word.
     """
@@ -30,6 +36,8 @@ class GuidanceWords:
     unknown: Callable[[str], list[str]] | None = None
     known: str = ""
     understood: Callable[[str], list[str]] | None = None
+    good: str = GOOD_WORDS
+    bad: str = BAD_WORDS
 
     def warnings(self, *prompts: str) -> list[str]:
         """At most one sentence, naming the unknown words of all prompts, or a prompt without any word that counts."""
@@ -64,5 +72,7 @@ def _usual_words(model: DiffusionModel) -> GuidanceWords:
 
         materials = f"{', '.join(OWN_MATERIALS[:-1])} or {OWN_MATERIALS[-1]}"
         known = f"a color and a pattern such as “blue striped”, or {materials}"
-        return GuidanceWords(MINI_WORDS, "studio light", "close-up", unknown_words, known, canonical)
+        return GuidanceWords(
+            MINI_WORDS, "studio light", "close-up", unknown_words, known, canonical, "", MINI_BAD_WORDS
+        )
     return GuidanceWords(unlit=FLAT_WORDS, close_up="close-up")

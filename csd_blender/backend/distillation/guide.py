@@ -10,8 +10,8 @@ It owns the model, the prompts, and what the method keeps between steps. A step 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,19 @@ from ..diffusion.conditions import cat
 from ..diffusion.model import DiffusionModel, latent_side
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
-from .methods import ROWS, MethodState, NoisyBatch, gradient_for_predictions
-from .score import Predictions, ScoreGradient, distillation_loss, draw_timesteps, needed_branches
+from .methods import ROWS, gradient_for_predictions
+from .score import (
+    Predictions,
+    ScoreGradient,
+    distillation_loss,
+    draw_timesteps,
+    needed_branches,
+    perp_neg_origin,
+    perp_neg_term,
+)
+from .state import Ask, MethodState, NoisyBatch
+from .surface_noise import fixed_noise
+from .times import falling_time
 from .view_prompts import EncodedPrompts, PromptBatch, Seen
 
 #: What the tensors of a method begin with in a checkpoint.
@@ -52,6 +63,15 @@ class PictureGradient:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Later:
+    """From ``step`` on other settings hold, and maybe another method."""
+
+    step: int
+    guidance: Guidance
+    method: str
+
+
 @dataclass
 class Guide:
     """Model, prompts and method of one stage.
@@ -59,33 +79,55 @@ class Guide:
     Attributes:
         prompts: by the kind of picture that they are for (:attr:`Seen.kind`).
         method: id. guidance: its settings.
-        later: (step, guidance) from which step on other settings hold, as in Fantasia3D's appearance stage; or None.
+        later: what holds from some step on, as in the appearance stages of Fantasia3D and ProlificDreamer; or None.
         seed: of the method's own state.
         clock: takes the times of a step's sections.
+        steps: of the stage; some methods' times fall with it.
+        calls: how often a picture went through the network so far, without the training of a method's own.
     """
 
     model: DiffusionModel
     prompts: Mapping[str, EncodedPrompts]
     method: str
     guidance: Guidance
-    later: tuple[int, Guidance] | None = None
+    later: Later | None = None
     seed: int = 0
     clock: StepClock = field(default_factory=StepClock)
-    _state: MethodState | None = field(init=False, default=None)
+    steps: int = 1
+    calls: int = 0
+    _states: dict[str, MethodState] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        start = ROWS[self.method].start
-        self._state = None if start is None else start(self.model, self.seed)
+        for name, guidance in self._methods().items():
+            start = ROWS[name].start
+            if start is not None:
+                self._states[name] = start(self.model, self.seed, guidance)
+
+    def _methods(self) -> dict[str, Guidance]:
+        """The methods of the stage, each with the settings that it begins with."""
+        first = {self.method: self.guidance}
+        return first if self.later is None else {self.later.method: self.later.guidance} | first
+
+    def method_at(self, step: int) -> str:
+        """The method that holds at a step."""
+        return self.method if self.later is None or step < self.later.step else self.later.method
 
     def guidance_at(self, step: int) -> Guidance:
         """The settings that hold at a step."""
-        return self.guidance if self.later is None or step < self.later[0] else self.later[1]
+        return self.guidance if self.later is None or step < self.later.step else self.later.guidance
 
     def begin(self, views: int, step: int, generator: torch.Generator) -> Moment:
-        """Draw the diffusion times of a step with so many views."""
-        guidance = self.guidance_at(step)
-        low, high = guidance.t_min.at(step), guidance.t_max.at(step)
-        t = draw_timesteps(views, low, high, len(self.model.schedule), generator)
+        """Find the diffusion times of a step with so many views."""
+        guidance, schedule, row = self.guidance_at(step), self.model.schedule, ROWS[self.method_at(step)]
+        progress = step / max(self.steps, 1)
+        if row.time is not None:
+            t = torch.full((views,), row.time(progress, guidance, schedule, step))
+        elif guidance.times == "falling":
+            low, high = guidance.t_min.at(self.steps), guidance.t_max.at(0)
+            t = torch.full((views,), falling_time(progress, low, high, schedule.alphas_cumprod))
+        else:
+            low, high = guidance.t_min.at(step), guidance.t_max.at(step)
+            t = draw_timesteps(views, low, high, len(schedule), generator)
         return Moment(step, t.to(self.model.device), generator)
 
     def gradient(self, pictures: Tensor, seen: Seen, moment: Moment, as_latents: bool = False) -> PictureGradient:
@@ -95,7 +137,7 @@ class Guide:
             pictures: ``[B, 3, H, W]`` in [0, 1].
             as_latents: they are latents already, ``[B, C, H, W]`` in any size: they are resized, and not encoded.
 
-        Random numbers are those of the encoder's sample and of the noise, in this order.
+        Random numbers are those of the encoder's sample, of the noise, and of the method, in this order.
 
         Raises:
             NotFinite: pictures, latents, the network's predictions or the gradient hold NaN or infinite numbers; all
@@ -111,12 +153,14 @@ class Guide:
                 latents = model.encode_images(leaf, moment.generator)
         refused = model.refused_predictions
         noise = torch.randn(latents.shape, generator=moment.generator).to(model.device)
-        prompts, perp_neg = self.prompts[seen.kind], self.guidance_at(moment.step).perp_neg != 0.0
-        asked = prompts.batch(seen.names, seen.cameras.azimuth, seen.close, perp_neg)
+        guidance = self.guidance_at(moment.step)
+        if guidance.noise == "surface":
+            noise = fixed_noise(noise, seen.surface, self.seed)
         with clock("network"):
-            noisy = model.schedule.add_noise(latents.detach(), noise, moment.t)
-            batch = NoisyBatch(latents.detach(), noise, noisy, moment.t, moment.step, moment.generator)
-            score, predictions = self.score(batch, asked, prompts.has_negative)
+            asked = self._asked(seen, guidance)
+            negative = self.prompts[seen.kind].has_negative
+            batch = self._told(self._batch(latents.detach(), noise, moment, seen, asked), negative)
+            score, predictions = self.score(batch, asked, negative)
         if not _is_finite(leaf):
             raise NotFinite("pictures", in_result=True)
         if not _is_finite(latents):
@@ -127,10 +171,32 @@ class Guide:
             distillation_loss(latents, score.grad).backward()
         if not _is_finite(leaf.grad):
             raise NotFinite("gradient")
-        if self._state is not None:
+        state = self._states.get(self.method_at(moment.step))
+        if state is not None:
             with clock("method"):
-                self._state.learn(batch, predictions)
+                state.learn(batch, predictions)
         return PictureGradient(leaf.grad, score.metrics)
+
+    def _asked(self, seen: Seen, guidance: Guidance) -> PromptBatch:
+        azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
+        return self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
+
+    def _batch(self, latents: Tensor, noise: Tensor, moment: Moment, seen: Seen, asked: PromptBatch) -> NoisyBatch:
+        return NoisyBatch(
+            latents,
+            noise,
+            self.model.schedule.add_noise(latents, noise, moment.t),
+            moment.t,
+            moment.step,
+            moment.generator,
+            plain=None if asked.plain is None else asked.plain.to(self.model.device),
+            cameras=seen.cameras,
+        )
+
+    def _told(self, batch: NoisyBatch, negative: bool) -> NoisyBatch:
+        """The batch with all that a method may want to know of the job."""
+        guidance, schedule = self.guidance_at(batch.step), self.model.schedule
+        return replace(batch, guidance=guidance, negative=negative, schedule=schedule, steps=self.steps)
 
     @torch.no_grad()
     def score(self, batch: NoisyBatch, asked: PromptBatch, negative: bool) -> tuple[ScoreGradient, Predictions]:
@@ -139,16 +205,25 @@ class Guide:
         All branches that have a weight, and no others, go through the network in one call. ``negative``: the job has a
         negative prompt.
         """
-        guidance, model = self.guidance_at(batch.step), self.model
-        weights = ROWS[self.method].weights(guidance, batch.step, negative)
+        guidance, model, method = self.guidance_at(batch.step), self.model, self.method_at(batch.step)
+        row, state = ROWS[method], self._states.get(method)
+        own: dict[str, Tensor] = {}
+        batch = replace(self._told(batch, negative), ask=self._ask(asked, guidance))
+        if row.prepare is not None:
+            prepared = row.prepare(batch, state)
+            own |= prepared.branches
+            noisy = model.schedule.add_noise(batch.latents, prepared.noise, batch.t)
+            batch = replace(batch, noise=prepared.noise, noisy=noisy)
+        if state is not None:
+            own |= state.predict(batch)
+        weights = row.weights(guidance, batch.step, negative)
         needed = needed_branches(weights, guidance, asked.views is not None and guidance.perp_neg != 0.0)
-        own = {} if self._state is None else self._state.predict(batch)
-        predictions = self._predict(batch, asked, needed - own.keys(), guidance.perp_neg != 0.0)
+        predictions = self._predict(batch.noisy, batch.t, asked, needed - own.keys(), guidance.perp_neg != 0.0)
         predictions = Predictions(
             {**predictions.branches, **own}, batch.noise, predictions.views, predictions.view_weights
         )
         score = gradient_for_predictions(
-            self.method,
+            method,
             guidance,
             predictions.branches,
             batch.noise,
@@ -158,37 +233,65 @@ class Guide:
             view_predictions=predictions.views,
             view_weights=predictions.view_weights,
             alpha=model.schedule.alpha_sigma(batch.t)[0],
+            time=batch.t.double() / len(model.schedule),
+            latents=batch.latents,
         )
         score.metrics["t"] = float(batch.t.float().mean()) / len(model.schedule)
-        score.metrics |= {f"weight_{name}": value for name, value in weights.items() if name in asked.branches}
+        score.metrics |= {
+            f"weight_{name}": value for name, value in weights.items() if name in asked.branches and not callable(value)
+        }
         return score, predictions
 
-    def _predict(self, batch: NoisyBatch, asked: PromptBatch, needed: set[str], perp_neg: bool) -> Predictions:
+    def _ask(self, asked: PromptBatch, guidance: Guidance) -> Ask:
+        """The model's predictions by branch, at any noisy latents; with Perp-Neg its term is in the positive one."""
+
+        with_views = asked.views is not None and guidance.perp_neg != 0.0
+
+        def ask(names: Sequence[str], noisy: Tensor, t: Tensor) -> dict[str, Tensor]:
+            perp_neg = with_views and "positive" in names
+            origin = {perp_neg_origin(guidance)} if perp_neg else set()
+            found = self._predict(noisy, t, asked, {*names, *origin}, perp_neg)
+            branches = dict(found.branches)
+            if perp_neg:
+                branches["positive"] = branches["positive"] + perp_neg_term(found, guidance)
+            return {name: branches[name] for name in names}
+
+        return ask
+
+    def _predict(self, noisy: Tensor, t: Tensor, asked: PromptBatch, needed: set[str], perp_neg: bool) -> Predictions:
         """The model's predictions for the prompts of those branches, from one call."""
         names = [name for name in asked.branches if name in needed]
         told = [asked.branches[name] for name in names]
-        inputs, times = [batch.noisy] * len(names), [batch.t] * len(names)
+        inputs, times = [noisy] * len(names), [t] * len(names)
         views = asked.views if perp_neg else None
         if views is not None:
             # Item-major on both sides: view k of item b must see item b's own x_t and t.
-            count = len(views) // len(batch.noisy)
+            count = len(views) // len(noisy)
             told.append(views)
-            inputs.append(batch.noisy.repeat_interleave(count, dim=0))
-            times.append(batch.t.repeat_interleave(count, dim=0))
+            inputs.append(noisy.repeat_interleave(count, dim=0))
+            times.append(t.repeat_interleave(count, dim=0))
         if not told:
-            return Predictions({}, batch.noise)
+            return Predictions({}, noisy)
+        self.calls += sum(len(rows) for rows in told)
         prediction = self.model.predict_noise(torch.cat(inputs), torch.cat(times), cat(told))
-        size = len(batch.noisy)
+        size = len(noisy)
         eps = {name: prediction[i * size : (i + 1) * size] for i, name in enumerate(names)}
         if views is None:
-            return Predictions(eps, batch.noise)
-        of_views = prediction[len(names) * size :].view(size, count, *batch.noisy.shape[1:])
-        return Predictions(eps, batch.noise, of_views, asked.view_weights)
+            return Predictions(eps, noisy)
+        of_views = prediction[len(names) * size :].view(size, count, *noisy.shape[1:])
+        return Predictions(eps, noisy, of_views, asked.view_weights)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the method keeps, by name, for a checkpoint; nothing for most of them."""
-        kept = {} if self._state is None else self._state.tensors()
-        return {PREFIX + name: value for name, value in kept.items()}
+        """What the methods keep, by name, for a checkpoint; nothing for most of them."""
+        return {
+            self._prefix(method) + name: value
+            for method, state in self._states.items()
+            for name, value in state.tensors().items()
+        }
+
+    def _prefix(self, method: str) -> str:
+        """What the names of a method's tensors begin with: some stages go from one method to another."""
+        return PREFIX if len(self._methods()) == 1 else f"{PREFIX}{method}."
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Inverse of :meth:`tensors`; ``tensors`` may hold others, of other names.
@@ -197,13 +300,15 @@ class Guide:
             step: so many steps of the stage are done.
 
         Raises:
-            ValueError: when they are not of this method; its state is as it was then.
+            ValueError: when they are not of these methods; their states are as they were then.
         """
-        own = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
-        if self._state is not None:
-            self._state.restore(own, step)
-        elif own:
+        own = {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
+        if own and not self._states:
             raise ValueError(f"the checkpoint is of a method with a state, and {self.method} has none")
+        for method, state in self._states.items():
+            prefix = self._prefix(method)
+            mine = {name.removeprefix(prefix): value for name, value in own.items() if name.startswith(prefix)}
+            state.restore(mine, step)
 
 
 def others(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,60 +1,30 @@
 """The methods, one row each: which branches of the equation count, and how much at a step.
 
-SDS (Poole et al. 2022, arXiv 2209.14988) and classifier score distillation (Yu et al. 2023, arXiv 2310.19415) are rows
-of weights alone. A method with a state of its own (a network that is trained along, noise that stays) has a ``start``
-too. What people read of each method stands in ``job/spec/methods``, under the same id.
+A method of weights alone is its row (:func:`csd_weights` and the like). One that finds its own noise or compares other
+times has a ``prepare``; one with a state (a network that is trained along, noise that stays) a ``start``. What people
+read of each method stands in ``job/spec/methods``, under the same id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
-from ..diffusion.model import DiffusionModel
-from .score import NOISE, Predictions, ScoreGradient, Weights, combine
+from ..diffusion.model import DiffusionModel, NoiseSchedule
+from . import asynchronous, inversion, times
+from .dsd import FIRST, LAST, DiverseState, ahead_scale
+from .score import NOISE, Finish, Predictions, ScoreGradient, Weights, combine
+from .state import MethodState, NoisyBatch, Prepared
+from .vsd import VariationalState
 
+__all__ = ["ROWS", "MethodState", "NoisyBatch", "Row", "csd_weights", "gradient_for_predictions", "sds_weights"]
 
-@dataclass(frozen=True)
-class NoisyBatch:
-    """What a method with a state gets to see of a step.
-
-    Attributes:
-        latents, noise, noisy: ``[B, C, h, w]``; noisy is ``x_t``.
-        t: ``[B]`` integer times. step: of the stage.
-        generator: the job's random numbers, on the CPU.
-    """
-
-    latents: Tensor
-    noise: Tensor
-    noisy: Tensor
-    t: Tensor
-    step: int
-    generator: torch.Generator
-
-
-class MethodState(Protocol):
-    """What a method keeps between steps."""
-
-    def predict(self, batch: NoisyBatch) -> dict[str, Tensor]:
-        """Its own branches, ``[B, C, h, w]`` by name. It changes nothing: a step may be left out, or taken again."""
-        ...
-
-    def learn(self, batch: NoisyBatch, predictions: Predictions) -> None:
-        """Once the step's gradient is known to be sound."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The whole state by name, for a checkpoint."""
-        ...
-
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Inverse of :meth:`tensors`, after ``step`` steps: all of it, or ``ValueError`` and nothing."""
-        ...
+NFSD_SMALL_TIMES = 0.2  # of all; below, the noise in a picture is small and nothing is taken away
 
 
 @dataclass(frozen=True)
@@ -63,12 +33,19 @@ class Row:
 
     Attributes:
         weights: by branch name from (guidance, step, whether there is a negative prompt). Branches of prompts are
-            evaluated by the model; others come from the state.
-        start: makes the state before the first step from (model, seed); None for a method without one.
+            evaluated by the model; others come from ``prepare`` or the state.
+        start: makes the state before the first step from (model, seed, guidance); None for a method without one.
+        prepare: finds the step's noise, and branches of the method's own; None takes the noise that was drawn.
+        time: the one time of a step from (progress, guidance, noise schedule, step); None draws times as the guidance
+            says.
+        finish: what the method fixes about the gradient beside its weights.
     """
 
     weights: Callable[[Guidance, int, bool], Weights]
-    start: Callable[[DiffusionModel, int], MethodState] | None = None
+    start: Callable[[DiffusionModel, int, Guidance], MethodState] | None = None
+    prepare: Callable[[NoisyBatch, MethodState | None], Prepared] | None = None
+    time: Callable[[float, Guidance, NoiseSchedule, int], int] | None = None
+    finish: Finish = Finish()
 
 
 def csd_weights(
@@ -117,7 +94,85 @@ def _sds(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
     return sds_weights(guidance.guidance_scale, negative_prompt, guidance.scale_convention)
 
 
-ROWS: dict[str, Row] = {"csd": Row(_csd), "sds": Row(_sds)}
+def _guided_minus(other: str) -> Callable[[Guidance, int, bool], Weights]:
+    """Classifier-free guidance, minus another branch in the place of the noise."""
+
+    def weights(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+        return {**_sds(guidance, step, negative_prompt), NOISE: 0.0, other: -1.0}
+
+    return weights
+
+
+def _dsd(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+    """``eps_s(x(t), t) - eps_1(x(d), d)``; scale 1 counted by the same convention as s."""
+    background = "negative" if negative_prompt else "null"
+    ahead = ahead_scale(guidance.scale_convention)
+    return {
+        **_sds(guidance, step, negative_prompt),
+        NOISE: 0.0,
+        "ahead_positive": -ahead,
+        f"ahead_{background}": ahead - 1.0,
+    }
+
+
+def _nfsd(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+    """``s (eps_pos - eps_null) + d``; d is ``eps_null`` at small times and ``eps_null - eps_neg`` at others: what is
+    left of the prediction when the added noise is taken out of it (Katzir et al. 2023, arXiv 2310.17590)."""
+    scale = guidance.guidance_scale + (guidance.scale_convention == "1+s")
+
+    def large(time: Tensor) -> Tensor:
+        return (time >= NFSD_SMALL_TIMES).to(time.dtype)
+
+    if negative_prompt:
+        return {"positive": scale, "negative": lambda time: -large(time), "null": 1.0 - scale}
+    return {"positive": scale, "null": lambda time: 1.0 - scale - large(time)}
+
+
+def _ism(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+    """``eps_null + s (eps_pos - eps_null) - eps_null(x_s, s)`` on the way of DDIM's inversion."""
+    return {**sds_weights(guidance.guidance_scale, False, guidance.scale_convention), NOISE: 0.0, "before": -1.0}
+
+
+def _bridge(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+    """SDS, then ``s (eps_good - eps_bad)``: the prompt with good words behind it against the prompt with bad ones
+    (McAllister et al. 2024, arXiv 2406.09417)."""
+    if step < guidance.bridge_start:
+        return _sds(guidance, step, negative_prompt)
+    return {"good": guidance.guidance_scale, "bad": -guidance.guidance_scale}
+
+
+def _csd_mvdream(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
+    return {"positive": 1.0, "negative" if negative_prompt else "null": -1.0}
+
+
+ROWS: dict[str, Row] = {
+    "csd": Row(_csd),
+    "sds": Row(_sds),
+    "sjc": Row(_sds, finish=Finish(weighting="uniform")),
+    "vsd": Row(_guided_minus("lora"), start=VariationalState),
+    "dsd": Row(
+        _dsd,
+        start=lambda model, seed, guidance: DiverseState(model, seed),
+        prepare=lambda batch, state: state.prepare(batch),
+        time=lambda progress, guidance, noise, step: times.square_root_time(progress, LAST, FIRST, len(noise)),
+    ),
+    "asd": Row(_guided_minus("later"), prepare=lambda batch, state: asynchronous.prepare(batch)),
+    "nfsd": Row(_nfsd),
+    "ism": Row(_ism, prepare=lambda batch, state: inversion.prepare_ism(batch), finish=Finish(weighting="x0")),
+    "sdi": Row(
+        _sds,
+        prepare=lambda batch, state: inversion.prepare_sdi(batch),
+        time=lambda progress, guidance, noise, step: times.linear_time(
+            progress, inversion.SDI_LAST, inversion.SDI_FIRST, len(noise)
+        ),
+        finish=Finish(weighting="x0"),
+    ),
+    "csm": Row(_csd, prepare=lambda batch, state: inversion.prepare_csm(batch)),
+    "bridge": Row(_bridge),
+    # On predictions of a model that sees several views at once; no job can name them yet.
+    "mvdream": Row(_sds, finish=Finish(weighting="x0", rescales=True)),
+    "csd-mvdream": Row(_csd_mvdream, finish=Finish(weighting="uniform", channel_share=0.9)),
+}
 
 
 def gradient_for_predictions(
@@ -132,6 +187,9 @@ def gradient_for_predictions(
     view_predictions: Any = None,
     view_weights: Any = None,
     alpha: Any = None,
+    time: Any = None,
+    latents: Any = None,
+    views_per_object: int | None = None,
 ) -> ScoreGradient:
     """A method's gradient for given noise predictions, without a network. Nothing is random here.
 
@@ -142,10 +200,13 @@ def gradient_for_predictions(
         grad = gradient_for_predictions("csd", guidance, eps, noise, t=[500], step=100).grad
 
     Args:
-        method: id, of ``job.spec.methods.METHODS``.
+        method: id, of ``job.spec.methods.METHODS``, or ``mvdream`` or ``csd-mvdream``.
         guidance: its settings: weights as schedules, scale and convention, w(t), Perp-Neg, clip, normalization.
-        predictions: ``[B, C, h, w]`` by branch: ``positive``, ``negative`` and ``null`` (the empty prompt's), and what
-            a method has beside. Branches whose weight is zero may be left out.
+        predictions: ``[B, C, h, w]`` by branch: ``positive``, ``negative`` and ``null`` (the empty prompt's) at ``x_t``
+            and t, and what a method has beside: ``lora`` (vsd), ``later`` (asd: the prompt at ``t + dt``), ``before``
+            (ism: the empty prompt at ``s < t``), ``ahead_positive`` and, with convention ``1+s``, ``ahead_negative`` or
+            ``ahead_null`` (dsd: at ``d >= t``), ``good`` and ``bad`` (bridge). Branches whose weight is zero may be
+            left out.
         noise: ``[B, C, h, w]``, what was added to the latents.
         t: ``[B]`` integer times; they count only where ``alpha`` is left out, for w(t).
         step: of the job, at which the schedules are read.
@@ -153,6 +214,9 @@ def gradient_for_predictions(
         view_predictions: ``[B, K, C, h, w]`` for K view prompts to stay away from (Perp-Neg).
         view_weights: ``[B, K]`` of these, zero or negative.
         alpha: ``[B]``, sqrt(alpha-bar_t); None for Stable Diffusion's 1000 steps.
+        time: ``[B]``, t as a fraction of all steps, for nfsd; None: t / 1000.
+        latents: ``[B, C, h, w]`` clean ones, for mvdream with ``Guidance.rescale``. views_per_object: so many items
+            share one rescaling; None: all.
 
     Returns:
         ``grad`` ``[B, C, h, w]``, to be descended (``dL/dlatents`` is ``grad / B`` in a job), and ``metrics``.
@@ -162,7 +226,8 @@ def gradient_for_predictions(
     """
     if method not in ROWS:
         raise ValueError(f"there is no method {method!r}; known are {', '.join(ROWS)}")
-    noise = torch.as_tensor(noise)
+    noise, row = torch.as_tensor(noise), ROWS[method]
+    fraction = torch.as_tensor(t).double() / 1000 if time is None else torch.as_tensor(time)
     alpha = _stable_diffusion_alpha(torch.as_tensor(t)) if alpha is None else torch.as_tensor(alpha)
     given = Predictions(
         {name: torch.as_tensor(value) for name, value in predictions.items()},
@@ -171,8 +236,17 @@ def gradient_for_predictions(
         None if view_weights is None else torch.as_tensor(view_weights),
     )
     negative = "negative" in predictions if negative_prompt is None else negative_prompt
-    weights = ROWS[method].weights(guidance, step, negative)
-    return combine(weights, given, guidance, step, alpha.to(noise).view(-1, 1, 1, 1))
+    return combine(
+        row.weights(guidance, step, negative),
+        given,
+        guidance,
+        step,
+        alpha.to(noise).view(-1, 1, 1, 1),
+        finish=row.finish,
+        time=fraction.to(noise).view(-1, 1, 1, 1),
+        latents=None if latents is None else torch.as_tensor(latents),
+        views_per_object=views_per_object,
+    )
 
 
 def _stable_diffusion_alpha(t: Tensor) -> Tensor:

@@ -4,13 +4,15 @@
 
 A branch is one noise prediction at ``x_t``: that for the ``positive``, the ``negative`` or the empty (``null``) prompt,
 or whatever else a method asks for. ``eps`` is the noise that was added; its weight has the name ``noise``. A method is
-a row of weights (:mod:`.methods`); a branch whose weight is zero need not be evaluated.
+a row of weights (:mod:`.methods`); a branch whose weight is zero need not be evaluated. A weight may depend on the
+time, as NFSD's do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Union
 
 import torch
 from torch import Tensor
@@ -23,7 +25,9 @@ NOISE = "noise"
 #: Where Perp-Neg's directions may begin, as branches of the equation.
 ORIGINS = {"empty": "null", "negative": "negative"}
 
-Weights = Mapping[str, float]
+#: A number, or a function from the times ``[B, 1, 1, 1]``, as fractions of all steps, to a factor for each item.
+Weight = Union[float, Callable[[Tensor], Tensor]]
+Weights = Mapping[str, Weight]
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,16 @@ class ScoreGradient:
 
 
 def weight(weighting: str, alpha_bar: Tensor) -> Tensor:
-    """``w(t)`` from alpha-bar: ``uniform`` 1, ``sds`` 1 - alpha-bar, ``fantasia3d`` sqrt(alpha-bar) (1 - alpha-bar)."""
+    """``w(t)`` from alpha-bar: ``uniform`` 1, ``sds`` 1 - alpha-bar, ``fantasia3d`` sqrt(alpha-bar) (1 - alpha-bar),
+    ``x0`` sigma / alpha, which makes ``x - x0_hat`` of ``eps_hat - eps``, ``x0_hat`` the predicted clean picture."""
     if weighting == "uniform":
         return torch.ones_like(alpha_bar)
     if weighting == "sds":
         return 1 - alpha_bar
     if weighting == "fantasia3d":
         return alpha_bar.sqrt() * (1 - alpha_bar)
+    if weighting == "x0":
+        return ((1 - alpha_bar) / alpha_bar).sqrt()
     raise ValueError(f"unknown weighting {weighting!r}")
 
 
@@ -89,8 +96,34 @@ def needed_branches(weights: Weights, guidance: Guidance, with_views: bool) -> s
     return needed | {"positive", perp_neg_origin(guidance)} if with_views else needed
 
 
+@dataclass(frozen=True)
+class Finish:
+    """What a row fixes about the gradient beside its weights.
+
+    Attributes:
+        weighting: w(t) that belongs to the method's equation; None takes the one in the guidance.
+        channel_share: so much of the gradient is divided by its own deviation over each item's channel (CSD-MVDream).
+        rescales: ``Guidance.rescale`` counts.
+    """
+
+    weighting: str | None = None
+    channel_share: float = 0.0
+    rescales: bool = False
+
+
 @torch.no_grad()
-def combine(weights: Weights, predictions: Predictions, guidance: Guidance, step: int, alpha: Tensor) -> ScoreGradient:
+def combine(
+    weights: Weights,
+    predictions: Predictions,
+    guidance: Guidance,
+    step: int,
+    alpha: Tensor,
+    *,
+    finish: Finish = Finish(),
+    time: Tensor | None = None,
+    latents: Tensor | None = None,
+    views_per_object: int | None = None,
+) -> ScoreGradient:
     """The equation.
 
     Args:
@@ -101,40 +134,77 @@ def combine(weights: Weights, predictions: Predictions, guidance: Guidance, step
             over the whole batch. Perp-Neg (Armandpour et al. 2023) counts where there are predictions for views.
         step: of the job, for the schedules.
         alpha: ``[B, 1, 1, 1]``, sqrt(alpha-bar) at each item's time.
+        finish: what the method itself fixes.
+        time: ``[B, 1, 1, 1]`` fractions of all steps, for weights that depend on it.
+        latents: ``[B, C, h, w]`` clean ones, for ``rescale``. views_per_object: items that share one rescaling; None
+            for all of them.
 
     Raises:
         ValueError: for a branch that is needed and not there, and unknown words in ``guidance``.
     """
     eps, noise = predictions.branches, predictions.noise
-    origin = perp_neg_origin(guidance)
+    perp_neg_origin(guidance)  # refuses an unknown one, also where it does not count
     with_views = guidance.perp_neg != 0.0 and predictions.views is not None
     missing = sorted(needed_branches(weights, guidance, with_views) - eps.keys())
     if missing:
         raise ValueError(f"there is no prediction for the branch {missing[0]!r}")
-    direction = weights.get(NOISE, 0.0) * noise
+    direction = _at(weights.get(NOISE, 0.0), time) * noise
     for name, value in eps.items():
-        direction = direction + weights.get(name, 0.0) * value
+        direction = direction + _at(weights.get(name, 0.0), time) * value
     if with_views:
-        term = _perp_neg_term(eps["positive"], eps[origin], predictions.views, predictions.view_weights)
-        direction = direction + guidance.perp_neg * term
-    grad = torch.nan_to_num(weight(guidance.weighting, alpha**2) * direction, nan=0.0, posinf=0.0, neginf=0.0)
+        direction = direction + perp_neg_term(predictions, guidance)
+    weighting = finish.weighting or guidance.weighting
+    grad = torch.nan_to_num(weight(weighting, alpha**2) * direction, nan=0.0, posinf=0.0, neginf=0.0)
+    if finish.rescales and guidance.rescale != 0.0:
+        only_positive = weight("x0", alpha**2) * (eps["positive"] - noise)
+        grad = _rescaled(grad, only_positive, latents, guidance.rescale, views_per_object)
     metrics = _metrics(eps, noise, grad)
     if guidance.grad_clip is not None:
         bound = guidance.grad_clip.at(step)
         grad = grad.clamp(-bound, bound)
+    if finish.channel_share != 0.0:
+        spread = grad.std(dim=(2, 3), keepdim=True) + 1e-8
+        grad = finish.channel_share * grad / spread + (1 - finish.channel_share) * grad
     if guidance.grad_normalize:
         grad = grad / (grad.norm() + 1e-8)
     return ScoreGradient(grad, metrics)
 
 
-def _perp_neg_term(positive: Tensor, origin: Tensor, views: Tensor, weights: Tensor) -> Tensor:
-    """``sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
+def _at(value: Weight, time: Tensor | None) -> float | Tensor:
+    if not callable(value):
+        return value
+    if time is None:
+        raise ValueError("this method's weights depend on the time, which is not told")
+    return value(time)
+
+
+def _rescaled(grad: Tensor, only_positive: Tensor, latents: Tensor | None, share: float, views: int | None) -> Tensor:
+    """The gradient whose clean picture has a share of the contrast that the prompt alone would give it.
+
+    Classifier-free guidance over-exposes (Lin et al. 2023, 2305.08891); MVDream holds ``x0_hat = x - grad`` back so:
+    ``x0_hat (share std(x0_pos) / std(x0_hat) + 1 - share)``, the deviations unbiased over all views of an object.
+    """
+    if latents is None:
+        raise ValueError("rescale needs the latents")
+    guided, plain = latents - grad, latents - only_positive
+    groups = len(latents) // (views or len(latents))
+
+    def spread(x: Tensor) -> Tensor:
+        deviation = x.reshape(groups, -1).std(dim=1) + 1e-8
+        return deviation.repeat_interleave(len(latents) // groups).view(-1, 1, 1, 1)
+
+    return latents - guided * (share * spread(plain) / spread(guided) + 1 - share)
+
+
+def perp_neg_term(predictions: Predictions, guidance: Guidance) -> Tensor:
+    """``p sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
+    positive, origin = predictions.branches["positive"], predictions.branches[perp_neg_origin(guidance)]
     toward = positive - origin
     term = torch.zeros_like(toward)
-    for k in range(views.shape[1]):
-        away = perpendicular_component(views[:, k] - origin, toward)
-        term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
-    return term
+    for k in range(predictions.views.shape[1]):
+        away = perpendicular_component(predictions.views[:, k] - origin, toward)
+        term = term + predictions.view_weights[:, k].to(away).view(-1, 1, 1, 1) * away
+    return guidance.perp_neg * term
 
 
 def _metrics(eps: Mapping[str, Tensor], noise: Tensor, grad: Tensor) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,16 +38,19 @@ class Seen:
     """From where a batch of pictures was taken, and what sort of pictures they are.
 
     Attributes:
-        cameras: B of them.
+        cameras: B of them; None for pictures of no object.
         names: a word of ``VIEWS`` per camera, or "" for one that none of them describes.
         close: whether each camera is a close-up; None when none is.
         kind: which of a guide's prompts they are judged by.
+        surface: ``[B, S, S, 4]``: the surface point that each pixel sees, and 1, or 0 where it sees none; only needed
+            for noise that is fixed to the surface.
     """
 
-    cameras: Cameras
+    cameras: Cameras | None
     names: Sequence[str]
     close: Sequence[bool] | None = None
     kind: str = "color"
+    surface: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,30 +61,41 @@ class PromptBatch:
         branches: B rows each, by the branch's name, in the order in which the network sees them.
         views: B * K rows of view prompts to stay away from (Perp-Neg), those of the first picture first, or None.
         view_weights: ``[B, K]``, zero or negative.
+        plain: B rows of the prompt without any word for the view.
     """
 
     branches: dict[str, Conditions]
     views: Conditions | None = None
     view_weights: Tensor | None = None
+    plain: Conditions | None = None
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """One prompt's conditions, a row each: by view word, and "" for none. ``close``: with the model's word for a close
+    camera, where it has one. A prompt that does not name the view has "" alone."""
+
+    far: dict[str, Conditions]
+    close: dict[str, Conditions]
+
+    def find(self, view: str, near: bool = False) -> Conditions:
+        """The row for a view; that without a word where there is none for it."""
+        table = self.close if near else self.far
+        return table.get(view, table[""])
 
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """Conditions of one job's prompts, a row for each view word, encoded once.
+    """Conditions of one job's prompts, encoded once.
 
     Attributes:
-        views: by view word, and "" for none.
-        close: the same with the model's word for a close camera, where it has one.
+        branches: by the branch of the equation that they are for.
         has_negative: the job has a negative prompt; else that of ``negative`` is empty.
     """
 
-    views: dict[str, Conditions]
-    close: dict[str, Conditions]
-    negative: Conditions
-    null: Conditions
+    branches: dict[str, PromptTable]
     view_dependent: bool
     has_negative: bool
-    negative_views: dict[str, Conditions] | None = None
 
     def batch(
         self, views: Sequence[str], azimuth: Tensor, close: Sequence[bool] | None = None, perp_neg: bool = False
@@ -94,26 +108,25 @@ class EncodedPrompts:
             close: whether each camera is a close-up.
         """
         close = close or [False] * len(views)
-        positive, negatives, weights = [], [], []
-        for view, az, near in zip(views, azimuth.tolist(), close, strict=True):
-            table = self.close if near else self.views
-            prompt = table.get(view, table[""]) if self.view_dependent else table[""]
-            if perp_neg:
-                wanted = perp_neg_mix(az, view)
-                if self.view_dependent and view in ("front", "side", "back"):
-                    prompt = mix([w for _, w in wanted.positive], [table[v] for v, _ in wanted.positive])
-                negatives += [table[v] for v, _ in wanted.negative]
-                weights.append([w for _, w in wanted.negative])
-            positive.append(prompt)
-        batch = len(views)
+        seen = [view if self.view_dependent else "" for view in views]
         branches = {
-            "positive": cat(positive),
-            "negative": self.negative.repeat(batch) if self.negative_views is None else cat([self.negative_views[v if self.view_dependent else ""] for v in views]),
-            "null": self.null.repeat(batch),
+            name: cat([table.find(view, near) for view, near in zip(seen, close, strict=True)])
+            for name, table in self.branches.items()
         }
+        positive = self.branches["positive"]
+        plain = cat([positive.find("", near) for near in close])
         if not perp_neg:
-            return PromptBatch(branches)
-        return PromptBatch(branches, cat(negatives), torch.tensor(weights))
+            return PromptBatch(branches, plain=plain)
+        mixed, negatives, weights = [], [], []
+        for view, az, near in zip(views, azimuth.tolist(), close, strict=True):
+            prompt = positive.find(view if self.view_dependent else "", near)
+            wanted = perp_neg_mix(az, view)
+            if self.view_dependent and view in ("front", "side", "back"):
+                prompt = mix([w for _, w in wanted.positive], [positive.find(v, near) for v, _ in wanted.positive])
+            negatives += [positive.find(v, near) for v, _ in wanted.negative]
+            weights.append([w for _, w in wanted.negative])
+            mixed.append(prompt)
+        return PromptBatch(branches | {"positive": cat(mixed)}, cat(negatives), torch.tensor(weights), plain)
 
 
 def encode_job_prompts(
@@ -125,28 +138,43 @@ def encode_job_prompts(
     extra: str = "",
     close_up: str = "",
     negative_views: bool = False,
+    per_view: Mapping[str, str] | None = None,
+    wordings: tuple[str, str] | None = None,
 ) -> EncodedPrompts:
     """Encode all prompts of a job in one call.
 
     Args:
         extra: words of the model for an unlit picture, appended to the positive prompts.
         close_up: the model's words for a close camera; empty when it has none.
+        negative_views: the negative prompt is one for the same views, as the source of an edit, with the same words
+            behind it.
+        per_view: another prompt for some of the view words, as prompt debiasing makes them.
+        wordings: good and bad words behind the prompt, for the branches ``good`` and ``bad``; None leaves them out.
     """
-    far = {v: view_prompt(prompt, v, extra) for v in ("", *VIEWS)}
-    near = {v: view_prompt(prompt, v, ", ".join(p for p in (extra, close_up) if p)) for v in ("", *VIEWS)}
-    other = {v: view_prompt(negative_prompt, v, extra) for v in ("", *VIEWS)} if negative_views else {}
-    texts = [*far.values(), *near.values(), negative_prompt, *other.values(), ""]
-    encoded = model.encode_prompts(texts)
-    table = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(texts)}
-    return EncodedPrompts(
-        views={v: table[text] for v, text in far.items()},
-        close={v: table[text] for v, text in near.items()},
-        negative=table[negative_prompt],
-        null=table[""],
-        view_dependent=view_dependent,
-        has_negative=bool(negative_prompt),
-        negative_views={v: table[text] for v, text in other.items()} or None,
-    )
+    per_view = per_view or {}
+
+    def texts_of(text: str, *more: str, own: Mapping[str, str] = {}) -> tuple[dict[str, str], dict[str, str]]:
+        def behind(*parts: str) -> dict[str, str]:
+            words = ", ".join(part for part in parts if part)
+            return {v: view_prompt(own.get(v, text), v, words) for v in ("", *VIEWS)}
+
+        return behind(extra, *more), behind(extra, close_up, *more)
+
+    texts = {
+        "positive": texts_of(prompt, own=per_view),
+        "negative": texts_of(negative_prompt) if negative_views else ({"": negative_prompt},) * 2,
+        "null": ({"": ""},) * 2,
+    }
+    for name, words in zip(("good", "bad"), wordings or ()):
+        texts[name] = texts_of(prompt, words, own=per_view)
+    distinct = list(dict.fromkeys(text for pair in texts.values() for table in pair for text in table.values()))
+    encoded = model.encode_prompts(distinct)
+    rows = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(distinct)}
+    branches = {
+        name: PromptTable(*({view: rows[text] for view, text in table.items()} for table in pair))
+        for name, pair in texts.items()
+    }
+    return EncodedPrompts(branches, view_dependent, bool(negative_prompt))
 
 
 def job_prompts(
@@ -158,19 +186,25 @@ def job_prompts(
     reporter: Reporter,
     lit: bool = False,
     negative_views: bool = False,
+    per_view: Mapping[str, str] | None = None,
+    wordings: bool = False,
 ) -> EncodedPrompts:
-    """All prompts of a job, encoded once. ``lit``: of a shaded object."""
-    fitting = model.fitting_prompt(prompt, longest_ending(words.unlit, words.close_up))
+    """All prompts of a job, encoded once. ``lit``: of a shaded object. ``wordings``: with a good and a bad
+    wording, as some methods compare them. The rest as in :func:`encode_job_prompts`."""
+    ending = longest_ending(words.unlit, words.close_up)
+    fitting = model.fitting_prompt(prompt, ending)
     if fitting != prompt:
         reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
     return encode_job_prompts(
         model,
         fitting,
-        negative_prompt,
+        model.fitting_prompt(negative_prompt, ending) if negative_views else negative_prompt,
         view_dependent=view_prompts,
         extra=words.lit if lit else words.unlit,
         close_up=words.close_up,
         negative_views=negative_views,
+        per_view={view: model.fitting_prompt(text, ending) for view, text in (per_view or {}).items()},
+        wordings=(words.good, words.bad) if wordings else None,
     )
 
 

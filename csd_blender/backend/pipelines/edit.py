@@ -20,6 +20,7 @@ from ...job.errors import JobError
 from ...job.files import INPUT_COLORS
 from ...job.folder import JobFolder
 from ...job.spec.edit import EditJob
+from ...job.spec.methods import find_method
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import GuidanceWords
 from ..distillation.view_prompts import EncodedPrompts, job_prompts
@@ -71,4 +72,13 @@ def edit_prompts(job: EditJob, model: DiffusionModel, words: GuidanceWords, repo
     """Target and source, both with the words for the side that is seen."""
     for warning in words.warnings(job.source, "", words.unlit):
         reporter.warn("unknown_words", warning)
-    return job_prompts(model, job.prompt, job.source, job.view_prompts, words, reporter, negative_views=True)
+    return job_prompts(
+        model,
+        job.prompt,
+        job.source,
+        job.view_prompts,
+        words,
+        reporter,
+        negative_views=True,
+        wordings=find_method(job.method).compares_wordings,
+    )

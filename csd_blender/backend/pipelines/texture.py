@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...job.folder import JobFolder
+from ...job.spec.methods import find_method
 from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
@@ -70,7 +71,10 @@ def gray_field(surface: Surface, size: int) -> nn.Module:
 
 def texture_prompts(job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
     """A texture's prompts, encoded."""
-    return job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter)
+    wordings = find_method(job.method).compares_wordings
+    return job_prompts(
+        model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, wordings=wordings
+    )
 
 
 def texture_mesh(
@@ -105,7 +109,7 @@ def texture_mesh(
         reporter.warn("unknown_words", warning)
     prompts = encode(job, model, words, reporter)
     make_room(model)
-    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed)
+    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps)
     surface = surface.to(model.device)
     begin = partial(start_state, job, model, partial(field, surface))
     reporter.check_stop()
@@ -117,7 +121,7 @@ def texture_mesh(
     cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
     reporter.stage(BAKE, plan)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
     files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..spec.common import VARIANTS
 from ..spec.edit import EditJob
 from ..spec.fields import from_json, to_json
 from ..spec.schedule import Schedule, constant
@@ -29,14 +30,16 @@ def edit_job(
     Raises ``JobError('bad_setting')``.
     """
     overrides = nested(EditJob, overrides)
-    shared = {name: overrides[name] for name in ("steps", "method") if name in overrides}
+    chosen = overrides.get("guidance", {})
+    shared = {name: overrides[name] for name in ("steps", "method", *VARIANTS) if name in overrides}
+    if isinstance(chosen, dict) and "guidance_scale" in chosen:
+        shared["guidance"] = {"guidance_scale": chosen["guidance_scale"]}
     values = to_json(texture_job(prompt, quality, model, negative_prompt="", **shared))
+    usual = values["guidance"]
     values |= {"source": source, "alignment": alignment, **overrides}
     if isinstance(alignment, (int, float)) and 0 <= alignment <= 1:  # else the job's own check says what is wrong
         guidance, pull = aligned(alignment, values["steps"], model == "mini")
-        chosen = overrides.get("guidance", {})
-        usual = texture_job(prompt, quality, model, **shared).to_json()["guidance"] | guidance
-        values["guidance"] = {**usual, **chosen} if isinstance(chosen, dict) else chosen
+        values["guidance"] = {**usual, **guidance, **chosen} if isinstance(chosen, dict) else chosen
         if "weight_decay" not in overrides:
             values["weight_decay"] = pull.to_json()
     return from_json(EditJob, values)

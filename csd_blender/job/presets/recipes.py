@@ -15,6 +15,14 @@ from ..spec.schedule import Schedule, constant
 
 PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these configurations
 
+#: The method of each recipe.
+RECIPE_METHODS = {
+    "csd": "csd", "dreamfusion": "sds", "magic3d": "sds", "fantasia3d": "sds", "prolificdreamer": "vsd", "sjc": "sjc",
+    "dsd": "dsd", "dsd-low": "dsd",
+}  # fmt: skip
+#: Those without a refine stage.
+COARSE_ALONE = ("dreamfusion", "sjc", "dsd", "dsd-low")
+
 SCALE_ON_PIXELS, SCALE_ON_LATENTS = 20.0, 100.0  # guidance of SDS
 
 #: threestudio's cameras are not held quite still, where a configuration does not say that they are.
@@ -56,6 +64,12 @@ def published(
         return _magic3d(subject, coarse_steps, refine_steps, coarse_pixels, refine_pixels)
     if recipe == "fantasia3d":
         return _fantasia3d(subject, coarse_steps, refine_steps, refine_pixels)
+    if recipe == "prolificdreamer":
+        return _prolificdreamer(subject, coarse_steps, refine_steps)
+    if recipe == "sjc":
+        return _sjc(subject, coarse_steps, refine_steps, coarse_pixels)
+    if recipe in ("dsd", "dsd-low"):
+        return _dsd(subject, coarse_steps, refine_steps, large=recipe == "dsd")
     return _csd(subject, coarse_steps, refine_steps)
 
 
@@ -231,4 +245,95 @@ def _fantasia3d(subject: str, coarse_steps: int, refine_steps: int, on_pixels: b
         "guidance": _sds("fantasia3d", 0.5, on_pixels),
     }
     begin_with_shape(values)
+    return values
+
+
+def _prolificdreamer(subject: str, coarse_steps: int, refine_steps: int) -> dict:
+    """ProlificDreamer (Wang et al. 2023, 2305.16213): a field by VSD, then its shape by SDS on pictures of normals,
+    then its colors by VSD. prolificdreamer, prolificdreamer-geometry and prolificdreamer-texture of threestudio.
+
+    A third of the refine stage's steps are the geometry's, as of 15,000 and 30,000.
+    """
+    c, shape_steps = coarse_steps / 25000, round(refine_steps / 3)
+    values = _csd(subject, coarse_steps, refine_steps)
+    values["negative_prompt"] = ""
+    vsd = {"guidance_scale": 7.5, "weighting": "sds", "lora_rate": 1e-4, "perp_neg_from": "negative"}
+    cameras = {"distance": (1.0, 1.5), "elevation": (-10.0, 45.0), **_UNSTEADY}
+    values["coarse"] |= {
+        "views": 1,
+        "render_size": 64,
+        "later_size": 512,
+        "later_size_step": round(5000 * c),
+        "learning_rate": 0.01,
+        "network_rate": 1e-3,
+        "adam_beta2": 0.99,
+        "decay": 0.01,
+        "radius": 1.0,
+        "levels": 16,
+        "finest_resolution": 4096,
+        "random_background": 0.5,
+        "shaded_share": 0.0,
+        "orientation": constant(0.0),
+        "sparsity": constant(10.0),
+        "opaque": stretched(c, 10000, 0.0, 1000.0, 10001),
+        "cameras": cameras,
+        "guidance": vsd | {"t_max": stretched(c, 5000, 0.98, 0.5, 5001)},
+    }
+    values["refine"] = {
+        "steps": refine_steps,
+        "tet_resolution": 128,
+        "threshold": 10.0,
+        "learning_rate": 5e-3,
+        "color_rate": 0.01,
+        "background_rate": 1e-3,
+        "rates_fall": False,
+        "color_decay": constant(0.01),
+        "normals_share": 0.0,
+        "normals_only_steps": shape_steps,
+        "fixed_shape_after": shape_steps,
+        "geometry_method": "sds",
+        "appearance_scale": 7.5,
+        "background": "learned",
+        "random_background": 0.5,
+        "normal_consistency": 10000.0,
+        "laplacian": 10000.0,
+        "cameras": cameras,
+        "guidance": vsd | {"guidance_scale": SCALE_ON_LATENTS, "scale_convention": "1+s", "t_max": constant(0.5)},
+    }
+    return values
+
+
+def _sjc(subject: str, coarse_steps: int, refine_steps: int, on_pixels: bool) -> dict:
+    """SJC (Wang et al. 2022, 2212.00774) with the flags of D-SDS's repository: cameras at 1.5 with 60 degrees, scale
+    100, all noise levels alike. Its field is a grid of latents; ours is DreamFusion's, on pictures."""
+    values = _dreamfusion(subject, coarse_steps, refine_steps, on_pixels)
+    values["coarse"] |= {"ambient_only_steps": coarse_steps, "shaded_share": 0.0, "orientation": constant(0.0)}
+    values["coarse"]["cameras"] |= {"distance": (1.5, 1.5), "fov_y": (60.0, 60.0), **_NO_NOISE}
+    values["coarse"]["guidance"] |= {"weighting": "uniform", "guidance_scale": SCALE_ON_LATENTS}
+    return values
+
+
+def _dsd(subject: str, coarse_steps: int, refine_steps: int, large: bool) -> dict:
+    """DSD (Xu et al. 2024, 2412.06780): DreamFusion's field, drawn to the path of one fixed noise. dsd and dsd_low_res;
+    the large one grows its pictures from 128 to 512 at half time."""
+    values = _dreamfusion(subject, coarse_steps, refine_steps, on_pixels=False)
+    c = coarse_steps / (10000 if large else 5000)
+    values["coarse"] |= {
+        "render_size": 128,
+        "later_size": 512 if large else 0,
+        "later_size_step": round(5000 * c) if large else 0,
+        "ambient_only_steps": round(1000 * c),
+        "shaded_share": 0.3,
+        "textureless_share": 0.75,
+        "random_background": 0.5,
+        "orientation": constant(0.1),
+        "sparsity": stretched(c, 0, 0.15, 0.0, 3000),
+        "opaque": constant(0.1),
+        "guidance": {
+            "guidance_scale": 7.5,
+            "weighting": "sds",
+            "perp_neg": 7.5,
+            "perp_neg_from": "negative",
+        },
+    }
     return values

@@ -9,24 +9,33 @@ from ..spec.fields import from_json
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import TextTo3DJob
-from .recipes import begin_with_shape, published, works_on_pixels
+from .recipes import RECIPE_METHODS, begin_with_shape, published, works_on_pixels
 from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
+from .variants import of_method, vary
 
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
 
 #: Seconds an object takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS_3D = {"draft": 100, "normal": 240, "best": 780}
 
+#: Of each stage, the part before SDS-Bridge compares wordings: as published for the whole, then from the start.
+BRIDGE_SHARES = (0.8, 0.0)
+
 #: Steps of the coarse and of the refine stage.
 _MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
 #: Normal is the published length: the refine stages of Magic3D and Fantasia3D (its appearance) are half as long.
 _LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000, 15000)}
+#: Recipes of several stages in the second one, and of the length that was published for their first one alone.
+_PUBLISHED = {
+    "prolificdreamer": {"draft": (3000, 3000), "normal": (25000, 45000), "best": (25000, 45000)},
+    "dsd-low": {"draft": (1000, 0), "normal": (5000, 0), "best": (10000, 0)},
+}
 _HALF_REFINED = {"draft": (2000, 1000), "normal": (10000, 5000), "best": (15000, 7500)}
 
 
 def usual_steps(quality: str, model: str, recipe: str = "csd", coarse_model: str = "") -> tuple[int, int]:
     """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way."""
-    large = _HALF_REFINED if recipe in ("magic3d", "fantasia3d") else _LARGE_STEPS
+    large = _HALF_REFINED if recipe in ("magic3d", "fantasia3d") else _PUBLISHED.get(word(recipe), _LARGE_STEPS)
     tables = (_MINI_STEPS if name == "mini" else large for name in (coarse_model or model, model))
     coarse, refine = (table.get(word(quality), table["normal"])[i] for i, table in enumerate(tables))
     return coarse, refine
@@ -50,15 +59,18 @@ def text_to_3d_job(
     usual = usual_steps(quality, named, recipe, coarse_model)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
-    method = overrides.get("method", "csd" if recipe == "csd" else "sds")
+    method = word(overrides.get("method", RECIPE_METHODS.get(word(recipe), "sds")))
     values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"))
-    for i, stage in enumerate(("coarse", "refine")):
+    for i, (stage, of) in enumerate((("coarse", coarse_model), ("refine", named))):
+        share = BRIDGE_SHARES[i]
+        guidance = values[stage]["guidance"] | of_method(method, of == "mini", steps[i], share)
+        values[stage]["guidance"] = vary(guidance, overrides, values[stage]["steps"], method, of)
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]
         given = overrides.pop(stage, {})
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
-    values |= {"method": method}
+    values["method"] = overrides.get("method", method)
     return from_json(TextTo3DJob, values | overrides)
 
 
@@ -124,7 +136,9 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dic
 
 def _mini_refine(published: dict, recipe: str, method: str) -> dict:
     """As :func:`_mini_coarse`."""
-    kept = ("steps", "normals_only_steps", "fixed_shape_after", "appearance_weighting", "shaded_share")
+    kept = (
+        "steps", "normals_only_steps", "fixed_shape_after", "appearance_weighting", "geometry_method", "shaded_share",
+    )  # fmt: skip
     stage = _chosen(published, *kept)
     stage |= {"views": 4, "render_size": 0, "tet_resolution": 64, "learning_rate": 0.03, "color_rate": 0.04}
     stage |= {"random_background": 1.0, "threshold": 0.0, "textureless_share": 0.0}

@@ -12,6 +12,7 @@ from ..spec.methods import METHODS, find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.texture import TextureJob
+from .variants import of_method, vary
 
 __all__ = [
     "CSD_NEGATIVE_PROMPT",
@@ -33,6 +34,8 @@ CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 #: Ask for bare surface color, so that light is not painted into the texture: of the mini model, and in plain English
 #: for the others. The published systems have none; ours are a setting (``extra_words``), for textures only.
 MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
+
+BRIDGE_SHARE = 0.5  # of the steps before SDS-Bridge compares wordings, as published for pictures
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
@@ -85,9 +88,13 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         values["extra_words"] = FLAT_WORDS
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
-        usual = guidance(steps, overrides.get("method", METHODS[0]), mini)
+        method = word(overrides.get("method", METHODS[0]))
+        usual = to_json(guidance(steps, method, mini)) | of_method(method, mini, steps, BRIDGE_SHARE)
         chosen = values.get("guidance", {})
-        values["guidance"] = {**to_json(usual), **chosen} if isinstance(chosen, dict) else chosen
+        if isinstance(chosen, dict):
+            scale = {name: chosen[name] for name in ("guidance_scale",) if name in chosen}
+            chosen = vary(usual | scale, overrides, steps, method, model) | chosen
+        values["guidance"] = chosen
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
 

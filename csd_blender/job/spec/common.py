@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import JobError
 from .fields import Option, bad, choice, number, switch, text, to_json
+from .guidance import NOISE_OPTIONS, TIMES_OPTIONS
 from .methods import KNOWN_METHODS, METHODS
 
 QUALITY_OPTIONS = (
@@ -43,6 +44,36 @@ DEVICE = partial(text, "auto", label="Device", help="What computes it: auto, cpu
 TEXTURE_SIZE = partial(
     number, 64, 4096, 1024, label="Size", help="Width and height of the texture", unit="px", place="output",
     usual=(256, 512, 1024, 2048, 4096), flags=("--resolution",),
+)  # fmt: skip
+CLIP_OPTIONS = (
+    Option("off", "As the Preset", "What the approach itself says, mostly no bound"),
+    Option(
+        "debiased",
+        "Debiased",
+        "Each step's pull is bounded, and the bound rises with the steps (D-SDS): fewer false faces",
+    ),
+)
+ANNEAL_OPTIONS = (
+    Option("usual", "As the Preset", "What the approach itself says"),
+    Option("rising", "Rising", "From nothing to full strength at half time: CSD's first stage"),
+    Option("falling", "Falling", "From full strength to half of it at the end: CSD's second stage"),
+)
+#: What may vary on any method: fields of the kinds that have these.
+VARIANTS = ("perp_neg", "clip", "noise", "times")
+# These stand for values of the guidance, which the preset functions set, and change none by themselves.
+CLIP = partial(choice, CLIP_OPTIONS, "off", True, label="Score Clip", help="Whether each step's pull is bounded")
+NOISE = partial(
+    choice, NOISE_OPTIONS, "fresh", True, label="Noise", help="Which noise the diffusion model looks through"
+)
+TIMES = partial(choice, TIMES_OPTIONS, "uniform", True, label="Noise Levels", help="In which order noise levels come")
+NEGATIVE_COURSE = partial(
+    choice, ANNEAL_OPTIONS, "usual", True, label="Negative Course",
+    help="How the strength of the negative prompt changes over the steps",
+)  # fmt: skip
+PERP_NEG = partial(
+    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0,
+    help="How strongly each side stays away from the words of the others, against a second face; -1 is what the "
+    "approach has",
 )  # fmt: skip
 VIEW_PROMPTS = partial(
     switch, True, label="Name the Side",

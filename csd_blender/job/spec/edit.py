@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import JobError
+from . import common
 from .fields import bad, number, text
 from .inputs import ColoredMeshInput
 from .texture import TextureJob
@@ -29,8 +30,8 @@ class EditJob(TextureJob):
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
         "source", "prompt", "quality", "alignment", "model", "method", "seed", "view_prompts",
-        "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", "extra_words",
-        "texture_size", "uv",
+        "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", *common.VARIANTS,
+        "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "steps", "views", "learning_rate", "generative_weight", "extra_words", "texture_size",

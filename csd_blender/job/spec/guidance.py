@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import choice, number, schedule
+from .fields import Option, choice, number, schedule
 from .schedule import Schedule
 
-WEIGHTINGS = ("uniform", "sds", "fantasia3d")
+WEIGHTINGS = ("uniform", "sds", "fantasia3d", "x0")
 SCALE_CONVENTIONS = ("s", "1+s")
 PERP_NEG_REFERENCES = ("empty", "negative")
+NOISE_OPTIONS = (
+    Option("fresh", "Fresh", "Other noise in each step"),
+    Option("surface", "Surface", "Fixed to the surface, so that all views see the same noise: steadier detail"),
+)
+LORA_NETWORKS = ("shared", "own")
+TIMES_OPTIONS = (
+    Option("uniform", "Uniform", "All noise levels of the moment alike, drawn by chance"),
+    Option("falling", "Falling", "From the noisiest level to the cleanest, never back: large forms first, then detail"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Guidance:
         guidance_scale: s, of SDS.
         scale_convention: how s is counted: ``s`` means ``eps_neg + s (eps_pos - eps_neg)``, that of Ho and Salimans'
             samplers today; ``1+s`` means ``eps_pos + s (eps_pos - eps_neg)``, that of DreamFusion and threestudio.
-        weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2.
+        weighting: w(t): ``uniform`` 1, ``sds`` sigma^2, ``fantasia3d`` alpha sigma^2, ``x0`` sigma / alpha. Some
+            methods have one of their own, see ``backend/distillation/methods``.
         t_min, t_max: range of the diffusion time, as fractions of all steps.
         grad_clip: element-wise bound on the gradient in latent space; None is off.
         grad_normalize: scale each step's gradient to unit norm.
@@ -32,6 +42,14 @@ class Guidance:
         perp_neg_from: where its directions begin: at the prediction for the ``empty`` prompt, as in the paper
             (Armandpour et al. 2023), or at that for the ``negative`` one, as in the code of CSD, threestudio and DSD;
             without a negative prompt both are the same.
+        noise: ``fresh`` in each step, or fixed to the ``surface``, so that all views see the same (CFD, Yan et al.
+            2024, 2501.05445).
+        times: ``uniform`` between t_min and t_max, or ``falling`` from t_max to t_min and never rising (DreamTime,
+            Huang et al. 2023, 2306.12422).
+        bridge_start: step from which on SDS-Bridge compares a good with a bad wording of the prompt.
+        rescale: share of MVDream's rescaling of the predicted clean picture; 0 is off.
+        lora_rate: learning rate of VSD's own network. lora_rank: of its changes.
+        lora_network: it is ``shared`` with the model but for these, or a copy of its ``own``.
     """
 
     positive_weight: Schedule = schedule(0, 100, 1.0)
@@ -56,3 +74,10 @@ class Guidance:
     perp_neg: float = number(0, 20, 0.0)
     scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
     perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
+    noise: str = choice(NOISE_OPTIONS, "fresh", added=True)
+    times: str = choice(TIMES_OPTIONS, "uniform", added=True)
+    bridge_start: int = number(0, 1000000, 0, added=True)
+    rescale: float = number(0, 1, 0.0, added=True)
+    lora_rate: float = number(0, 1, 1e-4, added=True)
+    lora_rank: int = number(1, 256, 4, added=True)
+    lora_network: str = choice(LORA_NETWORKS, "shared", added=True)

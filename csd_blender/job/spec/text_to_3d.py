@@ -12,6 +12,7 @@ from .common import check_job, fingerprint, without_kind
 from .fields import Option, check, choice, from_json, number, schedule, switch, text, to_json
 from .guidance import WEIGHTINGS, Guidance
 from .inputs import ObjectInput
+from .methods import METHODS
 from .schedule import Schedule
 from .stages import Plan, object_plan
 
@@ -20,6 +21,10 @@ RECIPE_OPTIONS = (
     Option("dreamfusion", "DreamFusion", "The first of these methods, for comparison: the coarse shape alone"),
     Option("magic3d", "Magic3D", "A coarse shape, then a lit mesh, for comparison"),
     Option("fantasia3d", "Fantasia3D", "Shape by its normals first, then its colors, for comparison"),
+    Option("prolificdreamer", "ProlificDreamer", "Three stages by VSD: natural and varied, and the slowest of all"),
+    Option("sjc", "SJC", "The coarse shape alone by score Jacobian chaining, for comparison"),
+    Option("dsd", "DSD", "The coarse shape alone by diverse score distillation: another seed gives another object"),
+    Option("dsd-low", "DSD, Small", "The same in small pictures, for half of the memory"),
 )
 RECIPES = tuple(option.id for option in RECIPE_OPTIONS)
 SUBJECT_OPTIONS = (
@@ -48,7 +53,9 @@ class CoarseStage:
 
     Attributes:
         steps: 0 leaves the stage out. views: pictures in each step, ``render_size`` pixels wide; 0 is the model's own.
-        learning_rate: of Adam.
+        later_size: side of the pictures from step ``later_size_step`` on; 0 keeps it.
+        learning_rate: of Adam. network_rate: of the networks behind the grid; 0 is the same.
+        decay: weight decay (AdamW).
         radius: half the side of the scene's box.
         levels, base_resolution, finest_resolution: of the hash grid; cells per axis of the box.
         network_width: 0 sums the levels, which then hold density and color themselves; else they hold two features
@@ -79,7 +86,11 @@ class CoarseStage:
     steps: int = number(0, 100000, 10000, label="Coarse Steps", help="Steps in which the shape is found")
     views: int = number(1, 16, 1)
     render_size: int = number(0, 512, 64)
+    later_size: int = number(0, 1024, 0, added=True)
+    later_size_step: int = number(0, 1000000, 0, added=True)
     learning_rate: float = number(1e-6, 1, 1e-3)
+    network_rate: float = number(0, 1, 0.0, added=True)
+    decay: float = number(0, 10, 0.0, added=True)
     radius: float = number(0.1, 10, 1.0)
     levels: int = number(1, 16, 12)
     base_resolution: int = number(4, 128, 16)
@@ -133,6 +144,8 @@ class RefineStage:
         textureless_share: of these, the ones in white.
         fixed_shape_after: from this step on the shape stays as it is.
         appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
+        appearance_scale: guidance scale from that step on; 0 for the one in ``guidance``.
+        geometry_method: the method until then; empty for the job's.
         normal_consistency, laplacian: weights of the regularizers.
         fit_start: an ellipsoid or a mesh to start from is made so small that all cameras see it whole.
         rates_fall: both learning rates fall to a twentieth over the last half of the steps; else they are constant.
@@ -159,6 +172,8 @@ class RefineStage:
     textureless_share: float = number(0, 1, 0.0)
     fixed_shape_after: int = number(0, 1000000, 1000000)
     appearance_weighting: str = choice(("", *WEIGHTINGS), "")
+    appearance_scale: float = number(0, 200, 0.0, added=True)
+    geometry_method: str = choice(("", *METHODS), "", added=True)
     background: str = choice(BACKGROUNDS, "colors", added=True)
     background_rate: float = number(1e-6, 1, 1e-3, added=True)
     random_background: float = number(0, 1, 0.5)
@@ -192,6 +207,7 @@ class TextTo3DJob:
         height: of the finished object in meters.
         keep: the ``largest`` connected part, or ``all`` of them.
         view_prompts: add "front view" and the like to the prompt.
+        perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt of pictures of the bare color, never to that of normals or lit ones: empty for
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
@@ -205,7 +221,7 @@ class TextTo3DJob:
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
-        "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+        "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
@@ -243,6 +259,11 @@ class TextTo3DJob:
     )
     keep: str = choice(KEEPS, "largest", label="Keep", help="The largest connected part, or all of them")
     view_prompts: bool = common.VIEW_PROMPTS()
+    perp_neg: float = common.PERP_NEG()
+    clip: str = common.CLIP()
+    noise: str = common.NOISE()
+    times: str = common.TIMES()
+    negative_course: str = common.NEGATIVE_COURSE()
     extra_words: str = common.EXTRA_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()

@@ -35,6 +35,7 @@ class TextureJob:
         learning_rate: of Adam on the colors' logits; falls to a twentieth over the last half.
         weight_decay: pull of the colors towards gray (AdamW); while it is strong, early decisions stay open.
         view_prompts: add "front view" and the like to the prompt.
+        perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt, since all pictures show the bare color: empty for none, ``auto`` for what the
             model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
@@ -49,8 +50,8 @@ class TextureJob:
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "guidance.guidance_scale",
-        "steps", "views", "learning_rate", "guidance.negative_weight", "guidance.generative_weight", "extra_words",
-        "texture_size", "uv",
+        "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course",
+        "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
@@ -86,6 +87,11 @@ class TextureJob:
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
     view_prompts: bool = common.VIEW_PROMPTS()
+    perp_neg: float = common.PERP_NEG()
+    clip: str = common.CLIP()
+    noise: str = common.NOISE()
+    times: str = common.TIMES()
+    negative_course: str = common.NEGATIVE_COURSE()
     extra_words: str = common.EXTRA_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()

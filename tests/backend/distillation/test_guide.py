@@ -33,7 +33,7 @@ STEPS = 8
 class Memory:
     """The mean of the prompt's predictions so far, as a branch of its own; its start depends on the seed."""
 
-    def __init__(self, model, seed):
+    def __init__(self, model, seed, guidance):
         side = model.native_size // model.latent_factor
         shape = (1, model.latent_channels, side, side)
         self.mean = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -91,7 +91,7 @@ def test_a_branch_of_the_method_s_own_counts_and_is_not_asked_of_the_network(mod
     predict = model.predict_noise
     monkeypatch.setattr(model, "predict_noise", lambda x, t, c: asked.append(predict(x, t, c)) or asked[-1])
     caught, known = [], methods.combine
-    monkeypatch.setattr(methods, "combine", lambda *a: caught.append(known(*a)) or caught[-1])
+    monkeypatch.setattr(methods, "combine", lambda *a, **k: caught.append(known(*a, **k)) or caught[-1])
     before = guide.tensors()["guide.mean"].clone()
     take(guide)
     assert [len(x) for x in asked] == [2]

@@ -37,7 +37,7 @@ def alphas():
 
 
 def test_each_method_has_one_row_and_one_text():
-    assert tuple(ROWS) == METHODS == tuple(method.id for method in KNOWN_METHODS)
+    assert tuple(ROWS)[: len(METHODS)] == METHODS == tuple(method.id for method in KNOWN_METHODS)
     for method in KNOWN_METHODS:
         assert method.label and method.source and method.help and not method.help.endswith(".")
         assert method.mini_weighting in WEIGHTINGS

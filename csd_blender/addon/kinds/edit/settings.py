@@ -12,9 +12,6 @@ from ....job.presets.texture import EXPECTED_SECONDS, MINI_WORDS
 from ....job.spec.edit import EditJob
 from ....job.spec.methods import find_method
 from .. import common
-from ..texture.settings import unused
-
-__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
 
 SPEC = EditJob
 
@@ -51,6 +48,11 @@ def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     text = common.preset_text(setting, usual(csd))
     return MINI_WORDS if setting.name == "extra_words" and text == "auto" else text
+
+
+def unused(csd: Any) -> set[str]:
+    """Settings that have no effect with what is chosen."""
+    return common.unused_by(csd.method)
 
 
 def expected_seconds(csd: Any) -> float | None:

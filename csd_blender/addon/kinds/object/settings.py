@@ -7,6 +7,7 @@ from typing import Any
 
 import bpy
 
+from ....job.presets.recipes import COARSE_ALONE, RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ....job.spec.text_to_3d import TextTo3DJob
 from .. import common
@@ -64,13 +65,14 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    return _without_effect(csd.recipe)
+    method = RECIPE_METHODS.get(csd.recipe, "") if csd.recipe != "csd" else csd.method
+    return _without_effect(csd.recipe) | common.unused_by(method)
 
 
 def _without_effect(recipe: object) -> set[str]:
     if recipe == "csd":
         return set()
-    return {"method", "refine_steps"} if recipe == "dreamfusion" else {"method"}
+    return {"method", "refine_steps"} if recipe in COARSE_ALONE else {"method"}
 
 
 def expected_seconds(csd: Any) -> float | None:

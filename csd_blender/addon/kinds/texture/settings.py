@@ -51,9 +51,7 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    method = find_method(csd.method)
-    weights = set() if method.uses_prompt_weights else {"negative_weight", "generative_weight"}
-    return weights if method.uses_guidance_scale else weights | {"guidance_scale"}
+    return common.unused_by(csd.method)
 
 
 def expected_seconds(csd: Any) -> float | None:

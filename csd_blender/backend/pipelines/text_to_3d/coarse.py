@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ....job.spec.cameras import SceneCameras
 from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
+from ...diffusion.model import DiffusionModel
 from ...distillation.guide import Guide, others
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
@@ -73,11 +74,19 @@ def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     occupancy = OccupancyGrid(stage.radius).to(device)
     background = make_background(stage, stage.color_activation, job.seed)
     groups = [{"params": list(radiance.parameters())}]
+    if stage.network_rate and stage.network_width:
+        networks = [p for p in radiance.parameters() if p is not radiance.table]
+        groups = [{"params": [radiance.table]}, {"params": networks, "lr": stage.network_rate}]
     if background is not None:
         background = background.to(device)
         groups.append({"params": list(background.parameters()), "lr": stage.background_rate})
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
-    optimizer = torch.optim.Adam(groups, lr=stage.learning_rate, betas=betas, eps=1e-15, fused=fused)
+    # with a decay of 0 AdamW is Adam
+    kind = {"lr": stage.learning_rate, "betas": betas, "eps": 1e-15, "fused": fused}
+    if stage.decay:
+        optimizer = torch.optim.AdamW(groups, weight_decay=stage.decay, **kind)
+    else:
+        optimizer = torch.optim.Adam(groups, **kind)
     return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed), background)
 
 
@@ -109,6 +118,12 @@ def active_levels(stage: CoarseStage, step: int) -> int:
     return min(stage.start_level + max(step - stage.level_start, 0) // stage.level_interval, stage.levels)
 
 
+def picture_size(stage: CoarseStage, model: DiffusionModel, step: int) -> int:
+    """Side in pixels of the pictures at a step."""
+    later = stage.later_size and step >= stage.later_size_step
+    return (stage.later_size if later else stage.render_size) or model.native_size
+
+
 def ray_step(stage: CoarseStage) -> float:
     """Distance of samples along a ray, in scene units."""
     return 2 * 3**0.5 * stage.radius / stage.ray_samples
@@ -124,7 +139,7 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
     look = draw_look(stage, views, state.step, generator)
     moment = guide.begin(views, state.step, generator)
     orientation = stage.orientation.at(state.step)
-    size = stage.render_size or model.native_size
+    size = picture_size(stage, model, state.step)
     if isinstance(state.field, NetworkField):
         state.field.network.active = active_levels(stage, state.step)
 

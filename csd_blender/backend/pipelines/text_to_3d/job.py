@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
+from ....job.spec.methods import find_method
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
@@ -64,7 +65,7 @@ def make_object(
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
 
-    cancelled, coarse, refined, guide = False, None, None, None
+    cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
@@ -72,7 +73,7 @@ def make_object(
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
-        coarse, cancelled = find_shape(job, folder, load_model, saved, preview, reporter, clocks["coarse"])
+        coarse, cancelled, calls = find_shape(job, folder, load_model, saved, preview, reporter, clocks["coarse"])
     elif saved is not None:
         saved.explain(reporter)
 
@@ -88,7 +89,8 @@ def make_object(
 
     reporter.stage(UNWRAP, plan)
     done = refined.step + (steps_before(job) if coarse is None else coarse.step)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done}
+    calls += 0 if guide is None else guide.calls
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done, "network_calls": calls}
     if coarse is None:
         del clocks["coarse"]
     shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
@@ -104,8 +106,8 @@ def find_shape(
     preview: ObjectPreview,
     reporter: Reporter,
     clock: StepClock,
-) -> tuple[CoarseState, bool]:
-    """The coarse stage from its model to its files; True when the user stopped it.
+) -> tuple[CoarseState, bool, int]:
+    """The coarse stage from its model to its files; True when the user stopped it; its calls of the network.
 
     A function of its own, so that its model is gone before the next one is loaded.
     """
@@ -118,7 +120,7 @@ def find_shape(
     cancelled = run_coarse(state, job, folder, guide, preview, reporter)
     write_coarse_picture(state, job, folder)
     folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
-    return state, cancelled
+    return state, cancelled, guide.calls
 
 
 def steps_before(job: TextTo3DJob) -> int:
@@ -155,13 +157,14 @@ def resume_refine(job: TextTo3DJob, saved: Saved, guide: Guide) -> RefineState |
 def coarse_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
     """The first stage's guide before its first step."""
     prompts = scene_prompts(model, job, reporter)
-    return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock)
+    return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
 def refine_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
     """The second stage's guide before its first step."""
-    prompts, later = scene_prompts(model, job, reporter), later_guidance(job.refine)
-    return Guide(model, prompts, job.method, job.refine.guidance, later, seed=job.seed + 1, clock=clock)
+    stage, prompts = job.refine, scene_prompts(model, job, reporter)
+    later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
+    return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
 
 
 def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> dict[str, EncodedPrompts]:
@@ -169,8 +172,9 @@ def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
+    wordings = find_method(job.method).compares_wordings
     unlit, lit, normal = (
-        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit)
+        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, wordings=wordings)
         # Words about color or light say nothing of a picture of normals.
         for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )

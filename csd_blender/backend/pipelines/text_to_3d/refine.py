@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....job.errors import JobError
-from ....job.spec.guidance import Guidance
 from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...distillation.guide import Guide, others
+from ...distillation.guide import Guide, Later, others
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkColors
 from ...fields.sdf_network import NetworkGeometry
@@ -225,11 +224,13 @@ def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -
     optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
 
 
-def later_guidance(stage: RefineStage) -> tuple[int, Guidance] | None:
-    """From which step on the stage weights times in its appearance's own way, and that."""
-    if not stage.appearance_weighting:
+def later_guidance(stage: RefineStage, method: str) -> Later | None:
+    """From which step on the stage guides its appearance in a way of its own, and that. ``method``: of the job."""
+    if not (stage.appearance_weighting or stage.appearance_scale or stage.geometry_method):
         return None
-    return stage.fixed_shape_after, replace(stage.guidance, weighting=stage.appearance_weighting)
+    own = {"weighting": stage.appearance_weighting, "guidance_scale": stage.appearance_scale}
+    guidance = replace(stage.guidance, **{name: value for name, value in own.items() if value})
+    return Later(stage.fixed_shape_after, guidance, method)
 
 
 def refine_step(

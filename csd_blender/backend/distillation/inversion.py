@@ -1,0 +1,115 @@
+"""Noise that is not drawn but found: from the clean latents along the deterministic ODE of DDIM (Song et al. 2020,
+arXiv 2010.02502), walked backwards.
+
+ISM (LucidDreamer, Liang et al. 2023, 2311.11284) compares two neighbors on that way; CSM (2410.21299) is CSD at its
+end; SDI (Lukoianov et al. 2024, 2405.15891) walks it against the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..diffusion.model import NoiseSchedule
+from .state import NoisyBatch, Prepared
+
+ISM_STRIDE, ISM_INTERVAL = 200, 80  # of 1000 times: the longest stride, and the last one, whose ends are compared
+CSM_STRIDE = 500
+SDI_STRIDES, SDI_SCALE, SDI_ETA = 10, -7.5, 0.3
+SDI_LAST, SDI_FIRST = 0.25, 0.98
+
+
+def ddim_move(schedule: NoiseSchedule, x: Tensor, noise: Tensor, t: Tensor, to: Tensor) -> Tensor:
+    """``x_t`` moved to another time by DDIM without fresh noise: ``alpha_to x0_hat + sigma_to noise``.
+
+    ``x``, ``noise``: ``[B, C, h, w]``; ``t``, ``to``: ``[B]`` integer times.
+    """
+    alpha, sigma = schedule.alpha_sigma(t)
+    return schedule.add_noise((x - sigma * noise) / alpha, noise, to)
+
+
+def implied_noise(schedule: NoiseSchedule, latents: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """The noise that leads from the clean ``latents`` to ``x`` at ``t``."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    return (x - alpha * latents) / sigma
+
+
+def walk(
+    schedule: NoiseSchedule, latents: Tensor, to: Tensor, strides: int, predict: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """From clean latents, taken as those at time 0, to the times ``to [B]`` in so many strides of equal length.
+
+    ``predict``: from ``x_t`` and ``t`` to the noise, once a stride.
+    """
+    x, now = latents, torch.zeros_like(to)
+    for k in range(1, strides + 1):
+        following = torch.div(to * k, strides, rounding_mode="floor")
+        x = ddim_move(schedule, x, predict(x, now), now, following)
+        now = following
+    return x
+
+
+def _strides(to: Tensor, longest: float, total: int) -> int:
+    """How many strides reach the furthest time; ``longest`` is of 1000."""
+    return max(1, -(-int(to.max()) * 1000 // int(longest * total)))
+
+
+def prepare_ism(batch: NoisyBatch) -> Prepared:
+    """The empty prompt's way to ``s = t - 80`` and on to ``t``; branch ``before`` is its prediction at ``s``."""
+    schedule, total = batch.schedule, len(batch.schedule)
+
+    def unguided(x: Tensor, t: Tensor) -> Tensor:
+        return batch.ask(["null"], x, t)["null"]
+
+    earlier = (batch.t - ISM_INTERVAL * total // 1000).clamp_min(0)
+    x = walk(schedule, batch.latents, earlier, _strides(earlier, ISM_STRIDE, total), unguided)
+    before = unguided(x, earlier)
+    x = ddim_move(schedule, x, before, earlier, batch.t)
+    return Prepared(implied_noise(schedule, batch.latents, x, batch.t), {"before": before})
+
+
+def prepare_csm(batch: NoisyBatch) -> Prepared:
+    """The empty prompt's way to ``t`` in long strides."""
+    schedule = batch.schedule
+
+    def unguided(x: Tensor, t: Tensor) -> Tensor:
+        return batch.ask(["null"], x, t)["null"]
+
+    x = walk(schedule, batch.latents, batch.t, _strides(batch.t, CSM_STRIDE, len(schedule)), unguided)
+    return Prepared(implied_noise(schedule, batch.latents, x, batch.t))
+
+
+def prepare_sdi(batch: NoisyBatch) -> Prepared:
+    """The way to a little beyond ``t`` with the guidance turned round, and a little fresh noise at each stride.
+
+    The published code's grid is that of 10 times evenly over all; the last stride goes to ``t`` plus up to a tenth of
+    all times, and the noise found there is used at ``t``.
+    """
+    schedule, total = batch.schedule, len(batch.schedule)
+    stride = total // SDI_STRIDES
+
+    def against(x: Tensor, t: Tensor) -> Tensor:
+        eps = batch.ask(["positive", batch.background], x, t)
+        return eps["positive"] + SDI_SCALE * (eps["positive"] - eps[batch.background])
+
+    u = torch.rand(len(batch.t), generator=batch.generator).to(batch.t.device)
+    end = (batch.t + (u * stride).long()).clamp(max=total - 1)
+    x, now, mark = batch.latents, torch.zeros_like(batch.t), 0
+    while bool((now < end).any()):
+        mark += stride
+        following = torch.where(mark < batch.t, torch.full_like(end, mark), end)
+        fresh = torch.randn(x.shape, generator=batch.generator).to(x)
+        moved = ddim_move(schedule, x, against(x, now), now, following)
+        moved = moved + SDI_ETA * _ddim_deviation(schedule, now, following) * fresh
+        walks = now < end  # items with nearer ends have arrived already
+        x, now = torch.where(walks.view(-1, 1, 1, 1), moved, x), torch.where(walks, following, now)
+    return Prepared(implied_noise(schedule, batch.latents, x, now))
+
+
+def _ddim_deviation(schedule: NoiseSchedule, earlier: Tensor, later: Tensor) -> Tensor:
+    """Deviation of DDIM's fresh noise for a step between these times at eta 1 (arXiv 2010.02502, equation 16)."""
+    low, high = (schedule.alphas_cumprod[t.to(schedule.alphas_cumprod.device)] for t in (earlier, later))
+    variance = (1 - low) / (1 - high) * (1 - high / low)
+    return variance.clamp_min(0).sqrt().to(schedule.device).view(-1, 1, 1, 1)

@@ -1,0 +1,55 @@
+"""What may vary on any method, written into the guidance of a stage: Perp-Neg, the score clip of D-SDS, noise that
+stays on the surface, falling times, and the course of the negative prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..spec.methods import find_method
+from ..spec.schedule import Schedule
+from .recipes import works_on_pixels
+
+#: D-SDS (Hong et al. 2023, arXiv 2303.15413): the bound at the first and the last step. Its authors' values for Stable
+#: Diffusion and for DeepFloyd IF; for the bundled model the same share of the gradient's usual size as for the former.
+CLIP_ON_LATENTS, CLIP_ON_PIXELS, CLIP_MINI = (2.0, 8.0), (0.5, 2.0), (0.5, 2.0)
+
+
+def vary(guidance: dict, given: dict, steps: int, method: str, model: str) -> dict:
+    """A stage's guidance, as a table, with what the job's words ask for.
+
+    Args:
+        given: the job's settings by name; words and numbers that are not allowed change nothing, the job's own check
+            names them.
+        steps: of the stage. model: of the stage.
+    """
+    varied = dict(guidance)
+    row = find_method(method)
+    for name in ("noise", "times"):
+        if name in given:
+            varied[name] = given[name]
+    strength = given.get("perp_neg", -1)
+    if _is_number(strength) and strength >= 0:
+        # Where there is a guidance scale, 1 is what the paper has: s times the term.
+        varied["perp_neg"] = min(strength * (varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1), 20.0)
+    if given.get("clip") == "debiased":
+        first, last = CLIP_MINI if model == "mini" else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
+        varied["grad_clip"] = Schedule(0, first, last, steps)
+    if given.get("negative_course") == "rising":
+        varied["negative_weight"] = Schedule(0, 0.0, 1.0, steps / 2)
+    elif given.get("negative_course") == "falling":
+        varied["negative_weight"] = Schedule(0, 1.0, 0.5, steps)
+    return varied
+
+
+def of_method(method: str, mini: bool, steps: int, bridge_share: float) -> dict[str, Any]:
+    """What a method needs in its guidance beside the preset's values."""
+    row, values = find_method(method), {}
+    if row.compares_wordings:
+        values["bridge_start"] = round(bridge_share * steps)
+    if row.trains and mini:
+        values["lora_rate"] = 1e-3  # few steps
+    return values
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
