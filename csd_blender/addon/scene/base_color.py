@@ -206,7 +206,9 @@ def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarra
     mesh = obj.data if ignore else evaluated.to_mesh()
     try:
         layers = mesh.uv_layers
-        layer = layers.get(color.uv_map) if color.uv_map else next((u for u in layers if u.active_render), layers.active)
+        layer = (
+            layers.get(color.uv_map) if color.uv_map else next((u for u in layers if u.active_render), layers.active)
+        )
         if layer is None or not len(layer.uv):
             name = f" “{color.uv_map}”" if color.uv_map else ""
             raise SceneError(f"“{obj.name}” has no UV map{name}, by which its texture is seen.", "Unwrap it first.")

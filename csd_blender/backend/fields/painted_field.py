@@ -49,8 +49,8 @@ class PaintedField(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
         texel = [_texel(corners[picture == i], uv[picture == i], p) for i, p in enumerate(pictures)]
-        #: As finer cells go, so that a texture of the pictures' own size is baked of one sample a texel: where nothing was
-        #: changed it is theirs to the last bit, and several samples would blur it.
+        #: As the length of finest cells: so a texture of the pictures' own size is baked of one sample a texel. Where
+        #: nothing was changed it is theirs to the last bit; several samples would blur it.
         seen = [length for length, p in zip(texel, pictures, strict=True) if p.shape[:2] != (1, 1) and length > 0]
         self.cell = 1.6 * min(seen, default=2.0 / changes.levels[-1].resolution / 1.6)
         self.fine, self.coarse = [], []
@@ -62,7 +62,6 @@ class PaintedField(nn.Module):
     def _keep(self, name: str, value: Tensor) -> str:
         self.register_buffer(name, value, persistent=False)
         return name
-
 
     def at(self, points: Tensor, face: Tensor, exact: bool = False) -> Tensor:
         """Colors ``[N, 3]``, sRGB-encoded in [0, 1], differentiable with respect to the changes.
@@ -76,8 +75,7 @@ class PaintedField(nn.Module):
         moved = torch.sigmoid(torch.logit(inside) + self.changes.logits(points))
         # Where nothing was moved the two logits are equal, and the start comes back to the last bit.
         colors = start + (moved - torch.sigmoid(torch.logit(inside))) / (1 - 2 * MARGIN)
-        # Beyond pure colors the gradient goes on, so that they find back.
-        return colors + (colors.clamp(0, 1) - colors).detach()
+        return _Bounded.apply(colors)
 
     @torch.no_grad()
     def start(self, points: Tensor, face: Tensor, exact: bool = False) -> Tensor:
@@ -107,6 +105,22 @@ def face_weights(corners: Tensor, points: Tensor) -> Tensor:
     w = (torch.linalg.cross(e, d) * normal).sum(1) / length
     weights = torch.stack([1 - v - w, v, w], dim=1).clamp_min(0)
     return weights / weights.sum(1, keepdim=True)
+
+
+class _Bounded(torch.autograd.Function):
+    """Colors held within [0, 1]. Beyond, what would lead further out is dropped, and what leads back is not: else a
+    pure color would be lost to either."""
+
+    @staticmethod
+    def forward(ctx, colors: Tensor) -> Tensor:
+        ctx.save_for_backward(colors)
+        return colors.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (colors,) = ctx.saved_tensors
+        outward = ((colors > 1) & (grad < 0)) | ((colors < 0) & (grad > 0))
+        return grad.masked_fill(outward, 0.0)
 
 
 def _look_up(wrapped: Tensor, uv: Tensor) -> Tensor:

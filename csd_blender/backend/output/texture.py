@@ -51,7 +51,9 @@ class TexturePreview:
             self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
-        view = self.surface.paint_views(camera, PREVIEW_VIEW, 0.25, True, lambda hit: colors_at(field, hit.points, hit.face))
+        view = self.surface.paint_views(
+            camera, PREVIEW_VIEW, 0.25, True, lambda hit: colors_at(field, hit.points, hit.face)
+        )
         self.reporter.preview(self.folder, VIEW, to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 

@@ -72,9 +72,7 @@ def gray_field(surface: Surface, size: int) -> nn.Module:
 def texture_prompts(job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
     """A texture's prompts, encoded."""
     wordings = find_method(job.method).compares_wordings
-    return job_prompts(
-        model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, wordings=wordings
-    )
+    return job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, wordings=wordings)
 
 
 def texture_mesh(

@@ -19,7 +19,12 @@ LEAST_T_MAX = 0.7
 
 
 def edit_job(
-    prompt: str, source: str = "", quality: str = "normal", model: str = "mini", alignment: float = 0.5, **overrides: Any
+    prompt: str,
+    source: str = "",
+    quality: str = "normal",
+    model: str = "mini",
+    alignment: float = 0.5,
+    **overrides: Any,
 ) -> EditJob:
     """An edit with the preset's values; ``overrides`` are fields of :class:`EditJob`, in JSON form too.
 

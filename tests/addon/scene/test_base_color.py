@@ -1,6 +1,7 @@
 """What an edit begins with: the base color of materials, as pictures and plain colors, and nothing of them changed."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -79,8 +80,8 @@ def test_without_a_uv_node_it_is_the_map_that_is_rendered():
     obj.data.uv_layers.active = obj.data.uv_layers["Other"]
     obj.data.uv_layers[0].active_render = True
     paint(obj, picture())
-    corners = scene_export.export_objects([obj], bpy.context.evaluated_depsgraph_get(), "keep", "auto").targets[0].corners
-    assert np.allclose(start(obj)["uv"], first[corners])
+    exported = scene_export.export_objects([obj], bpy.context.evaluated_depsgraph_get(), "keep", "auto")
+    assert np.allclose(start(obj)["uv"], first[exported.targets[0].corners])
 
 
 @pytest.mark.parametrize(("space", "is_float"), [("Non-Color", False), ("sRGB", True)])
@@ -135,14 +136,14 @@ def test_a_mapping_node_is_taken_into_the_uvs():
 def test_nothing_of_the_users_is_changed():
     obj, image = cube(), picture()
     material = paint(obj, image)
-    before = (len(bpy.data.images), len(bpy.data.materials), image.is_dirty, list(image.pixels), len(obj.data.uv_layers))
-    nodes = [n.name for n in material.node_tree.nodes]
+
+    def state():
+        counts = (len(bpy.data.images), len(bpy.data.materials), len(bpy.data.meshes), len(obj.data.uv_layers))
+        return counts, image.is_dirty, list(image.pixels), [n.name for n in material.node_tree.nodes]
+
+    before = state()
     start(obj)
-    assert before == (
-        *(len(bpy.data.images), len(bpy.data.materials), image.is_dirty, list(image.pixels)),
-        len(obj.data.uv_layers),
-    )
-    assert [n.name for n in material.node_tree.nodes] == nodes
+    assert state() == before
 
 
 def procedural(obj):
@@ -192,7 +193,7 @@ def test_a_job_of_the_operator_begins_with_the_colors_and_its_texture_is_accepte
     assert poll.why_not_press(bpy.context) == "Write a target"
     assert bpy.ops.csd.edit(prompt="a blue cube", alignment=0.25) == {"FINISHED"}
     material = cube().material_slots[0].material
-    settings = module("job.kinds").load(__import__("json").loads(cube()["csd_settings"]))
+    settings = module("job.kinds").load(json.loads(cube()["csd_settings"]))
     assert material.name == "A blue cube" and bpy.data.materials["Painted"].use_fake_user
     assert (settings.source, settings.prompt, settings.alignment) == ("a red cube", "a blue cube", 0.25)
 

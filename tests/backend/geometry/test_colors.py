@@ -113,7 +113,8 @@ OBJ += "usemtl b\nf 1/1 3/3 4/4\n"
 def test_obj_materials_come_from_their_library_with_options_and_windows_paths(tmp_path):
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "my paint.png").write_bytes(png(quarters()))
-    lines = "newmtl a\nKd 0.8 0.8 0.8\nmap_Kd -s 1 1 1 -o 0 0 C:\\work\\maps\\my paint.png\nnewmtl b\nKd 1 0 0.5 # red\n"
+    lines = "newmtl a\nKd 0.8 0.8 0.8\nmap_Kd -s 1 1 1 -o 0 0 C:\\work\\maps\\my paint.png\n"
+    lines += "newmtl b\nKd 1 0 0.5 # red\n"
     (tmp_path / "maps" / "paint.mtl").write_text(lines)
     (tmp_path / "a.obj").write_text(OBJ.format(lib="maps/paint.mtl"))
     _, colors = load_colored(tmp_path / "a.obj")
@@ -128,7 +129,10 @@ def ply(kind: str, values: list) -> str:
     return header + "".join(f"{i} {i * i} 0 {' '.join(map(str, values))}\n" for i in range(3)) + "3 0 1 2\n"
 
 
-@pytest.mark.parametrize(("kind", "values"), [("uchar", [255, 0, 51]), ("float", [1, 0, 0.2]), ("ushort", [65535, 0, 13107])])
+PLY_COLORS = [("uchar", [255, 0, 51]), ("float", [1, 0, 0.2]), ("ushort", [65535, 0, 13107])]
+
+
+@pytest.mark.parametrize(("kind", "values"), PLY_COLORS)
 def test_vertices_of_a_ply_bring_their_colors(tmp_path, kind, values):
     (tmp_path / "a.ply").write_text(ply(kind, values))
     _, colors = load_colored(tmp_path / "a.ply")
@@ -186,7 +190,8 @@ def test_colors_come_back_from_a_job_s_folder_and_damaged_ones_are_refused(tmp_p
     there = c.Colors(UV, np.array([0, 1], np.int32), [quarters(), quarters(2)], np.full((2, 3, 3), 9, np.uint8))
     c.save_colors(tmp_path / "start.npz", there)
     again = c.load_colors(tmp_path / "start.npz")
-    assert np.array_equal(again.uv, UV) and again.picture.tolist() == [0, 1] and np.array_equal(again.corner, there.corner)
+    assert np.array_equal(again.uv, UV) and again.picture.tolist() == [0, 1]
+    assert np.array_equal(again.corner, there.corner)
     assert all(np.array_equal(a, b) for a, b in zip(again.pictures, there.pictures, strict=True))
     spoiled = [
         {"uv": UV, "picture": np.array([0, 2]), "picture_0": quarters()},

@@ -146,9 +146,7 @@ def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[s
         if not any(prop.count_kind for prop in element.properties):
             table = _text_table(lines, element)
             one = np.ones(element.count, np.int64)
-            result[element.name] = {
-                p.name: Column(table[:, i], one, p.kind) for i, p in enumerate(element.properties)
-            }
+            result[element.name] = {p.name: Column(table[:, i], one, p.kind) for i, p in enumerate(element.properties)}
             continue
         columns = [(array("d"), array("q")) for _ in element.properties]
         taken = 0
