@@ -202,10 +202,12 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         size = picture_size(job, model)
-        pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
+        pictures, places = surface.render_with_places(
+            state.field, shots.cameras, size, backgrounds, shots.target
+        )  # [B, 3, H, W]
     names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
     names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
-    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close), moment)
+    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close, surface=places), moment)
     with clock("render"):
         pictures.backward(found.pictures)
     with clock("optimizer"):

@@ -64,7 +64,7 @@ def text_to_3d_job(
     for i, (stage, of) in enumerate((("coarse", coarse_model), ("refine", named))):
         share = BRIDGE_SHARES[i]
         guidance = values[stage]["guidance"] | of_method(method, of == "mini", steps[i], share)
-        values[stage]["guidance"] = vary(guidance, overrides, values[stage]["steps"], method, of)
+        values[stage]["guidance"] = vary(guidance, overrides, values[stage]["steps"], method, of == "mini", of)
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]
         given = overrides.pop(stage, {})

@@ -93,7 +93,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         chosen = values.get("guidance", {})
         if isinstance(chosen, dict):
             scale = {name: chosen[name] for name in ("guidance_scale",) if name in chosen}
-            chosen = vary(usual | scale, overrides, steps, method, model) | chosen
+            chosen = vary(usual | scale, overrides, steps, method, mini, model) | chosen
         values["guidance"] = chosen
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)

@@ -14,13 +14,13 @@ from .recipes import works_on_pixels
 CLIP_ON_LATENTS, CLIP_ON_PIXELS, CLIP_MINI = (2.0, 8.0), (0.5, 2.0), (0.5, 2.0)
 
 
-def vary(guidance: dict, given: dict, steps: int, method: str, model: str) -> dict:
+def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model: str) -> dict:
     """A stage's guidance, as a table, with what the job's words ask for.
 
     Args:
         given: the job's settings by name; words and numbers that are not allowed change nothing, the job's own check
             names them.
-        steps: of the stage. model: of the stage.
+        steps: of the stage. mini: its model is the bundled one. model: its name.
     """
     varied = dict(guidance)
     row = find_method(method)
@@ -32,7 +32,7 @@ def vary(guidance: dict, given: dict, steps: int, method: str, model: str) -> di
         # Where there is a guidance scale, 1 is what the paper has: s times the term.
         varied["perp_neg"] = min(strength * (varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1), 20.0)
     if given.get("clip") == "debiased":
-        first, last = CLIP_MINI if model == "mini" else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
+        first, last = CLIP_MINI if mini else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
         varied["grad_clip"] = Schedule(0, first, last, steps)
     if given.get("negative_course") == "rising":
         varied["negative_weight"] = Schedule(0, 0.0, 1.0, steps / 2)

@@ -67,7 +67,8 @@ def test_sds_guides_from_the_negative_prompt_or_the_empty_one(eps, convention, s
 def test_times_weigh_as_in_stable_diffusion_unless_told_otherwise(eps, weighting):
     plain = gradient("csd", Guidance(), eps)
     for bar, more in ((alphas(), {}), (np.array([0.9, 0.2]).reshape(-1, 1, 1, 1), {"alpha": [0.9**0.5, 0.2**0.5]})):
-        factor = {"uniform": np.ones_like(bar), "sds": 1 - bar, "fantasia3d": bar**0.5 * (1 - bar)}[weighting]
+        factor = {"uniform": np.ones_like(bar), "sds": 1 - bar, "fantasia3d": bar**0.5 * (1 - bar)}
+        factor = (factor | {"x0": ((1 - bar) / bar) ** 0.5})[weighting]
         expected = plain * factor
         assert gradient("csd", Guidance(weighting=weighting), eps, **more) == pytest.approx(expected, rel=1e-5)
 

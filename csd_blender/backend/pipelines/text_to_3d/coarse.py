@@ -164,7 +164,8 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
         )
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment)
+    places = seen_places(volume, cameras) if guide.guidance.noise == "surface" else None
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment)
     with clock("render"):
         loss = regularizer(volume, stage, state.step)
         # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
@@ -247,6 +248,13 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
     points = None if look.lamps is None else seen_points(volume, cameras)
     return body * shade(normal, look, cameras, points) + behind
+
+
+@torch.no_grad()
+def seen_places(volume: VolumePictures, cameras: Cameras) -> Tensor:
+    """``[B, S, S, 4]``: the mean place of what each pixel sees and 1, or 0 where that is mostly background."""
+    seen = (volume.opacity > 0.5).to(volume.opacity)
+    return torch.cat([seen_points(volume, cameras), seen], dim=1).permute(0, 2, 3, 1)
 
 
 @torch.no_grad()
