@@ -69,15 +69,10 @@ class Surface:
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
         pictures = background[:, None, None, :].expand(*covered.shape, 3).clone()
-<<<<<<< HEAD
         pictures[covered] = colors_at(field, points, raster.rast[covered][:, 3].long() - 1)
-        return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples)
-=======
-        pictures[covered] = field(points)
         places = points.new_zeros(*covered.shape, 4)
         places[covered] = F.pad(points, (0, 1), value=1.0)
         return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), places
->>>>>>> methods
 
     @torch.no_grad()
     def rasterize(self, cameras: Cameras, size: int, target: Tensor | None = None) -> Raster:
