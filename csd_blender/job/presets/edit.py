@@ -11,9 +11,10 @@ from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from .texture import rising_prior, texture_job
 
-#: How strongly the changes are pulled back to zero where nothing may change (AdamW's decay; its steps are of size one,
-#: so a change that is always asked for comes to rest at the inverse of it on each of the field's levels).
-PULL = 4.0
+#: How strongly the changes are pulled back to zero, with no alignment and with all of it (AdamW's decay; its steps are of
+#: size one, so a change that is always asked for comes to rest at the inverse of it on each of the field's levels). The
+#: little that is left keeps clean what the target does not speak of either.
+PULL, LEAST_PULL = 4.0, 0.25
 #: The noisiest time that an edit without alignment begins with; with all of it, a texture's own.
 LEAST_T_MAX = 0.7
 
@@ -54,7 +55,8 @@ def aligned(alignment: float, steps: int, mini: bool) -> tuple[dict, Schedule]:
     """Fields of the guidance, in JSON form, and the pull back to the start, for an alignment from 0 to 1.
 
     The source's weight is ``1 - alignment`` of the target's (omega 2 / omega 1 of the CSD paper's editing equation): at
-    0 the pure difference of the two prompts, at 1 the target alone. The pull falls with it.
+    0 the pure difference of the two prompts, at 1 the target alone. The pull falls with it, faster at first, since in
+    the middle what is asked for should get through.
     """
     rest = 1.0 - alignment
     late = Schedule(0, LEAST_T_MAX + (0.98 - LEAST_T_MAX) * alignment, 0.5, steps * 5 / 6)
@@ -65,4 +67,4 @@ def aligned(alignment: float, steps: int, mini: bool) -> tuple[dict, Schedule]:
         "generative_weight": (share if mini else constant(0.0)).to_json(),
         "t_max": late.to_json(),
     }
-    return guidance, constant(PULL * rest)
+    return guidance, constant(LEAST_PULL + (PULL - LEAST_PULL) * rest**2)
