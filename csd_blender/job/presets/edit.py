@@ -11,9 +11,9 @@ from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from .texture import rising_prior, texture_job
 
-#: How strongly the changes are pulled back to zero, with no alignment and with all of it (AdamW's decay; its steps are of
-#: size one, so a change that is always asked for comes to rest at the inverse of it on each of the field's levels). The
-#: little that is left keeps clean what the target does not speak of either.
+#: How strongly the changes are pulled back to zero, with no alignment and with all of it (AdamW's decay; its steps are
+#: of size one, so a change that is always asked for comes to rest at the inverse of it on each of the field's levels).
+#: The little that is left keeps clean what the target does not speak of either.
 PULL, LEAST_PULL = 4.0, 0.25
 #: The noisiest time that an edit without alignment begins with; with all of it, a texture's own.
 LEAST_T_MAX = 0.7
