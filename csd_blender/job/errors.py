@@ -40,6 +40,12 @@ ERRORS = {
     "mesh_not_finite": ErrorCode(
         "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."
     ),
+    "mesh_colorless": ErrorCode(
+        "The mesh has no colors that could be edited.", "Make it a texture first: csd texture, Generate Texture."
+    ),
+    "picture_unreadable": ErrorCode(
+        "A texture of the mesh cannot be read.", "Save it as PNG or JPEG and export the mesh again."
+    ),
     "mesh_unusable": ErrorCode(
         "The mesh cannot be a start for an object.", "Select one that is closed, or start anew."
     ),

@@ -14,7 +14,18 @@ from . import bench_window
 
 LIMIT = 300
 #: Tables that come without Blender's part.
-ALONE = {"--quality", "--similarity", "--methods", "--sheet", "--diversity", "--janus", "--guidance", "-h", "--help"}
+ALONE = {
+    "--quality",
+    "--similarity",
+    "--edit",
+    "--methods",
+    "--sheet",
+    "--diversity",
+    "--janus",
+    "--guidance",
+    "-h",
+    "--help",
+}
 FOLDERS = ("--out", "--nvdiffrast")
 
 

@@ -26,9 +26,13 @@ def main(argv: list[str]) -> int:
     tables.add_argument(
         "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
+    parser.add_argument("--edit", action="store_true", help="the table of judged edits, over --alignment")
+    parser.add_argument("--alignment", action="append", type=float, help="only these values of the edits' slider")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these in the quality table")
     parser.add_argument("--preset", choices=QUALITIES, help="of the quality table's jobs; default: normal")
-    parser.add_argument("--meshes", type=positive, help="only the first N meshes (or objects) of the quality table")
+    parser.add_argument(
+        "--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the quality table"
+    )
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
     parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
@@ -48,6 +52,11 @@ def main(argv: list[str]) -> int:
         from .similarity_table import run_similarity_table
 
         return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
+    if arguments.edit:
+        from .edits import ALIGNMENTS, run_edits
+
+        alignments = arguments.alignment or ALIGNMENTS
+        return run_edits(arguments.out, arguments.preset, arguments.meshes, arguments.processes, alignments)
     if not arguments.quality:
         from .bench import run_bench
         from .bench_objects import print_object_bench

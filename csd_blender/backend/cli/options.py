@@ -60,6 +60,11 @@ def settings_of(spec: type) -> list[Setting]:
     return [s for s in (*shown_settings(spec), *scripted_settings(spec)) if s.path]
 
 
+def usual_flag(setting: Setting) -> str:
+    """The option's name that people are told."""
+    return (*setting.get("flags", ()), "--" + setting.name.replace("_", "-"))[0]
+
+
 def given_settings(arguments: argparse.Namespace, spec: type) -> dict:
     """Those that were given, by name."""
     values = {s.name: getattr(arguments, s.name) for s in settings_of(spec)}

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fields.painted_field import colors_at
 from ..geometry.mesh import Mesh
 from ..geometry.normals import corner_normals
 from .cameras import Cameras
@@ -49,7 +50,7 @@ class Surface:
         """Pictures of the bare, unlit field.
 
         Args:
-            field: from points ``[N, 3]`` to colors ``[N, 3]`` in [0, 1].
+            field: from points ``[N, 3]`` to colors ``[N, 3]`` in [0, 1]; a painted field is told the faces, too.
             background: ``[B, 3]``, one color for each picture.
             target: ``[B, 3]``, what each camera looks at; the origin when None.
 
@@ -68,7 +69,7 @@ class Surface:
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
         pictures = background[:, None, None, :].expand(*covered.shape, 3).clone()
-        pictures[covered] = field(points)
+        pictures[covered] = colors_at(field, points, raster.rast[covered][:, 3].long() - 1)
         places = points.new_zeros(*covered.shape, 4)
         places[covered] = F.pad(points, (0, 1), value=1.0)
         return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), places

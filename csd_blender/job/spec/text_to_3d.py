@@ -231,8 +231,9 @@ class TextTo3DJob:
     )  # fmt: skip
 
     prompt: str = text(
-        label="Prompt", help="What the object should be", place="top", example="a wooden chair, a small robot …"
-    )
+        label="Prompt", help="What the object should be", place="top", example="a wooden chair, a small robot …",
+        needed=True,
+    )  # fmt: skip
     negative_prompt: str = common.NEGATIVE_PROMPT()
     method: str = common.METHOD()
     recipe: str = choice(

@@ -69,8 +69,9 @@ class TextureJob:
     )
 
     prompt: str = text(
-        label="Prompt", help="What the surface should look like", place="top", example="red brick, mossy stone …"
-    )
+        label="Prompt", help="What the surface should look like", place="top", example="red brick, mossy stone …",
+        needed=True,
+    )  # fmt: skip
     negative_prompt: str = common.NEGATIVE_PROMPT()
     method: str = common.METHOD()
     model: str = common.MODEL()
