@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         from .edits import ALIGNMENTS, run_edits
 
         alignments = arguments.alignment or ALIGNMENTS
-        return run_edits(arguments.out, arguments.preset, arguments.meshes, arguments.processes, alignments)
+        return run_edits(arguments.out, arguments.preset or "normal", arguments.meshes, arguments.processes, alignments)
     if not arguments.quality:
         from .bench import run_bench
         from .bench_objects import print_object_bench
