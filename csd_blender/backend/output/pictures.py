@@ -138,7 +138,7 @@ def write_pictures(
 
 def run_film(folder: JobFolder, steps: int, done: int, last: np.ndarray) -> bytes:
     """The film of the ``done`` steps as an animated GIF; a frame that cannot be read is left out."""
-    frames = []
+    frames: list[Image.Image] = []
     for step in film_steps(steps):
         if step < done:
             try:

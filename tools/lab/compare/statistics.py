@@ -101,7 +101,7 @@ def share(hits: Sequence[bool]) -> str:
     return f"{sum(hits) / len(hits):.0%} ({100 * low:.0f}–{high:.0%})"
 
 
-def mean(values: Sequence[float], of: Callable[[Sequence[float]], float] = np.mean) -> float | None:
+def mean(values: Sequence[float | None], of: Callable[[Sequence[float]], float] = np.mean) -> float | None:
     """The mean, or another figure, of those values that are there; None for none."""
     known = [value for value in values if value is not None]
     return float(of(known)) if known else None

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,7 +176,7 @@ def train_language(
     make_tokenizer().save_pretrained(folder)
     from .language_card import write_card
 
-    settings = {"seed": seed, "steps": steps, "batch": batch, "rate": rate, "instances": instances}
+    settings: dict[str, Any] = {"seed": seed, "steps": steps, "batch": batch, "rate": rate, "instances": instances}
     settings["sentences"] = sentences
     report = write_card(folder, settings, look_around(seed + 1, max(instances // 2, 1)), time.monotonic() - began)
     (folder / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")

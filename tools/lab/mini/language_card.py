@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def measure(folder: Path, sights: Sequence[Sight], seed: int = 0) -> dict[str, o
     }  # fmt: skip
 
 
-def write_card(folder: Path, settings: dict[str, object], sights: Sequence[Sight], seconds: float) -> dict[str, object]:
+def write_card(folder: Path, settings: dict[str, Any], sights: Sequence[Sight], seconds: float) -> dict[str, Any]:
     """Measures the model in `folder`, writes `README.md` there, and returns the report."""
     report = measure(folder, sights)
     rows = [
