@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from . import common
 from .common import check_job, fingerprint, without_kind
-from .fields import Option, bad, check, choice, from_json, number, text, to_json
+from .fields import Option, check, choice, from_json, number, text, to_json
 from .guidance import TIMES_OPTIONS, Guidance
 from .inputs import NoInput
 from .methods import KNOWN_METHODS, METHODS
@@ -23,7 +23,6 @@ START_OPTIONS = (
     Option("gray", "Gray", "Nothing: every picture begins with the same gray"),
 )
 USUAL_TIMES = Option("usual", "As the Preset", "Falling for the bundled model, uniform as published for others")
-LEAST_SIZE = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,6 @@ class PictureJob:
     def __post_init__(self) -> None:
         check(self)
         check_job(self)
-        if 0 < self.size < LEAST_SIZE:
-            raise bad("size", self.size, f"0 or {LEAST_SIZE} to 1024")
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def test_a_result_that_lacks_a_file_is_told_in_a_sentence(by_hand):
 
 @pytest.mark.parametrize(
     ("given", "word"),
-    [({"prompt": " "}, "prompt"), ({"count": 0}, "count"), ({"size": 9}, "size"), ({"method": "alchemy"}, "method")],
+    [({"prompt": " "}, "prompt"), ({"count": 0}, "count"), ({"size": 1025}, "size"), ({"method": "alchemy"}, "method")],
 )
 def test_bad_settings_are_refused_in_a_sentence_before_anything_is_written(given, word):
     with pytest.raises((module("addon.errors").SceneError, module("job.errors").JobError)) as caught:

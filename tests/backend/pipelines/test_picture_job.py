@@ -246,7 +246,7 @@ def test_latents_that_do_not_divide_the_size_are_refused_in_a_sentence(make_job,
 @pytest.mark.parametrize(
     ("given", "word"),
     [
-        ({"count": 65}, "count"), ({"count": 0}, "count"), ({"size": 8}, "size is 8"), ({"size": 2000}, "size"),
+        ({"count": 65}, "count"), ({"count": 0}, "count"), ({"size": 2000}, "size is 2000"), ({"size": 64.5}, "size"),
         ({"space": "voxels"}, "space"), ({"method": "alchemy"}, "method"), ({"steps": 0}, "steps"),
         ({"learning_rate": 0}, "learning_rate"), ({"start": []}, "start"), ({"uv": "keep"}, "uv"),
     ],
@@ -305,8 +305,8 @@ def test_the_command_line_makes_them_and_says_what_is_missing(tmp_path, tiny_fol
         assert (out / "result" / name).stat().st_size > 0 and name in done.stdout
     assert not (out / "result" / "picture_03.png").exists()
     assert said("image", "--method", "csd") == (2, "Error: csd image needs --prompt, --out (or --resume DIR alone).\n")
-    status, text = said("image", "--prompt", "x", "--size", "9", "--out", str(tmp_path / "b"))
-    assert status == 1 and "size is 9" in text and not (tmp_path / "b").exists()
+    status, text = said("image", "--prompt", "x", "--size", "2000", "--out", str(tmp_path / "b"))
+    assert status == 1 and "size is 2000" in text and not (tmp_path / "b").exists()
     status, text = said("texture", "--resume", str(out))
     assert status == 2 and "makes a picture" in text and "csd image --resume" in text
 
