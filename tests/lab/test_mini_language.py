@@ -127,5 +127,5 @@ def test_the_bundled_model_leaves_out_what_cannot_be_seen_and_nothing_else():
 
 def test_a_smile_is_left_out_behind():
     told = debias("a smiling orange pumpkin", load_view_chances("mini"), ["smiling"])
-    assert told.prompts["back"] == "an orange pumpkin".replace("an ", "a ")
+    assert told.prompts["back"] == "a orange pumpkin"
     assert told.prompts["front"] == "a smiling orange pumpkin"

@@ -74,7 +74,8 @@ def write_card(folder: Path, settings: dict[str, Any], sights: Sequence[Sight], 
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     command = " ".join(f"--{name} {value}" for name, value in settings.items())
     text = _TEXT.format(
-        command=command, seconds=seconds, size=size, hidden=report["hidden words dropped"], hidden_count=report["of"],
+        command=command, minutes=seconds / 60, size=size,
+        hidden=report["hidden words dropped"], hidden_count=report["of"],
         kept=report["visible words kept"], kept_count=report["of these"], figures=len({s.shape for s in sights}),
         plain=report["colors, materials and shapes kept"], plain_count=report["of those"], rows="\n".join(rows),
     )  # fmt: skip
@@ -102,7 +103,7 @@ domain under [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/).
 
     python3 build.py train-mini --language {command}
 
-{seconds:.0f} seconds on one processor core, all told.
+{minutes:.0f} minutes of one processor core, all told.
 
 ## Measurements
 
@@ -115,7 +116,9 @@ the view that has it most, visible where it is said at least nine tenths as ofte
 | visible words that are kept | {kept:.1%} | {kept_count} |
 | colors, materials and shapes that are kept | {plain:.1%} | {plain_count} |
 
-Words that are dropped, each asked for alone ("a robot with eyes"), by view:
+Words that are dropped, each asked for alone ("a robot with eyes"), by view. A caption names at most three of the things
+that are seen, and from the front there are more to choose from: so a hat, which is seen from everywhere, is named less
+often there, and goes too.
 
 | figure | front | side | back | overhead |
 |---|---|---|---|---|
