@@ -26,8 +26,7 @@ from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guide import Guide
-from csd_blender.backend.distillation.methods import ROWS
-from csd_blender.backend.distillation.view_prompts import EncodedPrompts, Seen, job_prompts
+from csd_blender.backend.distillation.view_prompts import Seen, job_prompts
 from csd_blender.backend.render.cameras import orbit
 from csd_blender.backend.support.clock import StepClock
 from csd_blender.backend.support.reporting import Reporter
@@ -38,25 +37,13 @@ from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.methods import METHODS, find_method
 
 from ..bench import random_stable_diffusion
-from ..cuda.official_step import official_distill
+from .published import PUBLISHED, published_step
 from .rows import Row, RowFile, make_rows
 
 PROMPT, NEGATIVE = "a red brick robot", "blurry, noisy, low quality"
 PARTS = ("network", "encode", "rest")
 SAMPLES = 100  # steps of the schedule whose calls are counted
 CLOSE = 1e-3  # of the largest value, the most that the two gradients may differ
-
-#: Branches that published code evaluates in each step, all of them: CSD's own classes (positive, negative and empty
-#: prompt); threestudio's SDS and SJC (the prompt, and what guidance goes away from: here the negative prompt); NFSD's
-#: three; SDS-Bridge's two, which are others from some step on.
-PUBLISHED: dict[str, tuple[str, ...]] = {
-    "csd": ("positive", "negative", "null"),
-    "sds": ("positive", "negative"),
-    "sjc": ("positive", "negative"),
-    "nfsd": ("positive", "negative", "null"),
-    "bridge": ("positive", "negative"),
-}
-BRIDGED = ("good", "bad")
 
 
 @dataclass(frozen=True)
@@ -262,14 +249,16 @@ def time_step(case: Case, model: StableDiffusion, step: int) -> tuple[Spent, Spe
     grad = our_step(guide, pictures, step)
     difference = 0.0
     if published:
-        difference = compare(grad, published_step(case, guide, pictures, step, StepClock()))
+        difference = compare(grad, published_step(guide, case.negative, pictures, step, StepClock()))
     ours, theirs = [], []
     for _ in range(case.sizes.repeats):
         guide.clock = StepClock()
         ours.append(clocked(guide.clock, lambda: our_step(guide, pictures, step)))
         if published:
             clock = StepClock()
-            theirs.append(clocked(clock, lambda clock=clock: published_step(case, guide, pictures, step, clock)))
+            theirs.append(
+                clocked(clock, lambda clock=clock: published_step(guide, case.negative, pictures, step, clock))
+            )
     return middle(ours), middle(theirs) if theirs else None, difference
 
 
@@ -296,7 +285,7 @@ def middle(runs: Sequence[Spent]) -> Spent:
     return Spent(*(statistics.median(getattr(run, part) for run in runs) for part in PARTS))
 
 
-# ---- the two steps -------------------------------------------------------------------------------------------------
+# ---- our step -------------------------------------------------------------------------------------------------------
 
 
 def start_guide(case: Case, model: StableDiffusion) -> Guide:
@@ -324,32 +313,6 @@ def our_step(guide: Guide, pictures: torch.Tensor, step: int) -> torch.Tensor:
     moment = guide.begin(1, step, generator)
     generator.manual_seed(step + 1)
     return guide.gradient(pictures, seen(), moment).pictures
-
-
-def published_step(case: Case, guide: Guide, pictures: torch.Tensor, step: int, clock: StepClock) -> torch.Tensor:
-    """The same at the same time, with the same random numbers."""
-    model, guidance = guide.model, guide.guidance_at(step)
-    row, branches = ROWS[case.method], PUBLISHED[case.method]  # without a negative prompt the empty one comes twice
-    if find_method(case.method).compares_wordings and step >= guidance.bridge_start:
-        branches = BRIDGED
-    t = guide.begin(1, step, torch.Generator().manual_seed(step)).t
-    torch.manual_seed(step + 1)
-    leaf = pictures.clone().requires_grad_(True)
-    fraction = (t.double() / len(model.schedule)).view(-1, 1, 1, 1)
-    weights = {
-        name: value(fraction).float() if callable(value) else value
-        for name, value in row.weights(guidance, step, case.negative).items()
-    }
-    weighting = row.finish.weighting or guidance.weighting
-    embeddings = cached_embeddings(guide.prompts["color"], branches)
-    official_distill(model, leaf, t, embeddings, weights, branches, weighting, guidance.grad_normalize, clock)
-    return leaf.grad
-
-
-def cached_embeddings(prompts: EncodedPrompts, branches: Sequence[str]) -> torch.Tensor:
-    """``[K, L, D]`` of one view from the front."""
-    asked = prompts.batch(["front"], torch.zeros(1))
-    return torch.cat([asked.branches[name].text for name in branches])
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
