@@ -9,6 +9,7 @@ import bpy
 
 from ..job.errors import JobError
 from ..job.process.messages import Message
+from ..job.spec.edit import EditJob
 from ..job.spec.picture import PictureJob
 from ..job.spec.text_to_3d import TextTo3DJob
 from ..job.spec.texture import TextureJob
@@ -44,15 +45,47 @@ def texture(
         SceneError: the scene does not allow it. JobError: a setting is out of range. JobFailed: the backend failed.
         TypeError: a setting of that name does not exist.
     """
+    if prompt is not None:
+        settings["prompt"] = prompt
+    return generate(KINDS[TextureJob.kind], settings, meshes(objects), progress)
+
+
+def edit(
+    objects: bpy.types.Object | Sequence[bpy.types.Object] | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    *,
+    progress: Callable[[Message], None] | None = None,
+    **settings,
+) -> list[Applied]:
+    """Edit the textures that ``objects`` have, wait, apply the result, and make it one undo step.
+
+    Args:
+        objects: as in :func:`texture`; each with a base color that is an image or plain.
+        source: what they look like now. target: what they should look like. The scene's when None.
+        progress: called with every message of the backend.
+        settings: those of ``bpy.ops.csd.edit``: alignment, quality, seed, ...; the scene's when left out.
+
+    Returns:
+        For each object its new image and material; the old ones stay in the file.
+
+    Raises:
+        As :func:`texture` does.
+    """
+    given = {"source": source, "prompt": target}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    return generate(KINDS[EditJob.kind], settings, meshes(objects), progress)
+
+
+def meshes(objects: bpy.types.Object | Sequence[bpy.types.Object] | None) -> list[bpy.types.Object]:
+    """What a script gave as objects; the selected ones for None. Raises ``SceneError`` for what is no mesh."""
     if isinstance(objects, bpy.types.Object):
         objects = [objects]
     chosen = selected_meshes(bpy.context) if objects is None else list(objects)
     wrong = next((o for o in chosen if o.type != "MESH"), None)
     if wrong is not None:
         raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
-    if prompt is not None:
-        settings["prompt"] = prompt
-    return generate(KINDS[TextureJob.kind], settings, chosen, progress)
+    return chosen
 
 
 def text_to_3d(

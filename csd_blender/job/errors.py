@@ -40,6 +40,12 @@ ERRORS = {
     "mesh_not_finite": ErrorCode(
         "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."
     ),
+    "mesh_colorless": ErrorCode(
+        "The mesh has no colors that could be edited.", "Make it a texture first: csd texture, Generate Texture."
+    ),
+    "picture_unreadable": ErrorCode(
+        "A texture of the mesh cannot be read.", "Save it as PNG or JPEG and export the mesh again."
+    ),
     "mesh_unusable": ErrorCode(
         "The mesh cannot be a start for an object.", "Select one that is closed, or start anew."
     ),
@@ -54,6 +60,14 @@ ERRORS = {
     "model_unreadable": ErrorCode(
         "The diffusion model's files cannot be used.",
         "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
+    ),
+    "language_model_missing": ErrorCode(
+        "The language model for prompt debiasing is not on this computer.",
+        "Choose another one or its folder, or leave the field empty.",
+    ),
+    "language_model_unreadable": ErrorCode(
+        "The language model for prompt debiasing cannot be used.",
+        "Choose the folder of a masked language model such as BERT with safetensors, or leave the field empty.",
     ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",

@@ -9,16 +9,18 @@ from tests.support.blender import bpy, module
 FUNCTIONS = {
     "texture": ["objects", "prompt", "progress", "settings"],
     "text_to_3d": ["prompt", "progress", "settings"],
+    "edit": ["objects", "source", "target", "progress", "settings"],
     "image": ["prompt", "progress", "settings"],
     "resume": ["folder", "progress"],
 }
 OPERATORS = {
-    *("texture", "text_to_3d", "image", "cancel", "accept", "discard", "resume", "delete_result", "open_folder"),
+    *("texture", "text_to_3d", "edit", "image", "cancel", "accept", "discard", "resume", "delete_result"),
+    "open_folder",
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
 }
 SHARED = {
     *("prompt", "negative_prompt", "quality", "method", "model"),
-    *("seed", "texture_size", "view_prompts", "modifiers"),
+    *("seed", "texture_size", "view_prompts", "debias_prompt", "debias_words", "modifiers"),
 }
 ARGUMENTS = {
     "texture": {
@@ -30,6 +32,11 @@ ARGUMENTS = {
         *SHARED,
         *("subject", "recipe", "height", "max_faces", "coarse_steps", "refine_steps", "start_from_mesh"),
         *("refine_from", "wait"),
+    },
+    "edit": {
+        *(SHARED - {"negative_prompt"}),
+        *("source", "alignment", "steps", "views", "learning_rate", "generative_weight", "guidance_scale"),
+        *("extra_words", "uv", "wait"),
     },
     "image": {
         *("prompt", "negative_prompt", "quality", "method", "model", "seed", "count", "size", "space", "start"),

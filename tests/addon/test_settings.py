@@ -16,6 +16,11 @@ def cases():
     return [(kind, setting) for kind in KINDS for setting in shown(kind.spec)]
 
 
+def texts(kind) -> dict:
+    """What a job of the kind cannot begin without."""
+    return {setting.name: "a mug" for setting in shown(kind.spec) if setting.get("needed")}
+
+
 def operator_of(kind):
     _, name = CHOSEN[kind.spec.kind].operator.split(".")
     return getattr(bpy.ops.csd, name).get_rna_type().properties
@@ -34,7 +39,7 @@ def test_a_setting_has_one_label_range_and_default(kind, setting):
     assert len(owners) == 2 or setting.get("place") == "hidden"
     for owner, name in owners:
         found = owner[name]
-        assert found.name == setting.label
+        assert found.name == setting.label or setting.name == "prompt"  # the scene has one for all kinds
         assert found.description == setting.help or setting.name == "prompt"
         if setting.get("usual"):
             low, high = setting.limits
@@ -70,11 +75,9 @@ def test_every_kind_has_a_row_in_the_addon_and_its_operator_is_named_after_it():
     for kind in CHOSEN.values():
         assert getattr(bpy.ops.csd, kind.operator.partition(".")[2]).get_rna_type().description == kind.tooltip
         assert kind.tooltip and not kind.tooltip.endswith(".")
-    assert [CHOSEN[name].operator for name in ("texture", "text-to-3d", "image")] == [
-        "csd.texture", "csd.text_to_3d", "csd.image",
-    ]  # fmt: skip
-    nouns = [CHOSEN[name].noun for name in ("texture", "text-to-3d", "image")]
-    assert nouns == ["a texture", "an object", "a picture"]
+    names = ("texture", "text-to-3d", "edit", "image")
+    assert [CHOSEN[name].operator for name in names] == ["csd.texture", "csd.text_to_3d", "csd.edit", "csd.image"]
+    assert [CHOSEN[name].noun for name in names] == ["a texture", "an object", "an edit", "a picture"]
 
 
 def test_every_setting_of_the_panel_stands_somewhere_in_it():
@@ -92,7 +95,7 @@ def from_panel(kind: str, **chosen):
         setattr(csd, name, value)
     try:
         settings = CHOSEN[kind].settings
-        return settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug"}))
+        return settings.make_spec(settings.gather(bpy.context.scene, texts(CHOSEN[kind])))
     finally:
         for name in chosen:
             csd.property_unset(name)
@@ -102,7 +105,7 @@ def from_shell(kind: str, **chosen):
     found = module("job.kinds").find_kind(kind)
     parser = argparse.ArgumentParser()
     module("backend.cli.options").add_settings(parser, found.spec)
-    arguments = parser.parse_args(["--prompt", "a mug", *words(**chosen)])
+    arguments = parser.parse_args(words(**texts(found), **chosen))
     return found.make(**module("backend.cli.options").given_settings(arguments, found.spec))
 
 
@@ -126,6 +129,13 @@ def test_panel_and_shell_make_the_same_object(quality, model):
         assert panel.spec_hash() == shell.spec_hash(), chosen
 
 
+@pytest.mark.parametrize("alignment", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("quality", "model"), list(itertools.product(QUALITIES, MODELS)))
+def test_panel_and_shell_make_the_same_edit(quality, model, alignment):
+    panel = from_panel("edit", quality=quality, model=model, alignment=alignment)
+    assert panel.spec_hash() == from_shell("edit", quality=quality, model=model, alignment=str(alignment)).spec_hash()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
 def test_what_is_reused_makes_the_same_job_again_for_every_setting(kind):
     """One setting after the other is given another value than its preset has, and comes back by *Reuse Settings*."""
@@ -134,7 +144,7 @@ def test_what_is_reused_makes_the_same_job_again_for_every_setting(kind):
         if not setting.path or setting.name == "prompt":
             continue
         value = another_value(setting)
-        spec = settings.make_spec(settings.gather(scene, {"prompt": "a mug", setting.name: value}))
+        spec = settings.make_spec(settings.gather(scene, texts(kind) | {setting.name: value}))
         settings.reuse(scene, spec.to_json())
         again = settings.make_spec(settings.gather(scene, {}))
         assert again == spec, setting.name
@@ -209,7 +219,7 @@ def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
     settings = CHOSEN[kind.spec.kind].settings
     for setting in scripted(kind.spec):
         value = "cpu" if setting.name == "device" else another_value(setting)
-        spec = settings.make_spec(settings.gather(bpy.context.scene, {"prompt": "a mug", setting.name: value}))
+        spec = settings.make_spec(settings.gather(bpy.context.scene, texts(kind) | {setting.name: value}))
         assert setting.find(spec.to_json()) == value, setting.name
 
 
@@ -219,6 +229,22 @@ def test_what_the_panel_hides_does_not_make_another_job():
     assert from_panel("texture").spec_hash() == usual.spec_hash()
     assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
     csd.property_unset("guidance_scale")
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
+def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
+    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    csd.debias_words = "smiling"
+    assert "debias_words" in unused(csd) and "debias_prompt" not in unused(csd)
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.debias_prompt = "mini"
+    assert not {"debias_words", "debias_prompt"} & unused(csd)
+    spec = from_panel(kind)
+    assert (spec.debias_prompt, spec.debias_words) == ("mini", "smiling")
+    csd.view_prompts = False
+    assert {"debias_words", "debias_prompt"} <= unused(csd) and from_panel(kind).debias_prompt == ""
+    for name in ("debias_words", "debias_prompt", "view_prompts"):
+        csd.property_unset(name)
 
 
 def test_settings_that_cannot_be_reused_change_nothing():

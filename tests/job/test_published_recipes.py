@@ -2,7 +2,9 @@
 
 CSD: CVMI-Lab/Classifier-Score-Distillation at 5c65ca7, configurations csd-if, csd-if-object, csd-if-object-sparse,
 csd-sd-refine and csd-sd-refine-object. The others: threestudio at 28d9d80, configurations dreamfusion-if, -sd,
-magic3d-coarse-if, -sd, magic3d-refine-sd, fantasia3d and fantasia3d-texture, with its defaults where they are silent.
+magic3d-coarse-if, -sd, magic3d-refine-sd, fantasia3d and fantasia3d-texture, prolificdreamer, -geometry and -texture,
+with its defaults where they are silent. DSD: BillyXYB/Diverse-Score-Distillation at 169c35a, configurations dsd and
+dsd_low_res.
 ``docs/methods.md`` says what is ours.
 """
 
@@ -54,12 +56,13 @@ BASE_CAMERAS = {"cameras.distance": (1.5, 2), "cameras.fov_y": (40, 70), "camera
 NO_PERP_NEG = {"guidance.perp_neg": 0, "guidance.perp_neg_from": "negative"}
 BASE_GUIDANCE = {
     "guidance.t_min": always(0.02), "guidance.grad_clip": None, "guidance.generative_weight": always(0),
-    "guidance.positive_weight": always(1),
+    "guidance.positive_weight": always(1), "guidance.noise": "fresh", "guidance.times": "uniform",
+    "guidance.rescale": 0,
 }  # fmt: skip
 NERF = {  # of all configurations
     "steps": 10000, "render_size": 64, "base_resolution": 16, "network_width": 64, "normals": "analytic",
     "ray_samples": 512, "blob_scale": 10, "blob_std": 0.5, "background": "learned", "background_rate": 0.001,
-    "opaque": always(0), **BASE_CAMERAS, **BASE_GUIDANCE,
+    "opaque": always(0), "later_size": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
 }  # fmt: skip
 
 
@@ -146,11 +149,66 @@ def fantasia3d_refine(family):
     }  # fmt: skip
 
 
+def vsd(t_max):
+    return BASE_GUIDANCE | NO_PERP_NEG | {
+        "guidance.guidance_scale": 7.5, "guidance.scale_convention": "s", "guidance.weighting": "sds",
+        "guidance.t_max": t_max, "guidance.lora_rate": 1e-4, "guidance.grad_normalize": False,
+    }  # fmt: skip
+
+
+PROLIFIC_CAMERAS = UNSTEADY | {
+    "cameras.distance": (1, 1.5), "cameras.fov_y": (40, 70), "cameras.elevation": (-10, 45),
+    "cameras.elevation_law": "batch", "cameras.front_angle": 45, "cameras.front_back_steps": 0,
+}  # fmt: skip
+
+
+def prolificdreamer_coarse():
+    return NERF | vsd(ramp(5000, 0.98, 0.5, 5001)) | PROLIFIC_CAMERAS | {
+        "steps": 25000, "views": 1, "render_size": 64, "later_size": 512, "later_size_step": 5000,
+        "learning_rate": 0.01, "network_rate": 0.001, "decay": 0.01, "adam_beta2": 0.99, "radius": 1, "levels": 16,
+        "finest_resolution": 4096, "start_level": 0, "color_activation": "sigmoid", "ambient_only_steps": 25000,
+        "shaded_share": 0, "textureless_normals": True, "random_background": 0.5, "orientation": always(0),
+        "sparsity": always(10), "opaque": ramp(10000, 0, 1000, 10001),
+    }  # fmt: skip
+
+
+def prolificdreamer_refine():
+    return vsd(always(0.5)) | PROLIFIC_CAMERAS | {
+        "steps": 45000, "views": 1, "render_size": 512, "tet_resolution": 128, "shape": "vertices",
+        "learning_rate": 0.005, "color_rate": 0.01, "adam_beta2": 0.99, "rates_fall": False,
+        "color_decay": always(0.01), "shape_decay": 0, "normals_share": 0, "normals_only_steps": 15000,
+        "fixed_shape_after": 15000, "latent_steps": 0, "geometry_method": "sds", "appearance_scale": 7.5,
+        "appearance_weighting": "", "shaded_share": 0, "background": "learned", "random_background": 0.5,
+        "normal_consistency": 10000, "laplacian": 10000, "guidance.guidance_scale": 100,
+        "guidance.scale_convention": "1+s",
+    }  # fmt: skip
+
+
+def sjc_coarse(family):
+    return dreamfusion_coarse(family) | STEADY | sds(family, "uniform", 0.98) | {
+        "ambient_only_steps": 10000, "shaded_share": 0, "orientation": always(0), "cameras.distance": (1.5, 1.5),
+        "cameras.fov_y": (60, 60), "guidance.guidance_scale": 100,
+    }  # fmt: skip
+
+
+def dsd_coarse(large):
+    factor = 1 if large else 0.5  # schedules are counted in the job's own steps
+    return dreamfusion_coarse("sd") | BASE_GUIDANCE | {
+        "steps": 10000 if large else 5000, "render_size": 128, "later_size": 512 if large else 0,
+        "later_size_step": 5000 if large else 0, "ambient_only_steps": 1000, "shaded_share": 0.3,
+        "textureless_share": 0.75, "random_background": 0.5, "orientation": always(0.1), "opaque": always(0.1),
+        "sparsity": ramp(0, 0.15, 0, 3000), "level_start": 2000 * factor, "level_interval": 500 * factor,
+        "guidance.guidance_scale": 7.5, "guidance.scale_convention": "s", "guidance.weighting": "sds",
+        "guidance.perp_neg": 7.5, "guidance.t_max": always(0.98), "guidance.grad_normalize": False,
+    }  # fmt: skip
+
+
+EXPORT = {"steps": 0, "tet_resolution": 128, "threshold": 25, "mean_threshold": False}
 TABLES = {
     "csd": (lambda subject, family: csd_coarse(subject), lambda subject, family: csd_refine(subject)),
     "dreamfusion": (
         lambda subject, family: dreamfusion_coarse(family),
-        lambda subject, family: {"steps": 0, "tet_resolution": 128, "threshold": 25, "mean_threshold": False},
+        lambda subject, family: EXPORT,
     ),
     "magic3d": (lambda subject, family: magic3d_coarse(family), lambda subject, family: magic3d_refine(family)),
     "fantasia3d": (
@@ -158,12 +216,20 @@ TABLES = {
                                  "finest_resolution": 4096},
         lambda subject, family: fantasia3d_refine(family),
     ),
+    "prolificdreamer": (
+        lambda subject, family: prolificdreamer_coarse(),
+        lambda subject, family: prolificdreamer_refine(),
+    ),
+    "sjc": (lambda subject, family: sjc_coarse(family), lambda subject, family: EXPORT),
+    "dsd": (lambda subject, family: dsd_coarse(True), lambda subject, family: EXPORT),
+    "dsd-low": (lambda subject, family: dsd_coarse(False), lambda subject, family: EXPORT),
 }  # fmt: skip
 # Fields that mean nothing where others have the values they have: a stage is complete without them.
 IDLE = {
     "guidance.guidance_scale", "guidance.scale_convention", "guidance.negative_weight", "level_start", "level_interval",
     "lamp", "soft_shading", "textureless_share", "normals_background", "fixed_shape_after", "threshold",
-    "mean_threshold", "fit_start", "background_rate",
+    "mean_threshold", "fit_start", "background_rate", "later_size_step", "guidance.bridge_start", "guidance.lora_rate",
+    "guidance.lora_rank", "guidance.lora_network", "appearance_scale", "geometry_method",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder, read_coarse
+from csd_blender.job.presets.recipes import RECIPE_METHODS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.schedule import constant
 from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
@@ -44,7 +45,7 @@ def weights(job, stage, step):
 def test_every_recipe_is_a_job_for_every_subject_and_survives_json(recipe, subject, quality, model):
     job = text_to_3d_job("a mug", quality, model, recipe, subject)
     assert (job.recipe, job.subject, job.quality, job.model) == (recipe, subject, quality, model)
-    assert job.method == ("csd" if recipe == "csd" else "sds")
+    assert job.method == RECIPE_METHODS[recipe]
     assert bool(job.negative_prompt) == (recipe == "csd" or model == "mini")
     assert job.steps > 0
     again = TextTo3DJob.from_json(json.loads(json.dumps(job.to_json())))
@@ -145,6 +146,11 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "height": 2.0,
         "keep": "all",
         "view_prompts": False,
+        "perp_neg": 1.0,
+        "clip": "debiased",
+        "noise": "surface",
+        "times": "falling",
+        "negative_course": "rising",
         "extra_words": "matte",
         "rasterizer": "torch",
         "allow_noncommercial": True,

@@ -7,11 +7,14 @@ from types import ModuleType
 from typing import Any
 
 from ...job.kinds import noun
+from ...job.spec.edit import EditJob
 from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
 from . import common
+from .edit import job as edit_job
+from .edit import settings as edit_settings
 from .object import job as object_job
 from .object import preview as object_preview
 from .object import settings as object_settings
@@ -65,6 +68,10 @@ KINDS = {
         Kind(
             TextTo3DJob, object_settings, object_job, object_preview,
             "Make a new textured object from the prompt, at the 3D cursor", "MESH_DATA",
+        ),
+        Kind(
+            EditJob, edit_settings, edit_job, texture_preview,
+            "Change the selected meshes' own textures from what they are to what the target says", "BRUSH_DATA",
         ),
         Kind(
             PictureJob, picture_settings, picture_job, picture_preview,

@@ -32,6 +32,11 @@ def names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(s.name for s in shown_settings(kind))
 
 
+def needed(kind: type[Any]) -> list[Setting]:
+    """The texts without which a job of the kind cannot begin."""
+    return [s for s in shown_settings(kind) if s.get("needed")]
+
+
 def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name: ``overrides`` first, then the scene; what a preset decides is left out.
 
@@ -64,9 +69,10 @@ def asked(settings: ModuleType, context, overrides: dict) -> dict:
     Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does.
     """
     chosen = settings.gather(context.scene, overrides)
-    if not stripped(chosen["prompt"]):
-        wanted = next(s.help for s in shown_settings(settings.SPEC) if s.name == "prompt")
-        raise SceneError("The prompt is empty.", f"Write {wanted[0].lower()}{wanted[1:]}.")
+    for setting in needed(settings.SPEC):
+        if not stripped(chosen[setting.name]):
+            text = setting.help[0].lower() + setting.help[1:]
+            raise SceneError(f"The {setting.label.lower()} is empty.", f"Write {text}.")
     check_input(settings.SPEC, chosen)
     return chosen
 
@@ -93,7 +99,11 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     """The arguments of a kind's preset function out of :func:`gather`'s values. Its input is left out."""
     inputs = {f.name for f in dataclasses.fields(kind.inputs)}
     chosen = {name: value for name, value in values.items() if name not in inputs}
-    chosen["prompt"] = stripped(chosen["prompt"])
+    for setting in needed(kind):
+        chosen[setting.name] = stripped(chosen[setting.name])
+    for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
+        if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
+            chosen.pop(name, None)
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
@@ -102,6 +112,13 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
+
+
+def unused_words(csd: Any) -> set[str]:
+    """Settings of prompt debiasing that have no effect with what is chosen."""
+    if not csd.view_prompts:
+        return {"debias_prompt", "debias_words"}
+    return set() if csd.debias_prompt else {"debias_words"}
 
 
 def stripped(prompt: Any) -> Any:

@@ -57,7 +57,8 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
                 example = poll.example_of(kind, setting, context.scene.csd)
                 layout.column().prop(self, setting.name, placeholder=example)
             elif not again or setting.name == "quality":
-                layout.row(align=True).prop(self, setting.name, expand=True)
+                slider = setting.sort == "number"
+                layout.row(align=True).prop(self, setting.name, expand=not slider, slider=slider)
         if hasattr(self, "start_from_mesh") and not again and mesh_is_selected(context):
             layout.prop(self, "start_from_mesh")
 

@@ -67,7 +67,8 @@ def draw_settings(layout, context) -> None:
             column.label(text=setting.label, translate=False)
             column.prop(csd, setting.name, text="", placeholder=poll.example_of(kind, setting, csd))
         else:
-            layout.row(align=True).prop(csd, setting.name, expand=True)
+            slider = setting.sort == "number"
+            layout.row(align=True).prop(csd, setting.name, expand=not slider, slider=slider)
     reason = poll.why_not_press(context)
     column = layout.column(align=True)
     column.scale_y = 1.5

@@ -9,6 +9,7 @@ import bpy
 
 from ...job.spec.settings import Setting
 from ..job import Job
+from ..kinds import common
 from ..kinds.choose import Kind, chosen, kind_of
 from ..kinds.texture import preview as texture_preview
 from ..preferences import preference
@@ -45,8 +46,10 @@ def why_not_generate(context, kind: Kind) -> str:
 
 def why_not_press(context) -> str:
     """The same for the panel's button, which takes the panel's prompt."""
-    reason = why_not_generate(context, chosen(context))
-    return reason or ("" if context.scene.csd.prompt.strip() else "Write a prompt")
+    kind, csd = chosen(context), context.scene.csd
+    reason = why_not_generate(context, kind)
+    empty = next((s for s in common.needed(kind.spec) if not getattr(csd, s.name).strip()), None)
+    return reason or ("" if empty is None else f"Write a {empty.label.lower()}")
 
 
 def why_not_accept(context) -> str:

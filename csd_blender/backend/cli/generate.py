@@ -8,12 +8,13 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-from ...job.files import COARSE_SHAPE
+from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
+from ...job.models.language import lasting_language_name
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
-from .options import add_settings, given_settings, json_object
+from .options import add_settings, given_settings, json_object, settings_of, usual_flag
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +53,8 @@ def generate(arguments: argparse.Namespace) -> int:
 def missing(arguments: argparse.Namespace) -> str:
     """What the arguments lack, or hold too much of, as a sentence."""
     name, values = arguments.kind.spec.kind, vars(arguments)
-    wanted = {"mesh": "MESH", "prompt": "--prompt", "out": "--out"}
+    texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
+    wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
     lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
     if lacking:
         return f"csd {name} needs {', '.join(lacking)} (or --resume DIR alone)."
@@ -73,14 +75,21 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
     job = with_lasting_names(kind.make(**values))
-    mesh = None
+    mesh = colors = None
     if mesh_file is not None:
-        from ..geometry.mesh_io import load_mesh, save_npz
+        from ..geometry.mesh_io import load_colored, load_mesh, save_npz
 
-        mesh = load_mesh(mesh_file)
+        if kind.spec.inputs.needs_mesh and kind.spec.inputs.needs_colors:
+            mesh, colors = load_colored(mesh_file)
+        else:
+            mesh = load_mesh(mesh_file)
     folder = JobFolder.create(arguments.out, job)
     if mesh is not None:
         save_npz(folder.mesh_path, mesh)
+    if colors is not None:
+        from ..geometry.files.colors import save_colors
+
+        save_colors(folder.path / INPUT_COLORS, colors)
     if coarse is not None:
         folder.write_bytes(COARSE_SHAPE, coarse)
     return folder
@@ -88,8 +97,9 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
-    names = {name: getattr(job, name) for name in ("model", "coarse_model") if getattr(job, name, "")}
-    return replace(job, **{field: lasting_name(name) for field, name in names.items()})
+    lasting = {"model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name}
+    names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
+    return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 
 
 def resume(path: Path, kind: Kind) -> int:

@@ -50,14 +50,19 @@ def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
             parser.add_argument(*flags, dest=setting.name, choices=words, help=said)
         else:
             read = {"text": str, "whole": whole, "number": number}[setting.sort]
-            # some may stand alone, and then mean their usual strength
-            alone = {} if setting.get("bare") is None else {"nargs": "?", "const": setting.get("bare")}
-            parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said, **alone)
+            option = parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said)
+            if setting.get("bare") is not None:  # it may stand alone, and then means its usual strength
+                option.nargs, option.const = "?", setting.get("bare")
 
 
 def settings_of(spec: type) -> list[Setting]:
     """What the command line of a kind has; its input has arguments of its own."""
     return [s for s in (*shown_settings(spec), *scripted_settings(spec)) if s.path]
+
+
+def usual_flag(setting: Setting) -> str:
+    """The option's name that people are told."""
+    return (*setting.get("flags", ()), "--" + setting.name.replace("_", "-"))[0]
 
 
 def given_settings(arguments: argparse.Namespace, spec: type) -> dict:

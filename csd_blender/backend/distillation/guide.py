@@ -190,14 +190,14 @@ class Guide:
             moment.t,
             moment.step,
             moment.generator,
+            self.model.schedule,
             plain=None if asked.plain is None else asked.plain.to(self.model.device),
             cameras=seen.cameras,
         )
 
     def _told(self, batch: NoisyBatch, negative: bool) -> NoisyBatch:
         """The batch with all that a method may want to know of the job."""
-        guidance, schedule = self.guidance_at(batch.step), self.model.schedule
-        return replace(batch, guidance=guidance, negative=negative, schedule=schedule, steps=self.steps)
+        return replace(batch, guidance=self.guidance_at(batch.step), negative=negative, steps=self.steps)
 
     @torch.no_grad()
     def score(self, batch: NoisyBatch, asked: PromptBatch, negative: bool) -> tuple[ScoreGradient, Predictions]:

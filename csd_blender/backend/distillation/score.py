@@ -200,11 +200,14 @@ def _rescaled(grad: Tensor, only_positive: Tensor, latents: Tensor | None, share
 def perp_neg_term(predictions: Predictions, guidance: Guidance) -> Tensor:
     """``p sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
     positive, origin = predictions.branches["positive"], predictions.branches[perp_neg_origin(guidance)]
+    views, weights = predictions.views, predictions.view_weights
     toward = positive - origin
     term = torch.zeros_like(toward)
-    for k in range(predictions.views.shape[1]):
-        away = perpendicular_component(predictions.views[:, k] - origin, toward)
-        term = term + predictions.view_weights[:, k].to(away).view(-1, 1, 1, 1) * away
+    if views is None or weights is None:
+        return term
+    for k in range(views.shape[1]):
+        away = perpendicular_component(views[:, k] - origin, toward)
+        term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
     return guidance.perp_neg * term
 
 

@@ -108,8 +108,10 @@ class VariationalState:
     def _hook(change: LowRank):
         return lambda module, given, out: out + change(given[0])
 
-    def _predict(self, noisy: Tensor, t: Tensor, plain: Conditions, camera: Tensor) -> Tensor:
+    def _predict(self, noisy: Tensor, t: Tensor, plain: Conditions | None, camera: Tensor) -> Tensor:
         """The changed network's noise prediction, with a gradient where that is on."""
+        if plain is None:
+            raise ValueError("VSD needs the prompt without a word for the view")
         with self._changed(camera):
             return self.model.network_noise(noisy, t, plain, self.unet)
 

@@ -49,7 +49,11 @@ class TextureField(nn.Module):
             ``[N, 3]``, differentiable with respect to the parameters. The same points and parameters give the same
             bits each time on one machine, forward and backward, on the CPU.
         """
-        return torch.sigmoid(encode(points, self.table, self.levels, summed=True))
+        return torch.sigmoid(self.logits(points))
+
+    def logits(self, points: Tensor) -> Tensor:
+        """What the colors are the sigmoid of, as :meth:`forward`; zero everywhere in a fresh field."""
+        return encode(points, self.table, self.levels, summed=True)
 
     def forward_twin(self, points: Tensor) -> Tensor:
         """`forward` in plain torch; differentiable with respect to the points too."""

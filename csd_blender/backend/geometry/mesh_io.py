@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,18 @@ import trimesh
 from PIL import Image
 
 from ...job.errors import JobError
+from .files.colors import Colors, colors_of
 from .files.common import BadFile, FileMesh, check_kind, quote, unique_names
 from .files.gltf import read_gltf
+from .files.gltf_colors import gltf_materials
 from .files.npz import load_npz, save_npz
 from .files.obj import read_obj
+from .files.obj_colors import obj_materials
 from .files.ply import read_ply
 from .files.stl import read_stl
 from .mesh import Mesh, near_origin, smooth_normals
 
-__all__ = ["load_mesh", "load_npz", "save_glb", "save_npz", "split_corners"]
+__all__ = ["load_colored", "load_mesh", "load_npz", "save_glb", "save_npz", "split_corners"]
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".ply", ".stl")
 MAX_PARTS = 8  # a file of more objects becomes one part, which then needs one UV map for all
@@ -36,13 +41,41 @@ def load_mesh(path: str | Path) -> Mesh:
         JobError: ``mesh_unreadable``, ``mesh_no_faces`` or ``mesh_too_large``.
     """
     path = Path(path)
+    with _refusing(path):
+        return _as_mesh(_found(path), path)
+
+
+def load_colored(path: str | Path) -> tuple[Mesh, Colors]:
+    """A mesh as :func:`load_mesh` reads it, and the base color of its faces.
+
+    Raises:
+        JobError: as there; ``mesh_colorless`` for a mesh without any, ``picture_unreadable``.
+    """
+    path = Path(path)
+    with _refusing(path):
+        found = _found(path)
+        suffix, materials = path.suffix.lower(), {}
+        if suffix == ".obj":
+            materials = obj_materials(path, found.base_names, found.libraries)
+        elif suffix in (".glb", ".gltf"):
+            materials = gltf_materials(path)
+        return _as_mesh(found, path), colors_of(found, materials)
+
+
+def _found(path: Path) -> FileMesh:
+    _check_file(path)
+    found = _read(path)
+    if not len(found.triangles):
+        raise JobError("mesh_no_faces", quote(path.name))
+    return found
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file becomes one sentence."""
     name = quote(path.name)
     try:
-        _check_file(path)
-        found = _read(path)
-        if not len(found.triangles):
-            raise JobError("mesh_no_faces", name)
-        return _as_mesh(found, path)
+        yield
     except JobError:
         raise
     except BadFile as error:

@@ -20,6 +20,7 @@ from ...job.kinds import JobSpec
 from ...job.process.bodies import TEXTURE, VIEW
 from ...job.result import Part, Result
 from ..diffusion.model import DiffusionModel
+from ..fields.painted_field import colors_at
 from ..geometry.mesh_io import save_glb
 from ..render.cameras import Cameras
 from ..render.pictures import contact_sheet, to_bytes, turntable_cameras, turntable_pictures
@@ -50,7 +51,9 @@ class TexturePreview:
             self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
-        view = self.surface.paint_views(camera, PREVIEW_VIEW, 0.25, True, lambda hit: field(hit.points))
+        view = self.surface.paint_views(
+            camera, PREVIEW_VIEW, 0.25, True, lambda hit: colors_at(field, hit.points, hit.face)
+        )
         self.reporter.preview(self.folder, VIEW, to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
@@ -60,7 +63,13 @@ def bake_parts(field: Field, surface: Surface, size: int, supersample: int | Non
     for part in range(len(surface.uv_source)):
         chosen = surface.part == part
         albedo, mask = bake(
-            field, surface.points, surface.triangles[chosen], surface.uv[chosen], size, supersample=supersample
+            field,
+            surface.points,
+            surface.triangles[chosen],
+            surface.uv[chosen],
+            size,
+            supersample=supersample,
+            faces=chosen.nonzero()[:, 0],
         )
         textures.append(dilate(albedo, mask).clamp(0, 1))
     return textures

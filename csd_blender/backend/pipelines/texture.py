@@ -11,18 +11,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...job.folder import JobFolder
 from ...job.spec.methods import find_method
 from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
-from ..diffusion.words import guidance_words
+from ..diffusion.words import GuidanceWords, guidance_words
 from ..distillation.guide import Guide, others
-from ..distillation.view_prompts import Seen, job_prompts, make_room
+from ..distillation.prompt_debiasing import Debiased, debias_job
+from ..distillation.view_prompts import EncodedPrompts, Seen, job_prompts, make_room
 from ..fields.texture_field import TextureField
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from ..optimize.loop import late_fall, run_steps
@@ -51,7 +53,7 @@ class JobResult:
 class TextureState:
     """Everything a step changes; a checkpoint holds exactly this."""
 
-    field: TextureField
+    field: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     step: int = 0
@@ -62,18 +64,42 @@ class TextureState:
         return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
+def gray_field(surface: Surface, size: int) -> nn.Module:
+    """What a texture begins as, for pictures of ``size`` pixels."""
+    return make_field(size)
+
+
+def texture_prompts(
+    job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None
+) -> EncodedPrompts:
+    """A texture's prompts, encoded; ``spoken``: those of the views, where they differ."""
+    return job_prompts(
+        model,
+        job.prompt,
+        job.negative_prompt,
+        job.view_prompts,
+        words,
+        reporter,
+        per_view=spoken.prompts if spoken else None,
+        wordings=find_method(job.method).compares_wordings,
+    )
+
+
 def texture_mesh(
     job: TextureJob,
     folder: JobFolder,
     reporter: Reporter,
     load_model: Callable[[str, str], DiffusionModel],
     resume: bool = False,
+    field: Callable[[Surface, int], nn.Module] = gray_field,
+    encode: Callable[..., EncodedPrompts] = texture_prompts,
 ) -> JobResult:
     """Texture the mesh in ``folder`` and write ``result/``.
 
     Args:
         load_model: from (model name, device name) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
+        field, encode: what is optimized, and after which prompts.
 
     Raises:
         JobError: with a code of the error table, for bad meshes, missing models, a full disk and the like.
@@ -89,21 +115,15 @@ def texture_mesh(
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
-    prompts = job_prompts(
-        model,
-        job.prompt,
-        job.negative_prompt,
-        job.view_prompts,
-        words,
-        reporter,
-        wordings=find_method(job.method).compares_wordings,
-    )
+    spoken = debias_job(job, reporter)
+    prompts = encode(job, model, words, reporter, spoken)
     make_room(model)
     guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps)
     surface = surface.to(model.device)
+    begin = partial(start_state, job, model, partial(field, surface))
     reporter.check_stop()
 
-    state = resume_state(job, guide, folder, reporter) if resume else start_state(job, model)
+    state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
 
     reporter.stage(PAINT, plan)
     preview = TexturePreview(surface, folder, reporter)
@@ -112,14 +132,20 @@ def texture_mesh(
     reporter.stage(BAKE, plan)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
-    files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
+    told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
+    files = write_results(state.field, surface, job, folder, reporter, told, model)
     return JobResult(files, stats, cancelled)
 
 
-def start_state(job: TextureJob, model: DiffusionModel) -> TextureState:
-    """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device."""
+def start_state(
+    job: TextureJob, model: DiffusionModel, field: Callable[[int], nn.Module] | None = None
+) -> TextureState:
+    """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device.
+
+    ``field`` makes it, new, for pictures of so many pixels; None for a gray one.
+    """
     device = model.device
-    texture_field = make_field(picture_size(job, model)).to(device)
+    texture_field = (field or make_field)(picture_size(job, model)).to(device)
     settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
     optimizer = torch.optim.AdamW(texture_field.parameters(), **settings)
     return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
@@ -188,10 +214,12 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         size = picture_size(job, model)
-        pictures = surface.render(state.field, shots.cameras, size, backgrounds, shots.target)  # [B, 3, H, W]
+        pictures, places = surface.render_with_places(
+            state.field, shots.cameras, size, backgrounds, shots.target
+        )  # [B, 3, H, W]
     names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
     names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
-    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close), moment)
+    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close, surface=places), moment)
     with clock("render"):
         pictures.backward(found.pictures)
     with clock("optimizer"):
@@ -213,11 +241,14 @@ def store_state(state: TextureState, guide: Guide, folder: JobFolder, job: Textu
     reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
 
 
-def resume_state(job: TextureJob, guide: Guide, folder: JobFolder, reporter: Reporter) -> TextureState:
-    """The state of the newest checkpoint that fits, and the guide's; without one the job starts at step 0."""
+def resume_state(
+    job: TextureJob, guide: Guide, folder: JobFolder, reporter: Reporter, begin: Callable[[], TextureState]
+) -> TextureState:
+    """The state of the newest checkpoint that fits, and the guide's; without one the job starts at step 0, as ``begin``
+    makes it."""
 
     def make(checkpoint: Checkpoint) -> TextureState:
-        state = start_state(job, guide.model)
+        state = begin()
         restore(state, others(checkpoint.tensors), checkpoint.step)
         guide.restore(checkpoint.tensors, checkpoint.step)
         return state
@@ -225,4 +256,4 @@ def resume_state(job: TextureJob, guide: Guide, folder: JobFolder, reporter: Rep
     saved = Saved(folder, job.spec_hash(), job.steps)
     state = saved.newest(make, 0, job.steps)
     saved.explain(reporter)
-    return state or start_state(job, guide.model)
+    return state or begin()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fields.painted_field import colors_at
 from ..geometry.mesh import Mesh
 from ..geometry.normals import corner_normals
 from .cameras import Cameras
@@ -49,20 +50,29 @@ class Surface:
         """Pictures of the bare, unlit field.
 
         Args:
-            field: from points ``[N, 3]`` to colors ``[N, 3]`` in [0, 1].
+            field: from points ``[N, 3]`` to colors ``[N, 3]`` in [0, 1]; a painted field is told the faces, too.
             background: ``[B, 3]``, one color for each picture.
             target: ``[B, 3]``, what each camera looks at; the origin when None.
 
         Returns:
             ``[B, 3, size, size]`` in [0, 1], differentiable with respect to the field.
         """
+        return self.render_with_places(field, cameras, size, background, target)[0]
+
+    def render_with_places(
+        self, field: Field, cameras: Cameras, size: int, background: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`render`, and what each of its samples sees: ``[B, S, S, 4]`` with S once or twice ``size``, the
+        place on the surface and 1, or zeros beside it."""
         samples = 2 if size <= SMALL_PICTURE else 1
         raster = self.rasterize(cameras, size * samples, target)
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
         pictures = background[:, None, None, :].expand(*covered.shape, 3).clone()
-        pictures[covered] = field(points)
-        return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples)
+        pictures[covered] = colors_at(field, points, raster.rast[covered][:, 3].long() - 1)
+        places = points.new_zeros(*covered.shape, 4)
+        places[covered] = F.pad(points, (0, 1), value=1.0)
+        return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), places
 
     @torch.no_grad()
     def rasterize(self, cameras: Cameras, size: int, target: Tensor | None = None) -> Raster:

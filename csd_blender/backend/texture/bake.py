@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..fields.painted_field import colors_at
 from ..fields.texture_field import TextureField
 from ..support.warp_launch import home_of
 from .uv_kernels import claim, surface_points
@@ -26,6 +27,7 @@ def bake(
     size: int,
     chunk: int = 1 << 18,
     supersample: int | None = None,
+    faces: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Bake the field to a UV map.
 
@@ -42,6 +44,7 @@ def bake(
         size: width and height S of the texture.
         chunk: texels evaluated at once; bounds the memory.
         supersample: samples per texel and axis; None chooses by comparing texels with the field's finest cells.
+        faces: ``[F]`` their numbers in the whole surface, by which a painted field knows them; None: from 0 on.
 
     Returns:
         albedo ``[S, S, 3]`` float32 (row 0 at v = 1) and mask ``[S, S]`` bool, both on the CPU. Texels outside of the
@@ -54,6 +57,8 @@ def bake(
     corners = (uv.to(device, torch.float32) * size).contiguous()
 
     scale, paintable = _texel_scale(points, triangles, corners)
+    numbers = torch.arange(len(triangles)) if faces is None else faces.cpu()
+    numbers = numbers[paintable.cpu()].to(home)
     triangles, corners = triangles[paintable].contiguous(), corners[paintable].contiguous()
     # repeating textures: bring every face next to the tile
     corners -= torch.floor(corners.amin(dim=1, keepdim=True) / size) * size
@@ -68,14 +73,15 @@ def bake(
     steps = [(i + 0.5) / supersample - 0.5 for i in range(supersample)]
     for start in range(0, len(texels), chunk):
         some = texels[start : start + chunk]
-        faces = owner[some].to(torch.int32)
+        own = owner[some].to(torch.int32)
+        number = numbers[own.to(home).long()]
         total = torch.zeros((len(some), 3), device=home)
         for dy in steps:
             for dx in steps:
                 places = surface_points(
-                    some, faces, corners, points, triangles, size, MARGIN, offset=(dx, dy), reach=REACH * scale
+                    some, own, corners, points, triangles, size, MARGIN, offset=(dx, dy), reach=REACH * scale
                 )
-                total += field(places.to(home))
+                total += colors_at(field, places.to(home), number, exact=True)
         albedo[some.cpu()] = (total / supersample**2).cpu()
     mask = (owner >= 0).view(size, size).cpu()
     return albedo.view(size, size, 3).flip(0), mask.flip(0)
@@ -96,7 +102,7 @@ def _texel_scale(points: Tensor, triangles: Tensor, corners: Tensor) -> tuple[fl
 def _supersample(field: object, texel: float) -> int:
     """Enough samples that the field's finest cells are seen."""
     levels = getattr(field, "levels", None)
-    if not levels:
+    cell = getattr(field, "cell", 0.0) or (2.0 / levels[-1].resolution if levels else 0.0)
+    if not cell:
         return 2
-    cell = 2.0 / levels[-1].resolution
     return int(min(max(math.ceil(1.5 * texel / cell), 1), MAX_SUPERSAMPLE))

@@ -15,6 +15,7 @@ from ...job.files import LOCK
 from ...job.folder import JobFolder
 from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
+from ...job.spec.edit import EditJob
 from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
@@ -109,6 +110,10 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
     # Imported here, since a pipeline brings much that an answer to a mistake does not need.
     try:
         match folder.spec:
+            case EditJob() as job:  # before its parent
+                from ..pipelines.edit import edit_texture
+
+                result = edit_texture(job, folder, reporter, models.get, resume=resume)
             case TextureJob() as job:
                 from ..pipelines.texture import texture_mesh
 

@@ -272,6 +272,7 @@ def _prolificdreamer(subject: str, coarse_steps: int, refine_steps: int) -> dict
         "levels": 16,
         "finest_resolution": 4096,
         "random_background": 0.5,
+        "ambient_only_steps": coarse_steps,
         "shaded_share": 0.0,
         "orientation": constant(0.0),
         "sparsity": constant(10.0),

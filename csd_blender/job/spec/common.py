@@ -86,6 +86,15 @@ EXTRA_WORDS = partial(
     text, "auto", True, label="Extra Words",
     help="Words added to the prompt of every picture, so that no light is painted into the texture",
 )  # fmt: skip
+DEBIAS_PROMPT = partial(
+    text, "", True, label="Debias Prompt", names=("mini",), unset="off",
+    help="Language model that tells which words do not go with a side, as “smiling” with the back; they are left out "
+    "of the prompt there. Empty for none, mini for the bundled one, else a folder or a name in the hub's cache",
+)  # fmt: skip
+DEBIAS_WORDS = partial(
+    text, "", True, label="Words That May Go", unset="all",
+    help="Words of the prompt that may be left out for a side, with commas between them; empty for all",
+)  # fmt: skip
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
     switch, False, label="Allow Non-Commercial", help="Permit nvdiffrast, whose licence is non-commercial"

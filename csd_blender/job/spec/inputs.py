@@ -18,14 +18,23 @@ MODIFIER_OPTIONS = (
 class MeshInput:
     """Meshes out of the scene.
 
-    ``needs_mesh``, which every input says: whether the job cannot begin without one.
+    ``needs_mesh``, which every input says: whether the job cannot begin without one. ``needs_colors``, which those of
+    meshes say: whether the mesh must have colors already.
     """
 
     needs_mesh: ClassVar[bool] = True
+    needs_colors: ClassVar[bool] = False
 
     modifiers: str = choice(
         MODIFIER_OPTIONS, "keep", label="Modifiers", help="What happens to the object's modifiers", place="output"
     )
+
+
+@dataclass(frozen=True)
+class ColoredMeshInput(MeshInput):
+    """Meshes that have a base color."""
+
+    needs_colors: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,11 @@ class PictureJob:
     )  # fmt: skip
 
     prompt: str = text(
-        label="Prompt", help="What the picture should show", place="top", example="a red mug, a wooden chair …"
+        label="Prompt",
+        help="What the picture should show",
+        place="top",
+        example="a red mug, a wooden chair …",
+        needed=True,
     )
     negative_prompt: str = common.NEGATIVE_PROMPT()
     method: str = choice(

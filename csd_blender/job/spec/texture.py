@@ -38,6 +38,9 @@ class TextureJob:
         perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt, since all pictures show the bare color: empty for none, ``auto`` for what the
             model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
+        debias_prompt: a masked language model by which words are left out of views that they do not go with: ``mini``,
+            a folder, a name in the hub's cache; empty for none. It needs ``view_prompts``.
+        debias_words: of the prompt, those that may be left out, with commas; empty for all.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -49,9 +52,9 @@ class TextureJob:
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "guidance.guidance_scale",
-        "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course",
-        "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "debias_prompt",
+        "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.negative_weight",
+        "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
@@ -66,8 +69,9 @@ class TextureJob:
     )
 
     prompt: str = text(
-        label="Prompt", help="What the surface should look like", place="top", example="red brick, mossy stone …"
-    )
+        label="Prompt", help="What the surface should look like", place="top", example="red brick, mossy stone …",
+        needed=True,
+    )  # fmt: skip
     negative_prompt: str = common.NEGATIVE_PROMPT()
     method: str = common.METHOD()
     model: str = common.MODEL()
@@ -92,6 +96,8 @@ class TextureJob:
     times: str = common.TIMES()
     negative_course: str = common.NEGATIVE_COURSE()
     extra_words: str = common.EXTRA_WORDS()
+    debias_prompt: str = common.DEBIAS_PROMPT()
+    debias_words: str = common.DEBIAS_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     preview_interval: float = common.PREVIEW_INTERVAL()

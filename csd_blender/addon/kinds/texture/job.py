@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,11 +20,18 @@ from .. import common
 BELONGS_TO_FILE = True
 
 
-def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
+def write(
+    settings: ModuleType,
+    context,
+    overrides: dict,
+    objects: Sequence[bpy.types.Object] | None = None,
+    more: Callable[[Sequence[bpy.types.Object], export.Export], dict[str, bytes]] = lambda objects, exported: {},
+) -> Job:
     """Export ``objects``, the selected meshes when None, and write the job's folder.
 
     Args:
         settings: those of the kind, any whose spec has a texture's ``uv``.
+        more: further files that the job begins with, by name.
 
     Raises:
         SceneError, JobError: with a sentence for the artist; nothing was written then.
@@ -35,7 +42,8 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
     cover.uncover_all()  # the export must not see a preview's UV map
     exported = export.export_objects(objects, context.evaluated_depsgraph_get(), chosen["modifiers"], chosen["uv"])
     spec = settings.make_spec(chosen | {"uv": exported.uv})
-    job = common.write_job(spec, {INPUT_MESH: exported.mesh_bytes()}, exported.targets)
+    inputs = {INPUT_MESH: exported.mesh_bytes()} | more(objects, exported)
+    job = common.write_job(spec, inputs, exported.targets)
     job.warnings = exported.warnings
     return job
 

@@ -33,6 +33,9 @@ class FileMesh:
         part: ``[F]`` the object of each face, an index into ``part_names``; None for a single object.
         part_names: the objects' names as the file has them; empty for a single one without a name.
         material: ``[F]`` number of the face's material, or None.
+        base: ``[F]`` number of the face's material in the file, -1 for none: what its base color is found by.
+        base_names: of materials that are known by names, by these numbers. libraries: files that describe them.
+        corner_color: ``[F, 3, 3]`` uint8 sRGB, of formats that keep colors with the vertices; None for others.
     """
 
     positions: np.ndarray
@@ -41,6 +44,10 @@ class FileMesh:
     part: np.ndarray | None = None
     part_names: tuple[str, ...] = ()
     material: np.ndarray | None = None
+    base: np.ndarray | None = None
+    base_names: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    corner_color: np.ndarray | None = None
 
 
 def check_size(faces: int, vertices: int = 0) -> None:

@@ -86,12 +86,16 @@ def _attributes(primitive: dict) -> dict:
 
 @dataclass
 class Group:
-    """Equal meshes at P places: positions ``[P, V, 3]``, ``mirrored`` and ``part`` ``[P]``; the rest is of one."""
+    """Equal meshes at P places: positions ``[P, V, 3]``, ``mirrored`` and ``part`` ``[P]``; the rest is of one.
+
+    ``material`` counts the materials of this mesh, ``base`` has their numbers in the file.
+    """
 
     positions: np.ndarray
     triangles: np.ndarray
     uv: np.ndarray | None
     material: np.ndarray
+    base: np.ndarray
     mirrored: np.ndarray
     part: np.ndarray
 
@@ -114,6 +118,7 @@ def _place(scene: Scene, placements: list[Placement], chosen: list[int]) -> Grou
     if any(piece[2] is not None for piece in pieces):
         uv = np.concatenate([np.zeros((len(t), 3, 2)) if u is None else u for _, t, u, _ in pieces])
     slots = {number: slot for slot, number in enumerate(dict.fromkeys(piece[3] for piece in pieces))}
+    base = np.repeat([piece[3] for piece in pieces], [len(piece[1]) for piece in pieces])
     material = np.repeat([slots[piece[3]] for piece in pieces], [len(piece[1]) for piece in pieces])
     if one.skin is not None or one.node is None:
         matrices = np.broadcast_to(np.eye(4), (len(chosen), 4, 4))
@@ -121,7 +126,7 @@ def _place(scene: Scene, placements: list[Placement], chosen: list[int]) -> Grou
         matrices = scene.matrices([node for i in chosen if (node := placements[i].node) is not None])
     placed = np.einsum("pij,vj->pvi", matrices[:, :3, :3], points) + matrices[:, None, :3, 3]
     mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
-    return Group(placed, triangles, uv, material, mirrored, np.array(chosen))
+    return Group(placed, triangles, uv, material, base, mirrored, np.array(chosen))
 
 
 def _read_primitive(scene: Scene, primitive: dict, one: Placement) -> tuple | None:
@@ -229,8 +234,8 @@ def _uv(document: Document, attributes: dict, material: object, used: np.ndarray
     there = [number for number in range(100) if attributes.get(f"TEXCOORD_{number}") is not None]
     if not there:
         return None
-    texture = _base_color(entry(document.data.get("materials"), material, "material")) if material != -1 else {}
-    transform = _extension(texture, "KHR_texture_transform")
+    texture = base_color_info(entry(document.data.get("materials"), material, "material")) if material != -1 else {}
+    transform = extension(texture, "KHR_texture_transform")
     chosen = integer(transform if "texCoord" in transform else texture, "texCoord", 0, "a texture")
     fitting = chosen in there
     name = f"TEXCOORD_{chosen if fitting else there[0]}"
@@ -246,15 +251,16 @@ def _uv(document: Document, attributes: dict, material: object, used: np.ndarray
     return uv * [1, -1] + [0, 1]
 
 
-def _extension(holder: dict, name: str) -> dict:
+def extension(holder: dict, name: str) -> dict:
+    """What an extension of that name says of ``holder``; nothing where there is none."""
     found = holder.get("extensions")
     found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _base_color(material: dict) -> dict:
+def base_color_info(material: dict) -> dict:
     """The texture info of the base color, or of what stands for it in an older kind of material."""
-    older = _extension(material, "KHR_materials_pbrSpecularGlossiness").get("diffuseTexture")
+    older = extension(material, "KHR_materials_pbrSpecularGlossiness").get("diffuseTexture")
     metal = material.get("pbrMetallicRoughness")
     newer = metal.get("baseColorTexture") if isinstance(metal, dict) else None
     return next((texture for texture in (newer, older) if isinstance(texture, dict)), {})
@@ -262,7 +268,7 @@ def _base_color(material: dict) -> dict:
 
 def _joined(groups: Iterable[Group], names: list[str]) -> FileMesh:
     """One mesh of all groups, the faces of each place together."""
-    points, triangles, uv, part, material, first = [], [], [], [], [], 0
+    points, triangles, uv, part, material, base, first = [], [], [], [], [], [], 0
     groups = list(groups)
     for group in groups:
         places, vertices = group.positions.shape[:2]
@@ -271,6 +277,7 @@ def _joined(groups: Iterable[Group], names: list[str]) -> FileMesh:
         points.append(group.positions.reshape(-1, 3))
         part.append(np.repeat(group.part, len(group.triangles)))
         material.append(np.tile(group.material, places))
+        base.append(np.tile(group.base, places))
         first += places * vertices
         if group.uv is not None:
             corners = np.where(group.mirrored[:, None, None, None], group.uv[:, ::-1], group.uv)
@@ -288,4 +295,5 @@ def _joined(groups: Iterable[Group], names: list[str]) -> FileMesh:
         part=part[order],
         part_names=tuple(names),
         material=np.concatenate(material)[order],
+        base=np.concatenate(base)[order],
     )

@@ -162,18 +162,27 @@ class Document:
             elif not isinstance(uri, str):
                 raise BadFile(f"buffer {index} has a uri that is no text")
             elif uri[:5].lower() == "data:":
-                found = _data_uri(uri, index)
+                found = _data_uri(uri, f"buffer {index}")
             else:
-                found = self._file(uri)
+                found = self._file(uri, "buffer")
             if len(found) < length:
                 raise BadFile(f"buffer {index} has {len(found)} of {length} bytes")
             self._buffers[index] = found[:length]
         return self._buffers[index]
 
-    def _file(self, uri: str) -> memoryview:
+    def picture(self, image: dict, index: object) -> memoryview:
+        """The bytes of an entry of the file's ``images``."""
+        uri = image.get("uri")
+        if uri is None:
+            return self.view(image.get("bufferView"))[0]
+        if not isinstance(uri, str):
+            raise BadFile(f"image {index} has a uri that is no text")
+        return _data_uri(uri, f"image {index}") if uri[:5].lower() == "data:" else self._file(uri, "picture")
+
+    def _file(self, uri: str, what: str) -> memoryview:
         """A file beside this one. Names are percent-encoded, but not by every program."""
         if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", uri) or uri.startswith(("/", "\\")):
-            raise BadFile(f"its buffer '{quote(uri)}' does not lie beside it")
+            raise BadFile(f"its {what} '{quote(uri)}' does not lie beside it")
         try:
             for name in (unquote(uri), uri):
                 path = self.path.parent / name
@@ -182,8 +191,8 @@ class Document:
                         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:  # not permitted, empty, a name that no file can have
             reason = getattr(error, "strerror", None) or "it is empty"
-            raise BadFile(f"its buffer file '{quote(unquote(uri))}' cannot be read: {reason}") from None
-        raise BadFile(f"its buffer file '{quote(unquote(uri))}' is not there; it belongs beside the .gltf file")
+            raise BadFile(f"its {what} file '{quote(unquote(uri))}' cannot be read: {reason}") from None
+        raise BadFile(f"its {what} file '{quote(unquote(uri))}' is not there; it belongs beside the .gltf file")
 
     def view(self, index: object) -> tuple[memoryview, int]:
         """The bytes of a buffer view, and its stride or 0."""
@@ -263,10 +272,10 @@ class Document:
         return at, found
 
 
-def _data_uri(uri: str, index: int) -> memoryview:
+def _data_uri(uri: str, what: str) -> memoryview:
     kind, comma, data = uri[5:].partition(",")
     if not comma:
-        raise BadFile(f"buffer {index} has a data uri without data")
+        raise BadFile(f"{what} has a data uri without data")
     if not kind.lower().replace(" ", "").endswith(";base64"):
         return memoryview(unquote_to_bytes(data))
     try:
@@ -274,4 +283,4 @@ def _data_uri(uri: str, index: int) -> memoryview:
         letters = "".join((unquote(data) if "%" in data else data).split())
         return memoryview(base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))
     except (binascii.Error, ValueError):
-        raise BadFile(f"buffer {index} has damaged base64 data") from None
+        raise BadFile(f"{what} has damaged base64 data") from None

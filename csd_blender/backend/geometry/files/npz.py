@@ -58,9 +58,10 @@ def read_arrays(path: str | Path, wanted: dict[str, tuple[str, tuple, int]]) -> 
                 fits = len(there) == len(shape) and all(b is None or a == b for a, b in zip(there, shape, strict=True))
                 if not fits or min(there) < 0 or dtype.kind not in kinds or dtype.itemsize > MAX_NAMES:
                     raise BadFile(f"{name} has shape {there!s:.60} of {dtype!s:.20}")
-                if shape[0] is None and there[0] > most:
-                    check_size(*((there[0], 0) if name == "triangles" else (0, there[0])))
-                    raise BadFile(f"{name} has {there[0]} rows")
+                longest = max((a for a, b in zip(there, shape, strict=True) if b is None), default=0)
+                if longest > most:
+                    check_size(*((longest, 0) if name == "triangles" else (0, longest)))
+                    raise BadFile(f"{name} has {longest} rows")
                 size = math.prod(there) * dtype.itemsize
                 if dtype.kind == "U" and size > 64 * MAX_NAMES:
                     raise BadFile(f"{name} has {size} bytes")

@@ -12,6 +12,7 @@ import numpy as np
 from .common import MAX_LINE, BadFile, FileMesh, check_size, quote, text_lines
 from .polygons import triangulate
 
+MAX_LIBRARIES = 100  # names of material files that are kept
 NUMBERS = ("v", "vt", "f", "fo")  # words that numbers follow; "fo" is the old one for a face
 
 
@@ -57,6 +58,7 @@ class _Lines:
     materials: array = field(default_factory=lambda: array("q"))
     names: list[str] = field(default_factory=lambda: [""])
     material_numbers: dict[str, int] = field(default_factory=dict)
+    libraries: list[str] = field(default_factory=list)
     material: int = 0
     triangles: int = 0
 
@@ -105,6 +107,8 @@ def _take(lines: _Lines, line: str, words: list[str], number: int) -> None:
         _take_face(lines, words[1:], number)
     elif key == "o":
         lines.names.append(" ".join(words[1:])[:200])
+    elif key == "mtllib":
+        lines.libraries += [" ".join(words[1:])[:1000]][: MAX_LIBRARIES - len(lines.libraries)]
     elif key == "usemtl":
         lines.material = lines.material_numbers.setdefault(" ".join(words[1:])[:200], len(lines.material_numbers))
 
@@ -151,13 +155,17 @@ def _assemble(lines: _Lines) -> FileMesh:
     objects = np.array(lines.objects, np.int64)[face]
     used, part = np.unique(objects, return_inverse=True)
     names = tuple(lines.names[i] for i in used)
+    material = np.array(lines.materials, np.int64)[face] if lines.material_numbers else None
     return FileMesh(
         positions=points,
         triangles=corners[triangles],
         uv=None if corner_uvs is None else uv,
         part=part,
         part_names=names if names != ("",) else (),
-        material=np.array(lines.materials, np.int64)[face] if lines.material_numbers else None,
+        material=material,
+        base=material,
+        base_names=tuple(lines.material_numbers),
+        libraries=tuple(lines.libraries),
     )
 
 

@@ -26,6 +26,7 @@ TYPES = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 INDICES = ("vertex_indices", "vertex_index")
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 MAX_HEADER = 1 << 20
@@ -48,10 +49,14 @@ class Element:
 
 @dataclass
 class Column:
-    """The values of a property: ``values`` of all rows one after another, ``sizes[i]`` of them in row i."""
+    """The values of a property: ``values`` of all rows one after another, ``sizes[i]`` of them in row i.
+
+    ``kind`` is the file's, of numpy without byte order; text is read as numbers of one kind.
+    """
 
     values: np.ndarray
     sizes: np.ndarray
+    kind: str = "f8"
 
 
 def read_ply(path: Path) -> FileMesh:
@@ -141,7 +146,7 @@ def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[s
         if not any(prop.count_kind for prop in element.properties):
             table = _text_table(lines, element)
             one = np.ones(element.count, np.int64)
-            result[element.name] = {p.name: Column(table[:, i], one) for i, p in enumerate(element.properties)}
+            result[element.name] = {p.name: Column(table[:, i], one, p.kind) for i, p in enumerate(element.properties)}
             continue
         columns = [(array("d"), array("q")) for _ in element.properties]
         taken = 0
@@ -165,7 +170,7 @@ def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[s
         if taken < element.count:
             raise BadFile(f"the file ends early: {taken} of {element.count} rows of '{element.name}' are there")
         result[element.name] = {
-            prop.name: Column(np.array(values, np.float64), np.array(sizes, np.int64))
+            prop.name: Column(np.array(values, np.float64), np.array(sizes, np.int64), prop.kind)
             for prop, (values, sizes) in zip(element.properties, columns, strict=True)
         }
     return result
@@ -211,7 +216,8 @@ def _binary_rows(data: np.ndarray, elements: list[Element], order: str) -> dict[
         else:
             kind = np.dtype([(str(i), order + p.kind) for i, p in enumerate(properties)])
             rows = np.frombuffer(data, kind, element.count, at) if element.count else np.zeros(0, kind)
-            columns = [Column(rows[str(i)], np.ones(element.count, np.int64)) for i in range(len(properties))]
+            one = np.ones(element.count, np.int64)
+            columns = [Column(rows[str(i)], one, p.kind) for i, p in enumerate(properties)]
             at += element.count * least
         if element.name in WANTED:
             result[element.name] = {p.name: c for p, c in zip(properties, columns, strict=True)}
@@ -284,7 +290,20 @@ def _assemble(rows: dict[str, dict[str, Column]]) -> FileMesh:
         pair = next((pair for pair in UVS if all(name in vertex for name in pair)), None)
         if pair is not None and all((vertex[name].sizes == 1).all() for name in pair):
             uv = np.stack([np.asarray(vertex[name].values, np.float64) for name in pair], axis=1)[triangles]
-    return FileMesh(points, triangles, uv)
+    return FileMesh(points, triangles, uv, corner_color=_corner_color(vertex, triangles))
+
+
+def _corner_color(vertex: dict[str, Column], triangles: np.ndarray) -> np.ndarray | None:
+    """``[F, 3, 3]`` bytes of the vertices' red, green and blue, which are bytes, or numbers from 0 to 1."""
+    columns = next((names for names in COLORS if all(name in vertex for name in names)), None)
+    if columns is None or any((vertex[name].sizes != 1).any() for name in columns):
+        return None
+    values = np.stack([np.asarray(vertex[name].values) for name in columns], axis=1)
+    if not np.isfinite(values).all():
+        return None
+    kind = vertex[columns[0]].kind
+    most = 1.0 if kind[0] == "f" else 65535.0 if kind == "u2" else 255.0
+    return np.uint8(np.round(np.clip(values / most, 0, 1) * 255))[triangles]
 
 
 def _vertex_numbers(values: np.ndarray, count: int) -> np.ndarray:

@@ -6,6 +6,7 @@ After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +74,7 @@ def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     radiance = make_radiance_field(stage, job.seed).to(device)
     occupancy = OccupancyGrid(stage.radius).to(device)
     background = make_background(stage, stage.color_activation, job.seed)
-    groups = [{"params": list(radiance.parameters())}]
+    groups: list[dict[str, Any]] = [{"params": list(radiance.parameters())}]
     if stage.network_rate and stage.network_width:
         networks = [p for p in radiance.parameters() if p is not radiance.table]
         groups = [{"params": [radiance.table]}, {"params": networks, "lr": stage.network_rate}]
@@ -164,7 +165,8 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
         )
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment)
+    places = seen_places(volume, cameras) if guide.guidance.noise == "surface" else None
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment)
     with clock("render"):
         loss = regularizer(volume, stage, state.step)
         # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
@@ -247,6 +249,13 @@ def show(volume: VolumePictures, look: Look, cameras: Cameras) -> Tensor:
     body = volume.color - behind if look.kind == "lit" else volume.opacity.expand_as(volume.color)
     points = None if look.lamps is None else seen_points(volume, cameras)
     return body * shade(normal, look, cameras, points) + behind
+
+
+@torch.no_grad()
+def seen_places(volume: VolumePictures, cameras: Cameras) -> Tensor:
+    """``[B, S, S, 4]``: the mean place of what each pixel sees and 1, or 0 where that is mostly background."""
+    seen = (volume.opacity > 0.5).to(volume.opacity)
+    return torch.cat([seen_points(volume, cameras), seen], dim=1).permute(0, 2, 3, 1)
 
 
 @torch.no_grad()

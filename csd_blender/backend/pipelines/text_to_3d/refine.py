@@ -257,7 +257,9 @@ def refine_step(
         as_latents = normals_as_latents(stage, model, look, state.step)
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind), moment, as_latents)
+    surface_noise = guide.guidance_at(state.step).noise == "surface"
+    places = mesh_places(vertices, triangles, cameras, size, rasterizer) if surface_noise else None
+    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment, as_latents)
     with clock("render"):
         pictures.backward(found.pictures, retain_graph=True)
         loss = regularizer(vertices, triangles, stage, edges)
@@ -300,6 +302,14 @@ def regularizer(vertices: Tensor, triangles: Tensor, stage: RefineStage, shared:
     if vertices.requires_grad and stage.laplacian > 0:
         loss = loss + stage.laplacian * laplacian(vertices, triangles, edges)
     return loss
+
+
+@torch.no_grad()
+def mesh_places(vertices: Tensor, triangles: Tensor, cameras: Cameras, size: int, rasterizer: Rasterizer) -> Tensor:
+    """``[B, size, size, 4]``: the surface point that each pixel sees and 1, or 0 where it sees none."""
+    raster = rasterizer.rasterize(cameras.clip(vertices).contiguous(), triangles, (size, size))
+    covered = (cover(raster)[..., :1] > 0).to(vertices)
+    return torch.cat([rasterizer.interpolate(vertices, raster, triangles), covered], dim=-1)
 
 
 def render_mesh(

@@ -1,0 +1,62 @@
+"""An edit's settings: from the panel to the spec, and back."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import bpy
+
+from ....job.presets.edit import edit_job
+from ....job.presets.texture import EXPECTED_SECONDS, MINI_WORDS
+from ....job.spec.edit import EditJob
+from ....job.spec.methods import find_method
+from .. import common
+
+SPEC = EditJob
+
+
+def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
+    """Every setting by name, see :func:`common.gather`."""
+    return common.gather(SPEC, scene, overrides)
+
+
+def make_spec(values: dict) -> EditJob:
+    """The job's spec. Raises ``JobError`` for values that are out of range."""
+    chosen = common.spec_values(SPEC, values)
+    if not find_method(chosen["method"]).uses_guidance_scale:
+        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    return edit_job(**chosen)
+
+
+def reuse(scene: bpy.types.Scene, plain: dict) -> None:
+    """Set the scene's settings to those of a finished job, as ``EditJob.to_json`` wrote them."""
+    common.reuse(SPEC, scene, plain, usual)
+
+
+def usual(csd: Any) -> dict:
+    """The preset's job for what is chosen in the panel, as JSON."""
+    return _usual(csd.quality, common.usual_model(csd), csd.method, round(csd.alignment, 6))
+
+
+@functools.lru_cache(maxsize=64)
+def _usual(quality: str, model: str, method: str, alignment: float) -> dict:
+    return edit_job("any", "any", quality, model, alignment, method=method).to_json()
+
+
+def usual_text(csd: Any, setting) -> str:
+    """What the panel shows for a setting that the preset decides."""
+    text = common.preset_text(setting, usual(csd))
+    return MINI_WORDS if setting.name == "extra_words" and text == "auto" else text
+
+
+def unused(csd: Any) -> set[str]:
+    """Settings that have no effect with what is chosen."""
+    return common.unused_by(csd.method)
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """How long it takes with the bundled model on two cores; None when nobody knows."""
+    if csd.use_steps or csd.use_views or csd.model != "mini":
+        return None
+    return EXPECTED_SECONDS[csd.quality]

@@ -1,0 +1,222 @@
+"""The base color of meshes in the scene, as their materials' Principled shaders have it: pictures and plain colors.
+
+Nothing of the user's is changed; what only rendering would tell is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from ..errors import SceneError
+from .export import Export, npz_bytes, read
+
+MOST_PICTURES = 64
+LARGEST_SIDE = 4096  # pixels that a picture is brought down to
+MOST_PIXELS = 2**26  # of a picture, 8192 x 8192: Blender hands them out as 16 bytes each
+EMPTY = (0.8, 0.8, 0.8)  # linear, what Blender shows where a slot has no material
+
+
+@dataclass(frozen=True)
+class BaseColor:
+    """A material's base color: linear RGB, or an image with its UV map (empty: the one that is rendered)."""
+
+    plain: tuple[float, float, float] = EMPTY
+    image: bpy.types.Image | None = None
+    uv_map: str = ""
+    matrix: tuple[tuple[float, ...], ...] | None = None  # 2 x 3, what is done to the UVs
+
+
+def start_bytes(objects: Sequence[bpy.types.Object], exported: Export, depsgraph) -> bytes:
+    """What ``start.npz`` holds: ``uv [F, 3, 2]``, ``picture [F]``, and ``picture_0`` and so on, ``[H, W, 3]`` sRGB
+    bytes, the top row first.
+
+    Args:
+        objects: those that were exported, in their order.
+
+    Raises:
+        SceneError: an object has no material, or one whose base color is not an image or a plain color.
+    """
+    pictures: dict[tuple, np.ndarray] = {}
+    uvs, numbers = [], []
+    part = exported.arrays["part"]
+    for i, (obj, target) in enumerate(zip(objects, exported.targets, strict=True)):
+        slots = exported.arrays["material"][part == i]
+        colors = [base_color(obj, material) for material in _materials(obj, depsgraph, target.modifiers)]
+        number, uv = np.zeros(len(slots), np.int32), np.zeros((len(slots), 3, 2), np.float32)
+        for slot, color in enumerate(colors):
+            # A number beyond the slots shows the last one, as Blender does.
+            chosen = (slots == slot) | ((slots >= len(colors)) & (slot == len(colors) - 1))
+            if not chosen.any():
+                continue
+            key = color.plain if color.image is None else (color.image.name_full,)
+            if key not in pictures:
+                pictures[key] = _picture(color)
+            number[chosen] = list(pictures).index(key)
+            if color.image is not None:
+                uv[chosen] = _uv(obj, color, depsgraph, target)[chosen]
+        uvs.append(uv)
+        numbers.append(number)
+    if len(pictures) > MOST_PICTURES:
+        raise SceneError(f"The objects have more than {MOST_PICTURES} textures.", "Edit them one after the other.")
+    arrays = {"uv": np.concatenate(uvs), "picture": np.concatenate(numbers)}
+    return npz_bytes(arrays | {f"picture_{i}": picture for i, picture in enumerate(pictures.values())})
+
+
+def _materials(obj: bpy.types.Object, depsgraph, modifiers: str) -> list[bpy.types.Material | None]:
+    """Those of the object's slots. Raises :class:`SceneError` when there are none."""
+    owner = obj if modifiers == "ignore" else obj.evaluated_get(depsgraph)
+    found = [slot.material for slot in owner.material_slots]
+    if not any(material is not None for material in found):
+        raise SceneError(f"“{obj.name}” has no material that could be edited.", "Generate a texture for it first.")
+    return found
+
+
+def base_color(obj: bpy.types.Object, material: bpy.types.Material | None) -> BaseColor:
+    """A material's base color. Raises :class:`SceneError` when it is neither an image nor a plain color."""
+    if material is None:
+        return BaseColor()
+    if material.node_tree is None or not getattr(material, "use_nodes", True):
+        return BaseColor(tuple(material.diffuse_color[:3]))
+    shader = _shader(material.node_tree)
+    if shader is None:
+        raise _unclear(obj, material)
+    socket = shader.inputs["Base Color"]
+    node = _before(socket)
+    if node is None:
+        return BaseColor(tuple(socket.default_value[:3]))
+    if node.type == "RGB":
+        return BaseColor(tuple(node.outputs[0].default_value[:3]))
+    if node.type != "TEX_IMAGE" or node.image is None or node.projection != "FLAT":
+        raise _unclear(obj, material)
+    _check_image(node.image)
+    uv_map, matrix = _coordinates(obj, material, node)
+    return BaseColor(image=node.image, uv_map=uv_map, matrix=matrix)
+
+
+def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
+    return SceneError(
+        f"The color of the material “{material.name}” of “{obj.name}” is no image and no plain color.",
+        "Bake it to an image first (Render Properties > Bake, in Cycles), and link that to Base Color.",
+    )
+
+
+def _shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
+    """The Principled shader that is seen: the one at the output, else the only one."""
+    output = tree.get_output_node("ALL") or tree.get_output_node("EEVEE") or tree.get_output_node("CYCLES")
+    node = _before(output.inputs["Surface"]) if output is not None else None
+    if node is not None and node.type == "BSDF_PRINCIPLED":
+        return node
+    found = [n for n in tree.nodes if n.type == "BSDF_PRINCIPLED"]
+    return found[0] if len(found) == 1 else None
+
+
+def _before(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
+    """The node that feeds a socket, behind any reroutes; None where nothing does."""
+    for _ in range(100):
+        if not socket.is_linked or not socket.links:
+            return None
+        node = socket.links[0].from_node
+        if node.type != "REROUTE":
+            return node
+        socket = node.inputs[0]
+    return None
+
+
+def _coordinates(obj: bpy.types.Object, material: bpy.types.Material, node: bpy.types.Node) -> tuple[str, tuple | None]:
+    """An image node's UV map, and what a Mapping node does to it."""
+    source, matrix = _before(node.inputs["Vector"]), None
+    if source is not None and source.type == "MAPPING":
+        if source.vector_type != "POINT" or any(source.inputs[n].is_linked for n in ("Location", "Rotation", "Scale")):
+            raise _unclear(obj, material)
+        matrix = _mapping(source)
+        source = _before(source.inputs["Vector"])
+        if source is None:
+            raise _unclear(obj, material)
+    if source is None:
+        return "", matrix
+    if source.type == "UVMAP":
+        return source.uv_map, matrix
+    if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
+        return source.attribute_name, matrix
+    if source.type == "TEX_COORD" and _is_from(node, source, "UV"):
+        return "", matrix
+    raise _unclear(obj, material)
+
+
+def _is_from(node: bpy.types.Node, source: bpy.types.Node, output: str) -> bool:
+    """Whether it is that output of ``source`` which leads on."""
+    return source.outputs[output].is_linked and sum(o.is_linked for o in source.outputs) == 1
+
+
+def _mapping(node: bpy.types.Node) -> tuple[tuple[float, ...], ...]:
+    """2 x 3: scaled, turned and moved within the plane, as a Mapping node of type Point does."""
+    x, y, _ = node.inputs["Scale"].default_value
+    location, angle = node.inputs["Location"].default_value, node.inputs["Rotation"].default_value[2]
+    c, s = float(np.cos(angle)), float(np.sin(angle))
+    return (c * x, -s * y, location[0]), (s * x, c * y, location[1])
+
+
+def _check_image(image: bpy.types.Image) -> None:
+    if image.source not in ("FILE", "GENERATED"):
+        raise SceneError(f"“{image.name}” is not a single picture.", "Bake the color to one image first.")
+    width, height = image.size
+    if not width or not height:
+        raise SceneError(f"The picture of “{image.name}” cannot be read.", "Find its file, or pack it into the file.")
+    if width * height > MOST_PIXELS:
+        raise SceneError(f"“{image.name}” is larger than 8192 x 8192 pixels.", "Scale it down first.")
+
+
+def _picture(color: BaseColor) -> np.ndarray:
+    """``[H, W, 3]`` sRGB bytes, the top row first."""
+    image = color.image
+    if image is None:
+        return _bytes(_encoded(np.clip(np.array(color.plain, np.float32), 0, 1)))[None, None]
+    width, height = image.size
+    channels = image.channels
+    values = np.empty(width * height * channels, np.float32)
+    image.pixels.foreach_get(values)
+    values = values.reshape(height, width, channels)
+    values = np.repeat(values[..., :1], 3, axis=2) if channels < 3 else values[..., :3]
+    step = -(-max(width, height) // LARGEST_SIDE)
+    if step > 1:
+        values = values[: height // step * step, : width // step * step]
+        values = values.reshape(height // step, step, width // step, step, 3).mean((1, 3))
+    space = image.colorspace_settings.name.lower()
+    linear = image.is_float or "linear" in space or space in ("non-color", "raw")
+    return np.ascontiguousarray(_bytes(_encoded(np.clip(values, 0, 1)) if linear else values)[::-1])
+
+
+def _encoded(values: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB (IEC 61966-2-1)."""
+    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * np.maximum(values, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.uint8(np.round(np.clip(np.nan_to_num(values), 0, 1) * 255))
+
+
+def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarray:
+    """``[F, 3, 2]`` of the object's triangles in the map that an image is seen with."""
+    ignore = target.modifiers == "ignore"
+    evaluated = obj.evaluated_get(depsgraph)
+    mesh = obj.data if ignore else evaluated.to_mesh()
+    try:
+        layers = mesh.uv_layers
+        layer = (
+            layers.get(color.uv_map) if color.uv_map else next((u for u in layers if u.active_render), layers.active)
+        )
+        if layer is None or not len(layer.uv):
+            name = f" “{color.uv_map}”" if color.uv_map else ""
+            raise SceneError(f"“{obj.name}” has no UV map{name}, by which its texture is seen.", "Unwrap it first.")
+        uv = read(layer.uv, "vector", 2, np.float32)[target.corners]
+    finally:
+        if not ignore:
+            evaluated.to_mesh_clear()
+    if color.matrix is not None:
+        matrix = np.array(color.matrix, np.float32)
+        uv = uv @ matrix[:, :2].T + matrix[:, 2]
+    return np.ascontiguousarray(np.nan_to_num(uv), np.float32)

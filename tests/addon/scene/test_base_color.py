@@ -1,0 +1,209 @@
+"""What an edit begins with: the base color of materials, as pictures and plain colors, and nothing of them changed."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from tests.support.blender import bpy, cube, module
+
+base_color, scene_export = module("addon.scene.base_color"), module("addon.scene.export")
+SceneError = module("addon.errors").SceneError
+RED, LINEAR_HALF = [255, 0, 0], 188  # sRGB of linear 0.5
+
+
+def start(*objects, modifiers="keep") -> dict:
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    exported = scene_export.export_objects(objects, depsgraph, modifiers, "auto")
+    with np.load(io.BytesIO(base_color.start_bytes(objects, exported, depsgraph))) as arrays:
+        return dict(arrays)
+
+
+def picture(name="Paint", size=(4, 2), space="sRGB", is_float=False):
+    """Red below, green above on the left; blue on the right."""
+    image = bpy.data.images.new(name, *size, float_buffer=is_float)
+    image.colorspace_settings.name = space
+    values = np.zeros((size[1], size[0], 4), np.float32)
+    values[..., 3] = 1
+    values[: size[1] // 2, : size[0] // 2, 0] = values[size[1] // 2 :, : size[0] // 2, 1] = 1
+    values[:, size[0] // 2 :, 2] = 0.5
+    image.pixels.foreach_set(values.ravel())
+    return image
+
+
+def paint(obj, image=None, color=(1, 0, 0, 1), uv_map=None):
+    material = bpy.data.materials.new("Painted")
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    tree = material.node_tree
+    shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
+    shader.inputs["Base Color"].default_value = color
+    if image is not None:
+        node = tree.nodes.new("ShaderNodeTexImage")
+        node.image = image
+        reroute = tree.nodes.new("NodeReroute")
+        tree.links.new(node.outputs["Color"], reroute.inputs[0])
+        tree.links.new(reroute.outputs[0], shader.inputs["Base Color"])
+        if uv_map is not None:
+            coordinates = tree.nodes.new("ShaderNodeUVMap")
+            coordinates.uv_map = uv_map
+            tree.links.new(coordinates.outputs["UV"], node.inputs["Vector"])
+    obj.data.materials.clear()
+    obj.data.materials.append(material)
+    return material
+
+
+def test_a_plain_color_is_one_texel_in_srgb():
+    paint(cube(), color=(1, 0.5, 0, 1))
+    arrays = start(cube())
+    assert arrays["picture_0"].tolist() == [[[255, LINEAR_HALF, 0]]] and not arrays["picture"].any()
+    assert arrays["uv"].shape == (12, 3, 2) and "picture_1" not in arrays
+
+
+def test_an_image_comes_with_its_top_row_first_and_the_uv_map_that_its_material_names():
+    obj, image = cube(), picture()
+    other = obj.data.uv_layers.new(name="Other")
+    other.uv.foreach_set("vector", np.full(len(obj.data.loops) * 2, 0.25, np.float32))
+    paint(obj, image, uv_map="Other")
+    arrays = start(obj)
+    assert arrays["picture_0"].shape == (2, 4, 3) and arrays["picture_0"].dtype == np.uint8
+    assert arrays["picture_0"][0, 0].tolist() == [0, 255, 0] and arrays["picture_0"][1, 0].tolist() == RED
+    assert arrays["picture_0"][0, 3].tolist() == [0, 0, 128]
+    assert np.allclose(arrays["uv"], 0.25)
+
+
+def test_without_a_uv_node_it_is_the_map_that_is_rendered():
+    obj = cube()
+    first = np.array([u.vector[:] for u in obj.data.uv_layers[0].uv])
+    obj.data.uv_layers.new(name="Other")
+    obj.data.uv_layers.active = obj.data.uv_layers["Other"]
+    obj.data.uv_layers[0].active_render = True
+    paint(obj, picture())
+    exported = scene_export.export_objects([obj], bpy.context.evaluated_depsgraph_get(), "keep", "auto")
+    assert np.allclose(start(obj)["uv"], first[exported.targets[0].corners])
+
+
+@pytest.mark.parametrize(("space", "is_float"), [("Non-Color", False), ("sRGB", True)])
+def test_linear_pictures_become_srgb(space, is_float):
+    paint(cube(), picture(space=space, is_float=is_float))
+    assert start(cube())["picture_0"][0, 3].tolist() in ([0, 0, LINEAR_HALF], [0, 0, LINEAR_HALF - 1])
+
+
+def test_packed_and_saved_pictures_are_read_too(tmp_path):
+    image = picture()
+    image.filepath_raw, image.file_format = str(tmp_path / "paint.png"), "PNG"
+    image.save()
+    for chosen in (bpy.data.images.load(str(tmp_path / "paint.png")), image):
+        paint(cube(), chosen)
+        assert start(cube())["picture_0"][1, 0].tolist() == RED
+    image.pack()
+    (tmp_path / "paint.png").unlink()
+    assert start(cube())["picture_0"][1, 0].tolist() == RED
+
+
+def test_each_face_has_the_picture_of_its_material_and_several_objects_share_them():
+    obj, image = cube(), picture()
+    paint(obj, image)
+    obj.data.materials.append(None)
+    obj.data.polygons[0].material_index = 1
+    bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
+    second = bpy.context.object
+    paint(second, image)
+    arrays = start(obj, second)
+    assert len(arrays["uv"]) == 24 and (arrays["picture"] == 0).sum() in (2, 22)
+    assert {name for name in arrays if name.startswith("picture_")} == {"picture_0", "picture_1"}
+    bare = int(arrays["picture"][0])
+    assert arrays[f"picture_{bare}"].tolist() == [[[231, 231, 231]]], "Blender's own gray"
+    assert set(arrays["picture"][12:]) == {1 - bare}
+
+
+def test_a_mapping_node_is_taken_into_the_uvs():
+    obj = cube()
+    material = paint(obj, picture(), uv_map=obj.data.uv_layers[0].name)
+    before = start(obj)["uv"]
+    tree = material.node_tree
+    node = next(n for n in tree.nodes if n.type == "TEX_IMAGE")
+    source = node.inputs["Vector"].links[0].from_socket
+    mapping = tree.nodes.new("ShaderNodeMapping")
+    mapping.inputs["Scale"].default_value = (2, 3, 1)
+    mapping.inputs["Location"].default_value = (0.5, 0, 0)
+    tree.links.new(source, mapping.inputs["Vector"])
+    tree.links.new(mapping.outputs["Vector"], node.inputs["Vector"])
+    assert np.allclose(start(obj)["uv"], before * [2, 3] + [0.5, 0], atol=1e-6)
+
+
+def test_nothing_of_the_users_is_changed():
+    obj, image = cube(), picture()
+    material = paint(obj, image)
+
+    def state():
+        counts = (len(bpy.data.images), len(bpy.data.materials), len(bpy.data.meshes), len(obj.data.uv_layers))
+        return counts, image.is_dirty, list(image.pixels), [n.name for n in material.node_tree.nodes]
+
+    before = state()
+    start(obj)
+    assert state() == before
+
+
+def procedural(obj):
+    tree = paint(obj).node_tree
+    noise = tree.nodes.new("ShaderNodeTexNoise")
+    tree.links.new(noise.outputs[0], next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED").inputs["Base Color"])
+
+
+def lost(obj):
+    image = bpy.data.images.new("Lost", 4, 4)
+    image.source, image.filepath = "FILE", "/nowhere/lost.png"
+    paint(obj, image)
+
+
+def unknown_map(obj):
+    paint(obj, picture(), uv_map="Gone")
+
+
+def tiled(obj):
+    paint(obj, bpy.data.images.new("Tiles", 4, 4, tiled=True))
+
+
+REFUSED = [
+    (procedural, "“Painted”", "Bake"),
+    (lambda obj: obj.data.materials.clear(), "has no material", "Generate a texture"),
+    (lost, "“Lost” cannot be read", "pack"),
+    (unknown_map, "no UV map “Gone”", "Unwrap"),
+    (tiled, "not a single picture", "Bake"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "text", "fix"), REFUSED)
+def test_what_only_rendering_would_tell_is_refused_with_what_to_do(spoil, text, fix):
+    spoil(cube())
+    with pytest.raises(SceneError) as caught:
+        start(cube())
+    assert text in caught.value.text and fix in caught.value.fix
+
+
+def test_a_job_of_the_operator_begins_with_the_colors_and_its_texture_is_accepted():
+    paint(cube(), picture())
+    csd = bpy.context.scene.csd
+    csd.kind = "edit"
+    poll = module("addon.ui.poll")
+    assert poll.why_not_press(bpy.context) == "Write a source"
+    csd.source = "a red cube"
+    assert poll.why_not_press(bpy.context) == "Write a target"
+    assert bpy.ops.csd.edit(prompt="a blue cube", alignment=0.25) == {"FINISHED"}
+    material = cube().material_slots[0].material
+    settings = module("job.kinds").load(json.loads(cube()["csd_settings"]))
+    assert material.name == "A blue cube" and bpy.data.materials["Painted"].use_fake_user
+    assert (settings.source, settings.prompt, settings.alignment) == ("a red cube", "a blue cube", 0.25)
+
+
+def test_an_edit_without_a_source_is_refused_before_anything_is_written(tmp_path):
+    paint(cube())
+    with pytest.raises(SceneError, match="The source is empty"):
+        module("addon.api").edit(cube(), target="a blue cube")
+    assert not list((tmp_path / "data").rglob("job.json"))
+    with pytest.raises(SceneError, match="procedural|no image"):
+        procedural(cube())
+        module("addon.api").edit(cube(), "a red cube", "a blue cube")
+    assert not list((tmp_path / "data").rglob("job.json"))

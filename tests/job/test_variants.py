@@ -1,0 +1,99 @@
+"""What may vary on any method: from a word in the job to values of the guidance, in textures and in both stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from csd_blender.job.errors import JobError
+from csd_blender.job.presets.recipes import RECIPE_METHODS
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.spec.methods import METHODS
+from csd_blender.job.spec.schedule import Schedule
+from csd_blender.job.spec.text_to_3d import RECIPES
+
+IF = "DeepFloyd/IF-I-XL-v1.0"
+
+
+def guidances(model="mini", **settings):
+    """Of a texture, and of both stages of an object, each with its number of steps."""
+    texture = texture_job("a mug", "draft", model, **settings)
+    thing = text_to_3d_job("a mug", "draft", model, "csd", "object", **settings)
+    found = [(texture.guidance, texture.steps)]
+    return found + [(stage.guidance, stage.steps) for stage in (thing.coarse, thing.refine)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_and_times_arrive_with_every_method(method):
+    for guidance, _ in guidances(method=method, noise="surface", times="falling"):
+        assert (guidance.noise, guidance.times) == ("surface", "falling")
+    for guidance, _ in guidances(method=method):
+        assert (guidance.noise, guidance.times) == ("fresh", "uniform")
+
+
+@pytest.mark.parametrize(("model", "bound"), [("mini", (0.5, 2.0)), ("sd15", (2.0, 8.0)), (IF, (0.5, 2.0))])
+def test_the_clip_of_d_sds_rises_over_the_whole_stage(model, bound):
+    for guidance, steps in guidances(model, clip="debiased"):
+        assert guidance.grad_clip == Schedule(0, *bound, steps)
+    assert all(guidance.grad_clip is None for guidance, _ in guidances(model, clip="off"))
+
+
+def test_each_stage_is_clipped_for_its_own_model():
+    thing = text_to_3d_job("a mug", "draft", "sd15", "csd", "object", coarse_model=IF, clip="debiased")
+    assert thing.coarse.guidance.grad_clip.end_value == 2.0 and thing.refine.guidance.grad_clip.end_value == 8.0
+
+
+def test_the_negative_prompt_s_course_is_stretched_to_the_job():
+    for guidance, steps in guidances(negative_course="rising"):
+        assert guidance.negative_weight == Schedule(0, 0.0, 1.0, steps / 2)
+    for guidance, steps in guidances(negative_course="falling"):
+        assert guidance.negative_weight == Schedule(0, 1.0, 0.5, steps)
+
+
+def test_perp_neg_is_counted_with_the_scale_where_there_is_one():
+    assert [g.perp_neg for g, _ in guidances(perp_neg=2.0)] == [2.0, 2.0, 2.0]
+    assert [g.perp_neg for g, _ in guidances(perp_neg=2.0, method="vsd")] == [15.0, 15.0, 15.0]
+    assert [g.perp_neg for g, _ in guidances(perp_neg=0.0)] == [0.0, 0.0, 0.0]
+    character = text_to_3d_job("a cat", "draft", "mini", "csd", "character")
+    assert character.coarse.guidance.perp_neg == 3.0, "without a word it is the approach's own"
+    assert text_to_3d_job("a cat", "draft", subject="character", perp_neg=0.0).coarse.guidance.perp_neg == 0.0
+
+
+def test_what_is_said_of_the_guidance_itself_comes_first():
+    bound = Schedule(0, 1.0, 1.0, 0)
+    job = texture_job("a mug", clip="debiased", guidance={"grad_clip": 1.0})
+    assert job.guidance.grad_clip == bound
+    thing = text_to_3d_job("a mug", clip="debiased", coarse={"guidance": {"grad_clip": 1.0}})
+    assert thing.coarse.guidance.grad_clip == bound and thing.refine.guidance.grad_clip.end_value == 2.0
+
+
+@pytest.mark.parametrize("wrong", [{"noise": "loud"}, {"times": 3}, {"clip": []}, {"perp_neg": "a"}, {"perp_neg": 21}])
+def test_wrong_words_are_named(wrong):
+    for make in (texture_job, text_to_3d_job):
+        with pytest.raises(JobError) as caught:
+            make("a mug", **wrong)
+        assert next(iter(wrong)) in caught.value.detail
+
+
+def test_a_job_without_such_words_has_the_fingerprint_it_always_had():
+    plain = texture_job("a mug").to_json()
+    older = {name: value for name, value in plain.items() if name not in ("perp_neg", "clip", "noise", "times")}
+    older["guidance"] = {
+        name: value for name, value in plain["guidance"].items() if not name.startswith(("lora", "bridge", "noise"))
+    }
+    kind = type(texture_job("a mug"))
+    assert kind.from_json(older).spec_hash() == kind.from_json(plain).spec_hash()
+    assert texture_job("a mug", noise="surface").spec_hash() != texture_job("a mug").spec_hash()
+
+
+def test_sds_bridge_crosses_where_it_was_published_and_others_never():
+    (texture, steps), (coarse, many), (refine, _) = guidances(method="bridge")
+    assert (texture.bridge_start, coarse.bridge_start, refine.bridge_start) == (round(steps / 2), round(0.8 * many), 0)
+    assert all(guidance.bridge_start == 0 for guidance, _ in guidances(method="sds"))
+
+
+def test_every_recipe_has_its_method_unless_another_is_asked_for():
+    assert tuple(RECIPE_METHODS) == RECIPES
+    for recipe, method in RECIPE_METHODS.items():
+        assert text_to_3d_job("a mug", recipe=recipe).method == method
+        assert text_to_3d_job("a mug", recipe=recipe, method="asd").method == "asd"
