@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -138,18 +139,20 @@ def write_pictures(
 
 def run_film(folder: JobFolder, steps: int, done: int, last: np.ndarray) -> bytes:
     """The film of the ``done`` steps as an animated GIF; a frame that cannot be read is left out."""
-    frames: list[Image.Image] = []
-    for step in film_steps(steps):
-        if step < done:
-            try:
-                frames.append(Image.open(io.BytesIO(read_ordinary(folder.path / film_frame(step), LARGEST_FRAME))))
-                frames[-1].load()
-            except (OSError, ValueError, SyntaxError):
-                frames = frames[:-1] if frames and frames[-1].im is None else frames
-    frames.append(Image.fromarray(last))
-    frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
+    end = Image.fromarray(last)
+    earlier = [read_frame(folder.path / film_frame(step)) for step in film_steps(steps) if step < done]
+    frames = [*(frame for frame in earlier if frame is not None and frame.size == end.size), end]
     lengths = [FILM_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
     buffer = io.BytesIO()
     options = {"save_all": True, "append_images": frames[1:], "duration": lengths, "loop": 0}
     frames[0].save(buffer, "GIF", optimize=True, **options)
     return buffer.getvalue()
+
+
+def read_frame(path: Path) -> Image.Image | None:
+    """A frame as it was written; None for one that is missing or damaged."""
+    try:
+        with Image.open(io.BytesIO(read_ordinary(path, LARGEST_FRAME))) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError):
+        return None
