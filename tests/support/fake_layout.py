@@ -38,7 +38,7 @@ class FakeLayout:
         self.write(text, translate)
         return FakeLayout(self.texts)
 
-    def prop(self, data, name, text=None, icon="NONE", expand=False, placeholder="", translate=True):
+    def prop(self, data, name, text=None, icon="NONE", expand=False, placeholder="", translate=True, slider=False):
         check_icon(icon)
         shown = data.bl_rna.properties[name]
         if text is None:
