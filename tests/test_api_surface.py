@@ -9,6 +9,7 @@ import pytest
 FUNCTIONS = {
     "job.presets.texture.texture_job": ["prompt", "quality", "model", "overrides"],
     "job.presets.text_to_3d.text_to_3d_job": ["prompt", "quality", "model", "recipe", "subject"],
+    "job.presets.picture.picture_job": ["prompt", "quality", "model", "overrides"],
     "job.folder.JobFolder.create": ["path", "spec"],
     "job.folder.JobFolder.open": ["path"],
     "job.process.client.BackendClient.submit": ["job_id", "folder"],
@@ -18,7 +19,7 @@ FUNCTIONS = {
     # a method's gradient without a network
     "backend.distillation.gradient_for_predictions": ["method", "guidance", "predictions", "noise", "t", "step"],
 }
-COMMANDS = ("serve", "texture", "text-to-3d", "doctor", "models")
+COMMANDS = ("serve", "texture", "text-to-3d", "image", "doctor", "models")
 
 
 def find(name: str):

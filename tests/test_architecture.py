@@ -215,7 +215,7 @@ PLACES = {  # where a fact may be asked for
     asked_of_kinds: {"job/kinds.py", "addon/kinds/choose.py", "backend/worker/run_job.py"},
     asked_of_methods: {"backend/distillation/methods.py"},
     asked_of_the_model: {
-        *("job/presets/texture.py", "job/presets/text_to_3d.py", "job/presets/recipes.py"),
+        *("job/presets/texture.py", "job/presets/text_to_3d.py", "job/presets/picture.py", "job/presets/recipes.py"),
         "backend/diffusion/words.py",
     },
 }

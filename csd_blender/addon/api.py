@@ -10,6 +10,7 @@ import bpy
 from ..job.errors import JobError
 from ..job.process.messages import Message
 from ..job.spec.edit import EditJob
+from ..job.spec.picture import PictureJob
 from ..job.spec.text_to_3d import TextTo3DJob
 from ..job.spec.texture import TextureJob
 from .errors import SceneError
@@ -112,6 +113,30 @@ def text_to_3d(
         settings["prompt"] = prompt
     [applied] = generate(KINDS[TextTo3DJob.kind], settings, None, progress)
     return applied.object
+
+
+def image(
+    prompt: str | None = None,
+    *,
+    progress: Callable[[Message], None] | None = None,
+    **settings,
+) -> list[bpy.types.Image]:
+    """Make pictures of a prompt, wait, add them to the file as packed images, and make it one undo step.
+
+    Args:
+        prompt: what they should show; the scene's when None.
+        progress: called with every message of the backend.
+        settings: those of ``bpy.ops.csd.image``: method, count, size, seed, ...; the scene's when left out.
+
+    Returns:
+        The images, those of the first method first; they stay in the file though nothing uses them.
+
+    Raises:
+        As :func:`texture` does.
+    """
+    if prompt is not None:
+        settings["prompt"] = prompt
+    return [applied.image for applied in generate(KINDS[PictureJob.kind], settings, None, progress)]
 
 
 def generate(

@@ -31,8 +31,12 @@ on_override: list[Callable[[Any, str], None]] = []
 USE = "use_"  # before the name of a setting: the box that takes the artist's value in place of the preset's
 
 
-def model_names(_self, _context, edit_text: str) -> list[str]:
-    return [entry.id for entry in CATALOGUE if edit_text.lower() in entry.id.lower()]
+def names_search(names: tuple[str, ...]) -> Callable[[Any, Any, str], list[str]]:
+    """What a text field offers while it is written in."""
+    return lambda _self, _context, written: [name for name in names if written.lower() in name.lower()]
+
+
+MODEL_NAMES = names_search(tuple(entry.id for entry in CATALOGUE))
 
 
 def prompt_written(_self, _context) -> None:
@@ -72,8 +76,10 @@ def make_property(setting: Setting, options: frozenset[str] = frozenset()):
     if setting.sort == "switch":
         return BoolProperty(default=setting.default, **said)
     if setting.sort == "text":
-        if setting.get("names"):
-            said.update(search=model_names, search_options={"SORT", "SUGGESTION"})
+        names = setting.get("names")
+        if names:
+            search = MODEL_NAMES if names is True else names_search(names)
+            said.update(search=search, search_options={"SORT", "SUGGESTION"})
         if setting.get("path"):
             said["subtype"] = "DIR_PATH"
         return StringProperty(default=setting.default, **said)
@@ -93,7 +99,7 @@ def operator_properties(kind: type) -> dict:
 
 def scene_properties() -> dict:
     """What all kinds show, each name once, and the boxes that take it out of the preset's hands."""
-    settings = {s.name: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
+    settings = {s.held_as: s for kind in reversed(KINDS) for s in shown_settings(kind.spec)}
     found = {name: make_property(s) for name, s in settings.items() if s.path or s.get("place") != "hidden"}
     found |= {
         f"{USE}{s.name}": BoolProperty(
@@ -122,7 +128,7 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
         ),
         "prompt": StringProperty(
             name="Prompt",
-            description="What the surface should look like, or what the object should be",
+            description="What the surface should look like, or what the object or the picture should be",
             options=set(),
             translation_context=CONTEXT,
             update=prompt_written,

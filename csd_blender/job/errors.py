@@ -61,6 +61,14 @@ ERRORS = {
         "The diffusion model's files cannot be used.",
         "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
     ),
+    "language_model_missing": ErrorCode(
+        "The language model for prompt debiasing is not on this computer.",
+        "Choose another one or its folder, or leave the field empty.",
+    ),
+    "language_model_unreadable": ErrorCode(
+        "The language model for prompt debiasing cannot be used.",
+        "Choose the folder of a masked language model such as BERT with safetensors, or leave the field empty.",
+    ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",
         "Choose another model, or set the device to the CPU, where large numbers do not overflow.",

@@ -35,6 +35,8 @@ RESULT_GLB = f"{RESULT}/mesh.glb"  # the textured mesh for other programs
 RESULT_UV = f"{RESULT}/uv.npz"  # the UV maps that the textures are for, and whose they are
 RESULT_TURNTABLE = f"{RESULT}/turntable.png"
 RESULT_FILM = f"{RESULT}/turntable.gif"
+RESULT_SHEET = f"{RESULT}/sheet.png"  # all pictures of a job that makes some
+RESULT_RUN = f"{RESULT}/film.gif"  # how they came about
 
 _CHECKPOINT = re.compile(r"step_(\d{6,9})")
 
@@ -52,6 +54,16 @@ def map_file(name: str, part: int, parts: int) -> str:
 def map_role(name: str, part: int, parts: int) -> str:
     """What :func:`map_file` is called in the tables of files of a job's last message."""
     return name if parts == 1 else f"{name}_{part}"
+
+
+def picture_file(number: int, method: str = "") -> str:
+    """The ``number``-th picture, from 1; ``method``: by which, where a job makes the same ones by several."""
+    return f"{RESULT}/picture_{method}_{number:02d}.png" if method else f"{RESULT}/picture_{number:02d}.png"
+
+
+def film_frame(step: int) -> str:
+    """All pictures after ``step`` steps, a frame of the film."""
+    return f"{STAGES}/film_{step:06d}.png"
 
 
 def checkpoint_files(step: int) -> tuple[str, str]:

@@ -8,14 +8,16 @@ from typing import Union
 
 from .errors import JobError, quoted
 from .presets.edit import edit_job
+from .presets.picture import picture_job
 from .presets.text_to_3d import text_to_3d_job
 from .presets.texture import texture_job
 from .spec.edit import EditJob
+from .spec.picture import PictureJob
 from .spec.text_to_3d import TextTo3DJob
 from .spec.texture import TextureJob
 
-JobSpec = Union[TextureJob, TextTo3DJob, EditJob]
-SpecClass = Union[type[TextureJob], type[TextTo3DJob], type[EditJob]]
+JobSpec = Union[TextureJob, TextTo3DJob, EditJob, PictureJob]
+SpecClass = Union[type[TextureJob], type[TextTo3DJob], type[EditJob], type[PictureJob]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ KINDS = (
     Kind(TextureJob, texture_job, "texture a mesh file from a prompt"),
     Kind(TextTo3DJob, text_to_3d_job, "make a textured object from a prompt"),
     Kind(EditJob, edit_job, "change a mesh file's texture from what it is to what a prompt says"),
+    Kind(PictureJob, picture_job, "make pictures from a prompt, by one method or by all of them side by side"),
 )
 
 

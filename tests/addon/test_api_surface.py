@@ -10,15 +10,17 @@ FUNCTIONS = {
     "texture": ["objects", "prompt", "progress", "settings"],
     "text_to_3d": ["prompt", "progress", "settings"],
     "edit": ["objects", "source", "target", "progress", "settings"],
+    "image": ["prompt", "progress", "settings"],
     "resume": ["folder", "progress"],
 }
 OPERATORS = {
-    *("texture", "text_to_3d", "edit", "cancel", "accept", "discard", "resume", "delete_result", "open_folder"),
+    *("texture", "text_to_3d", "edit", "image", "cancel", "accept", "discard", "resume", "delete_result"),
+    "open_folder",
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
 }
 SHARED = {
     *("prompt", "negative_prompt", "quality", "method", "model"),
-    *("seed", "texture_size", "view_prompts", "modifiers"),
+    *("seed", "texture_size", "view_prompts", "debias_prompt", "debias_words", "modifiers"),
 }
 ARGUMENTS = {
     "texture": {
@@ -35,6 +37,10 @@ ARGUMENTS = {
         *(SHARED - {"negative_prompt"}),
         *("source", "alignment", "steps", "views", "learning_rate", "generative_weight", "guidance_scale"),
         *("extra_words", "uv", "wait"),
+    },
+    "image": {
+        *("prompt", "negative_prompt", "quality", "method", "model", "seed", "count", "size", "space", "start"),
+        *("steps", "learning_rate", "negative_weight", "generative_weight", "guidance_scale", "wait"),
     },
 }
 

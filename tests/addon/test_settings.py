@@ -35,10 +35,10 @@ def options_of(kind) -> dict:
 @pytest.mark.parametrize(("kind", "setting"), cases(), ids=lambda v: getattr(v, "name", None) or v.spec.kind)
 def test_a_setting_has_one_label_range_and_default(kind, setting):
     scene = module("addon.properties").CSDSceneSettings.bl_rna.properties
-    owners = [operator_of(kind)] + ([scene] if setting.name in scene else [])
+    owners = [(operator_of(kind), setting.name)] + ([(scene, setting.held_as)] if setting.held_as in scene else [])
     assert len(owners) == 2 or setting.get("place") == "hidden"
-    for owner in owners:
-        found = owner[setting.name]
+    for owner, name in owners:
+        found = owner[name]
         assert found.name == setting.label or setting.name == "prompt"  # the scene has one for all kinds
         assert found.description == setting.help or setting.name == "prompt"
         if setting.get("usual"):
@@ -75,9 +75,9 @@ def test_every_kind_has_a_row_in_the_addon_and_its_operator_is_named_after_it():
     for kind in CHOSEN.values():
         assert getattr(bpy.ops.csd, kind.operator.partition(".")[2]).get_rna_type().description == kind.tooltip
         assert kind.tooltip and not kind.tooltip.endswith(".")
-    names = ("texture", "text-to-3d", "edit")
-    assert [CHOSEN[name].operator for name in names] == ["csd.texture", "csd.text_to_3d", "csd.edit"]
-    assert [CHOSEN[name].noun for name in names] == ["a texture", "an object", "an edit"]
+    names = ("texture", "text-to-3d", "edit", "image")
+    assert [CHOSEN[name].operator for name in names] == ["csd.texture", "csd.text_to_3d", "csd.edit", "csd.image"]
+    assert [CHOSEN[name].noun for name in names] == ["a texture", "an object", "an edit", "a picture"]
 
 
 def test_every_setting_of_the_panel_stands_somewhere_in_it():
@@ -229,6 +229,22 @@ def test_what_the_panel_hides_does_not_make_another_job():
     assert from_panel("texture").spec_hash() == usual.spec_hash()
     assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
     csd.property_unset("guidance_scale")
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
+def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
+    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    csd.debias_words = "smiling"
+    assert "debias_words" in unused(csd) and "debias_prompt" not in unused(csd)
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.debias_prompt = "mini"
+    assert not {"debias_words", "debias_prompt"} & unused(csd)
+    spec = from_panel(kind)
+    assert (spec.debias_prompt, spec.debias_words) == ("mini", "smiling")
+    csd.view_prompts = False
+    assert {"debias_words", "debias_prompt"} <= unused(csd) and from_panel(kind).debias_prompt == ""
+    for name in ("debias_words", "debias_prompt", "view_prompts"):
+        csd.property_unset(name)
 
 
 def test_settings_that_cannot_be_reused_change_nothing():

@@ -74,9 +74,10 @@ def test_the_files_of_the_folder_are_those_of_the_page():
     constants = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
     folders = {files.PREVIEW, files.CHECKPOINT, files.STAGES, files.RESULT}
     named = {files.preview_texture(0), files.map_file("albedo", 0, 1), *files.checkpoint_files(90)}
+    named |= {files.film_frame(90), files.picture_file(1)}
     told = {row.strip("`") for row in rows(section("## The job folder"))}
     assert told == constants - folders | named
-    assert files.map_file("albedo", 0, 2) in PAGE
+    assert files.map_file("albedo", 0, 2) in PAGE and files.picture_file(1, "csd") in PAGE
 
 
 def test_a_result_has_the_fields_and_maps_of_the_page():

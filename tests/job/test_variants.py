@@ -31,11 +31,16 @@ def test_noise_and_times_arrive_with_every_method(method):
         assert (guidance.noise, guidance.times) == ("fresh", "uniform")
 
 
-@pytest.mark.parametrize(("model", "bound"), [("mini", (0.5, 2.0)), ("sd15", (2.0, 8.0)), (IF, (0.5, 2.0))])
+@pytest.mark.parametrize(("model", "bound"), [("mini", (0.1, 0.4)), ("sd15", (2.0, 8.0)), (IF, (0.5, 2.0))])
 def test_the_clip_of_d_sds_rises_over_the_whole_stage(model, bound):
     for guidance, steps in guidances(model, clip="debiased"):
         assert guidance.grad_clip == Schedule(0, *bound, steps)
     assert all(guidance.grad_clip is None for guidance, _ in guidances(model, clip="off"))
+
+
+def test_the_bundled_model_s_bound_goes_by_the_size_of_the_method_s_gradient():
+    for guidance, steps in guidances(clip="debiased", method="sds"):
+        assert guidance.grad_clip == Schedule(0, 0.4, 1.6, steps)
 
 
 def test_each_stage_is_clipped_for_its_own_model():
@@ -64,7 +69,7 @@ def test_what_is_said_of_the_guidance_itself_comes_first():
     job = texture_job("a mug", clip="debiased", guidance={"grad_clip": 1.0})
     assert job.guidance.grad_clip == bound
     thing = text_to_3d_job("a mug", clip="debiased", coarse={"guidance": {"grad_clip": 1.0}})
-    assert thing.coarse.guidance.grad_clip == bound and thing.refine.guidance.grad_clip.end_value == 2.0
+    assert thing.coarse.guidance.grad_clip == bound and thing.refine.guidance.grad_clip.end_value == 0.4
 
 
 @pytest.mark.parametrize("wrong", [{"noise": "loud"}, {"times": 3}, {"clip": []}, {"perp_neg": "a"}, {"perp_neg": 21}])

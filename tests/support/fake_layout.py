@@ -38,7 +38,7 @@ class FakeLayout:
         self.write(text, translate)
         return FakeLayout(self.texts)
 
-    def prop(self, data, name, text=None, icon="NONE", expand=False, placeholder="", translate=True, slider=False):
+    def prop(self, data, name, text=None, icon="NONE", expand=False, slider=False, placeholder="", translate=True):
         check_icon(icon)
         shown = data.bl_rna.properties[name]
         if text is None:

@@ -13,11 +13,24 @@ from ..status_line import StatusLine
 from . import bench_window
 
 LIMIT = 300
+#: Tables that come without Blender's part.
+ALONE = {
+    "--quality",
+    "--similarity",
+    "--edit",
+    "--methods",
+    "--sheet",
+    "--diversity",
+    "--janus",
+    "--guidance",
+    "-h",
+    "--help",
+}
 FOLDERS = ("--out", "--nvdiffrast")
 
 
 def run(options: Sequence[str], wheels: Path | None) -> int:
-    """``options`` go to the backend; its judged tables (``--quality``, ``--edit``) come without Blender's part.
+    """``options`` go to the backend; its judged tables and comparisons come without Blender's part.
 
     ``--window`` measures a real Blender's window, and ``--cuda`` a graphics card, and nothing else.
     """
@@ -28,7 +41,7 @@ def run(options: Sequence[str], wheels: Path | None) -> int:
         return on_a_card([option for option in options if option != "--cuda"], line, wheels)
     backend = environments.ensure("backend", line, wheels)
     status = subprocess.call([str(backend), "-m", "tools.lab", *options], env=child_environment(PYTHONPATH=str(ROOT)))
-    if status or {"--quality", "--edit", "-h", "--help"} & {option.partition("=")[0] for option in options}:
+    if status or ALONE & {option.partition("=")[0] for option in options}:
         return status
     bpy = environments.ensure("bpy", line, wheels)
     trouble = system_libraries.ensure_libraries(line.say)

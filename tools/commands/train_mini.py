@@ -1,4 +1,4 @@
-"""`build.py train-mini`: render the pictures, train the bundled model, put its weights in their place."""
+"""`build.py train-mini`: render the pictures, train the bundled models, put their weights in their place."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 
 
 def run(python: Path, options: Sequence[str]) -> int:
-    """Train, or go on with a training that was interrupted, then export. ``options`` go to the training."""
+    """Train, or go on with a training that was interrupted, then export; at last the small language model.
+
+    ``options`` go to the training. ``--language`` is the language model's alone: it takes a minute or two.
+    """
     mini = [str(python), "-m", "tools.lab.mini"]
     environment = child_environment(PYTHONPATH=str(ROOT))
+    if "--language" in options:
+        own = [option for option in options if option != "--language"]
+        return subprocess.call([*mini, "language-train", *own], env=environment)
     places = ["--out", str(WORK / "run"), "--cache", str(WORK / "pictures"), "--resume"]
     only_help = bool({"-h", "--help"} & set(options))
     if not only_help:
@@ -23,6 +29,7 @@ def run(python: Path, options: Sequence[str]) -> int:
     status = subprocess.call([*mini, "train", *places, *options], env=environment)
     if status or only_help:
         return status
-    return subprocess.call(
-        [*mini, "export", "--checkpoint", str(WORK / "run"), "--weights", str(WEIGHTS)], env=environment
+    export = ["export", "--checkpoint", str(WORK / "run"), "--weights", str(WEIGHTS)]
+    return subprocess.call([*mini, *export], env=environment) or subprocess.call(
+        [*mini, "language-train"], env=environment
     )

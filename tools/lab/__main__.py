@@ -12,6 +12,8 @@ from csd_blender.job.process.processes import open_streams
 from csd_blender.job.spec.common import QUALITIES
 from csd_blender.job.spec.methods import METHODS
 
+from .compare import options as compare
+
 
 def main(argv: list[str]) -> int:
     """Run one bench; returns the exit status."""
@@ -20,24 +22,41 @@ def main(argv: list[str]) -> int:
         description="Measure speed, memory and quality on this machine.",
         epilog="--window measures a real Blender's window, --cuda a graphics card; both stand alone.",
     )
-    parser.add_argument(
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument(
         "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
     parser.add_argument("--edit", action="store_true", help="the table of judged edits, over --alignment")
     parser.add_argument("--alignment", action="append", type=float, help="only these values of the edits' slider")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these in the quality table")
-    parser.add_argument("--preset", choices=QUALITIES, default="normal", help="of the quality table's jobs")
-    parser.add_argument("--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the table")
+    parser.add_argument("--preset", choices=QUALITIES, help="of the quality table's jobs; default: normal")
+    parser.add_argument(
+        "--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the quality table"
+    )
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
-    parser.add_argument("--out", type=Path, help="folder for the quality table's pictures")
+    parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
+    compare.add_options(parser, tables)
+    parser.add_argument(
+        "--similarity", nargs="+", type=Path, metavar="FOLDER", help="finished jobs: R-precision, similarity, A-LPIPS"
+    )
+    parser.add_argument("--clip", type=Path, metavar="MODEL", help="folder of a CLIP for them, in place of our own")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="safetensors of LPIPS-VGG for them")
     arguments = parser.parse_args(argv)
+    if sentence := compare.complaint(arguments):
+        parser.error(sentence)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
+    if compare.chosen(arguments):
+        return compare.run(arguments)
+    if arguments.similarity:
+        from .similarity_table import run_similarity_table
+
+        return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
     if arguments.edit:
         from .edits import ALIGNMENTS, run_edits
 
         alignments = arguments.alignment or ALIGNMENTS
-        return run_edits(arguments.out, arguments.preset, arguments.meshes, arguments.processes, alignments)
+        return run_edits(arguments.out, arguments.preset or "normal", arguments.meshes, arguments.processes, alignments)
     if not arguments.quality:
         from .bench import run_bench
         from .bench_objects import print_object_bench
@@ -49,7 +68,7 @@ def main(argv: list[str]) -> int:
         from .quality_objects import run_object_table as run_table
     else:
         from .quality_textures import run_texture_table as run_table
-    return run_table(arguments.out, methods, arguments.meshes, arguments.preset, arguments.processes)
+    return run_table(arguments.out, methods, arguments.meshes, arguments.preset or "normal", arguments.processes)
 
 
 def positive(text: str) -> int:

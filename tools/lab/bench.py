@@ -92,7 +92,7 @@ def texture_steps(
     model's device."""
     words = guidance_words(model)
     prompts = job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, _silent())
-    state, guide = start_state(job, model), Guide(model, {"color": prompts}, job.method, job.guidance)
+    state, guide = start_state(job, model), Guide(model, {"color": prompts}, job.method, job.guidance, steps=job.steps)
     return state, guide, lambda: texture_step(state, job, surface, guide, job.views)
 
 

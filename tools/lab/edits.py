@@ -39,7 +39,7 @@ from csd_blender.job.spec.edit import EditJob
 from .demo_meshes import demo_mesh
 from .mini.judge import Judge
 from .mini.materials import make_material
-from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _bare_surface, _start_process, _tools
+from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _bare_surface, start_process, worker_tools
 from .surface_samples import sample_albedo, sample_surface
 
 ALIGNMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -133,7 +133,7 @@ def run_edits(out: Path | None, quality: str, edits: int | None, processes: int,
     tasks = [(i, a, quality, out / f"edit_{i:02d}_{a:.2f}") for i in range(len(chosen)) for a in alignments]
     verdicts: list[EditVerdict] = []
     rows: list[Tensor] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, (processes > 1,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for (i, alignment, *_), (verdict, before, after) in zip(tasks, pool.map(_task, tasks), strict=True):
             verdicts.append(verdict)
             rows += [before, after] if alignment == alignments[0] else [after]
@@ -153,7 +153,7 @@ def _task(task: tuple[int, float, str, Path]) -> tuple[EditVerdict, Tensor, Tens
 
 def edit_and_judge(edit: Edit, alignment: float, quality: str, path: Path) -> tuple[EditVerdict, Tensor, Tensor]:
     """Run one edit and judge it; also a view of the start and of the result. Raises ``RuntimeError`` when it fails."""
-    models, judge = _tools()
+    models, judge = worker_tools()
     surface = _bare_surface(edit.mesh)
     start = start_texture(surface, *edit.before)
     job = edit_job(edit.target, edit.source, quality, "mini", alignment, texture_size=START_SIZE, seed=0)

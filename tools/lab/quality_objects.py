@@ -7,7 +7,6 @@ object counts as two-faced when the judge calls its back a front.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,15 +24,29 @@ from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.text_to_3d.output import bare_surface
 from csd_blender.backend.render.pictures import turntable_pictures
 from csd_blender.backend.render.rasterizer.choose import get_rasterizer
+from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
+from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
 from .mini.judge import Judge
-from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _start_process, _tools, save_first_views
+from .quality_textures import (
+    BACKGROUND,
+    JUDGED_SIZE,
+    VIEWS,
+    belief,
+    fresh_folder,
+    light_slope,
+    saturation,
+    save_first_views,
+    start_process,
+    worker_tools,
+)
+from .surface_samples import sample_albedo, sample_surface
 
 #: Shape, what it is made of, and its color where that is not the material's own.
 SHAPES_AND_SURFACES = (
@@ -53,6 +66,7 @@ class ObjectVerdict:
     Attributes:
         two_faced: None for shapes without a front. watertight: every edge has its two faces.
         floaters: share of the area in pieces other than the largest. uv_overlap: share of used texels claimed twice.
+        light_slope, saturation, belief: as of a texture.
     """
 
     method: str
@@ -67,6 +81,9 @@ class ObjectVerdict:
     uv_overlap: float
     faces: int
     seconds: float
+    light_slope: float
+    saturation: float
+    belief: float
 
 
 @dataclass(frozen=True)
@@ -102,7 +119,7 @@ def run_object_table(
     out.mkdir(parents=True, exist_ok=True)
     tasks = list_tasks(out, methods, count, quality)
     verdicts: list[ObjectVerdict] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, (processes > 1,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for verdict in pool.map(make_and_judge, tasks):
             verdicts.append(verdict)
             print(f"{verdict.method:20}{len(verdicts)}/{len(tasks)}  {verdict.prompt:26}{verdict.seconds:6.1f} s  "
@@ -136,19 +153,18 @@ def list_tasks(out: Path, methods: Sequence[str], count: int | None, quality: st
 
 def make_and_judge(task: Task) -> ObjectVerdict:
     """Run one job and judge its baked object. Raises ``RuntimeError`` when the job fails."""
-    models, judge = _tools()
+    models, judge = worker_tools()
     folder = _made(task, models)
     record = read_result(folder.path)
-    with np.load(folder.path / "result" / "mesh.npz", allow_pickle=False) as file:
-        positions, triangles, uv = file["positions"], file["triangles"], file["uv"]
-    surface = bare_surface(positions, triangles, get_rasterizer())
-    surface.uv = torch.from_numpy(uv)
-    pictures = turntable_pictures(
-        surface, load_albedo(folder, surface), VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False
-    )
+    surface, albedo = finished_object(folder)
+    pictures = judged_pictures(surface, albedo)
+    samples = sample_surface(surface)
+    colors = sample_albedo(surface, samples, albedo)
+    asked = {"shape": task.shape, "material": task.material, "color": task.color}
     said = judge.verdict(pictures)
     words = [w for w in (said.get("color"), said["material"], said["shape"]) if w]
     color_right = task.color is not None and said.get("color") == task.color
+    positions, triangles = surface.mesh.positions, surface.mesh.triangles
     areas = np.linalg.norm(face_cross(positions, triangles), axis=1)
     pieces = np.bincount(components(triangles), weights=areas)
     return ObjectVerdict(
@@ -161,10 +177,27 @@ def make_and_judge(task: Task) -> ObjectVerdict:
         two_faced=_two_faced(task, pictures, judge),
         watertight=is_watertight(triangles),
         floaters=float(1 - pieces.max() / pieces.sum()),
-        uv_overlap=check_uv(Mesh(positions, triangles, uv), 0).overlap,
+        uv_overlap=check_uv(surface.mesh, 0).overlap,
         faces=len(triangles),
         seconds=float(str(record.timings["seconds"])),
+        light_slope=light_slope(colors, samples.normals),
+        saturation=saturation(colors),
+        belief=belief(judge, pictures, asked),
     )
+
+
+def finished_object(folder: JobFolder) -> tuple[Surface, list[torch.Tensor]]:
+    """The object of a finished job, and its baked textures."""
+    with np.load(folder.path / "result" / "mesh.npz", allow_pickle=False) as file:
+        positions, triangles, uv = file["positions"], file["triangles"], file["uv"]
+    surface = bare_surface(positions, triangles, get_rasterizer())
+    surface.mesh, surface.uv = Mesh(positions, triangles, uv), torch.from_numpy(uv)
+    return surface, load_albedo(folder, surface)
+
+
+def judged_pictures(surface: Surface, albedo: list[torch.Tensor]) -> torch.Tensor:
+    """What the judge looks at, ``[VIEWS, 3, 64, 64]`` in [0, 1], the first one from the front."""
+    return turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
 
 
 def _two_faced(task: Task, pictures: torch.Tensor, judge: Judge) -> bool | None:
@@ -175,16 +208,18 @@ def _two_faced(task: Task, pictures: torch.Tensor, judge: Judge) -> bool | None:
     return judge.VIEWS[int(back.argmax())] == "front"
 
 
-def _made(task: Task, models: ModelCache) -> JobFolder:
-    """The finished job's folder; made now unless it is there."""
+def object_job(task: Task) -> TextTo3DJob:
+    """The job of a row."""
     subject = "character" if task.shape in FRONT_SHAPES else "object"
     settings = {"texture_size": 512, "seed": 0, "preview_interval": 0} | task.settings
-    job = text_to_3d_job(task.prompt, task.quality, "mini", "csd", subject, **settings)
-    finished = (task.folder / "result" / "result.json").is_file()
-    if finished and JobFolder.open(task.folder).spec.spec_hash() == job.spec_hash():
+    return text_to_3d_job(task.prompt, task.quality, "mini", "csd", subject, **settings)
+
+
+def _made(task: Task, models: ModelCache) -> JobFolder:
+    """The finished job's folder; made now unless it is there."""
+    job = object_job(task)
+    if not fresh_folder(task.folder, job):
         return JobFolder.open(task.folder)
-    if (task.folder / "job.json").is_file():  # interrupted, or with other settings
-        shutil.rmtree(task.folder)
     folder = JobFolder.create(task.folder, job)
     outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
     if outcome.type != "result":

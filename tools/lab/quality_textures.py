@@ -7,16 +7,18 @@ and has never seen a generated picture. It looks at eight turntable views of the
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +33,12 @@ from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.kinds import JobSpec
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
 from .demo_meshes import demo_mesh
-from .mini.judge import Judge, load_judge
+from .mini.judge import HEADS, Judge, load_judge
 from .mini.materials import make_material
 from .quality_prompts import QualityPrompt, quality_prompts
 from .surface_samples import sample_albedo, sample_surface
@@ -47,7 +50,11 @@ BACKGROUND = 0.6
 
 @dataclass
 class Verdict:
-    """One texture: what was asked, what the judge said, and how much the albedo leans on the surface normal."""
+    """One texture: what was asked, what the judge said, and how much the albedo leans on the surface normal.
+
+    Attributes:
+        belief: the judge's probability for what was asked, see :func:`belief`.
+    """
 
     method: str
     prompt: str
@@ -59,6 +66,7 @@ class Verdict:
     light_slope: float
     saturation: float
     seconds: float
+    belief: float
 
     @property
     def right(self) -> bool:
@@ -83,7 +91,7 @@ def run_texture_table(
         (asked, method, quality, out / f"{method}_{i:02d}") for method in methods for i, asked in enumerate(prompts)
     ]
     verdicts: list[Verdict] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process, (processes > 1,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for verdict in pool.map(_judged_task, tasks):
             verdicts.append(verdict)
             done = f"{len(verdicts)}/{len(tasks)}"
@@ -102,7 +110,7 @@ def run_texture_table(
     return 0
 
 
-def _start_process(alone_on_core: bool) -> None:
+def start_process(alone_on_core: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if alone_on_core:
         torch.set_num_threads(1)
@@ -115,24 +123,35 @@ def _end_with_parent() -> None:
 
 
 @cache
-def _tools() -> tuple[ModelCache, Judge]:
+def worker_tools() -> tuple[ModelCache, Judge]:
     """This process's model and judge."""
     return ModelCache(), load_judge()
 
 
 def _judged_task(task: tuple[QualityPrompt, str, str, Path]) -> Verdict:
-    return make_and_judge(*task, *_tools())
+    return make_and_judge(*task, *worker_tools())
+
+
+def quality_job(asked: QualityPrompt, method: str, quality: str, **settings: Any) -> TextureJob:
+    """The job of a row; ``settings`` are further ones, by name."""
+    return texture_job(asked.prompt, quality, "mini", **({"method": method, "texture_size": 512, "seed": 0} | settings))
 
 
 def make_and_judge(
-    asked: QualityPrompt, method: str, quality: str, folder_path: Path, models: ModelCache, judge: Judge
+    asked: QualityPrompt,
+    method: str,
+    quality: str,
+    folder_path: Path,
+    models: ModelCache,
+    judge: Judge,
+    **settings: Any,
 ) -> Verdict:
-    """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails."""
-    job = texture_job(asked.prompt, quality, "mini", method=method, texture_size=512, seed=0)
-    finished = (folder_path / "result" / "result.json").is_file()
-    if not finished or JobFolder.open(folder_path).spec.spec_hash() != job.spec_hash():
-        if (folder_path / "job.json").is_file():  # interrupted, or with other settings
-            shutil.rmtree(folder_path)
+    """Run one job and judge its baked texture. Raises ``RuntimeError`` when the job fails.
+
+    ``settings``: further ones of the job. A job that was finished in the folder with the same settings is kept.
+    """
+    job = quality_job(asked, method, quality, **settings)
+    if fresh_folder(folder_path, job):
         folder = JobFolder.create(folder_path, job)
         save_npz(folder.mesh_path, demo_mesh(asked.mesh))
         outcome = run_job(str(folder_path), Reporter(emit=lambda said: None), models)
@@ -147,6 +166,18 @@ def make_and_judge(
     samples = sample_surface(surface)
     colors = sample_albedo(surface, samples, albedo)
     return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
+
+
+def fresh_folder(path: Path, job: JobSpec) -> bool:
+    """Whether the job is still to be done; what is of an interrupted one, or of one with other settings, is gone then.
+
+    False: it was finished here, and its folder stays.
+    """
+    if (path / "result" / "result.json").is_file() and JobFolder.open(path).spec.spec_hash() == job.spec_hash():
+        return False
+    if (path / "job.json").is_file():
+        shutil.rmtree(path)
+    return True
 
 
 @cache
@@ -188,6 +219,18 @@ def saturation(colors: Tensor) -> float:
     return float((colors.amax(1) - colors.amin(1)).mean())
 
 
+def belief(judge: Judge, pictures: Tensor, asked: Mapping[str, str | None]) -> float:
+    """The probability in [0, 1] that the judge gives to what was asked, all of it together: the geometric mean over the
+    views. Of a few results it tells more than the count of those that were named right.
+
+    Args:
+        pictures: ``[N, 3, 64, 64]`` in [0, 1]. asked: names by the judge's questions; None for those not asked.
+    """
+    means = {name: value.mean(0) for name, value in judge.classify(pictures).items()}
+    logs = [means[name][HEADS[name].index(word)] for name, word in asked.items() if word is not None]
+    return math.exp(float(sum(logs)))
+
+
 def _verdict(
     asked: QualityPrompt, method: str, pictures: Tensor, normals: Tensor, colors: Tensor, judge: Judge, seconds: float
 ) -> Verdict:
@@ -204,6 +247,7 @@ def _verdict(
         light_slope=light_slope(colors, normals),
         saturation=saturation(colors),
         seconds=seconds,
+        belief=belief(judge, pictures, {"material": asked.material, "color": asked.color}),
     )
 
 

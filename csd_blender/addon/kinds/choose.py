@@ -8,6 +8,7 @@ from typing import Any
 
 from ...job.kinds import noun
 from ...job.spec.edit import EditJob
+from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..job import Job
@@ -17,6 +18,9 @@ from .edit import settings as edit_settings
 from .object import job as object_job
 from .object import preview as object_preview
 from .object import settings as object_settings
+from .picture import job as picture_job
+from .picture import preview as picture_preview
+from .picture import settings as picture_settings
 from .texture import job as texture_job
 from .texture import preview as texture_preview
 from .texture import settings as texture_settings
@@ -68,6 +72,10 @@ KINDS = {
         Kind(
             EditJob, edit_settings, edit_job, texture_preview,
             "Change the selected meshes' own textures from what they are to what the target says", "BRUSH_DATA",
+        ),
+        Kind(
+            PictureJob, picture_settings, picture_job, picture_preview,
+            "Make pictures of the prompt, for the Image Editor", "IMAGE_DATA",
         ),
     )
 }  # fmt: skip

@@ -51,8 +51,8 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     values, csd = dict(overrides), scene.csd
     for setting in shown:
         name = setting.name
-        if name not in values and hasattr(csd, name) and getattr(csd, USE + name, True):
-            values[name] = getattr(csd, name)
+        if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
+            values[name] = getattr(csd, setting.held_as)
     if "negative_prompt" not in overrides:
         if not csd.use_negative_prompt:
             values["negative_prompt"] = ""
@@ -101,13 +101,24 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     chosen = {name: value for name, value in values.items() if name not in inputs}
     for setting in needed(kind):
         chosen[setting.name] = stripped(chosen[setting.name])
+    for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
+        if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
+            chosen.pop(name, None)
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
     chosen["device"] = chosen.get("device") or preference("device", "auto")
-    chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
+    if "allow_noncommercial" in kind.scripted:
+        chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
+
+
+def unused_words(csd: Any) -> set[str]:
+    """Settings of prompt debiasing that have no effect with what is chosen."""
+    if not csd.view_prompts:
+        return {"debias_prompt", "debias_words"}
+    return set() if csd.debias_prompt else {"debias_words"}
 
 
 def stripped(prompt: Any) -> Any:
@@ -152,7 +163,7 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
             continue
         if not fits(setting, value):  # all are looked at before any is set
             raise TypeError(f"{setting.name} is {quoted(value)}")
-        known[setting.name] = value
+        known[setting.held_as] = value
     for name, value in known.items():
         setattr(csd, name, value)
     preset = usual(csd)

@@ -30,6 +30,8 @@ TELLING = (
     "bad_setting",
     "model_missing",
     "model_unreadable",
+    "language_model_missing",
+    "language_model_unreadable",
     "model_not_finite",
     "uv_overlap",
     "uv_missing",

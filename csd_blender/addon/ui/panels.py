@@ -263,13 +263,13 @@ def draw_group(layout, context, place: str) -> None:
     layout.active = session.active_job() is None
     csd, kind = context.scene.csd, chosen(context)
     unused = kind.settings.unused(csd)
-    found = [s for s in settings_in(kind, place) if s.name not in unused and hasattr(csd, s.name)]
+    found = [s for s in settings_in(kind, place) if s.name not in unused and hasattr(csd, s.held_as)]
     column = layout.column()
     for setting in (s for s in found if not s.preset):
         if setting.name == "seed":
             draw_seed(column, csd)
         else:
-            column.prop(csd, setting.name)
+            column.prop(csd, setting.held_as)
     column = layout.column(align=True)
     for setting in (s for s in found if s.preset):
         draw_override(column, csd, setting, kind.settings.usual_text(csd, setting))

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
+from ...job.models.language import lasting_language_name
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, json_object, settings_of, usual_flag
@@ -96,8 +97,9 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
-    names = {name: getattr(job, name) for name in ("model", "coarse_model") if getattr(job, name, "")}
-    return replace(job, **{field: lasting_name(name) for field, name in names.items()})
+    lasting = {"model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name}
+    names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
+    return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 
 
 def resume(path: Path, kind: Kind) -> int:

@@ -50,9 +50,9 @@ def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
             parser.add_argument(*flags, dest=setting.name, choices=words, help=said)
         else:
             read = {"text": str, "whole": whole, "number": number}[setting.sort]
-            # some may stand alone, and then mean their usual strength
-            alone = {} if setting.get("bare") is None else {"nargs": "?", "const": setting.get("bare")}
-            parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said, **alone)
+            option = parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said)
+            if setting.get("bare") is not None:  # it may stand alone, and then means its usual strength
+                option.nargs, option.const = "?", setting.get("bare")
 
 
 def settings_of(spec: type) -> list[Setting]:

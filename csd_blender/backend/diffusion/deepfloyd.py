@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...job.models.files import ModelFiles
+from ..support.draws import Draws
 from .conditions import Conditions
 from .model import NoiseSchedule, resize
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
@@ -57,7 +58,7 @@ class DeepFloyd:
     def free_text_encoder(self) -> None:
         self.text.free()
 
-    def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         return resize(images * 2 - 1, self.native_size)
 
     def network_noise(
@@ -67,6 +68,10 @@ class DeepFloyd:
         text = conditions.text.to(unet.dtype)
         prediction = unet(noisy.to(unet.dtype), t.to(self.device), encoder_hidden_states=text).sample
         return self.schedule.to_noise(prediction[:, :CHANNELS].float(), noisy, t)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        return (latents / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

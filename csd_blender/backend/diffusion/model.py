@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..support.draws import Draws
 from .conditions import Conditions
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
@@ -111,12 +112,17 @@ class DiffusionModel(Protocol):
         """Give the text encoder's memory back; encoded prompts stay, and a new one brings it back."""
         ...
 
-    def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         """Latents ``[B, C, h, w]``, float32 of about unit variance, of pictures ``[B, 3, H, W]`` in [0, 1].
 
         It passes a gradient on. Pictures of another size than the model's own are resized to that, see :func:`resize`.
-        ``generator``: CPU generator for the posterior's sample, where there is one; None takes the posterior's mean.
+        ``generator``: on the CPU, one or one for each picture, for the posterior's sample, where there is one; None
+        takes the posterior's mean.
         """
+        ...
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Pictures ``[B, 3, H, W]`` in [0, 1], float32 without a gradient, of latents ``[B, C, h, w]`` in any size."""
         ...
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -169,11 +169,15 @@ def check_vae(part: Part, config: Any) -> None:
             raise unreadable(f"{part.folder / 'config.json'} is damaged at {name!r}")
 
 
-def load_network(part: Part, dtype: torch.dtype, device: torch.device, cls: Any = None) -> torch.nn.Module:
+def load_network(
+    part: Part, dtype: torch.dtype, device: torch.device, cls: Any = None, spare: tuple[str, ...] = ()
+) -> torch.nn.Module:
     """One network with exactly the weights that its files hold.
 
-    ``cls``: of diffusers or transformers; None for those that families share (UNet, VAE, T5, and CLIP's text model
-    without its projection).
+    Args:
+        cls: of diffusers or transformers; None for those that families share (UNet, VAE, T5, and CLIP's text model
+            without its projection).
+        spare: parts of names of weights that files may hold besides, or hold as zeros.
 
     Raises:
         JobError: ``model_unreadable`` naming the file and the first key that is missing, unknown, of another shape, or
@@ -192,20 +196,20 @@ def load_network(part: Part, dtype: torch.dtype, device: torch.device, cls: Any 
             output_loading_info=True,
             **options,
         )
-    _check_keys(part, report)
+    _check_keys(part, report, spare)
     network.requires_grad_(False).eval().to(device)
-    _check_numbers(part, network, dtype)
+    _check_numbers(part, network, dtype, spare)
     return network
 
 
-def _check_keys(part: Part, report: dict) -> None:
+def _check_keys(part: Part, report: dict, spare: tuple[str, ...] = ()) -> None:
     """Raise unless file and network have the same weights; random ones in their place would ruin a job silently."""
 
     def first(keys: Iterable) -> str:
         names = sorted(key[0] if isinstance(key, tuple) else key for key in keys)
         return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
-    unknown = report["unexpected_keys"]
+    unknown = [key for key in report["unexpected_keys"] if not any(name in key for name in spare)]
     if part.class_name.startswith("CLIP"):
         unknown = [key for key in unknown if not key.endswith(HARMLESS) and not key.startswith("vision_model.")]
     found = [
@@ -222,12 +226,14 @@ def _check_keys(part: Part, report: dict) -> None:
         raise unreadable(f"{part.weights} {'; it '.join(found)}", whole)
 
 
-def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype) -> None:
+def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype, spare: tuple[str, ...] = ()) -> None:
     for name, value in network.named_parameters():
         if value.is_meta:
             raise unreadable(f"{part.weights} lacks {name}")
         if not bool(torch.isfinite(value).all()):
             raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {name}")
+        if any(part_of_name in name for part_of_name in spare):
+            continue
         if value.ndim > 1 and not bool(value.any()):  # downloads reserve their place, and fill it with zeros
             raise unreadable(f"{part.weights} holds nothing but zeros in {name}", "Download the model again.")
 

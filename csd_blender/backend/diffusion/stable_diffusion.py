@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...job.models.files import ModelFiles
+from ..support.draws import Draws, normal
 from .conditions import Conditions
 from .model import NoiseSchedule, resize
 from .parts import (
@@ -67,7 +68,7 @@ class StableDiffusion:
     def free_text_encoder(self) -> None:
         self.text.free()
 
-    def encode_images(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size).to(self.vae.dtype)
         if self.encodes_one_by_one:  # and made again on the way back
             rows = [checkpoint(self._moments, row, use_reentrant=False) for row in pixels.split(1)]
@@ -76,13 +77,24 @@ class StableDiffusion:
             moments = self._moments(pixels).float()
         mean, log_variance = moments.chunk(2, dim=1)
         if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
+            noise = normal(mean.shape, generator).to(mean)
             mean = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
         return (mean - self._shift) * self.vae.config.scaling_factor
 
     def _moments(self, pixels: Tensor) -> Tensor:
         hidden = self.vae.encoder(pixels)
         return hidden if self.vae.quant_conv is None else self.vae.quant_conv(hidden)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        hidden = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
+        rows = hidden.split(1) if self.encodes_one_by_one else [hidden]
+        return torch.cat([self._decoded(row) for row in rows])
+
+    def _decoded(self, hidden: Tensor) -> Tensor:
+        if self.vae.post_quant_conv is not None:
+            hidden = self.vae.post_quant_conv(hidden)
+        return (self.vae.decoder(hidden).float() / 2 + 0.5).clamp(0, 1)
 
     @property
     def _shift(self) -> float:

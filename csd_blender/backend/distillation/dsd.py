@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..diffusion.model import DiffusionModel, latent_side
 from ..optimize.checkpoint import check_tensors
+from ..support.draws import uniform
 from .inversion import ddim_move
 from .score import Predictions
 from .state import NoisyBatch, Prepared
@@ -38,7 +39,7 @@ class DiverseState:
         schedule, total = batch.schedule, len(batch.schedule)
         room = (SHIFT * (batch.t - int(total * LAST))).clamp_min(0)
         room = torch.minimum(room, total - 1.0 - batch.t)
-        u = torch.rand(len(batch.t), generator=batch.generator).to(batch.t.device)
+        u = uniform(len(batch.t), batch.generator).to(batch.t.device)
         ahead = (batch.t + (u * room).long()).clamp(1, total - 1)
         noise = guided(batch, self._path(batch, ahead), ahead)
         noisy = schedule.add_noise(batch.latents, noise, ahead)

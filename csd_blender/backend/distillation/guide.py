@@ -22,6 +22,7 @@ from ..diffusion.conditions import cat
 from ..diffusion.model import DiffusionModel, latent_side
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
+from ..support.draws import Draws, normal
 from .methods import ROWS, gradient_for_predictions
 from .score import (
     Predictions,
@@ -47,12 +48,12 @@ class Moment:
 
     Attributes:
         step: of the stage. t: ``[B]`` integer diffusion times.
-        generator: the stage's random numbers, on the CPU.
+        generator: the stage's random numbers, on the CPU; or each picture's own.
     """
 
     step: int
     t: Tensor
-    generator: torch.Generator
+    generator: Draws
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Guide:
         """The settings that hold at a step."""
         return self.guidance if self.later is None or step < self.later.step else self.later.guidance
 
-    def begin(self, views: int, step: int, generator: torch.Generator) -> Moment:
+    def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Find the diffusion times of a step with so many views."""
         guidance, schedule, row = self.guidance_at(step), self.model.schedule, ROWS[self.method_at(step)]
         progress = step / max(self.steps, 1)
@@ -152,7 +153,7 @@ class Guide:
             else:
                 latents = model.encode_images(leaf, moment.generator)
         refused = model.refused_predictions
-        noise = torch.randn(latents.shape, generator=moment.generator).to(model.device)
+        noise = normal(latents.shape, moment.generator).to(model.device)
         guidance = self.guidance_at(moment.step)
         if guidance.noise == "surface":
             noise = fixed_noise(noise, seen.surface, self.seed)
@@ -189,14 +190,14 @@ class Guide:
             moment.t,
             moment.step,
             moment.generator,
+            self.model.schedule,
             plain=None if asked.plain is None else asked.plain.to(self.model.device),
             cameras=seen.cameras,
         )
 
     def _told(self, batch: NoisyBatch, negative: bool) -> NoisyBatch:
         """The batch with all that a method may want to know of the job."""
-        guidance, schedule = self.guidance_at(batch.step), self.model.schedule
-        return replace(batch, guidance=guidance, negative=negative, schedule=schedule, steps=self.steps)
+        return replace(batch, guidance=self.guidance_at(batch.step), negative=negative, steps=self.steps)
 
     @torch.no_grad()
     def score(self, batch: NoisyBatch, asked: PromptBatch, negative: bool) -> tuple[ScoreGradient, Predictions]:

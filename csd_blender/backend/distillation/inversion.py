@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.model import NoiseSchedule
+from ..support.draws import normal, uniform
 from .state import NoisyBatch, Prepared
 
 ISM_STRIDE, ISM_INTERVAL = 200, 80  # of 1000 times: the longest stride, and the last one, whose ends are compared
@@ -94,13 +95,13 @@ def prepare_sdi(batch: NoisyBatch) -> Prepared:
         eps = batch.ask(["positive", batch.background], x, t)
         return eps["positive"] + SDI_SCALE * (eps["positive"] - eps[batch.background])
 
-    u = torch.rand(len(batch.t), generator=batch.generator).to(batch.t.device)
+    u = uniform(len(batch.t), batch.generator).to(batch.t.device)
     end = (batch.t + (u * stride).long()).clamp(max=total - 1)
     x, now, mark = batch.latents, torch.zeros_like(batch.t), 0
     while bool((now < end).any()):
         mark += stride
         following = torch.where(mark < batch.t, torch.full_like(end, mark), end)
-        fresh = torch.randn(x.shape, generator=batch.generator).to(x)
+        fresh = normal(x.shape, batch.generator).to(x)
         moved = ddim_move(schedule, x, against(x, now), now, following)
         moved = moved + SDI_ETA * _ddim_deviation(schedule, now, following) * fresh
         walks = now < end  # items with nearer ends have arrived already

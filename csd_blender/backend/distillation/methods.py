@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -153,7 +153,7 @@ ROWS: dict[str, Row] = {
     "dsd": Row(
         _dsd,
         start=lambda model, seed, guidance: DiverseState(model, seed),
-        prepare=lambda batch, state: state.prepare(batch),
+        prepare=lambda batch, state: cast(DiverseState, state).prepare(batch),
         time=lambda progress, guidance, noise, step: times.square_root_time(progress, LAST, FIRST, len(noise)),
     ),
     "asd": Row(_guided_minus("later"), prepare=lambda batch, state: asynchronous.prepare(batch)),

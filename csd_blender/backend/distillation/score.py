@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
+from ..support.draws import Draws, whole_numbers
 
 #: The name of the added noise among the weights.
 NOISE = "noise"
@@ -69,11 +70,11 @@ def weight(weighting: str, alpha_bar: Tensor) -> Tensor:
     raise ValueError(f"unknown weighting {weighting!r}")
 
 
-def draw_timesteps(batch: int, t_min: float, t_max: float, total: int, generator: torch.Generator) -> Tensor:
+def draw_timesteps(batch: int, t_min: float, t_max: float, total: int, generator: Draws) -> Tensor:
     """``[batch]`` integer steps, uniform on [int(total t_min), int(total t_max)], both ends included."""
     low = min(max(int(total * t_min), 0), total - 1)
     high = min(max(int(total * t_max), low), total - 1)
-    return torch.randint(low, high + 1, (batch,), generator=generator)
+    return whole_numbers(low, high, batch, generator)
 
 
 def perpendicular_component(a: Tensor, b: Tensor) -> Tensor:
@@ -199,11 +200,14 @@ def _rescaled(grad: Tensor, only_positive: Tensor, latents: Tensor | None, share
 def perp_neg_term(predictions: Predictions, guidance: Guidance) -> Tensor:
     """``p sum_k w_k perp(eps_k - eps_0, eps_pos - eps_0)``, ``eps_0`` the prediction that directions begin at."""
     positive, origin = predictions.branches["positive"], predictions.branches[perp_neg_origin(guidance)]
+    views, weights = predictions.views, predictions.view_weights
     toward = positive - origin
     term = torch.zeros_like(toward)
-    for k in range(predictions.views.shape[1]):
-        away = perpendicular_component(predictions.views[:, k] - origin, toward)
-        term = term + predictions.view_weights[:, k].to(away).view(-1, 1, 1, 1) * away
+    if views is None or weights is None:
+        return term
+    for k in range(views.shape[1]):
+        away = perpendicular_component(views[:, k] - origin, toward)
+        term = term + weights[:, k].to(away).view(-1, 1, 1, 1) * away
     return guidance.perp_neg * term
 
 

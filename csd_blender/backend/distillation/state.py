@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
 from ..diffusion.model import NoiseSchedule
 from ..render.cameras import Cameras
+from ..support.draws import Draws
 from .score import Predictions
 
 #: From (branch names, noisy latents ``[B, C, h, w]``, integer times ``[B]``) to the model's predictions by name.
@@ -30,9 +30,8 @@ class NoisyBatch:
     Attributes:
         latents, noise, noisy: ``[B, C, h, w]``; noisy is ``x_t``.
         t: ``[B]`` integer times. step: of the stage; steps: how many it has.
-        generator: the job's random numbers, on the CPU.
+        generator: the job's random numbers, on the CPU, or each picture's own. schedule: the model's noise.
         guidance: the settings that hold. negative: the job has a negative prompt.
-        schedule: the model's noise.
         ask: the model's predictions for any prompts of the batch, at any noisy latents and times. With Perp-Neg on,
             ``positive`` already holds Perp-Neg's term there.
         plain: conditions of the prompt without any word for the view, B rows.
@@ -44,11 +43,11 @@ class NoisyBatch:
     noisy: Tensor
     t: Tensor
     step: int
-    generator: torch.Generator
+    generator: Draws
+    schedule: NoiseSchedule
     steps: int = 1
     guidance: Guidance = field(default_factory=Guidance)
     negative: bool = False
-    schedule: NoiseSchedule | None = None
     ask: Ask = _nobody
     plain: Conditions | None = None
     cameras: Cameras | None = None
@@ -85,8 +84,3 @@ class MethodState(Protocol):
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Inverse of :meth:`tensors`, after ``step`` steps: all of it, or ``ValueError`` and nothing."""
         ...
-
-
-def per_item(values: Tensor, like: Tensor) -> Tensor:
-    """``[B]`` numbers as ``[B, 1, 1, 1]`` of the kind of ``like``."""
-    return values.to(like).view(-1, 1, 1, 1)

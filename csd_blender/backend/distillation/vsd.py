@@ -24,6 +24,7 @@ from ..diffusion.conditions import Conditions
 from ..diffusion.model import DiffusionModel
 from ..optimize.checkpoint import check_tensors, optimizer_tensors, restore_optimizer
 from ..render.cameras import Cameras
+from ..support.draws import normal, uniform, whole_numbers
 from .score import Predictions
 from .state import NoisyBatch
 
@@ -107,8 +108,10 @@ class VariationalState:
     def _hook(change: LowRank):
         return lambda module, given, out: out + change(given[0])
 
-    def _predict(self, noisy: Tensor, t: Tensor, plain: Conditions, camera: Tensor) -> Tensor:
+    def _predict(self, noisy: Tensor, t: Tensor, plain: Conditions | None, camera: Tensor) -> Tensor:
         """The changed network's noise prediction, with a gradient where that is on."""
+        if plain is None:
+            raise ValueError("VSD needs the prompt without a word for the view")
         with self._changed(camera):
             return self.model.network_noise(noisy, t, plain, self.unet)
 
@@ -120,9 +123,9 @@ class VariationalState:
     def learn(self, batch: NoisyBatch, predictions: Predictions) -> None:
         """One step of the usual training on the step's pictures, at fresh times and with fresh noise."""
         schedule, count = batch.schedule, len(batch.latents)
-        t = torch.randint(len(schedule), (count,), generator=batch.generator).to(self.device)
-        noise = torch.randn(batch.latents.shape, generator=batch.generator).to(batch.latents)
-        told = torch.rand(count, generator=batch.generator).to(self.device) >= CAMERA_DROPPED
+        t = whole_numbers(0, len(schedule) - 1, count, batch.generator).to(self.device)
+        noise = normal(batch.latents.shape, batch.generator).to(batch.latents)
+        told = uniform(count, batch.generator).to(self.device) >= CAMERA_DROPPED
         camera = camera_numbers(batch.cameras, batch.latents) * told[:, None]
         scale = HALF_SCALE if self.unet.dtype == torch.float16 else 1.0
         with torch.enable_grad():

@@ -23,6 +23,7 @@ from ...job.spec.edit import EditJob
 from ...job.spec.methods import find_method
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import GuidanceWords
+from ..distillation.prompt_debiasing import Debiased
 from ..distillation.view_prompts import EncodedPrompts, job_prompts
 from ..fields.painted_field import PaintedField
 from ..geometry.files.colors import Colors, load_colors
@@ -68,8 +69,10 @@ def _unit(values) -> Tensor:
     return torch.as_tensor(values).float() / 255
 
 
-def edit_prompts(job: EditJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
-    """Target and source, both with the words for the side that is seen."""
+def edit_prompts(
+    job: EditJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None
+) -> EncodedPrompts:
+    """Target and source, both with the words for the side that is seen; ``spoken``: the target's own for some."""
     for warning in words.warnings(job.source, "", words.unlit):
         reporter.warn("unknown_words", warning)
     return job_prompts(
@@ -80,5 +83,6 @@ def edit_prompts(job: EditJob, model: DiffusionModel, words: GuidanceWords, repo
         words,
         reporter,
         negative_views=True,
+        per_view=spoken.prompts if spoken else None,
         wordings=find_method(job.method).compares_wordings,
     )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import GuidanceWords, guidance_words
 from ..distillation.guide import Guide, others
+from ..distillation.prompt_debiasing import Debiased, debias_job
 from ..distillation.view_prompts import EncodedPrompts, Seen, job_prompts, make_room
 from ..fields.texture_field import TextureField
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
@@ -69,10 +69,20 @@ def gray_field(surface: Surface, size: int) -> nn.Module:
     return make_field(size)
 
 
-def texture_prompts(job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter) -> EncodedPrompts:
-    """A texture's prompts, encoded."""
-    wordings = find_method(job.method).compares_wordings
-    return job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, words, reporter, wordings=wordings)
+def texture_prompts(
+    job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None
+) -> EncodedPrompts:
+    """A texture's prompts, encoded; ``spoken``: those of the views, where they differ."""
+    return job_prompts(
+        model,
+        job.prompt,
+        job.negative_prompt,
+        job.view_prompts,
+        words,
+        reporter,
+        per_view=spoken.prompts if spoken else None,
+        wordings=find_method(job.method).compares_wordings,
+    )
 
 
 def texture_mesh(
@@ -82,7 +92,7 @@ def texture_mesh(
     load_model: Callable[[str, str], DiffusionModel],
     resume: bool = False,
     field: Callable[[Surface, int], nn.Module] = gray_field,
-    encode: Callable[[Any, DiffusionModel, GuidanceWords, Reporter], EncodedPrompts] = texture_prompts,
+    encode: Callable[..., EncodedPrompts] = texture_prompts,
 ) -> JobResult:
     """Texture the mesh in ``folder`` and write ``result/``.
 
@@ -105,7 +115,8 @@ def texture_mesh(
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
-    prompts = encode(job, model, words, reporter)
+    spoken = debias_job(job, reporter)
+    prompts = encode(job, model, words, reporter, spoken)
     make_room(model)
     guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps)
     surface = surface.to(model.device)
@@ -121,7 +132,8 @@ def texture_mesh(
     reporter.stage(BAKE, plan)
     stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
-    files = write_results(state.field, surface, job, folder, reporter, stats | {"time_shares": shares}, model)
+    told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
+    files = write_results(state.field, surface, job, folder, reporter, told, model)
     return JobResult(files, stats, cancelled)
 
 

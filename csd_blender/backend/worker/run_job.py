@@ -16,6 +16,7 @@ from ...job.folder import JobFolder
 from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
 from ...job.spec.edit import EditJob
+from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..diffusion.loading import load_model, select_device
@@ -121,6 +122,10 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
                 from ..pipelines.text_to_3d.job import make_object
 
                 result = make_object(job, folder, reporter, models.get, resume=resume)
+            case PictureJob() as job:
+                from ..pipelines.picture import make_pictures
+
+                result = make_pictures(job, folder, reporter, models.get, resume=resume)
     except JobError as error:
         raise reporter.failure or error from None  # what went wrong first, not what that led to
     if reporter.failure is not None:

@@ -104,9 +104,8 @@ def _part(folder: Path, class_name: str) -> Part:
     """A tokenizer, or a network; those of transformers call their files otherwise than those of diffusers."""
     if folder.name.startswith("tokenizer"):
         return _tokenizer(folder, class_name)
-    return _network(
-        folder, class_name, "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
-    )
+    stem = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
+    return read_network(folder, class_name, stem)
 
 
 def refuse_code(folder: Path) -> None:
@@ -252,8 +251,8 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
     raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
 
 
-def _network(folder: Path, class_name: str, stem: str) -> Part:
-    """A part with weights."""
+def read_network(folder: Path, class_name: str, stem: str) -> Part:
+    """A part with weights. Raises ``JobError('model_unreadable')`` for what is missing, damaged or none."""
     if not folder.is_dir():
         raise unreadable(f"the folder {folder} is missing", AGAIN)
     config = read_json(folder / "config.json")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import JobError
@@ -26,18 +27,30 @@ def find_folder(name: str) -> Path:
         JobError: ``model_missing`` when there is nothing of that name, ``model_unreadable`` when there is something
             else in its place; the sentence says what, and what to choose.
     """
-    place = _existing(name)
+    place = existing(name)
     if place is not None:
         return _folder_at(place)
     entry = next((e for e in CATALOGUE if e.id == name), None)
     sources = entry.sources if entry else (name,) if _HUB_ID.fullmatch(name) else ()
+    return in_cache(name, sources, read_model)
+
+
+def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
+    """Folder of the first of some repositories that is whole in the hub's cache.
+
+    Args:
+        name: that somebody wrote. read: looks through a folder and raises ``JobError`` when something is amiss.
+
+    Raises:
+        JobError: what ``read`` did about the first one that is there, else ``model_missing``.
+    """
     problems = []
     for source in sources:
         repository = hub_cache() / ("models--" + source.replace("/", "--"))
         if not repository.is_dir():
             continue
         try:
-            return _snapshot(repository)
+            return snapshot(repository, read)
         except JobError as error:
             problems.append(error)
     if problems:
@@ -55,7 +68,7 @@ def lasting_name(name: str) -> str:
     if name == "mini":
         return name
     read_model(find_folder(name))
-    place = _existing(name)
+    place = existing(name)
     return name if place is None else str(place)
 
 
@@ -84,7 +97,7 @@ def shortened(name: str) -> str:
     return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
 
 
-def _existing(name: str) -> Path | None:
+def existing(name: str) -> Path | None:
     """The file or folder of that path; None when there is none."""
     try:
         place = Path(os.path.expanduser(name))  # (where there is no such user, it stays as it is)
@@ -100,9 +113,9 @@ def _folder_at(place: Path) -> Path:
     if (place / INDEX).exists():
         return place
     if (place / "snapshots").is_dir():
-        return _snapshot(place)
+        return snapshot(place)
     if place.name == "snapshots":
-        return _snapshot(place.parent)
+        return snapshot(place.parent)
     try:
         inside = sorted(place.iterdir())
     except OSError as error:
@@ -166,8 +179,10 @@ def _no_model(place: Path, inside: list[Path]) -> JobError:
     return unreadable(f"{place} has no {INDEX}", WHOLE)
 
 
-def _snapshot(repository: Path) -> Path:
+def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> Path:
     """The newest whole state of a repository in the hub's cache: the one that ``main`` names, or an older one.
+
+    ``read``: as in :func:`in_cache`.
 
     Raises:
         JobError: ``model_unreadable`` naming what is missing in the newest when none is whole.
@@ -183,7 +198,7 @@ def _snapshot(repository: Path) -> Path:
     problem = unreadable(f"{repository} holds no downloaded model", "Download it again.")
     for i, state in enumerate(states):
         try:
-            read_model(state)
+            read(state)
             return state
         except JobError as error:
             problem = problem if i else error

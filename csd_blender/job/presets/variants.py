@@ -10,8 +10,11 @@ from ..spec.schedule import Schedule
 from .recipes import works_on_pixels
 
 #: D-SDS (Hong et al. 2023, arXiv 2303.15413): the bound at the first and the last step. Its authors' values for Stable
-#: Diffusion and for DeepFloyd IF; for the bundled model the same share of the gradient's usual size as for the former.
-CLIP_ON_LATENTS, CLIP_ON_PIXELS, CLIP_MINI = (2.0, 8.0), (0.5, 2.0), (0.5, 2.0)
+#: Diffusion and for DeepFloyd IF, of SDS.
+CLIP_ON_LATENTS, CLIP_ON_PIXELS = (2.0, 8.0), (0.5, 2.0)
+#: For the bundled model about half of the gradient's root mean square and twice that: 0.8 with a guidance scale of 7.5,
+#: 0.17 with the classifier scores alone.
+CLIP_MINI_SCALED, CLIP_MINI = (0.4, 1.6), (0.1, 0.4)
 
 
 def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model: str) -> dict:
@@ -32,7 +35,8 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
         # Where there is a guidance scale, 1 is what the paper has: s times the term.
         varied["perp_neg"] = min(strength * (varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1), 20.0)
     if given.get("clip") == "debiased":
-        first, last = CLIP_MINI if mini else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
+        of_mini = CLIP_MINI_SCALED if row.uses_guidance_scale else CLIP_MINI
+        first, last = of_mini if mini else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
         varied["grad_clip"] = Schedule(0, first, last, steps)
     if given.get("negative_course") == "rising":
         varied["negative_weight"] = Schedule(0, 0.0, 1.0, steps / 2)

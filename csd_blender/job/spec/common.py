@@ -40,6 +40,8 @@ QUALITY = partial(
     choice, (*QUALITY_OPTIONS, "custom"), "normal", label="Quality", help="How long to work on it", place="top"
 )
 SEED = partial(number, 0, 2**31 - 1, 0, label="Seed", help="The same seed and settings give the same result")
+STEPS = partial(number, 1, 20000, 300, label="Steps", help="Number of steps")
+LEARNING_RATE = partial(number, 1e-6, 1, 0.03, label="Learning Rate", help="How far each step moves the colors")
 DEVICE = partial(text, "auto", label="Device", help="What computes it: auto, cpu, cuda, cuda:N or mps")
 TEXTURE_SIZE = partial(
     number, 64, 4096, 1024, label="Size", help="Width and height of the texture", unit="px", place="output",
@@ -83,6 +85,15 @@ VIEW_PROMPTS = partial(
 EXTRA_WORDS = partial(
     text, "auto", True, label="Extra Words",
     help="Words added to the prompt of every picture, so that no light is painted into the texture",
+)  # fmt: skip
+DEBIAS_PROMPT = partial(
+    text, "", True, label="Debias Prompt", names=("mini",), unset="off",
+    help="Language model that tells which words do not go with a side, as “smiling” with the back; they are left out "
+    "of the prompt there. Empty for none, mini for the bundled one, else a folder or a name in the hub's cache",
+)  # fmt: skip
+DEBIAS_WORDS = partial(
+    text, "", True, label="Words That May Go", unset="all",
+    help="Words of the prompt that may be left out for a side, with commas between them; empty for all",
 )  # fmt: skip
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(

@@ -38,6 +38,13 @@ class ColoredMeshInput(MeshInput):
 
 
 @dataclass(frozen=True)
+class NoInput:
+    """Nothing but the settings."""
+
+    needs_mesh: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class ObjectInput:
     """What a new object begins with."""
 

@@ -68,6 +68,11 @@ class Setting:
         """Those of a choice that can be chosen; ``custom`` only says of a finished job that it was not."""
         return tuple(option for option in self.field.metadata["items"] if option.id != "custom")
 
+    @property
+    def held_as(self) -> str:
+        """Its name in the scene: a kind whose choices are others than those of the rest keeps a setting of its own."""
+        return self.get("held_as") or self.name
+
     def get(self, key: str, default: Any = None) -> Any:
         """Another fact about how it is shown, see ``fields._field``."""
         return self.field.metadata.get(key, default)

@@ -26,6 +26,7 @@ COARSE = Stage("coarse", "Finding the shape", long=True)
 REFINE = Stage("refine", "Refining shape and colors", long=True)
 BAKE = Stage("finish", "Baking the texture")
 UNWRAP = Stage("finish", "Unwrapping and baking")
+DEVELOP = Stage("finish", "Writing the pictures")
 
 #: A job's stages in their order, each with its share of the job's time, about: only to let a bar move evenly.
 Plan = tuple[tuple[Stage, float], ...]
@@ -33,6 +34,10 @@ Plan = tuple[tuple[Stage, float], ...]
 
 def texture_plan() -> Plan:
     return (PREPARE, 0.02), (LOAD, 0.04), (PAINT, 0.9), (BAKE, 0.04)
+
+
+def picture_plan() -> Plan:
+    return (LOAD, 0.06), (PAINT, 0.88), (DEVELOP, 0.06)
 
 
 def object_plan(coarse_steps: int, refine_steps: int) -> Plan:

@@ -221,7 +221,8 @@ class TextTo3DJob:
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
-        "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+        "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
+        "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
@@ -265,6 +266,8 @@ class TextTo3DJob:
     times: str = common.TIMES()
     negative_course: str = common.NEGATIVE_COURSE()
     extra_words: str = common.EXTRA_WORDS()
+    debias_prompt: str = common.DEBIAS_PROMPT()
+    debias_words: str = common.DEBIAS_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     preview_interval: float = common.PREVIEW_INTERVAL()

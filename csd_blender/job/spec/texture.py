@@ -38,6 +38,9 @@ class TextureJob:
         perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt, since all pictures show the bare color: empty for none, ``auto`` for what the
             model is used to (``flat colors`` for the mini model, ``flat even lighting, no shadows`` for others).
+        debias_prompt: a masked language model by which words are left out of views that they do not go with: ``mini``,
+            a folder, a name in the hub's cache; empty for none. It needs ``view_prompts``.
+        debias_words: of the prompt, those that may be left out, with commas; empty for all.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -49,9 +52,9 @@ class TextureJob:
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "guidance.guidance_scale",
-        "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course",
-        "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "debias_prompt",
+        "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.negative_weight",
+        "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
@@ -73,7 +76,7 @@ class TextureJob:
     method: str = common.METHOD()
     model: str = common.MODEL()
     quality: str = common.QUALITY()
-    steps: int = number(1, 20000, 300, label="Steps", help="Number of steps")
+    steps: int = common.STEPS()
     views: int = number(
         1, 16, 4, label="Views", help="From how many sides each step looks at it; more is steadier and slower"
     )
@@ -82,7 +85,7 @@ class TextureJob:
     seed: int = common.SEED()
     device: str = common.DEVICE()
     uv: str = choice(UV_OPTIONS, "auto", label="UV Map", help="Where the texture is laid out", place="output")
-    learning_rate: float = number(1e-6, 1, 0.03, label="Learning Rate", help="How far each step moves the colors")
+    learning_rate: float = common.LEARNING_RATE()
     weight_decay: Schedule = schedule(0, 100, 0.0)
     guidance: Guidance = field(default_factory=Guidance)
     cameras: CameraRange = field(default_factory=CameraRange)
@@ -93,6 +96,8 @@ class TextureJob:
     times: str = common.TIMES()
     negative_course: str = common.NEGATIVE_COURSE()
     extra_words: str = common.EXTRA_WORDS()
+    debias_prompt: str = common.DEBIAS_PROMPT()
+    debias_words: str = common.DEBIAS_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     preview_interval: float = common.PREVIEW_INTERVAL()

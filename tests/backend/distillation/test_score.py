@@ -57,7 +57,7 @@ def sds(scale, **settings) -> tuple[str, Guidance]:
 def gradient(model, x, t, noise, prompts, row, negative=True):
     """The guide's gradient at the latents ``x``."""
     method, guidance = row
-    batch = NoisyBatch(x, noise, model.schedule.add_noise(x, noise, t), t, 0, torch.Generator())
+    batch = NoisyBatch(x, noise, model.schedule.add_noise(x, noise, t), t, 0, torch.Generator(), model.schedule)
     return Guide(model, {}, method, guidance).score(batch, prompts, negative)[0].grad
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: `python -m tools.lab.mini {train,export,samples,judge-train,judge,card}`."""
+"""Command line: `python -m tools.lab.mini {train,export,samples,judge-train,judge,card,language-train,pairs-train}`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from ...paths import PACKAGE
 
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
+LANGUAGE = PACKAGE / "backend" / "mini" / "language"
 JUDGE_WEIGHTS = Path(__file__).parent / "judge_weights"
 
 
@@ -69,6 +70,26 @@ def _card(args: argparse.Namespace) -> None:
     _log(json.dumps({"judge on rendered pictures": scores} | report, indent=2))
 
 
+def _language_train(args: argparse.Namespace) -> None:
+    from .language import train_language
+
+    report = train_language(
+        args.weights, seed=args.seed, steps=args.steps, batch=args.batch, rate=args.rate, instances=args.instances,
+        sentences=args.sentences, log=_log,
+    )  # fmt: skip
+    _log(json.dumps(report, indent=2))
+
+
+def _pairs_train(args: argparse.Namespace) -> None:
+    from .pairs_train import train_pairs
+
+    report = train_pairs(
+        args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps, processes=args.processes,
+        log=_log,
+    )  # fmt: skip
+    _log(json.dumps(report, indent=2))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
@@ -121,7 +142,24 @@ def main(argv: list[str] | None = None) -> int:
     card.add_argument("--count", type=int, default=500)
     card.set_defaults(run=_card, seed=0)
 
-    for sub in (train, card, samples, judge_train, judge):
+    language = commands.add_parser("language-train", help="train the masked language model for prompt debiasing")
+    language.add_argument("--weights", type=Path, default=LANGUAGE)
+    language.add_argument("--steps", type=int, default=1500)
+    language.add_argument("--batch", type=int, default=64, help="sentences in a step")
+    language.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
+    language.add_argument("--instances", type=int, default=16, help="of each figure that are looked at")
+    language.add_argument("--sentences", type=int, default=30000)
+    language.set_defaults(run=_language_train, seed=7)
+
+    pairs = commands.add_parser("pairs-train", help="train the judge's head for pictures and prompts")
+    pairs.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
+    pairs.add_argument("--weights", type=Path, default=JUDGE_WEIGHTS / "pairs.safetensors")
+    pairs.add_argument("--data-count", type=int, default=5760)
+    pairs.add_argument("--steps", type=int, default=2000)
+    pairs.add_argument("--processes", type=int, default=2)
+    pairs.set_defaults(run=_pairs_train, seed=2001)
+
+    for sub in (train, card, samples, judge_train, judge, language, pairs):
         sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
         sub.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)

@@ -38,9 +38,22 @@ class JudgeNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Unnormalized scores [N, classes] per head of images [N, 3, 64, 64] in 0..1."""
-        features = self.body(images * 4.0 - 2.0)
-        pooled = torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
+        pooled = self.pooled(images)
         return {name: head(pooled) for name, head in self.heads.items()}
+
+    def pooled(self, images: torch.Tensor) -> torch.Tensor:
+        """What the heads look at: [N, 256]."""
+        features = self.body(images * 4.0 - 2.0)
+        return torch.cat((features.mean((2, 3)), features.amax((2, 3))), 1)
+
+    def levels(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Features [N, channels, H, W] after the last convolution at each of the four sizes, from fine to coarse."""
+        features, found = images * 4.0 - 2.0, []
+        for number, block in enumerate(self.body):
+            features = block(features)
+            if number in (1, 3, 4, 6):
+                found.append(features)
+        return found
 
 
 class Judge:
@@ -59,10 +72,21 @@ class Judge:
         materials with their own palette; the view means something for shapes with a front only.
         Raises `ValueError` for pictures of another size.
         """
+        scores = self.net(self._checked(images))
+        return {name: value.log_softmax(-1).cpu() for name, value in scores.items()}
+
+    @torch.no_grad()
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the answers are made from, [N, 256], for distances between pictures.
+
+        `images` as in `classify`. Raises `ValueError` for pictures of another size.
+        """
+        return self.net.pooled(self._checked(images)).cpu()
+
+    def _checked(self, images: torch.Tensor) -> torch.Tensor:
         if images.ndim != 4 or images.shape[1:] != (3, 64, 64):
             raise ValueError(f"expected pictures [N, 3, 64, 64], not {list(images.shape)}")
-        scores = self.net(images.to(self.device, torch.float32).clamp(0, 1))
-        return {name: value.log_softmax(-1).cpu() for name, value in scores.items()}
+        return images.to(self.device, torch.float32).clamp(0, 1)
 
     def verdict(self, images: torch.Tensor) -> dict[str, str | None]:
         """One name each for material, color and shape from several views of one object [N, 3, 64, 64].

@@ -6,6 +6,7 @@ After DreamFusion (Poole et al. 2022, arXiv 2209.14988) and CSD (Yu et al. 2023,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +74,7 @@ def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
     radiance = make_radiance_field(stage, job.seed).to(device)
     occupancy = OccupancyGrid(stage.radius).to(device)
     background = make_background(stage, stage.color_activation, job.seed)
-    groups = [{"params": list(radiance.parameters())}]
+    groups: list[dict[str, Any]] = [{"params": list(radiance.parameters())}]
     if stage.network_rate and stage.network_width:
         networks = [p for p in radiance.parameters() if p is not radiance.table]
         groups = [{"params": [radiance.table]}, {"params": networks, "lr": stage.network_rate}]

@@ -20,8 +20,9 @@ from ....job.spec.methods import find_method
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...diffusion.words import guidance_words
+from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide
+from ...distillation.prompt_debiasing import Debiased, debias_job
 from ...distillation.view_prompts import EncodedPrompts, job_prompts, make_room
 from ...geometry.gather import gather_parts
 from ...geometry.mesh import clean_mesh, normalize
@@ -64,16 +65,19 @@ def make_object(
     plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
+    spoken = debias_job(job, reporter)
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"])
+        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"], spoken)
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
-        coarse, cancelled, calls = find_shape(job, folder, load_model, saved, preview, reporter, clocks["coarse"])
+        coarse, cancelled, calls = find_shape(
+            job, folder, load_model, saved, preview, reporter, clocks["coarse"], spoken
+        )
     elif saved is not None:
         saved.explain(reporter)
 
@@ -83,7 +87,7 @@ def make_object(
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        guide = guide or refine_guide(model, job, reporter, clocks["refine"])
+        guide = guide or refine_guide(model, job, reporter, clocks["refine"], spoken)
         reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
@@ -94,7 +98,8 @@ def make_object(
     if coarse is None:
         del clocks["coarse"]
     shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
-    files = write_object(refined, job, folder, reporter, stats | {"time_shares": shares}, model)
+    told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
+    files = write_object(refined, job, folder, reporter, told, model)
     return JobResult(files, stats, cancelled)
 
 
@@ -106,6 +111,7 @@ def find_shape(
     preview: ObjectPreview,
     reporter: Reporter,
     clock: StepClock,
+    spoken: Debiased | None = None,
 ) -> tuple[CoarseState, bool, int]:
     """The coarse stage from its model to its files; True when the user stopped it; its calls of the network.
 
@@ -113,7 +119,7 @@ def find_shape(
     """
     reporter.stage(LOAD, job.stages())
     model = load_for(job, job.coarse_model or job.model, load_model)
-    guide = coarse_guide(model, job, reporter, clock)
+    guide = coarse_guide(model, job, reporter, clock, spoken)
     reporter.check_stop()
     reporter.stage(COARSE, job.stages())
     state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, guide, reporter)
@@ -154,27 +160,41 @@ def resume_refine(job: TextTo3DJob, saved: Saved, guide: Guide) -> RefineState |
     return saved.newest(make, before, job.steps)
 
 
-def coarse_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
+def coarse_guide(
+    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
+) -> Guide:
     """The first stage's guide before its first step."""
-    prompts = scene_prompts(model, job, reporter)
+    prompts = scene_prompts(model, job, reporter, spoken)
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
-def refine_guide(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock) -> Guide:
+def refine_guide(
+    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
+) -> Guide:
     """The second stage's guide before its first step."""
-    stage, prompts = job.refine, scene_prompts(model, job, reporter)
+    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
     return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
 
 
-def scene_prompts(model: DiffusionModel, job: TextTo3DJob, reporter: Reporter) -> dict[str, EncodedPrompts]:
-    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once."""
+def scene_prompts(
+    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, spoken: Debiased | None = None
+) -> dict[str, EncodedPrompts]:
+    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once; ``spoken``: those of the views."""
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
+    own_views = spoken.prompts if spoken else None
     wordings = find_method(job.method).compares_wordings
+
+    def encoded(own: GuidanceWords, lit: bool) -> EncodedPrompts:
+        return job_prompts(
+            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, per_view=own_views,
+            wordings=wordings,
+        )  # fmt: skip
+
     unlit, lit, normal = (
-        job_prompts(model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, wordings=wordings)
+        encoded(own, lit)
         # Words about color or light say nothing of a picture of normals.
         for own, lit in ((words, False), (words, True), (replace(words, unlit=""), False))
     )

@@ -1,0 +1,66 @@
+"""A picture's settings: from the panel to the spec, and back."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import bpy
+
+from ....job.presets.picture import expected_seconds as seconds_of
+from ....job.presets.picture import picture_job
+from ....job.spec.methods import KNOWN_METHODS, Method
+from ....job.spec.picture import PictureJob
+from .. import common
+
+SPEC = PictureJob
+
+
+def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
+    """Every setting by name, see :func:`common.gather`."""
+    return common.gather(SPEC, scene, overrides)
+
+
+def make_spec(values: dict) -> PictureJob:
+    """The job's spec. Raises ``JobError`` for values that are out of range."""
+    chosen = common.spec_values(SPEC, values)
+    if not any(method.uses_guidance_scale for method in made_by(chosen["method"])):
+        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    return picture_job(**chosen)
+
+
+def made_by(word: object) -> tuple[Method, ...]:
+    """The methods that a word stands for: one, or all; all for a word that the job will refuse."""
+    return tuple(method for method in KNOWN_METHODS if method.id == word) or KNOWN_METHODS
+
+
+def reuse(scene: bpy.types.Scene, plain: dict) -> None:
+    """Set the scene's settings to those of a finished job, as ``PictureJob.to_json`` wrote them."""
+    common.reuse(SPEC, scene, plain, usual)
+
+
+def usual(csd: Any) -> dict:
+    """The preset's job for what is chosen in the panel, as JSON."""
+    return _usual(csd.quality, common.usual_model(csd), csd.picture_method)
+
+
+@functools.cache
+def _usual(quality: str, model: str, method: str) -> dict:
+    return picture_job("any", quality, model, method=method).to_json()
+
+
+def usual_text(csd: Any, setting) -> str:
+    """What the panel shows for a setting that the preset decides."""
+    return common.preset_text(setting, usual(csd))
+
+
+def unused(csd: Any) -> set[str]:
+    """Settings that have no effect with what is chosen."""
+    return set.intersection(*(common.unused_by(method.id) for method in made_by(csd.picture_method)))
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """How long it takes with the bundled model on two cores; None when nobody knows."""
+    if csd.use_steps or csd.space != SPEC.space:
+        return None
+    return seconds_of(PictureJob.from_json(usual(csd) | {"count": csd.count}))
