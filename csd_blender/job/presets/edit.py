@@ -9,7 +9,7 @@ from ..spec.edit import EditJob
 from ..spec.fields import from_json, to_json
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
-from .texture import rising_prior, texture_job
+from .texture import texture_job
 
 #: How strongly the changes are pulled back to zero, with no alignment and with all of it (AdamW's decay; its steps are
 #: of size one, so a change that is always asked for comes to rest at the inverse of it on each of the field's levels).
@@ -44,15 +44,18 @@ def edit_job(
     usual = values["guidance"]
     values |= {"source": source, "alignment": alignment, **overrides}
     if isinstance(alignment, (int, float)) and 0 <= alignment <= 1:  # else the job's own check says what is wrong
-        guidance, pull = aligned(alignment, values["steps"], model == "mini")
+        prior = Schedule.from_json(usual["generative_weight"])
+        guidance, pull = aligned(alignment, values["steps"], prior)
         values["guidance"] = {**usual, **guidance, **chosen} if isinstance(chosen, dict) else chosen
         if "weight_decay" not in overrides:
             values["weight_decay"] = pull.to_json()
     return from_json(EditJob, values)
 
 
-def aligned(alignment: float, steps: int, mini: bool) -> tuple[dict, Schedule]:
+def aligned(alignment: float, steps: int, prior: Schedule) -> tuple[dict, Schedule]:
     """Fields of the guidance, in JSON form, and the pull back to the start, for an alignment from 0 to 1.
+
+    ``prior`` is a texture's share of the generative prior.
 
     The source's weight is ``1 - alignment`` of the target's (omega 2 / omega 1 of the CSD paper's editing equation): at
     0 the pure difference of the two prompts, at 1 the target alone. The pull falls with it, faster at first, since in
@@ -60,11 +63,10 @@ def aligned(alignment: float, steps: int, mini: bool) -> tuple[dict, Schedule]:
     """
     rest = 1.0 - alignment
     late = Schedule(0, LEAST_T_MAX + (0.98 - LEAST_T_MAX) * alignment, 0.5, steps * 5 / 6)
-    prior = rising_prior(steps)
-    share = Schedule(prior.start_step, 0.0, prior.end_value * alignment, prior.end_step)
+    share = Schedule(prior.start_step, prior.start_value * alignment, prior.end_value * alignment, prior.end_step)
     guidance = {
         "negative_weight": constant(rest).to_json(),
-        "generative_weight": (share if mini else constant(0.0)).to_json(),
+        "generative_weight": share.to_json(),
         "t_max": late.to_json(),
     }
-    return guidance, constant(LEAST_PULL + (PULL - LEAST_PULL) * rest**2)
+    return guidance, constant(LEAST_PULL + (PULL - LEAST_PULL) * rest**4)

@@ -51,6 +51,13 @@ def test_an_idle_panel_has_prompt_quality_with_time_and_generate():
     assert any(t.startswith("Takes about") for t in text)
 
 
+def test_an_edit_s_panel_asks_for_what_there_is_and_what_shall_be():
+    bpy.context.scene.csd.kind = "edit"
+    text = panel_text()
+    assert {"Source", "Target", "Alignment", "Generate Edit"} <= set(text) and "Negative Prompt" not in text
+    assert "Write a source" in text
+
+
 def test_the_panel_says_in_a_word_why_generate_is_disabled(monkeypatch):
     assert "Write a prompt" in panel_text()
     bpy.context.scene.csd.prompt = "red brick"

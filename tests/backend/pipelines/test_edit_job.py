@@ -13,10 +13,13 @@ from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.distillation.view_prompts import Seen
 from csd_blender.backend.geometry.files.colors import Colors, save_colors
+from csd_blender.backend.geometry.mesh import merge
 from csd_blender.backend.geometry.mesh_io import save_glb, save_npz
+from csd_blender.backend.output.texture import bake_parts
 from csd_blender.backend.pipelines.edit import edit_prompts, painted_field
 from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.render.cameras import orbit
+from csd_blender.backend.render.pictures import to_bytes
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.errors import JobError
@@ -69,6 +72,17 @@ def test_an_edit_starts_as_the_texture_and_changes_it(make_job, models):
         *((255, 255, 255), (200, 30, 30)),
     }
     assert not np.array_equal(albedo(folder), stripes())
+
+
+def test_each_part_is_baked_with_its_own_colors(tmp_path):
+    mesh = merge([box("a"), box("b", 2.0)])
+    folder = JobFolder.create(tmp_path / "job", edit_job("a blue mug", "a red mug"))
+    save_npz(folder.mesh_path, mesh)
+    plain = [np.array([[color]], np.uint8) for color in ((255, 0, 0), (0, 0, 255))]
+    surface = prepare_surface(folder.spec, folder, QUIET)
+    field = painted_field(Colors(mesh.uv, mesh.part, plain), surface, 16)
+    for texture, color in zip(bake_parts(field, surface, 32), plain, strict=True):
+        assert np.array_equal(np.unique(to_bytes(texture).reshape(-1, 3), axis=0), color[0])
 
 
 def test_a_job_that_was_killed_goes_on_to_the_very_same_texture(make_job, models):

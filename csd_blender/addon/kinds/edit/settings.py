@@ -8,10 +8,13 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
-from ....job.presets.texture import EXPECTED_SECONDS, MINI_WORDS
+from ....job.presets.texture import MINI_WORDS
 from ....job.spec.edit import EditJob
 from ....job.spec.methods import find_method
 from .. import common
+from ..texture.settings import expected_seconds
+
+__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
 
 SPEC = EditJob
 
@@ -53,10 +56,3 @@ def usual_text(csd: Any, setting) -> str:
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
     return common.unused_by(csd.method)
-
-
-def expected_seconds(csd: Any) -> float | None:
-    """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if csd.use_steps or csd.use_views or csd.model != "mini":
-        return None
-    return EXPECTED_SECONDS[csd.quality]
