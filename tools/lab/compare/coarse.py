@@ -63,7 +63,7 @@ def make_row(task: CoarseTask) -> Row:
     surface, albedo = finished_object(JobFolder.open(task.folder))
     features = judge.features(judged_pictures(surface, albedo)).mean(0)
     timings = read_result(task.folder).timings
-    named = {"label": task.label, "shape": task.shape, "seed": task.seed}
+    named: dict[str, Any] = {"label": task.label, "shape": task.shape, "seed": task.seed}
     named |= {name: timings.get(name) for name in ("network_calls", "dropped_words")}
     return {**asdict(verdict), **named, "features": [round(float(value), 5) for value in features]}
 

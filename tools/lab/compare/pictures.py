@@ -58,7 +58,7 @@ class PictureTask:
     @property
     def job(self) -> Any:
         settings = {"method": self.method, "seed": self.seed, "count": 1, "size": JUDGED_SIZE, "preview_interval": 0}
-        return picture_kind().make(self.prompt, self.quality, "mini", **(settings | self.settings))
+        return picture_kind().make(self.prompt, self.quality, "mini", **{**settings, **self.settings})
 
     @property
     def fingerprint(self) -> str:

@@ -107,7 +107,7 @@ def all_right(row: Mapping[str, Any]) -> bool:
     return row["material_right"] and row.get("color_right") is not False and row.get("shape_right") is not False
 
 
-def mean(values: Sequence[float], of: Callable[[Sequence[float]], float] = np.mean) -> float | None:
+def mean(values: Sequence[float | None], of: Callable[[Sequence[float]], float] = np.mean) -> float | None:
     """The mean, or another figure, of those values that are there; None for none."""
     known = [value for value in values if value is not None]
     return float(of(known)) if known else None
