@@ -14,7 +14,16 @@ from tools.lab.compare import chart as charts
 from tools.lab.compare.chart import Point, chart, label_places, ticks
 from tools.lab.compare.rows import RowFile, make_rows
 from tools.lab.compare.sheet import LABEL, MARGIN, SIDE, TITLE, draw_sheet
-from tools.lab.compare.statistics import between, distances, diversity, mean, paired_difference, share, wilson
+from tools.lab.compare.statistics import (
+    all_right,
+    between,
+    distances,
+    diversity,
+    mean,
+    paired_difference,
+    share,
+    wilson,
+)
 
 # ---- intervals
 
@@ -58,6 +67,14 @@ def test_a_share_tells_how_sure_it_is():
     assert share([True] * 5 + [False] * 5) == "50% (24–76%)"
     assert share([]) == "–"
     assert mean([1.0, None, 3.0]) == 2.0 and mean([None]) is None
+
+
+def test_all_is_right_only_when_everything_that_was_asked_is():
+    assert all_right({"material_right": True})
+    assert all_right({"material_right": True, "color_right": None, "shape_right": True})
+    for wrong in ({"material_right": False}, {"material_right": True, "color_right": False},
+                  {"material_right": True, "shape_right": False}):  # fmt: skip
+        assert not all_right(wrong)
 
 
 # ---- distances

@@ -153,20 +153,20 @@ def test_the_table_of_methods_prints_from_what_is_there():
 def test_the_table_of_two_faces_compares_object_by_object():
     def row(label, shape, two_faced):
         return {"label": label, "shape": shape, "seed": 0, "two_faced": two_faced, "shape_right": True,
-                "surface_right": False, "seconds": 9.0}  # fmt: skip
+                "material_right": True, "color_right": False, "belief": 0.25, "seconds": 9.0}  # fmt: skip
 
     shapes = ("cat", "owl", "car", "bear")
     rows = [row("csd", shape, True) for shape in shapes]
     rows += [row("csd + Perp-Neg", shape, False) for shape in shapes[:3]]
     lines = {line[:36].strip(): line[36:].split() for line in janus.format_table(janus.variants(), rows).splitlines()}
-    assert lines["csd"] == ["4", "of", "4", "51%–100%", "–", "100%", "0%", "9.0"]
+    assert lines["csd"] == ["4", "of", "4", "51%–100%", "–", "100%", "0%", "0.25", "9.0"]
     assert lines["csd + Perp-Neg"][:7] == ["0", "of", "3", "0%–56%", "-100", "(-100", "to"]
     assert "sds" not in lines
 
 
 def test_the_table_of_diversity_has_distances_and_quality():
     def row(label, prompt, features):
-        return {"label": label, "prompt": prompt, "features": features, "surface_right": True, "shape_right": True,
+        return {"label": label, "prompt": prompt, "features": features, "material_right": True, "shape_right": True,
                 "belief": 0.5, "seconds": 3.0, "network_calls": 200}  # fmt: skip
 
     rows = [row("csd", "a", [1.0, 0.0]), row("csd", "a", [1.0, 0.0]), row("csd", "b", [1.0, 0.0])]

@@ -66,6 +66,7 @@ class ObjectVerdict:
     Attributes:
         two_faced: None for shapes without a front. watertight: every edge has its two faces.
         floaters: share of the area in pieces other than the largest. uv_overlap: share of used texels claimed twice.
+        surface_right: material or color as asked. material_right, color_right: each by itself; None for no color.
         light_slope, saturation, belief: as of a texture.
     """
 
@@ -84,6 +85,8 @@ class ObjectVerdict:
     light_slope: float
     saturation: float
     belief: float
+    material_right: bool
+    color_right: bool | None
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,8 @@ def make_and_judge(task: Task) -> ObjectVerdict:
         light_slope=light_slope(colors, samples.normals),
         saturation=saturation(colors),
         belief=belief(judge, pictures, asked),
+        material_right=said["material"] == task.material,
+        color_right=None if task.color is None else color_right,
     )
 
 

@@ -216,7 +216,9 @@ class Guide:
             noisy = model.schedule.add_noise(batch.latents, prepared.noise, batch.t)
             batch = replace(batch, noise=prepared.noise, noisy=noisy)
         if state is not None:
-            own |= state.predict(batch)
+            found = state.predict(batch)
+            self.calls += sum(len(rows) for rows in found.values())
+            own |= found
         weights = row.weights(guidance, batch.step, negative)
         needed = needed_branches(weights, guidance, asked.views is not None and guidance.perp_neg != 0.0)
         predictions = self._predict(batch.noisy, batch.t, asked, needed - own.keys(), guidance.perp_neg != 0.0)

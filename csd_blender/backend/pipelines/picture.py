@@ -97,7 +97,8 @@ def make_pictures(
 
     reporter.stage(DEVELOP, plan)
     shares = {k: round(v, 4) for k, v in groups[0].guide.clock.shares().items()}
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step}
+    calls = sum(group.guide.calls for group in groups)
+    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": calls}
     pictures = seen(state.pictures, job, model)
     files = write_pictures(pictures, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)

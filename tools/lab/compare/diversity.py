@@ -15,7 +15,7 @@ from . import coarse, pictures
 from .coarse import CoarseTask, folder_name, said
 from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows
-from .statistics import between, diversity, mean, share
+from .statistics import all_right, between, diversity, mean, share
 
 COMPARED = ("sds", "csd", "vsd", "dsd")
 #: Shape and pattern; the color is left to chance, so that there is something to vary without being wrong.
@@ -93,20 +93,15 @@ def format_table(rows: Sequence[Row]) -> str:
             f"{found:.4f} ({low:.4f}–{high:.4f})",
             f"{apart:.4f}" if len(groups) > 1 else "–",
             f"{found / apart:.2f}" if len(groups) > 1 else "–",
-            share([right(row) for row in own]),
+            share([all_right(row) for row in own]),
             f"{mean([row['belief'] for row in own]):.2f}",
             f"{statistics.median(row['seconds'] for row in own):.1f}",
             "–" if calls is None else f"{calls:,.0f}",
         )
         lines.append(f"{label:10}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
     lines.append("within: mean of 1 - cos of the judge's features between seeds of one prompt; between: the same")
-    lines.append("between prompts; right: shape and surface as asked; belief: the judge's probability for them")
+    lines.append("between prompts; right: shape and material as asked; belief: the judge's probability for them")
     return "\n".join(lines)
-
-
-def right(row: Row) -> bool:
-    """Whether all that was asked is named."""
-    return row["surface_right"] and row.get("shape_right") is not False
 
 
 def grouped(rows: Sequence[Row]) -> list[np.ndarray]:

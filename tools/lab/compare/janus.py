@@ -18,7 +18,7 @@ from csd_blender.job.spec.methods import METHODS, find_method
 
 from .coarse import SETTINGS, TINY, CoarseTask, folder_name, make_row, said
 from .rows import Row, RowFile, make_rows
-from .statistics import mean, paired_difference, wilson
+from .statistics import all_right, mean, paired_difference, wilson
 
 SHAPES = FRONT_SHAPES[:8]
 SEEDS = (0, 1)
@@ -127,7 +127,9 @@ def janus_tasks(out: Path, rows: Sequence[Variant], rehearse: bool = False) -> l
 
 def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
     """A line a row: the rate with Wilson's interval, and the change against its base with a paired bootstrap's."""
-    lines = [f"{'':36}{'two-faced':>12}{'95 %':>14}{'change (95 %)':>26}{'shape':>8}{'surface':>9}{'seconds':>9}"]
+    lines = [
+        f"{'':36}{'two-faced':>12}{'95 %':>14}{'change (95 %)':>26}{'shape':>8}{'all':>6}{'belief':>9}{'seconds':>9}"
+    ]
     by_label = {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
     for variant in variants:
         own = by_label[variant.label]
@@ -137,14 +139,14 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
         low, high = wilson(hits, len(own))
         counted, interval = f"{hits} of {len(own)}", f"{low:.0%}–{high:.0%}"
         known = list(own.values())
-        shape, surface = (mean([row[name] for row in known]) for name in ("shape_right", "surface_right"))
-        seconds = mean([row["seconds"] for row in known])
+        shape, belief, seconds = (mean([row[name] for row in known]) for name in ("shape_right", "belief", "seconds"))
+        whole = mean([all_right(row) for row in known])
         changed = change(own, by_label.get(variant.against, {}))
         lines.append(
-            f"{variant.label:36}{counted:>12}{interval:>14}{changed:>26}{shape:8.0%}{surface:9.0%}{seconds:9.1f}"
+            f"{variant.label:36}{counted:>12}{interval:>14}{changed:>26}{shape:8.0%}{whole:6.0%}{belief:9.2f}{seconds:9.1f}"
         )
     lines.append("two-faced: the judge calls the back a front; change: against the row without it, object by object;")
-    lines.append("shape, surface: named as asked")
+    lines.append("shape: named as asked; all: shape, material and color; belief: the judge's probability for all of it")
     debiased = [row for row in rows if row.get("dropped_words") is not None]
     if debiased:
         dropped = sum(bool(row["dropped_words"]) for row in debiased)

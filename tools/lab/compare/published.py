@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from csd_blender.backend.diffusion.model import DiffusionModel, latent_side
+from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.distillation.asynchronous import SHIFT
 from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.distillation.methods import ROWS
@@ -40,6 +42,7 @@ def published_step(guide: Guide, negative: bool, pictures: Tensor, step: int, cl
         pictures: ``[1, 3, H, W]`` in [0, 1].
     """
     model, guidance = guide.model, guide.guidance_at(step)
+    assert isinstance(model, StableDiffusion)  # all networks of the laboratory are of this family
     row, branches = ROWS[guide.method], PUBLISHED[guide.method]  # without a negative prompt the empty one comes twice
     if find_method(guide.method).compares_wordings and step >= guidance.bridge_start:
         branches = BRIDGED
@@ -47,8 +50,8 @@ def published_step(guide: Guide, negative: bool, pictures: Tensor, step: int, cl
     torch.manual_seed(step + 1)
     leaf = pictures.clone().requires_grad_(True)
     fraction = (t.double() / len(model.schedule)).view(-1, 1, 1, 1)
-    weights = {
-        name: value(fraction).float() if callable(value) else value
+    weights: dict[str, Any] = {
+        name: value(fraction.float()) if callable(value) else value
         for name, value in row.weights(guidance, step, negative).items()
     }
     weighting = row.finish.weighting or guidance.weighting

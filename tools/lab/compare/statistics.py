@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -99,6 +100,11 @@ def share(hits: Sequence[bool]) -> str:
         return "–"
     low, high = wilson(sum(hits), len(hits))
     return f"{sum(hits) / len(hits):.0%} ({100 * low:.0f}–{high:.0%})"
+
+
+def all_right(row: Mapping[str, Any]) -> bool:
+    """Whether the judge named all that was asked: material, and color and shape where they were."""
+    return row["material_right"] and row.get("color_right") is not False and row.get("shape_right") is not False
 
 
 def mean(values: Sequence[float | None], of: Callable[[Sequence[float]], float] = np.mean) -> float | None:

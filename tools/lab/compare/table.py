@@ -17,7 +17,7 @@ from ..quality_prompts import QualityPrompt, quality_prompts
 from ..quality_textures import quality_job, save_first_views, worker_tools
 from .chart import Point, chart
 from .rows import Row, RowFile, make_rows
-from .statistics import mean, share, wilson
+from .statistics import all_right, mean, share, wilson
 
 #: Of ``quality_prompts``, one a mesh: five materials with colors of their own, five patterns in five colors.
 TEXTURES = (1, 6, 13, 18, 25, 30, 39, 42, 51, 54)
@@ -135,11 +135,7 @@ def make_row(task: MethodTask) -> Row:
     """Make one result and judge it. Raises ``RuntimeError`` when the job fails."""
     if task.part == "objects":
         verdict: Any = quality_objects.make_and_judge(task.of_object)
-        row = {
-            **asdict(verdict),
-            "right": verdict.shape_right and verdict.surface_right,
-            "material_right": verdict.surface_right,
-        }
+        row = {**asdict(verdict), "right": all_right(asdict(verdict))}
     else:
         asked, quality = task.asked, task.quality
         verdict = quality_textures.make_and_judge(
