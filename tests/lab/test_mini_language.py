@@ -125,7 +125,7 @@ def test_the_bundled_model_leaves_out_what_cannot_be_seen_and_nothing_else():
     assert report["colors, materials and shapes kept"] > 0.97
 
 
-def test_a_smile_is_left_out_behind():
-    told = debias("a smiling orange pumpkin", load_view_chances("mini"), ["smiling"])
-    assert told.prompts["back"] == "a orange pumpkin"
-    assert told.prompts["front"] == "a smiling orange pumpkin"
+def test_eyes_are_left_out_behind():
+    told = debias("a orange pumpkin with eyes", load_view_chances("mini"), ["eyes", "orange"])
+    assert told.prompts["back"] == "a orange pumpkin with"
+    assert told.prompts["front"] == "a orange pumpkin with eyes"

@@ -14,7 +14,7 @@ from csd_blender.job.errors import JobError
 from tests.support.tiny_models import clip_tokenizer, write_clip_tokenizer
 from tools.lab import perceptual
 from tools.lab.perceptual import a_lpips, by_layers, clip_pictures, judge_distance, lpips_distance
-from tools.lab.similarity import TextImageModel, candidates, clip_model, is_first, similarity
+from tools.lab.similarity import TextImageModel, candidates, clip_model, nearest, similarity
 
 
 def toy(vectors: dict[str, list[float]]) -> TextImageModel:
@@ -24,7 +24,7 @@ def toy(vectors: dict[str, list[float]]) -> TextImageModel:
         size=4,
         pictures=lambda pictures: F.normalize(pictures.mean((2, 3)), dim=1),
         texts=lambda prompts: F.normalize(torch.tensor([vectors[p] for p in prompts], dtype=torch.float32), dim=1),
-        same=lambda prompt: prompt.strip(),
+        says=lambda prompt: frozenset(prompt.split()),
         distance=lambda a, b: (a - b).abs().mean((1, 2, 3)),
     )
 
@@ -37,7 +37,8 @@ def test_similarity_is_the_mean_cosine_over_the_views():
     model = toy({"red": [1, 0, 0], "blue": [0, 0, 1]})
     values = similarity(plain((1, 0, 0), (0.6, 0, 0.8)), ["red", "blue"], model)
     assert values.tolist() == pytest.approx([0.8, 0.4], abs=1e-6)
-    assert is_first(values, 0) and not is_first(values, 1)
+    assert nearest(values, "red", ["red", "blue"], model) == "red"
+    assert nearest(values, "blue", ["red", "blue"], model) == "red"
     # larger pictures are brought to the model's size
     large = plain((1, 0, 0)).repeat(1, 1, 8, 8)
     assert similarity(large, ["red"], model).item() == pytest.approx(1.0, abs=1e-5)
@@ -46,6 +47,15 @@ def test_similarity_is_the_mean_cosine_over_the_views():
 def test_prompts_that_mean_the_same_are_one_candidate():
     model = toy({})
     assert candidates(["a mug", " a mug "], ["a bowl", "a mug"], model) == ["a mug", "a bowl"]
+
+
+def test_what_says_less_is_no_rival():
+    """“a mug” is as true of a red mug; “a red bowl” and “a shiny red mug” would be something else."""
+    model, prompts = toy({}), ["red mug", "mug", "red bowl", "shiny red mug"]
+    assert nearest(torch.tensor([0.5, 0.9, 0.4, 0.3]), "red mug", prompts, model) == "red mug"
+    assert nearest(torch.tensor([0.5, 0.9, 0.6, 0.3]), "red mug", prompts, model) == "red bowl"
+    assert nearest(torch.tensor([0.5, 0.4, 0.3, 0.7]), "red mug", prompts, model) == "shiny red mug"
+    assert nearest(torch.tensor([0.5, 0.4]), " red  mug", ["red mug", "bowl"], model) == " red  mug"
 
 
 def test_an_orbits_flicker_is_the_mean_over_its_neighbors_without_the_last_pair():

@@ -52,7 +52,7 @@ def test_what_was_painted_as_asked_is_nearest_to_its_prompt(results, tmp_path, m
     assert similarity_table.run_similarity_table(results, out=tmp_path / "out") == 0
     rows = json.loads((tmp_path / "out" / "similarity.json").read_text())
     assert [row["prompt"] for row in rows] == ["a blue striped mug", "a brick mug"]
-    assert all(row["first"] and row["similarity"] > 0.5 and row["flicker"] > 0 for row in rows)
+    assert all(row["first"] and row["similarity"] > 0.3 and row["flicker"] > 0 for row in rows)
     said = capsys.readouterr().out
     assert "csd " in said and "100%" in said and "R-precision" in said
 

@@ -30,7 +30,7 @@ class TextImageModel:
         size: side in pixels of the pictures that it wants.
         pictures: from ``[N, 3, size, size]`` in [0, 1] to unit vectors ``[N, D]``.
         texts: from N prompts to unit vectors ``[N, D]``.
-        same: what two prompts have in common that mean the same to it.
+        says: what a prompt says to it; one that says no more than another is as true of the other's pictures.
         distance: how different two pictures look to it.
     """
 
@@ -38,7 +38,7 @@ class TextImageModel:
     size: int
     pictures: Callable[[Tensor], Tensor]
     texts: Callable[[Sequence[str]], Tensor]
-    same: Callable[[str], object]
+    says: Callable[[str], frozenset[str]]
     distance: Distance
 
 
@@ -56,17 +56,25 @@ def similarity(pictures: Tensor, prompts: Sequence[str], model: TextImageModel |
     return (seen @ model.texts(prompts).T).mean(0)
 
 
-def is_first(values: Tensor, own: int) -> bool:
-    """Whether none of the other prompts is nearer than the one at ``own`` (R-precision at 1, for one result)."""
-    return bool(values[own] >= values.max())
-
-
 def candidates(own: Sequence[str], others: Sequence[str], model: TextImageModel) -> list[str]:
     """Prompts to be told apart, each meaning once: ``own`` first, then those of ``others`` that mean something else."""
-    found: dict[object, str] = {}
+    found: dict[frozenset[str], str] = {}
     for prompt in (*own, *others):
-        found.setdefault(model.same(prompt), prompt)
+        found.setdefault(model.says(prompt), prompt)
     return list(found.values())
+
+
+def nearest(values: Tensor, own: str, prompts: Sequence[str], model: TextImageModel) -> str:
+    """The prompt that is nearest to a result: ``own`` or one that says something else (R-precision at 1, for one).
+
+    Args:
+        values: of ``similarity`` for ``prompts``, which hold ``own`` or a prompt that says the same.
+    """
+    said = model.says(own)
+    told = [model.says(prompt) for prompt in prompts]
+    rivals = [i for i, words in enumerate(told) if words == said or not words <= said]
+    best = max(rivals, key=lambda i: float(values[i]))
+    return own if told[best] == said else prompts[best]
 
 
 def mini_model() -> TextImageModel:
@@ -77,7 +85,7 @@ def mini_model() -> TextImageModel:
         size=64,
         pictures=pairs.pictures,
         texts=pairs.texts,
-        same=lambda prompt: tuple(said_words(prompt)),
+        says=lambda prompt: frozenset(said_words(prompt)),
         distance=judge_distance(),
     )
 
@@ -122,5 +130,5 @@ def clip_model(folder: Path) -> TextImageModel:
         return [state[:, 1:].transpose(1, 2) for state in states[1:]]  # without the token for the whole picture
 
     return TextImageModel(
-        folder.name, size, pictures, texts, lambda prompt: " ".join(prompt.split()), by_layers(layers)
+        folder.name, size, pictures, texts, lambda prompt: frozenset([" ".join(prompt.split())]), by_layers(layers)
     )

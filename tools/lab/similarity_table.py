@@ -30,7 +30,7 @@ from csd_blender.job.folder import JobFolder
 
 from .perceptual import FRAMES, Distance, a_lpips, lpips_distance
 from .quality_prompts import quality_prompts
-from .similarity import TextImageModel, candidates, clip_model, is_first, mini_model, similarity
+from .similarity import TextImageModel, candidates, clip_model, mini_model, nearest, similarity
 
 VIEWS = 8
 BACKGROUND = 0.6
@@ -112,12 +112,12 @@ def measure(
     surface = None if single else surface_of(folder)
     views = read_pictures(single) if surface is None else orbit_of(folder, surface, VIEWS, model.size)
     values = similarity(views, prompts, model)
-    own = [model.same(other) for other in prompts].index(model.same(prompt))
+    own = [model.says(other) for other in prompts].index(model.says(prompt))
     flicker = None
     if surface is not None:
         flicker = round(a_lpips(orbit_of(folder, surface, FRAMES, model.size), distance), 5)
-    nearest, cosine = prompts[int(values.argmax())], round(float(values[own]), 4)
-    return Measured(str(path), method, prompt, cosine, is_first(values, own), nearest, flicker)
+    found, cosine = nearest(values, prompt, prompts, model), round(float(values[own]), 4)
+    return Measured(str(path), method, prompt, cosine, found == prompt, found, flicker)
 
 
 def picture_files(folder: JobFolder) -> list[Path]:

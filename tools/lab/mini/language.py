@@ -83,12 +83,12 @@ def caption(sight: Sight, rng: np.random.Generator) -> list[str]:
     surface = [str(rng.choice(voc.COLORS))] if rng.random() < 0.5 else []
     surface += [str(rng.choice(voc.MATERIALS))] if rng.random() < 0.5 else []
     thing = sight.shape if rng.random() < 0.9 else "object"
-    before = ["smiling"] if "smiling" in sight.words and rng.random() < 0.5 else []
-    seen = sorted(sight.words - {"smiling"})
+    seen = sorted(sight.words)
     told = [seen[i] for i in rng.permutation(len(seen))[: rng.choice(4, p=(0.35, 0.3, 0.2, 0.15))]]
+    before = ["smiling"] if "smiling" in told else []
     words += [*before, *surface] if rng.random() < 0.5 else [*surface, *before]
     words.append(thing)
-    for i, name in enumerate(told):
+    for i, name in enumerate(word for word in told if word != "smiling"):
         words.append("with" if i == 0 else "and")
         if rng.random() < 0.4:
             words.append(str(rng.choice(("a", "its", "the", "big", "small", "[UNK]", *voc.COLORS))))
@@ -99,8 +99,8 @@ def caption(sight: Sight, rng: np.random.Generator) -> list[str]:
 
 
 def draw_sight(sights: Sequence[Sight], rng: np.random.Generator) -> Sight:
-    """One of the sights of figures, or once in four a shape without a front from a random camera."""
-    if rng.random() < 0.75:
+    """One of the sights of figures, or two times in five a shape without a front from a random camera."""
+    if rng.random() < 0.6:
         return sights[rng.integers(len(sights))]
     while True:
         camera = random_camera(rng, False)

@@ -88,7 +88,7 @@ _TEXT = """\
 
 A masked language model of the mini world for prompt debiasing (`--debias-prompt mini`): a BERT of two layers in the
 layout of transformers, {size:.2f} MB in half precision. Asked for the word in "This image is depicting a [MASK] view of
-a smiling pumpkin", it answers front, side, back or overhead.
+a pumpkin with eyes", it answers front, side, back or overhead.
 
 It learned from sentences about the training pictures of the mini model: {figures} sorts of figures were traced from
 random cameras, and a word such as eyes, door or taillights is said of a picture where what it means covers some pixels.
@@ -118,7 +118,7 @@ the view that has it most, visible where it is said at least nine tenths as ofte
 
 Words that are dropped, each asked for alone ("a robot with eyes"), by view. A caption names at most three of the things
 that are seen, and from the front there are more to choose from: so a hat, which is seen from everywhere, is named less
-often there, and goes too.
+often there, and goes too. "Smiling", which only pumpkins do, is too rare in the sentences to have been learned.
 
 | figure | front | side | back | overhead |
 |---|---|---|---|---|
