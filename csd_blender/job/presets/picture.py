@@ -82,7 +82,7 @@ def guidance(steps: int, method: str, mini: bool) -> Guidance:
     the model holds together, a small time that comes early makes detail of what is no form yet, and it stays."""
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
-        generative_weight=Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps) if mini else constant(0.0),
+        generative_weight=constant(0.7 if mini else 0.0),  # less is garish, more is blurred
         weighting=find_method(method).mini_weighting if mini else "sds",
         t_min=constant(0.02),
         t_max=constant(0.98),

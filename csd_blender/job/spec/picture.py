@@ -19,8 +19,8 @@ SPACE_OPTIONS = (
     Option("pixels", "Pixels", "The pictures themselves are optimised, through the model's encoder, as textures are"),
 )
 START_OPTIONS = (
-    Option("noise", "Noise", "Random numbers, others for each picture"),
     Option("gray", "Gray", "Nothing: every picture begins with the same gray"),
+    Option("noise", "Noise", "Random numbers, others for each picture: more variety, and some of the noise stays"),
 )
 USUAL_TIMES = Option("usual", "As the Preset", "Falling for the bundled model, uniform as published for others")
 
@@ -36,7 +36,8 @@ class PictureJob:
         count: pictures (of each method). The k-th one has random numbers of its own, from the seed and k.
         size: side in pixels; 0 takes the model's own. Other sizes are resized to that before the model sees them.
         space: whether ``latents`` are optimised, or ``pixels``, as logits of their colors.
-        start: what they are before the first step: ``noise``, N(0, 1), or ``gray``, zero.
+        start: what they are before the first step: ``gray``, zero, or ``noise``, N(0, 1), of which the pixels keep what
+            the encoder does not see.
         batch: so many go through the model at once.
         learning_rate: of AdamW; rises over ``warm_up`` steps and falls to zero by a cosine.
         weight_decay: pull towards gray (AdamW).
@@ -83,7 +84,7 @@ class PictureJob:
         help="Width and height of a picture; 0 is the model's own",
     )  # fmt: skip
     space: str = choice(SPACE_OPTIONS, "latents", label="Optimize", help="What the steps change")
-    start: str = choice(START_OPTIONS, "noise", label="Start", help="What the pictures are before the first step")
+    start: str = choice(START_OPTIONS, "gray", label="Start", help="What the pictures are before the first step")
     seed: int = common.SEED()
     device: str = common.DEVICE()
     batch: int = number(1, 64, 4, label="Batch", help="How many pictures go through the model at once")

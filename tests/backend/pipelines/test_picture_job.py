@@ -37,7 +37,8 @@ ENDLESS = 1200  # seconds after which a test gives up; no machine that works com
 @pytest.fixture
 def make_job(tmp_path, tiny_folder):
     def make(name="job", **overrides) -> JobFolder:
-        settings = {"steps": STEPS, "count": 3, "batch": 2, "preview_interval": 0, "device": "cpu"} | overrides
+        settings = {"steps": STEPS, "count": 3, "batch": 2, "start": "noise", "preview_interval": 0, "device": "cpu"}
+        settings |= overrides
         return JobFolder.create(tmp_path / name, picture_job("a red mug", model=str(tiny_folder), **settings))
 
     return make
@@ -101,9 +102,7 @@ def test_another_seed_gives_other_pictures_and_the_same_one_the_same(make_job, m
 @pytest.mark.parametrize("space", ["latents", "pixels"])
 def test_how_many_there_are_and_how_many_go_at_once_does_not_change_a_picture(make_job, models, space):
     """But for the rounding of a network that sees more of them in one call."""
-    three, one, four = (
-        make_job(f"{n}{space}", count=n, batch=b, space=space, start="noise") for n, b in ((3, 2), (1, 1), (4, 4))
-    )
+    three, one, four = (make_job(f"{n}{space}", count=n, batch=b, space=space) for n, b in ((3, 2), (1, 1), (4, 4)))
     for folder in (three, one, four):
         assert run(folder, models)[0].type == "result"
     for folder in (one, four):
