@@ -16,10 +16,10 @@ from tools.lab.__main__ import main
 from tools.lab.compare import diversity, guidance, janus, pictures, published, table
 from tools.lab.compare.coarse import CoarseTask, folder_name
 from tools.lab.compare.options import TABLES
-from tools.lab.mini.judge import load_judge
-from tools.lab.quality_objects import SHAPES_AND_SURFACES, object_job
-from tools.lab.quality_prompts import quality_prompts
-from tools.lab.quality_textures import belief, fresh_folder, quality_job
+from tools.lab.judged.quality_objects import SHAPES_AND_SURFACES, object_job
+from tools.lab.judged.quality_prompts import quality_prompts
+from tools.lab.judged.quality_textures import belief, fresh_folder, quality_job
+from tools.lab.mini.readers.judge import load_judge
 
 NOWHERE = Path("nowhere")
 

@@ -4,10 +4,10 @@ import pytest
 
 from csd_blender.backend.mini.vocabulary import COLORS, MATERIALS, PATTERNS
 from csd_blender.backend.render.pictures import turntable_pictures
-from tools.lab import edits
 from tools.lab.demo_meshes import DEMO_MESHES
-from tools.lab.mini.judge import load_judge
-from tools.lab.quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _bare_surface
+from tools.lab.judged import edits
+from tools.lab.judged.quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _bare_surface
+from tools.lab.mini.readers.judge import load_judge
 
 
 def test_ten_edits_each_with_something_to_change():

@@ -9,11 +9,11 @@ import torch
 
 from csd_blender.backend.distillation.prompt_debiasing import MINI_LANGUAGE, TEMPLATE, debias, load_view_chances
 from csd_blender.backend.mini import vocabulary as voc
-from tools.lab.mini import language
-from tools.lab.mini.language_card import measure, view_rates
+from tools.lab.mini.readers import language
+from tools.lab.mini.readers.language_card import measure, view_rates
+from tools.lab.mini.readers.sights import NAMES, SIZE, Sight, look_around, seen_words
 from tools.lab.mini.render import Camera, trace
 from tools.lab.mini.shapes import make_shape
-from tools.lab.mini.sights import NAMES, SIZE, Sight, look_around, seen_words
 
 
 def seen(shape: str, *azimuths: float) -> list[frozenset[str]]:

@@ -8,8 +8,8 @@ import torch
 from csd_blender.backend.mini import vocabulary as voc
 from tools.lab.mini import dataset
 from tools.lab.mini.__main__ import JUDGE_WEIGHTS, WEIGHTS
-from tools.lab.mini.judge import load_judge
 from tools.lab.mini.materials import make_material
+from tools.lab.mini.readers.judge import load_judge
 from tools.lab.mini.render import Camera, paint, trace
 from tools.lab.mini.samples import generate, judged_accuracy, load_pipeline
 from tools.lab.mini.shapes import make_shape

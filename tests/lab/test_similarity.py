@@ -12,9 +12,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from csd_blender.job.errors import JobError
 from tests.support.tiny_models import clip_tokenizer, write_clip_tokenizer
-from tools.lab import perceptual
-from tools.lab.perceptual import a_lpips, by_layers, clip_pictures, judge_distance, lpips_distance
-from tools.lab.similarity import TextImageModel, candidates, clip_model, nearest, similarity
+from tools.lab.judged import perceptual
+from tools.lab.judged.perceptual import a_lpips, by_layers, clip_pictures, judge_distance, lpips_distance
+from tools.lab.judged.similarity import TextImageModel, candidates, clip_model, nearest, similarity
 
 
 def toy(vectors: dict[str, list[float]]) -> TextImageModel:

@@ -15,8 +15,8 @@ from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
-from tools.lab import similarity_table
 from tools.lab.demo_meshes import demo_mesh
+from tools.lab.judged import similarity_table
 from tools.lab.mini.materials import make_material
 
 

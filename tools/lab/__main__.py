@@ -49,11 +49,11 @@ def main(argv: list[str]) -> int:
     if compare.chosen(arguments):
         return compare.run(arguments)
     if arguments.similarity:
-        from .similarity_table import run_similarity_table
+        from .judged.similarity_table import run_similarity_table
 
         return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
     if arguments.edit:
-        from .edits import ALIGNMENTS, run_edits
+        from .judged.edits import ALIGNMENTS, run_edits
 
         alignments = arguments.alignment or ALIGNMENTS
         return run_edits(arguments.out, arguments.preset or "normal", arguments.meshes, arguments.processes, alignments)
@@ -65,9 +65,9 @@ def main(argv: list[str]) -> int:
         return 0
     methods = arguments.method or list(METHODS)
     if arguments.quality == "text-to-3d":
-        from .quality_objects import run_object_table as run_table
+        from .judged.quality_objects import run_object_table as run_table
     else:
-        from .quality_textures import run_texture_table as run_table
+        from .judged.quality_textures import run_texture_table as run_table
     return run_table(arguments.out, methods, arguments.meshes, arguments.preset or "normal", arguments.processes)
 
 

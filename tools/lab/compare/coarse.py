@@ -12,8 +12,8 @@ from csd_blender.job.result import read_result
 from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
-from ..quality_objects import Task, finished_object, judged_pictures, make_and_judge, object_job
-from ..quality_textures import worker_tools
+from ..judged.quality_objects import Task, finished_object, judged_pictures, make_and_judge, object_job
+from ..judged.quality_textures import worker_tools
 from .rows import Row
 
 #: The field is turned into a mesh and baked as it is. A small texture is enough for the judge's 64 pixels.

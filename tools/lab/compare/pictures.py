@@ -17,8 +17,8 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.kinds import KINDS, Kind
 from csd_blender.job.result import read_result
 
-from ..quality_objects import Task
-from ..quality_textures import JUDGED_SIZE, belief, fresh_folder, worker_tools
+from ..judged.quality_objects import Task
+from ..judged.quality_textures import JUDGED_SIZE, belief, fresh_folder, worker_tools
 from .rows import Row
 
 TINY = {"steps": 2}  # of a rehearsal

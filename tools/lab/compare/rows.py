@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..quality_textures import start_process
+from ..judged.quality_textures import start_process
 
 Row = Mapping[str, Any]
 

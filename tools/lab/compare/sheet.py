@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.methods import METHODS
 
-from ..quality_prompts import QualityPrompt, quality_prompts
-from ..quality_textures import make_and_judge, quality_job, worker_tools
+from ..judged.quality_prompts import QualityPrompt, quality_prompts
+from ..judged.quality_textures import make_and_judge, quality_job, worker_tools
 from . import pictures
 from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows

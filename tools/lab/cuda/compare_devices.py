@@ -33,7 +33,7 @@ from csd_blender.job.spec.texture import TextureJob
 from ..bench import texture_steps, texture_surface
 from ..bench_object_parts import ball_shape, make_ball
 from ..demo_meshes import demo_mesh
-from ..surface_samples import sample_albedo, sample_surface
+from ..judged.surface_samples import sample_albedo, sample_surface
 from .report import table
 from .sizes import Lab
 

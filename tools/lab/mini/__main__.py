@@ -43,7 +43,7 @@ def _samples(args: argparse.Namespace) -> None:
 
 
 def _judge_train(args: argparse.Namespace) -> None:
-    from .judge_train import train_judge
+    from .readers.judge_train import train_judge
 
     scores = train_judge(
         args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps, rate=args.rate,
@@ -63,7 +63,7 @@ def _judge(args: argparse.Namespace) -> None:
 
 def _card(args: argparse.Namespace) -> None:
     from .card import write_card
-    from .judge_train import held_out_accuracy
+    from .readers.judge_train import held_out_accuracy
 
     scores = held_out_accuracy(args.judge_pictures)
     report = write_card(args.weights, args.checkpoint / "progress.jsonl", scores, args.count, args.seed)
@@ -71,7 +71,7 @@ def _card(args: argparse.Namespace) -> None:
 
 
 def _language_train(args: argparse.Namespace) -> None:
-    from .language import train_language
+    from .readers.language import train_language
 
     report = train_language(
         args.weights, seed=args.seed, steps=args.steps, batch=args.batch, rate=args.rate, instances=args.instances,
@@ -81,7 +81,7 @@ def _language_train(args: argparse.Namespace) -> None:
 
 
 def _pairs_train(args: argparse.Namespace) -> None:
-    from .pairs_train import train_pairs
+    from .readers.pairs_train import train_pairs
 
     report = train_pairs(
         args.cache, args.weights, seed=args.seed, count=args.data_count, steps=args.steps, processes=args.processes,

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
 from csd_blender.backend.mini import vocabulary as voc
 from csd_blender.backend.render.pictures import contact_sheet
 
-from .judge import HEADS, WEIGHTS_FILE, load_judge
+from .readers.judge import HEADS, WEIGHTS_FILE, load_judge
 
 
 @dataclass

@@ -30,7 +30,7 @@ def view_rates(sights: Sequence[Sight]) -> dict[tuple[str, str], dict[str, float
     }
 
 
-def measure(folder: Path, sights: Sequence[Sight], seed: int = 0) -> dict[str, object]:
+def measure(folder: Path, sights: Sequence[Sight], seed: int = 0) -> dict[str, Any]:
     """Decisions of the model in `folder`, held against counts of `sights`.
 
     Returns shares: of words that are seldom seen in a view, those that are dropped there; of words that are seen there
