@@ -106,7 +106,7 @@ def test_any_job_survives_json_with_the_same_fingerprint():
         ("seed", -1, "allowed is 0 to 2147483647"),
         ("learning_rate", float("nan"), "allowed is 1e-06 to 1"),
         ("learning_rate", float("inf"), "to 1"),
-        ("method", "vsd", "csd, sds"),
+        ("method", "magic", "csd, sds"),
         ("device", "gpu", "cuda:N"),
         ("device", "cuda:", "cuda:N"),
         ("uv", "mine", "auto, keep, new"),

@@ -152,6 +152,8 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "times": "falling",
         "negative_course": "rising",
         "extra_words": "matte",
+        "debias_prompt": "mini",
+        "debias_words": "eyes",
         "rasterizer": "torch",
         "allow_noncommercial": True,
     }

@@ -70,9 +70,12 @@ def test_pictures_of_normals_never_get_words_about_light_or_color(large):
         bare, flat = model.encode_prompts(
             ["a mug, front view", f"a mug, front view, {'matte' if model is large else 'flat colors'}"]
         ).text
-        assert torch.equal(prompts["normal"].views["front"].text[0], bare)
-        assert torch.equal(prompts["color"].views["front"].text[0], flat)
-        assert torch.equal(prompts["white"].views["front"].text[0], prompts["lit"].views["front"].text[0])
+        assert torch.equal(prompts["normal"].branches["positive"].far["front"].text[0], bare)
+        assert torch.equal(prompts["color"].branches["positive"].far["front"].text[0], flat)
+        assert torch.equal(
+            prompts["white"].branches["positive"].far["front"].text[0],
+            prompts["lit"].branches["positive"].far["front"].text[0],
+        )
 
 
 def test_the_mini_model_keeps_its_own_words_unless_others_are_chosen():

@@ -1,7 +1,7 @@
 """The quality table of text to 3D: objects made from a fixed list of prompts, named by a judge that cannot see them.
 
-The judge is the small classifier of `mini.readers.judge`; it looks at eight turntable views of the finished, baked object. An
-object counts as two-faced when the judge calls its back a front.
+The judge is the small classifier of `mini.readers.judge`; it looks at eight turntable views of the finished, baked
+object. An object counts as two-faced when the judge calls its back a front.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
-from ..mini.readers.judge import Judge
+from ...mini.readers.judge import Judge
 from .quality_textures import (
     BACKGROUND,
     JUDGED_SIZE,

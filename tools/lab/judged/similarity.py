@@ -1,7 +1,7 @@
 """How well pictures fit prompts: a cosine as CLIP's score is one, and R-precision.
 
-Two models can say it: the small contrastive head of `mini.readers.pairs`, which is bundled and knows the mini world, and a CLIP
-in a local folder as transformers saves it.
+Two models can say it: the small contrastive head of `mini.readers.pairs`, which is bundled and knows the mini world,
+and a CLIP in a local folder as transformers saves it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from csd_blender.backend.diffusion.parts import load_network, or_unreadable, quiet_libraries
 from csd_blender.job.models.files import AGAIN, check_file, read_json, read_network, refuse_code, unreadable
 
-from ..mini.readers.pairs import load_pairs, said_words
+from ...mini.readers.pairs import load_pairs, said_words
 from .perceptual import Distance, by_layers, clip_pictures, judge_distance
 
 
