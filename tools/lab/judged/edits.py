@@ -36,9 +36,9 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.spec.edit import EditJob
 
-from ...demo_meshes import demo_mesh
-from ...mini.materials import make_material
-from ...mini.readers.judge import Judge
+from ..demo_meshes import demo_mesh
+from ..mini.materials import make_material
+from ..mini.readers.judge import Judge
 from .quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS, _bare_surface, start_process, worker_tools
 from .surface_samples import sample_albedo, sample_surface
 

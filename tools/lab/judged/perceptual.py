@@ -17,7 +17,7 @@ from torch import Tensor
 
 from csd_blender.job.models.files import read_header, unreadable
 
-from ...mini.readers.judge import load_judge
+from ..mini.readers.judge import load_judge
 
 #: From pictures ``[N, 3, H, W]`` in [0, 1] to features ``[N, channels, ...]``, of fine layers first.
 Layers = Callable[[Tensor], Sequence[Tensor]]

@@ -33,7 +33,7 @@ from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
-from ...mini.readers.judge import Judge
+from ..mini.readers.judge import Judge
 from .quality_textures import (
     BACKGROUND,
     JUDGED_SIZE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...demo_meshes import DEMO_MESHES
+from ..demo_meshes import DEMO_MESHES
 
 MATERIALS = (
     "wood", "brick", "marble", "rust", "moss", "lava", "ice", "gold", "leopard", "zebra", "tiger", "giraffe",

@@ -37,9 +37,9 @@ from csd_blender.job.kinds import JobSpec
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
-from ...demo_meshes import demo_mesh
-from ...mini.materials import make_material
-from ...mini.readers.judge import HEADS, Judge, load_judge
+from ..demo_meshes import demo_mesh
+from ..mini.materials import make_material
+from ..mini.readers.judge import HEADS, Judge, load_judge
 from .quality_prompts import QualityPrompt, quality_prompts
 from .surface_samples import sample_albedo, sample_surface
 

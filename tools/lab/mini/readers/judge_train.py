@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from csd_blender.backend.mini import vocabulary as voc
 
-from ... import dataset
+from .. import dataset
 from .judge import WEIGHTS_FILE, JudgeNet, load_judge
 
 

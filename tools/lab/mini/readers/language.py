@@ -22,7 +22,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from csd_blender.backend.mini import vocabulary as voc
 
-from ...dataset import random_camera
+from ..dataset import random_camera
 from .sights import WORDS as SEEN
 from .sights import Sight, look_around
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from csd_blender.backend.mini import vocabulary as voc
 
-from ... import dataset
+from .. import dataset
 from .judge import load_judge
 from .judge_train import augment
 from .pairs import PAIRS_FILE, Pairs, PairsNet, bags, load_pairs

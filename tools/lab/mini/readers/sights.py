@@ -14,10 +14,10 @@ import torch
 
 from csd_blender.backend.mini import vocabulary as voc
 
-from ...dataset import random_camera
-from ...render import Geometry, trace
-from ...shape import Shape
-from ...shapes import make_shape
+from ..dataset import random_camera
+from ..render import Geometry, trace
+from ..shape import Shape
+from ..shapes import make_shape
 
 #: Words for the parts and then the features of each figure, in the order of `figures.py`; empty for what has no name.
 NAMES: dict[str, tuple[str, ...]] = {
