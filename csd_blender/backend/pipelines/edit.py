@@ -70,7 +70,7 @@ def _unit(values) -> Tensor:
 
 
 def edit_prompts(
-    job: EditJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None
+    job: EditJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None = None
 ) -> EncodedPrompts:
     """Target and source, both with the words for the side that is seen; ``spoken``: the target's own for some."""
     for warning in words.warnings(job.source, "", words.unlit):

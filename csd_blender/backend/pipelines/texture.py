@@ -70,7 +70,7 @@ def gray_field(surface: Surface, size: int) -> nn.Module:
 
 
 def texture_prompts(
-    job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None
+    job: TextureJob, model: DiffusionModel, words: GuidanceWords, reporter: Reporter, spoken: Debiased | None = None
 ) -> EncodedPrompts:
     """A texture's prompts, encoded; ``spoken``: those of the views, where they differ."""
     return job_prompts(
