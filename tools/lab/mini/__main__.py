@@ -12,7 +12,7 @@ from ...paths import PACKAGE
 
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 LANGUAGE = PACKAGE / "backend" / "mini" / "language"
-JUDGE_WEIGHTS = Path(__file__).parent / "judge_weights"
+JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 
 def _log(text: str) -> None:
