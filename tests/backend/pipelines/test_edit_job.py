@@ -91,7 +91,7 @@ def test_a_job_that_was_killed_goes_on_to_the_very_same_texture(make_job, models
     outcome, _ = run(cut, models, stop=lambda step: "leave" if step >= 3 else None)
     assert outcome.type == "error" and outcome.code == "interrupted"
     outcome, events = run(cut, models, resume=True)
-    assert outcome.type == "result" and min(b["step"] for kind, b in events if kind == "progress") == 4
+    assert outcome.type == "result" and min(b["step"] for kind, b in events if kind == "progress") >= 4
     assert np.array_equal(albedo(whole), albedo(cut))
 
 

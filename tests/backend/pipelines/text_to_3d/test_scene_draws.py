@@ -262,6 +262,10 @@ PUBLISHED = {  # beta 2 of the coarse and of the refine stage
     "dreamfusion": (0.99, 0.99),
     "magic3d": (0.99, 0.99),
     "fantasia3d": (None, 0.99),
+    "prolificdreamer": (0.99, 0.99),
+    "sjc": (0.99, 0.99),
+    "dsd": (0.99, 0.99),
+    "dsd-low": (0.99, 0.99),
 }
 SMALL_GRID = {"levels": 2, "finest_resolution": 32}
 
