@@ -14,7 +14,7 @@ from torch import Tensor
 from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
-from .model import NoiseSchedule, resize
+from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
 from .text import TextReader
 
@@ -64,21 +64,14 @@ class DeepFloyd:
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        unet = self.unet if unet is None else unet
-        text = conditions.text.to(unet.dtype)
-        prediction = unet(noisy.to(unet.dtype), t.to(self.device), encoder_hidden_states=text).sample
-        return self.schedule.to_noise(prediction[:, :CHANNELS].float(), noisy, t)
+        return unet_noise(self.unet if unet is None else unet, self.schedule, noisy, t, conditions.text)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         return (latents / 2 + 0.5).clamp(0, 1)
 
-    @torch.no_grad()
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        noise = self.network_noise(noisy, t, conditions)
-        if not bool(torch.isfinite(noise).all()):
-            self.refused_predictions += 1
-        return noise
+        return counted_noise(self, noisy, t, conditions)
 
 
 def load(name: str, files: ModelFiles, device: torch.device) -> DeepFloyd:

@@ -143,6 +143,25 @@ class DiffusionModel(Protocol):
         ...
 
 
+def unet_noise(unet: torch.nn.Module, schedule: NoiseSchedule, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    """The noise that a UNet with nothing but a text beside it predicts, float32 ``[N, C, h, w]``.
+
+    A network of more channels than it is given predicts a variance in the rest.
+    """
+    dtype = unet.dtype
+    prediction = unet(noisy.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype)).sample
+    return schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
+
+
+@torch.no_grad()
+def counted_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+    """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count."""
+    noise = model.network_noise(noisy, t, conditions)
+    if not bool(torch.isfinite(noise).all()):
+        model.refused_predictions += 1
+    return noise
+
+
 def latent_side(model: DiffusionModel) -> int:
     """Side of the model's own latents."""
     return model.native_size // model.latent_factor

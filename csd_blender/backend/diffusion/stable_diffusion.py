@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ...job.models.files import ModelFiles
 from ..support.draws import Draws, normal
 from .conditions import Conditions
-from .model import NoiseSchedule, resize
+from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
     check_told,
@@ -103,18 +103,10 @@ class StableDiffusion:
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        unet = self.unet if unet is None else unet
-        text = conditions.text.to(unet.dtype)
-        prediction = unet(noisy.to(unet.dtype), t.to(self.device), encoder_hidden_states=text).sample
-        # A network of more channels than it is given predicts a variance in the rest.
-        return self.schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
+        return unet_noise(self.unet if unet is None else unet, self.schedule, noisy, t, conditions.text)
 
-    @torch.no_grad()
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        noise = self.network_noise(noisy, t, conditions)
-        if not bool(torch.isfinite(noise).all()):
-            self.refused_predictions += 1
-        return noise
+        return counted_noise(self, noisy, t, conditions)
 
 
 def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
