@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ..diffusion.model import DiffusionModel, latent_side
 from ..optimize.checkpoint import check_tensors
-from ..support.draws import uniform
 from .inversion import ddim_move
-from .score import Predictions
+from .score import Predictions, counted_scale
 from .state import NoisyBatch, Prepared
 
 STRIDES = 10  # of the grid over all times
@@ -39,12 +38,11 @@ class DiverseState:
         schedule, total = batch.schedule, len(batch.schedule)
         room = (SHIFT * (batch.t - int(total * LAST))).clamp_min(0)
         room = torch.minimum(room, total - 1.0 - batch.t)
-        u = uniform(len(batch.t), batch.generator).to(batch.t.device)
-        ahead = (batch.t + (u * room).long()).clamp(1, total - 1)
+        ahead = (batch.t + (batch.uniform() * room).long()).clamp(1, total - 1)
         noise = guided(batch, self._path(batch, ahead), ahead)
         noisy = schedule.add_noise(batch.latents, noise, ahead)
         names = ["positive", batch.background]
-        asked = names if ahead_scale(batch.guidance.scale_convention) != 1.0 else ["positive"]
+        asked = names if counted_scale(1.0, batch.guidance.scale_convention) != 1.0 else ["positive"]
         found = batch.ask(asked, noisy, ahead)
         return Prepared(noise, {f"ahead_{name}": value for name, value in found.items()})
 
@@ -63,9 +61,6 @@ class DiverseState:
             x, now = torch.where(walks, moved, x), torch.where(now > end, following, now)
         return x
 
-    def predict(self, batch: NoisyBatch) -> dict[str, Tensor]:
-        return {}
-
     def learn(self, batch: NoisyBatch, predictions: Predictions) -> None:
         """Nothing: the noise stays."""
 
@@ -79,11 +74,6 @@ class DiverseState:
 
 def guided(batch: NoisyBatch, noisy: Tensor, t: Tensor) -> Tensor:
     """The prediction by the job's guidance scale."""
-    scale = batch.guidance.guidance_scale + (batch.guidance.scale_convention == "1+s")
+    scale = counted_scale(batch.guidance.guidance_scale, batch.guidance.scale_convention)
     eps = batch.ask(["positive", batch.background], noisy, t)
     return eps[batch.background] + scale * (eps["positive"] - eps[batch.background])
-
-
-def ahead_scale(convention: str) -> float:
-    """What "scale 1" of the second term amounts to as samplers count: the published code counts one more."""
-    return 1.0 + (convention == "1+s")

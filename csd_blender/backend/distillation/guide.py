@@ -117,12 +117,16 @@ class Guide:
         """The settings that hold at a step."""
         return self.guidance if self.later is None or step < self.later.step else self.later.guidance
 
+    def fixes_noise(self, step: int) -> bool:
+        """Whether :attr:`Seen.surface` is asked for at the step."""
+        return self.guidance_at(step).noise == "surface"
+
     def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Find the diffusion times of a step with so many views."""
         guidance, schedule, row = self.guidance_at(step), self.model.schedule, ROWS[self.method_at(step)]
         progress = step / max(self.steps, 1)
         if row.time is not None:
-            t = torch.full((views,), row.time(progress, guidance, schedule, step))
+            t = torch.full((views,), row.time(progress, len(schedule)))
         elif guidance.times == "falling":
             low, high = guidance.t_min.at(self.steps), guidance.t_max.at(0)
             t = torch.full((views,), falling_time(progress, low, high, schedule.alphas_cumprod))
@@ -155,13 +159,12 @@ class Guide:
         refused = model.refused_predictions
         noise = normal(latents.shape, moment.generator).to(model.device)
         guidance = self.guidance_at(moment.step)
-        if guidance.noise == "surface":
+        if self.fixes_noise(moment.step):
             noise = fixed_noise(noise, seen.surface, self.seed)
         with clock("network"):
             asked = self._asked(seen, guidance)
-            negative = self.prompts[seen.kind].has_negative
-            batch = self._told(self._batch(latents.detach(), noise, moment, seen, asked), negative)
-            score, predictions = self.score(batch, asked, negative)
+            batch = self._batch(latents.detach(), noise, moment, seen, asked)
+            score, predictions = self.score(batch, asked)
         if not _is_finite(leaf):
             raise NotFinite("pictures", in_result=True)
         if not _is_finite(latents):
@@ -191,35 +194,30 @@ class Guide:
             moment.step,
             moment.generator,
             self.model.schedule,
+            self.guidance_at(moment.step),
+            self.prompts[seen.kind].has_negative,
             plain=None if asked.plain is None else asked.plain.to(self.model.device),
             cameras=seen.cameras,
         )
 
-    def _told(self, batch: NoisyBatch, negative: bool) -> NoisyBatch:
-        """The batch with all that a method may want to know of the job."""
-        return replace(batch, guidance=self.guidance_at(batch.step), negative=negative, steps=self.steps)
-
     @torch.no_grad()
-    def score(self, batch: NoisyBatch, asked: PromptBatch, negative: bool) -> tuple[ScoreGradient, Predictions]:
+    def score(self, batch: NoisyBatch, asked: PromptBatch) -> tuple[ScoreGradient, Predictions]:
         """The gradient at noisy latents, ``[B, C, h, w]``, and the predictions that it was made of.
 
-        All branches that have a weight, and no others, go through the network in one call. ``negative``: the job has a
-        negative prompt.
+        All branches that have a weight, and no others, go through the network in one call, behind what the method
+        itself has to ask for before.
         """
         guidance, model, method = self.guidance_at(batch.step), self.model, self.method_at(batch.step)
         row, state = ROWS[method], self._states.get(method)
-        own: dict[str, Tensor] = {}
-        batch = replace(self._told(batch, negative), ask=self._ask(asked, guidance))
-        if row.prepare is not None:
-            prepared = row.prepare(batch, state)
-            own |= prepared.branches
-            noisy = model.schedule.add_noise(batch.latents, prepared.noise, batch.t)
-            batch = replace(batch, noise=prepared.noise, noisy=noisy)
-        if state is not None:
-            found = state.predict(batch)
-            self.calls += sum(len(rows) for rows in found.values())
-            own |= found
-        weights = row.weights(guidance, batch.step, negative)
+        own: Mapping[str, Tensor] = {}
+        prepare = row.prepare if state is None else state.prepare
+        if prepare is not None:
+            prepared = prepare(replace(batch, ask=self._ask(asked, guidance)))
+            own, self.calls = prepared.branches, self.calls + prepared.calls
+            if prepared.noise is not batch.noise:
+                noisy = model.schedule.add_noise(batch.latents, prepared.noise, batch.t)
+                batch = replace(batch, noise=prepared.noise, noisy=noisy)
+        weights = row.weights(guidance, batch.step, batch.negative)
         needed = needed_branches(weights, guidance, asked.views is not None and guidance.perp_neg != 0.0)
         predictions = self._predict(batch.noisy, batch.t, asked, needed - own.keys(), guidance.perp_neg != 0.0)
         predictions = Predictions(
@@ -232,7 +230,7 @@ class Guide:
             batch.noise,
             batch.t,
             batch.step,
-            negative_prompt=negative,
+            negative_prompt=batch.negative,
             view_predictions=predictions.views,
             view_weights=predictions.view_weights,
             alpha=model.schedule.alpha_sigma(batch.t)[0],

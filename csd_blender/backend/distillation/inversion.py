@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from ..diffusion.model import NoiseSchedule
-from ..support.draws import normal, uniform
+from ..support.draws import normal
 from .state import NoisyBatch, Prepared
+
+#: From ``x_t`` and ``t`` to the noise.
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 ISM_STRIDE, ISM_INTERVAL = 200, 80  # of 1000 times: the longest stride, and the last one, whose ends are compared
 CSM_STRIDE = 500
@@ -37,12 +40,10 @@ def implied_noise(schedule: NoiseSchedule, latents: Tensor, x: Tensor, t: Tensor
     return (x - alpha * latents) / sigma
 
 
-def walk(
-    schedule: NoiseSchedule, latents: Tensor, to: Tensor, strides: int, predict: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def walk(schedule: NoiseSchedule, latents: Tensor, to: Tensor, strides: int, predict: Predict) -> Tensor:
     """From clean latents, taken as those at time 0, to the times ``to [B]`` in so many strides of equal length.
 
-    ``predict``: from ``x_t`` and ``t`` to the noise, once a stride.
+    ``predict``: is asked once a stride.
     """
     x, now = latents, torch.zeros_like(to)
     for k in range(1, strides + 1):
@@ -57,13 +58,14 @@ def _strides(to: Tensor, longest: float, total: int) -> int:
     return max(1, -(-int(to.max()) * 1000 // int(longest * total)))
 
 
+def _unguided(batch: NoisyBatch) -> Predict:
+    """The model's predictions for the empty prompt."""
+    return lambda x, t: batch.ask(["null"], x, t)["null"]
+
+
 def prepare_ism(batch: NoisyBatch) -> Prepared:
     """The empty prompt's way to ``s = t - 80`` and on to ``t``; branch ``before`` is its prediction at ``s``."""
-    schedule, total = batch.schedule, len(batch.schedule)
-
-    def unguided(x: Tensor, t: Tensor) -> Tensor:
-        return batch.ask(["null"], x, t)["null"]
-
+    schedule, total, unguided = batch.schedule, len(batch.schedule), _unguided(batch)
     earlier = (batch.t - ISM_INTERVAL * total // 1000).clamp_min(0)
     x = walk(schedule, batch.latents, earlier, _strides(earlier, ISM_STRIDE, total), unguided)
     before = unguided(x, earlier)
@@ -74,11 +76,7 @@ def prepare_ism(batch: NoisyBatch) -> Prepared:
 def prepare_csm(batch: NoisyBatch) -> Prepared:
     """The empty prompt's way to ``t`` in long strides."""
     schedule = batch.schedule
-
-    def unguided(x: Tensor, t: Tensor) -> Tensor:
-        return batch.ask(["null"], x, t)["null"]
-
-    x = walk(schedule, batch.latents, batch.t, _strides(batch.t, CSM_STRIDE, len(schedule)), unguided)
+    x = walk(schedule, batch.latents, batch.t, _strides(batch.t, CSM_STRIDE, len(schedule)), _unguided(batch))
     return Prepared(implied_noise(schedule, batch.latents, x, batch.t))
 
 
@@ -95,8 +93,7 @@ def prepare_sdi(batch: NoisyBatch) -> Prepared:
         eps = batch.ask(["positive", batch.background], x, t)
         return eps["positive"] + SDI_SCALE * (eps["positive"] - eps[batch.background])
 
-    u = uniform(len(batch.t), batch.generator).to(batch.t.device)
-    end = (batch.t + (u * stride).long()).clamp(max=total - 1)
+    end = (batch.t + (batch.uniform() * stride).long()).clamp(max=total - 1)
     x, now, mark = batch.latents, torch.zeros_like(batch.t), 0
     while bool((now < end).any()):
         mark += stride

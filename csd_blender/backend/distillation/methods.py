@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
-from ..diffusion.model import DiffusionModel, NoiseSchedule
+from ..diffusion.model import DiffusionModel
 from . import asynchronous, inversion, times
-from .dsd import FIRST, LAST, DiverseState, ahead_scale
-from .score import NOISE, Finish, Predictions, ScoreGradient, Weights, combine
+from .dsd import FIRST, LAST, DiverseState
+from .score import NOISE, Finish, Predictions, ScoreGradient, Weights, combine, counted_scale
 from .state import MethodState, NoisyBatch, Prepared
 from .vsd import VariationalState
 
@@ -35,16 +35,16 @@ class Row:
         weights: by branch name from (guidance, step, whether there is a negative prompt). Branches of prompts are
             evaluated by the model; others come from ``prepare`` or the state.
         start: makes the state before the first step from (model, seed, guidance); None for a method without one.
-        prepare: finds the step's noise, and branches of the method's own; None takes the noise that was drawn.
-        time: the one time of a step from (progress, guidance, noise schedule, step); None draws times as the guidance
-            says.
+        prepare: finds the step's noise, and branches of the method's own, where there is no state that does; None takes
+            the noise that was drawn.
+        time: the one time of a step from (progress, number of times); None draws times as the guidance says.
         finish: what the method fixes about the gradient beside its weights.
     """
 
     weights: Callable[[Guidance, int, bool], Weights]
     start: Callable[[DiffusionModel, int, Guidance], MethodState] | None = None
-    prepare: Callable[[NoisyBatch, MethodState | None], Prepared] | None = None
-    time: Callable[[float, Guidance, NoiseSchedule, int], int] | None = None
+    prepare: Callable[[NoisyBatch], Prepared] | None = None
+    time: Callable[[float, int], int] | None = None
     finish: Finish = Finish()
 
 
@@ -77,9 +77,7 @@ def sds_weights(guidance_scale: float = 7.5, negative_prompt: bool = True, conve
     Raises:
         ValueError: for another convention.
     """
-    if convention not in ("s", "1+s"):
-        raise ValueError(f"unknown convention {convention!r}")
-    scale = guidance_scale + (convention == "1+s")
+    scale = counted_scale(guidance_scale, convention)
     rest = 1.0 - scale
     negative, null = (rest, 0.0) if negative_prompt else (0.0, rest)
     return {"positive": scale, "negative": negative, "null": null, NOISE: -1.0}
@@ -106,7 +104,7 @@ def _guided_minus(other: str) -> Callable[[Guidance, int, bool], Weights]:
 def _dsd(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
     """``eps_s(x(t), t) - eps_1(x(d), d)``; scale 1 counted by the same convention as s."""
     background = "negative" if negative_prompt else "null"
-    ahead = ahead_scale(guidance.scale_convention)
+    ahead = counted_scale(1.0, guidance.scale_convention)
     return {
         **_sds(guidance, step, negative_prompt),
         NOISE: 0.0,
@@ -118,7 +116,7 @@ def _dsd(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
 def _nfsd(guidance: Guidance, step: int, negative_prompt: bool) -> Weights:
     """``s (eps_pos - eps_null) + d``; d is ``eps_null`` at small times and ``eps_null - eps_neg`` at others: what is
     left of the prediction when the added noise is taken out of it (Katzir et al. 2023, arXiv 2310.17590)."""
-    scale = guidance.guidance_scale + (guidance.scale_convention == "1+s")
+    scale = counted_scale(guidance.guidance_scale, guidance.scale_convention)
 
     def large(time: Tensor) -> Tensor:
         return (time >= NFSD_SMALL_TIMES).to(time.dtype)
@@ -153,21 +151,18 @@ ROWS: dict[str, Row] = {
     "dsd": Row(
         _dsd,
         start=lambda model, seed, guidance: DiverseState(model, seed),
-        prepare=lambda batch, state: cast(DiverseState, state).prepare(batch),
-        time=lambda progress, guidance, noise, step: times.square_root_time(progress, LAST, FIRST, len(noise)),
+        time=lambda progress, total: times.square_root_time(progress, LAST, FIRST, total),
     ),
-    "asd": Row(_guided_minus("later"), prepare=lambda batch, state: asynchronous.prepare(batch)),
+    "asd": Row(_guided_minus("later"), prepare=asynchronous.prepare),
     "nfsd": Row(_nfsd),
-    "ism": Row(_ism, prepare=lambda batch, state: inversion.prepare_ism(batch), finish=Finish(weighting="x0")),
+    "ism": Row(_ism, prepare=inversion.prepare_ism, finish=Finish(weighting="x0")),
     "sdi": Row(
         _sds,
-        prepare=lambda batch, state: inversion.prepare_sdi(batch),
-        time=lambda progress, guidance, noise, step: times.linear_time(
-            progress, inversion.SDI_LAST, inversion.SDI_FIRST, len(noise)
-        ),
+        prepare=inversion.prepare_sdi,
+        time=lambda progress, total: times.linear_time(progress, inversion.SDI_LAST, inversion.SDI_FIRST, total),
         finish=Finish(weighting="x0"),
     ),
-    "csm": Row(_csd, prepare=lambda batch, state: inversion.prepare_csm(batch)),
+    "csm": Row(_csd, prepare=inversion.prepare_csm),
     "bridge": Row(_bridge),
     # On predictions of a model that sees several views at once; no job can name them yet.
     "mvdream": Row(_sds, finish=Finish(weighting="x0", rescales=True)),

@@ -56,6 +56,17 @@ class ScoreGradient:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+def counted_scale(scale: float, convention: str) -> float:
+    """A guidance scale as samplers count it, of ``eps_0 + s (eps - eps_0)``; in the convention ``1+s`` it is one less.
+
+    Raises:
+        ValueError: for another convention than these two.
+    """
+    if convention not in ("s", "1+s"):
+        raise ValueError(f"unknown convention {convention!r}")
+    return scale + (convention == "1+s")
+
+
 def weight(weighting: str, alpha_bar: Tensor) -> Tensor:
     """``w(t)`` from alpha-bar: ``uniform`` 1, ``sds`` 1 - alpha-bar, ``fantasia3d`` sqrt(alpha-bar) (1 - alpha-bar),
     ``x0`` sigma / alpha, which makes ``x - x0_hat`` of ``eps_hat - eps``, ``x0_hat`` the predicted clean picture."""

@@ -12,7 +12,7 @@ from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
 from ..diffusion.model import NoiseSchedule
 from ..render.cameras import Cameras
-from ..support.draws import Draws
+from ..support.draws import Draws, uniform
 from .score import Predictions
 
 #: From (branch names, noisy latents ``[B, C, h, w]``, integer times ``[B]``) to the model's predictions by name.
@@ -29,7 +29,7 @@ class NoisyBatch:
 
     Attributes:
         latents, noise, noisy: ``[B, C, h, w]``; noisy is ``x_t``.
-        t: ``[B]`` integer times. step: of the stage; steps: how many it has.
+        t: ``[B]`` integer times. step: of the stage.
         generator: the job's random numbers, on the CPU, or each picture's own. schedule: the model's noise.
         guidance: the settings that hold. negative: the job has a negative prompt.
         ask: the model's predictions for any prompts of the batch, at any noisy latents and times. With Perp-Neg on,
@@ -45,7 +45,6 @@ class NoisyBatch:
     step: int
     generator: Draws
     schedule: NoiseSchedule
-    steps: int = 1
     guidance: Guidance = field(default_factory=Guidance)
     negative: bool = False
     ask: Ask = _nobody
@@ -57,20 +56,31 @@ class NoisyBatch:
         """The branch that guidance goes away from."""
         return "negative" if self.negative else "null"
 
+    def uniform(self) -> Tensor:
+        """A random number from 0 to 1 for each picture, ``[B]``, where the times are."""
+        return uniform(len(self.t), self.generator).to(self.t.device)
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a method found before the step's own predictions: the noise to add, and branches of its own."""
+    """What a method found before the step's own predictions.
+
+    Attributes:
+        noise: what is added to the latents.
+        branches: its own, ``[B, C, h, w]`` by name.
+        calls: pictures that went through a network of its own for them.
+    """
 
     noise: Tensor
     branches: Mapping[str, Tensor] = field(default_factory=dict)
+    calls: int = 0
 
 
 class MethodState(Protocol):
     """What a method keeps between steps."""
 
-    def predict(self, batch: NoisyBatch) -> dict[str, Tensor]:
-        """Its own branches, ``[B, C, h, w]`` by name. It changes nothing: a step may be left out, or taken again."""
+    def prepare(self, batch: NoisyBatch) -> Prepared:
+        """The step's noise and its own branches. It changes nothing: a step may be left out, or taken again."""
         ...
 
     def learn(self, batch: NoisyBatch, predictions: Predictions) -> None:

@@ -24,9 +24,9 @@ from ..diffusion.conditions import Conditions
 from ..diffusion.model import DiffusionModel
 from ..optimize.checkpoint import check_tensors, optimizer_tensors, restore_optimizer
 from ..render.cameras import Cameras
-from ..support.draws import normal, uniform, whole_numbers
+from ..support.draws import normal, whole_numbers
 from .score import Predictions
-from .state import NoisyBatch
+from .state import NoisyBatch, Prepared
 
 CAMERA_NUMBERS = 16  # camera to world, row by row
 CAMERA_DROPPED = 0.1  # of the training pictures, whose camera is not told
@@ -116,16 +116,17 @@ class VariationalState:
             return self.model.network_noise(noisy, t, plain, self.unet)
 
     @torch.no_grad()
-    def predict(self, batch: NoisyBatch) -> dict[str, Tensor]:
+    def prepare(self, batch: NoisyBatch) -> Prepared:
         """Branch ``lora``: the prompt without a word for the view, and the cameras."""
-        return {"lora": self._predict(batch.noisy, batch.t, batch.plain, camera_numbers(batch.cameras, batch.noisy))}
+        found = self._predict(batch.noisy, batch.t, batch.plain, camera_numbers(batch.cameras, batch.noisy))
+        return Prepared(batch.noise, {"lora": found}, calls=len(found))
 
     def learn(self, batch: NoisyBatch, predictions: Predictions) -> None:
         """One step of the usual training on the step's pictures, at fresh times and with fresh noise."""
         schedule, count = batch.schedule, len(batch.latents)
         t = whole_numbers(0, len(schedule) - 1, count, batch.generator).to(self.device)
         noise = normal(batch.latents.shape, batch.generator).to(batch.latents)
-        told = uniform(count, batch.generator).to(self.device) >= CAMERA_DROPPED
+        told = batch.uniform() >= CAMERA_DROPPED
         camera = camera_numbers(batch.cameras, batch.latents) * told[:, None]
         scale = HALF_SCALE if self.unet.dtype == torch.float16 else 1.0
         with torch.enable_grad():

@@ -215,7 +215,7 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     with clock("render"):
         size = picture_size(job, model)
         pictures, places = surface.render_with_places(
-            state.field, shots.cameras, size, backgrounds, shots.target
+            state.field, shots.cameras, size, backgrounds, shots.target, guide.fixes_noise(state.step)
         )  # [B, 3, H, W]
     names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
     names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]

@@ -57,21 +57,29 @@ class Surface:
         Returns:
             ``[B, 3, size, size]`` in [0, 1], differentiable with respect to the field.
         """
-        return self.render_with_places(field, cameras, size, background, target)[0]
+        return self.render_with_places(field, cameras, size, background, target, False)[0]
 
     def render_with_places(
-        self, field: Field, cameras: Cameras, size: int, background: Tensor, target: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        field: Field,
+        cameras: Cameras,
+        size: int,
+        background: Tensor,
+        target: Tensor | None = None,
+        wanted: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`render`, and what each of its samples sees: ``[B, S, S, 4]`` with S once or twice ``size``, the
-        place on the surface and 1, or zeros beside it."""
+        place on the surface and 1, or zeros beside it; None unless it is ``wanted``."""
         samples = 2 if size <= SMALL_PICTURE else 1
         raster = self.rasterize(cameras, size * samples, target)
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
         pictures = background[:, None, None, :].expand(*covered.shape, 3).clone()
         pictures[covered] = colors_at(field, points, raster.rast[covered][:, 3].long() - 1)
-        places = points.new_zeros(*covered.shape, 4)
-        places[covered] = F.pad(points, (0, 1), value=1.0)
+        places = None
+        if wanted:
+            places = points.new_zeros(*covered.shape, 4)
+            places[covered] = F.pad(points, (0, 1), value=1.0)
         return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), places
 
     @torch.no_grad()

@@ -5,29 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.distillation import methods
 from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.distillation.methods import ROWS, Row
+from csd_blender.backend.distillation.state import Prepared
 from csd_blender.backend.distillation.view_prompts import Seen, encode_job_prompts
-from csd_blender.backend.geometry.mesh import Mesh
-from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.optimize.checkpoint import check_tensors
 from csd_blender.backend.optimize.loop import NotFinite
 from csd_blender.backend.pipelines.text_to_3d.job import make_object
 from csd_blender.backend.pipelines.texture import texture_mesh
 from csd_blender.backend.render.cameras import orbit
-from csd_blender.backend.support.reporting import Reporter, Stopped
+from csd_blender.backend.support.reporting import Stopped
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.guidance import Guidance
+from tests.support.killed_jobs import STEPS, albedo, object_settings, reporter_until, square_folder, texture_settings
 
 CPU = torch.device("cpu")
-STEPS = 8
 
 
 class Memory:
@@ -38,8 +36,8 @@ class Memory:
         shape = (1, model.latent_channels, side, side)
         self.mean = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
-    def predict(self, batch):
-        return {"memory": self.mean.expand_as(batch.noisy)}
+    def prepare(self, batch):
+        return Prepared(batch.noise, {"memory": self.mean.expand_as(batch.noisy)})
 
     def learn(self, batch, predictions):
         self.mean.lerp_(predictions.branches["positive"].mean(0, keepdim=True), 0.3)
@@ -128,38 +126,6 @@ def test_a_state_put_back_takes_the_very_steps_of_the_first(model, remembering):
 # ---- kill and resume -----------------------------------------------------------------------------------------------
 
 
-def reporter_until(step=None):
-    """Lets the job be left, as if its process had been killed behind a checkpoint, after so many steps."""
-    last = [0]
-
-    def emit(said):
-        last[0] = last[0] + 1 if said.type == "progress" else last[0]
-
-    return Reporter(emit=emit, stop_reason=lambda: "leave" if step is not None and last[0] >= step else None)
-
-
-def texture_folder(path, tiny_folder):
-    settings = {"steps": STEPS, "views": 1, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
-    folder = JobFolder.create(path, texture_job("a mug", model=str(tiny_folder), **settings))
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    triangles = np.array([[0, 1, 2], [0, 2, 3]])
-    square = Mesh(np.insert(corners, 1, 0.0, axis=1), triangles, corners[triangles], part_names=("square",))
-    save_npz(folder.mesh_path, square)
-    return folder
-
-
-def object_folder(path, tiny_folder):
-    coarse = {"views": 1, "levels": 2, "finest_resolution": 16, "ray_samples": 24, "render_size": 16, "radius": 1.0}
-    refine = {"views": 1, "tet_resolution": 8, "render_size": 16, "threshold": 0.0, "background": "colors"}
-    settings = {"coarse_steps": STEPS, "refine_steps": STEPS, "coarse": coarse, "refine": refine}
-    settings |= {"texture_size": 64, "preview_interval": 0, "device": "cpu", "max_faces": 5000}
-    return JobFolder.create(path, text_to_3d_job("a mug", model=str(tiny_folder), **settings))
-
-
-def albedo(folder):
-    return np.asarray(Image.open(folder.path / "result" / "albedo.png"))
-
-
 def forget(monkeypatch):
     """A guide that leaves its state out of checkpoints would be this one."""
     monkeypatch.setattr(Memory, "tensors", lambda self: {})
@@ -172,7 +138,10 @@ def test_a_killed_texture_of_a_method_with_a_state_ends_bit_equal(
 ):
     if not kept:
         forget(monkeypatch)
-    whole, killed = (texture_folder(tmp_path / name, tiny_folder) for name in ("whole", "killed"))
+    whole, killed = (
+        square_folder(tmp_path / name, texture_job("a mug", **texture_settings(tiny_folder)))
+        for name in ("whole", "killed")
+    )
     texture_mesh(whole.spec, whole, reporter_until(), lambda *a: model)
     with pytest.raises(Stopped):
         texture_mesh(killed.spec, killed, reporter_until(4), lambda *a: model)
@@ -186,7 +155,10 @@ def test_a_killed_texture_of_a_method_with_a_state_ends_bit_equal(
 def test_a_killed_object_of_a_method_with_a_state_ends_bit_equal_in_both_stages(
     tmp_path, tiny_folder, model, remembering, left_at
 ):
-    whole, killed = (object_folder(tmp_path / name, tiny_folder) for name in ("whole", "killed"))
+    whole, killed = (
+        JobFolder.create(tmp_path / name, text_to_3d_job("a mug", **object_settings(tiny_folder)))
+        for name in ("whole", "killed")
+    )
     make_object(whole.spec, whole, reporter_until(), lambda *a: model)
     with pytest.raises(Stopped):
         make_object(killed.spec, killed, reporter_until(left_at), lambda *a: model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,7 +60,8 @@ def gradient(model, x, t, noise, prompts, row, negative=True):
     """The guide's gradient at the latents ``x``."""
     method, guidance = row
     batch = NoisyBatch(x, noise, model.schedule.add_noise(x, noise, t), t, 0, torch.Generator(), model.schedule)
-    return Guide(model, {}, method, guidance).score(batch, prompts, negative)[0].grad
+    batch = replace(batch, negative=negative)
+    return Guide(model, {}, method, guidance).score(batch, prompts)[0].grad
 
 
 @pytest.fixture

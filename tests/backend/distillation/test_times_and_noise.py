@@ -81,7 +81,7 @@ def batch_of(schedule, t, negative=False, calls=None, **settings):
     latents, noise = torch.randn((2, len(t), 4, 3, 3), generator=drawn, dtype=torch.float64)
     t = torch.tensor(t)
     return NoisyBatch(
-        latents, noise, schedule.add_noise(latents, noise, t), t, 0, torch.Generator().manual_seed(1), schedule, 10,
+        latents, noise, schedule.add_noise(latents, noise, t), t, 0, torch.Generator().manual_seed(1), schedule,
         Guidance(**settings), negative, gaussian_ask(schedule, calls),
     )  # fmt: skip
 

@@ -165,7 +165,7 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
         )
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    places = seen_places(volume, cameras) if guide.guidance.noise == "surface" else None
+    places = seen_places(volume, cameras) if guide.fixes_noise(state.step) else None
     found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment)
     with clock("render"):
         loss = regularizer(volume, stage, state.step)

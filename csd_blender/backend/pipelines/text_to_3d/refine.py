@@ -257,8 +257,8 @@ def refine_step(
         as_latents = normals_as_latents(stage, model, look, state.step)
         pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
-    surface_noise = guide.guidance_at(state.step).noise == "surface"
-    places = mesh_places(vertices, triangles, cameras, size, rasterizer) if surface_noise else None
+    fixed = guide.fixes_noise(state.step)
+    places = mesh_places(vertices, triangles, cameras, size, rasterizer) if fixed else None
     found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment, as_latents)
     with clock("render"):
         pictures.backward(found.pictures, retain_graph=True)
