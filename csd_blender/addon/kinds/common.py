@@ -14,8 +14,9 @@ import bpy
 from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad
-from ...job.spec.methods import find_method
+from ...job.spec.methods import Method, find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from .. import folders
 from ..errors import SceneError
@@ -121,6 +122,13 @@ def unused_words(csd: Any) -> set[str]:
     return set() if csd.debias_prompt else {"debias_words"}
 
 
+def drop_hidden_scale(chosen: dict, *methods: Method) -> None:
+    """Take the guidance scale out of a preset function's arguments where none of the methods looks at it: hidden in the
+    panel, it must not make another job of the same."""
+    if not any(method.uses_guidance_scale for method in methods):
+        chosen.pop("guidance_scale", None)
+
+
 def stripped(prompt: Any) -> Any:
     """Without the blanks around it; what is no text is left for the spec to refuse."""
     return prompt.strip() if isinstance(prompt, str) else prompt
@@ -219,6 +227,6 @@ def preset_text(setting: Setting, usual: dict) -> str:
     if isinstance(value, list):  # a schedule: start step, start value, end value, end step
         return f"{value[1]:g} to {value[2]:g}"
     if isinstance(value, str):
-        return value or "none"
+        return MINI_WORDS if setting.name == "extra_words" and value == "auto" else value or "none"
     unit = setting.get("unit", "")
     return f"{value:g} {unit}".strip()

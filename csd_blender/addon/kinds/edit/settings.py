@@ -8,11 +8,10 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
-from ....job.presets.texture import MINI_WORDS
 from ....job.spec.edit import EditJob
 from ....job.spec.methods import find_method
 from .. import common
-from ..texture.settings import expected_seconds
+from ..texture.settings import expected_seconds, unused
 
 __all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
 
@@ -27,8 +26,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 def make_spec(values: dict) -> EditJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
-    if not find_method(chosen["method"]).uses_guidance_scale:
-        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
     return edit_job(**chosen)
 
 
@@ -49,10 +47,4 @@ def _usual(quality: str, model: str, method: str, alignment: float) -> dict:
 
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
-    text = common.preset_text(setting, usual(csd))
-    return MINI_WORDS if setting.name == "extra_words" and text == "auto" else text
-
-
-def unused(csd: Any) -> set[str]:
-    """Settings that have no effect with what is chosen."""
-    return common.unused_by(csd.method)
+    return common.preset_text(setting, usual(csd))

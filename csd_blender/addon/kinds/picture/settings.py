@@ -24,8 +24,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 def make_spec(values: dict) -> PictureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
-    if not any(method.uses_guidance_scale for method in made_by(chosen["method"])):
-        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    common.drop_hidden_scale(chosen, *made_by(chosen["method"]))
     return picture_job(**chosen)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from ....job.presets.texture import EXPECTED_SECONDS, MINI_WORDS, texture_job
+from ....job.presets.texture import EXPECTED_SECONDS, texture_job
 from ....job.spec.methods import find_method
 from ....job.spec.texture import TextureJob
 from .. import common
@@ -23,8 +23,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
-    if not find_method(chosen["method"]).uses_guidance_scale:
-        chosen.pop("guidance_scale", None)  # hidden in the panel; it must not make another job of the same
+    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
     return texture_job(**chosen)
 
 
@@ -45,8 +44,7 @@ def _usual(quality: str, model: str, method: str) -> dict:
 
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
-    text = common.preset_text(setting, usual(csd))
-    return MINI_WORDS if setting.name == "extra_words" and text == "auto" else text
+    return common.preset_text(setting, usual(csd))
 
 
 def unused(csd: Any) -> set[str]:

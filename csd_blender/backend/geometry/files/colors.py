@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 from ....job.errors import JobError
 from ..mesh import MAX_FACES
 from .common import BadFile, FileMesh, quote
-from .npz import read_arrays
+from .npz import read_arrays, refusing, write_arrays
 
 MAX_PICTURES = 64
 MAX_SIDE = 4096  # pixels; what is larger is brought down to it, as no result has more
@@ -165,11 +164,7 @@ def save_colors(path: str | Path, colors: Colors) -> None:
     arrays |= {f"picture_{i}": picture for i, picture in enumerate(colors.pictures)}
     if colors.corner is not None:
         arrays["corner"] = colors.corner
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(beside, path)
+    write_arrays(path, arrays)
 
 
 def load_colors(path: str | Path) -> Colors:
@@ -178,7 +173,7 @@ def load_colors(path: str | Path) -> Colors:
     Raises:
         JobError: ``bad_job_folder``.
     """
-    try:
+    with refusing(path, "bad_job_folder"):
         found = read_arrays(path, _ARRAYS)
         pictures = []
         while f"picture_{len(pictures)}" in found:
@@ -192,9 +187,3 @@ def load_colors(path: str | Path) -> Colors:
         if len(uv) and not 0 <= picture.min() <= picture.max() < len(pictures):
             raise BadFile("a face has a picture that is not there")
         return Colors(np.nan_to_num(np.float32(uv)), picture, pictures, corner)
-    except JobError:
-        raise
-    except BadFile as error:
-        raise JobError("bad_job_folder", f"{Path(path).name}: {error}") from None
-    except Exception as error:
-        raise JobError("bad_job_folder", f"{Path(path).name}: {type(error).__name__}: {error!s:.100}") from error

@@ -6,6 +6,8 @@ import math
 import os
 import stat
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +88,29 @@ def save_npz(path: str | Path, mesh: Mesh) -> None:
             arrays[name] = getattr(mesh, name)
     if mesh.offset.any():
         arrays["offset"] = mesh.offset
+    write_arrays(path, arrays)
+
+
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by name, without pickles; the file appears whole or not at all."""
     path = Path(path)
     beside = path.with_name(path.name + ".part")
     with beside.open("wb") as file:
         np.savez_compressed(file, **arrays)
     os.replace(beside, path)
+
+
+@contextmanager
+def refusing(path: str | Path, code: str) -> Iterator[None]:
+    """Whatever is wrong with a file of arrays becomes one sentence: ``JobError`` of that code."""
+    try:
+        yield
+    except JobError:
+        raise
+    except BadFile as error:
+        raise JobError(code, f"{Path(path).name}: {error}") from None
+    except Exception as error:
+        raise JobError(code, f"{Path(path).name}: {type(error).__name__}: {error!s:.100}") from error
 
 
 def load_npz(path: str | Path) -> Mesh:
@@ -99,7 +119,7 @@ def load_npz(path: str | Path) -> Mesh:
     Raises:
         JobError: ``mesh_unreadable``, or ``mesh_too_large`` before memory is taken.
     """
-    try:
+    with refusing(path, "mesh_unreadable"):
         found = read_arrays(path, MESH_ARRAYS)
         faces, vertices = len(found["triangles"]), len(found["positions"])
         if faces and not 0 <= found["triangles"].min() <= found["triangles"].max() < vertices:
@@ -117,9 +137,3 @@ def load_npz(path: str | Path) -> Mesh:
             corner=found.get("corner"),
             offset=found.get("offset", np.zeros(3)),
         )
-    except JobError:
-        raise
-    except BadFile as error:
-        raise JobError("mesh_unreadable", f"{Path(path).name}: {error}") from None
-    except Exception as error:
-        raise JobError("mesh_unreadable", f"{Path(path).name}: {type(error).__name__}: {error!s:.100}") from error
