@@ -72,6 +72,12 @@ def test_what_is_said_of_the_guidance_itself_comes_first():
     assert thing.coarse.guidance.grad_clip == bound and thing.refine.guidance.grad_clip.end_value == 0.4
 
 
+def test_a_scale_that_is_no_number_is_named_beside_perp_neg_too():
+    with pytest.raises(JobError) as caught:
+        texture_job("a mug", method="sds", perp_neg=1.0, guidance={"guidance_scale": "much"})
+    assert "guidance_scale" in caught.value.detail
+
+
 @pytest.mark.parametrize("wrong", [{"noise": "loud"}, {"times": 3}, {"clip": []}, {"perp_neg": "a"}, {"perp_neg": 21}])
 def test_wrong_words_are_named(wrong):
     for make in (texture_job, text_to_3d_job):

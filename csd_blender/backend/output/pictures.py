@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...job.errors import JobError
-from ...job.files import RESULT_RECORD, RESULT_RUN, RESULT_SHEET, film_frame, picture_file
+from ...job.files import RESULT_RUN, RESULT_SHEET, film_frame, picture_file
 from ...job.folder import JobFolder, read_ordinary
 from ...job.process.bodies import TEXTURE, VIEW
-from ...job.result import Part, Result
+from ...job.result import Part
 from ...job.spec.methods import find_method
 from ...job.spec.picture import PictureJob
 from ..diffusion.model import DiffusionModel
 from ..render.pictures import to_bytes
 from ..support.png import png_bytes
 from ..support.reporting import Reporter
-from .texture import licences, versions
+from .texture import write_record
 
 FILM_FRAMES = 24
 FILM_MILLISECONDS, LAST_MILLISECONDS = 120, 2000
@@ -121,19 +120,7 @@ def write_pictures(
     last = sheet(pictures, row_names(job), FILM_SIDE)
     folder.write_bytes(RESULT_RUN, run_film(folder, job.steps, stats["steps"], last))
     files["film"] = RESULT_RUN
-    record = Result(
-        settings=job.to_json(),
-        parts=tuple(parts),
-        complete=stats["steps"] == job.steps,
-        kind=job.kind,
-        seed=job.seed,
-        versions=versions(),
-        licences=licences(model),
-        timings=stats,
-        warnings=tuple(reporter.warnings),
-    )
-    folder.write_bytes(RESULT_RECORD, json.dumps(record.to_json(), indent=1).encode())
-    files["result"] = RESULT_RECORD
+    write_record(folder, job, tuple(parts), files, stats, model, reporter)
     return files
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -108,9 +108,26 @@ def write_results(
     files["mesh"] = RESULT_GLB
 
     parts = zip(surface.mesh.part_names, names, surface.uv_source, strict=True)
+    made = tuple(Part(str(part_name), {"albedo": name}, source) for part_name, name, source in parts)
+    write_record(folder, job, made, files, stats, model, reporter, of_object)
+    return files
+
+
+def write_record(
+    folder: JobFolder,
+    job: JobSpec,
+    parts: tuple[Part, ...],
+    files: dict[str, str],
+    stats: dict,
+    model: DiffusionModel,
+    reporter: Reporter,
+    of_object: dict | None = None,
+) -> None:
+    """Write ``result.json``, the last file of a result, and add it to ``files``. Arguments as of
+    :func:`write_results`."""
     record = Result(
         settings=job.to_json(),
-        parts=tuple(Part(str(part_name), {"albedo": name}, source) for part_name, name, source in parts),
+        parts=parts,
         complete=stats["steps"] == job.steps,
         kind=job.kind,
         seed=job.seed,
@@ -118,11 +135,10 @@ def write_results(
         licences=licences(model),
         timings=stats,
         warnings=tuple(reporter.warnings),
+        **(of_object or {}),
     )
-    record = replace(record, **(of_object or {}))
     folder.write_bytes(RESULT_RECORD, json.dumps(record.to_json(), indent=1).encode())
     files["result"] = RESULT_RECORD
-    return files
 
 
 def load_albedo(folder: JobFolder, surface: Surface) -> list[Tensor]:

@@ -12,7 +12,7 @@ from ..spec.picture import ALL_METHODS, PictureJob
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from .texture import BRIDGE_SHARE, CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, word
-from .variants import of_method, vary
+from .variants import chosen_guidance, of_method
 
 __all__ = ["expected_seconds", "picture_job"]
 
@@ -66,13 +66,11 @@ def picture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))
-        usual, chosen = to_json(guidance(steps, method, mini)), values.get("guidance", {})
+        usual = to_json(guidance(steps, method, mini))
         for one in METHODS if method == ALL_METHODS.id else (method,):
             usual |= of_method(one, mini, steps, BRIDGE_SHARE)
-        if isinstance(chosen, dict):
-            asked = {name: value for name, value in overrides.items() if (name, value) != ("times", "usual")}
-            chosen = vary(usual, asked, steps, method, mini, model) | chosen
-        values["guidance"] = chosen
+        asked = {name: value for name, value in overrides.items() if (name, value) != ("times", "usual")}
+        values["guidance"] = chosen_guidance(usual, asked, steps, method, mini, model)
         values.setdefault("warm_up", round(WARM_UP * steps))
     return from_json(PictureJob, values)
 

@@ -12,7 +12,7 @@ from ..spec.methods import METHODS, find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.texture import TextureJob
-from .variants import of_method, vary
+from .variants import chosen_guidance, of_method
 
 __all__ = [
     "CSD_NEGATIVE_PROMPT",
@@ -90,11 +90,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))
         usual = to_json(guidance(steps, method, mini)) | of_method(method, mini, steps, BRIDGE_SHARE)
-        chosen = values.get("guidance", {})
-        if isinstance(chosen, dict):
-            scale = {name: chosen[name] for name in ("guidance_scale",) if name in chosen}
-            chosen = vary(usual | scale, overrides, steps, method, mini, model) | chosen
-        values["guidance"] = chosen
+        values["guidance"] = chosen_guidance(usual, overrides, steps, method, mini, model)
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
 

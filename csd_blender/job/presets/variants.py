@@ -33,7 +33,9 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
     strength = given.get("perp_neg", -1)
     if _is_number(strength) and strength >= 0:
         # Where there is a guidance scale, 1 is what the paper has: s times the term.
-        varied["perp_neg"] = min(strength * (varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1), 20.0)
+        scale = varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1
+        if _is_number(scale):
+            varied["perp_neg"] = min(strength * scale, 20.0)
     if given.get("clip") == "debiased":
         of_mini = CLIP_MINI_SCALED if row.uses_guidance_scale else CLIP_MINI
         first, last = of_mini if mini else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS
@@ -43,6 +45,16 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
     elif given.get("negative_course") == "falling":
         varied["negative_weight"] = Schedule(0, 1.0, 0.5, steps)
     return varied
+
+
+def chosen_guidance(usual: dict, given: dict, steps: int, method: str, mini: bool, model: str) -> Any:
+    """A preset's guidance, as a table, with what the job's words ask for, and ``given["guidance"]`` over all of it;
+    that itself where it is no table. Arguments as for :func:`vary`."""
+    chosen = given.get("guidance", {})
+    if not isinstance(chosen, dict):
+        return chosen
+    scale = {name: chosen[name] for name in ("guidance_scale",) if name in chosen}  # Perp-Neg is counted with it
+    return vary(usual | scale, given, steps, method, mini, model) | chosen
 
 
 def of_method(method: str, mini: bool, steps: int, bridge_share: float) -> dict[str, Any]:

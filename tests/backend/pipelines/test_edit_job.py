@@ -28,7 +28,8 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.kinds import load
 from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.result import read_result
-from tests.backend.pipelines.test_texture_job import albedo, box, run
+from tests.backend.pipelines.test_texture_job import albedo, box
+from tests.support.tiny_jobs import after, run
 
 QUIET = Reporter(emit=lambda said: None)
 
@@ -88,7 +89,7 @@ def test_each_part_is_baked_with_its_own_colors(tmp_path):
 def test_a_job_that_was_killed_goes_on_to_the_very_same_texture(make_job, models):
     whole, cut = make_job("whole", alignment=0.3), make_job("cut", alignment=0.3)
     run(whole, models)
-    outcome, _ = run(cut, models, stop=lambda step: "leave" if step >= 3 else None)
+    outcome, _ = run(cut, models, stop=after(3, "leave"))
     assert outcome.type == "error" and outcome.code == "interrupted"
     outcome, events = run(cut, models, resume=True)
     assert outcome.type == "result" and min(b["step"] for kind, b in events if kind == "progress") >= 4

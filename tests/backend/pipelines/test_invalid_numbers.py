@@ -15,14 +15,12 @@ from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output import texture
 from csd_blender.backend.pipelines.text_to_3d import output
-from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker import run_job as run_job_module
-from csd_blender.backend.worker.run_job import run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.result import is_complete, read_result
-from tests.support.tiny_jobs import TINY
+from tests.support.tiny_jobs import TINY, after, run
 
 STEPS = 12
 
@@ -32,7 +30,6 @@ def small_pictures(monkeypatch):
     monkeypatch.setattr(output, "FILM_FRAMES", 2)
     monkeypatch.setattr(output, "FILM_SIZE", 16)
     monkeypatch.setattr(texture, "TURNTABLE_SIZE", 16)
-    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
 
 
 class Faulty(torch.nn.Module):
@@ -98,18 +95,6 @@ def times(tmp_path_factory, tiny_folder):
     return models.model.unet.seen
 
 
-def run(folder, models, resume=False, stop=lambda step: None):
-    events, last = [], [0]
-
-    def emit(said):
-        events.append((said.type, said.to_json()))
-        if said.type == "progress":
-            last[0] = said.step
-
-    reporter = Reporter(emit=emit, stop_reason=lambda: stop(last[0]))
-    return run_job(str(folder.path), reporter, models, resume=resume), events
-
-
 def albedo(folder):
     return np.asarray(Image.open(folder.path / "result" / "albedo.png"))
 
@@ -141,7 +126,7 @@ def test_single_invalid_steps_here_and_there_do_not_end_a_job(make_job, models, 
 
 def test_five_in_a_row_end_the_job_as_an_error_that_keeps_the_last_good_state(make_job, models, times, tiny_folder):
     stopped = make_job("stopped")
-    run(stopped, models, stop=lambda step: "cancel" if step >= 4 else None)
+    run(stopped, models, stop=after(4, "cancel"))
     models.model.unet.bad = set(times[4:9])
     folder = make_job()
     outcome, events = run(folder, models)
@@ -168,7 +153,7 @@ def test_a_network_that_never_gives_a_number_is_an_error_and_leaves_no_texture(m
 def test_cancelled_before_the_first_good_step_there_is_nothing_to_keep(make_job, models):
     models.model.unet.bad = set(range(1000))
     folder = make_job()
-    outcome, _ = run(folder, models, stop=lambda step: "cancel" if step >= 2 else None)
+    outcome, _ = run(folder, models, stop=after(2, "cancel"))
     assert (outcome.type, outcome.kept) == ("cancelled", False)
 
 
@@ -178,7 +163,7 @@ def test_a_job_left_before_or_among_invalid_steps_resumes_to_the_same_end(make_j
     models.model.unet.bad = set(times[4:9])
     whole, resumed = make_job("whole"), make_job("resumed", checkpoint_interval=1)
     expected, _ = run(whole, models)
-    interrupted, _ = run(resumed, models, stop=lambda step: "leave" if step >= left_at else None)
+    interrupted, _ = run(resumed, models, stop=after(left_at, "leave"))
     assert interrupted.code == "interrupted"
     outcome, _ = run(resumed, models, resume=True)
     assert (outcome.type, outcome.detail) == (expected.type, expected.detail)

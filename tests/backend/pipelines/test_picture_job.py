@@ -18,6 +18,7 @@ from PIL import Image
 
 from csd_blender.backend.cli import main
 from csd_blender.backend.distillation import methods as rows
+from csd_blender.backend.distillation.state import Prepared
 from csd_blender.backend.output.pictures import film_steps, sheet
 from csd_blender.backend.pipelines.picture import random_numbers, set_rate
 from csd_blender.backend.worker.run_job import ModelCache
@@ -27,6 +28,7 @@ from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.result import is_complete, read_result
 from csd_blender.job.spec.methods import METHODS
 from csd_blender.job.spec.picture import PictureJob
+from tests.support.no_memory import hungry
 from tests.support.tiny_jobs import after, first_step, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -169,8 +171,8 @@ class Counting:
     def __init__(self, model, seed, guidance):
         self.count = torch.zeros(())
 
-    def predict(self, batch):
-        return {"null": batch.noisy * (1 + 0.1 * self.count)}
+    def prepare(self, batch):
+        return Prepared(batch.noise, {"null": batch.noisy * (1 + 0.1 * self.count)})
 
     def learn(self, batch, predictions):
         self.count = self.count + 1
@@ -215,15 +217,7 @@ def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models,
     folder, usual = make_job(), make_job("usual")
     run(usual, models)
     model = models.get(folder.spec.model, "cpu")
-    predict, failures = model.predict_noise, [1, 1]
-
-    def hungry(noisy, t, embeddings):
-        if failures:
-            failures.pop()
-            raise torch.OutOfMemoryError("no more")
-        return predict(noisy, t, embeddings)
-
-    monkeypatch.setattr(model, "predict_noise", hungry)
+    hungry(monkeypatch, model, {0, 1})
     outcome, events = run(folder, models)
     assert outcome.type == "result"
     assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"] * 2

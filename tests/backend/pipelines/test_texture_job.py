@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 from PIL import Image
 
@@ -26,6 +25,8 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.process.processes import HeldFile
 from csd_blender.job.result import Part, is_complete, read_result
+from tests.support.no_memory import hungry
+from tests.support.tiny_jobs import after, run
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = 1200  # seconds after which a test gives up; no machine that works comes near it
@@ -57,20 +58,6 @@ def make_job(tmp_path, tiny_folder):
 @pytest.fixture(scope="module")
 def models():
     return ModelCache()
-
-
-def run(folder, models, resume=False, stop=lambda step: None):
-    """Run a job; ``stop`` gets the number of the last step and answers with a reason to stop. Returns the outcome."""
-    events, last = [], [0]
-
-    def emit(said):
-        events.append((said.type, said.to_json()))
-        if said.type == "progress":
-            last[0] = said.step
-
-    reporter = Reporter(emit=emit, stop_reason=lambda: stop(last[0]))
-    outcome = run_job(str(folder.path), reporter, models, resume=resume)
-    return outcome, events
 
 
 def albedo(folder, name="albedo.png"):
@@ -112,7 +99,7 @@ def test_a_job_that_was_left_resumes_to_the_same_texture(make_job, models, monke
     every_progress(monkeypatch)
     whole, left = make_job("whole"), make_job("left")
     run(whole, models)
-    outcome, _ = run(left, models, stop=lambda last: "leave" if last >= step else None)
+    outcome, _ = run(left, models, stop=after(step, "leave"))
     assert (outcome.type, outcome.code) == ("error", "interrupted")
     assert not is_complete(left.path)
     outcome, events = run(left, models, resume=True)
@@ -125,7 +112,7 @@ def test_a_job_that_was_left_resumes_to_the_same_texture(make_job, models, monke
 def test_cancel_keeps_the_best_so_far_and_the_job_can_still_be_resumed(make_job, models, monkeypatch):
     every_progress(monkeypatch)
     folder, whole = make_job(), make_job("whole")
-    outcome, _ = run(folder, models, stop=lambda last: "cancel" if last >= 3 else None)
+    outcome, _ = run(folder, models, stop=after(3, "cancel"))
     assert outcome.type == "cancelled" and outcome.kept
     assert albedo(folder).std() > 0.5 and not is_complete(folder.path)
     run(whole, models)
@@ -134,7 +121,7 @@ def test_cancel_keeps_the_best_so_far_and_the_job_can_still_be_resumed(make_job,
 
 
 def test_cancel_before_the_first_step_keeps_nothing(make_job, models):
-    outcome, _ = run(make_job(), models, stop=lambda last: "cancel")
+    outcome, _ = run(make_job(), models, stop=after(0, "cancel"))
     assert outcome.type == "cancelled" and not outcome.kept
 
 
@@ -220,7 +207,7 @@ def test_results_have_the_mode_that_the_users_umask_gives(make_job, models, umas
 def test_a_folder_that_is_removed_during_the_job_is_told_in_a_sentence_and_not_made_anew(make_job, models, monkeypatch):
     every_progress(monkeypatch)
     folder = make_job()
-    outcome, _ = run(folder, models, stop=lambda last: shutil.rmtree(folder.path) if last == 3 else None)
+    outcome, _ = run(folder, models, stop=lambda done: shutil.rmtree(folder.path) if done == 3 else None)
     assert (outcome.type, outcome.code) == ("error", "bad_job_folder")
     assert str(folder.path) in outcome.detail and not folder.path.exists()
 
@@ -279,15 +266,7 @@ def test_sds_is_one_setting_away_and_gives_another_texture(make_job, models):
 def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models, monkeypatch):
     folder = make_job(views=4)
     model = models.get(folder.spec.model, "cpu")
-    predict, failures = model.predict_noise, [1]
-
-    def hungry(noisy, t, embeddings):
-        if failures:
-            failures.pop()
-            raise torch.OutOfMemoryError("no more")
-        return predict(noisy, t, embeddings)
-
-    monkeypatch.setattr(model, "predict_noise", hungry)
+    hungry(monkeypatch, model, {0})
     outcome, events = run(folder, models)
     assert outcome.type == "result"
     assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"]
@@ -297,15 +276,7 @@ def test_a_step_repeated_after_memory_ran_out_takes_the_random_numbers_of_the_fi
     usual, spoiled = make_job("usual", steps=3), make_job("spoiled", steps=3)
     run(usual, models)
     model = models.get(spoiled.spec.model, "cpu")
-    predict, failures = model.predict_noise, [1]
-
-    def hungry(noisy, t, embeddings):
-        if failures:
-            failures.pop()
-            raise RuntimeError("CUDA error: out of memory")
-        return predict(noisy, t, embeddings)
-
-    monkeypatch.setattr(model, "predict_noise", hungry)
+    hungry(monkeypatch, model, {0}, RuntimeError)
     run(spoiled, models)
     pictures = [np.asarray(Image.open(f.path / "result" / "albedo.png")).astype(int) for f in (usual, spoiled)]
     # Pictures are now encoded one by one, which rounds differently but sees the same noise.

@@ -82,12 +82,8 @@ def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:
         background = background.to(device)
         groups.append({"params": list(background.parameters()), "lr": stage.background_rate})
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
-    # with a decay of 0 AdamW is Adam
-    kind = {"lr": stage.learning_rate, "betas": betas, "eps": 1e-15, "fused": fused}
-    if stage.decay:
-        optimizer = torch.optim.AdamW(groups, weight_decay=stage.decay, **kind)
-    else:
-        optimizer = torch.optim.Adam(groups, **kind)
+    settings = {"lr": stage.learning_rate, "betas": betas, "eps": 1e-15, "fused": fused}
+    optimizer = torch.optim.AdamW(groups, weight_decay=stage.decay, **settings)  # without a decay it is Adam
     return CoarseState(radiance, occupancy, optimizer, torch.Generator().manual_seed(job.seed), background)
 
 

@@ -9,10 +9,10 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.job.result import is_complete, read_result
+from tests.support.no_memory import hungry
 from tests.support.tiny_jobs import (
     COARSE,
     REFINE,
@@ -106,19 +106,6 @@ def test_an_ellipsoid_needs_no_coarse_stage(make_job, models):
     size = np.ptp(mesh_of(folder).positions, axis=0)
     assert size[:2] / size[2] == pytest.approx(np.array([5 / 7, 5 / 7]), abs=0.02)
     assert not (folder.path / "stages" / "coarse.png").exists()
-
-
-def hungry(monkeypatch, model, on_calls):
-    """Let memory run out at these calls of the network (counted from 0)."""
-    predict, calls = model.predict_noise, [0]
-
-    def predict_or_fail(noisy, t, embeddings):
-        calls[0] += 1
-        if calls[0] - 1 in on_calls:
-            raise torch.OutOfMemoryError("no more")
-        return predict(noisy, t, embeddings)
-
-    monkeypatch.setattr(model, "predict_noise", predict_or_fail)
 
 
 @pytest.mark.parametrize("call", [0, 2, COARSE, COARSE + 2])
