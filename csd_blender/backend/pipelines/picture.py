@@ -8,7 +8,6 @@ is seen here is the method and the model; what a surface that is looked at from 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from ..distillation.view_prompts import Seen, job_prompts, make_room
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from ..optimize.loop import run_steps
 from ..output.pictures import PicturePreview, film_steps, write_pictures
-from ..support.clock import StepClock
+from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
 from .texture import JobResult
 
@@ -82,7 +81,7 @@ def make_pictures(
     Raises:
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
-    started = time.monotonic()
+    whole = JobClock()
     plan = job.stages()
     reporter.stage(LOAD, plan)
     model = load_model(job.model, job.device)
@@ -98,7 +97,7 @@ def make_pictures(
     reporter.stage(DEVELOP, plan)
     shares = {k: round(v, 4) for k, v in groups[0].guide.clock.shares().items()}
     calls = sum(group.guide.calls for group in groups)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": calls}
+    stats = whole.stats() | {"steps": state.step, "network_calls": calls}
     pictures = seen(state.pictures, job, model)
     files = write_pictures(pictures, job, folder, reporter, stats | {"time_shares": shares}, model)
     return JobResult(files, stats, cancelled)

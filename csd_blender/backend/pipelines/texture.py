@@ -8,7 +8,6 @@ to the mesh's UV map; having no UV seams itself, it leaves none in the texture.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +32,7 @@ from ..render.camera_draws import draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
 from ..render.rasterizer.choose import get_rasterizer
 from ..render.surface import Surface
+from ..support.clock import JobClock
 from ..support.reporting import Reporter
 from ..support.warp_setup import start_warp
 from ..texture.bake import bake
@@ -105,7 +105,7 @@ def texture_mesh(
         JobError: with a code of the error table, for bad meshes, missing models, a full disk and the like.
         Stopped: when the user cancelled before painting began, or the other side went away.
     """
-    started = time.monotonic()
+    whole = JobClock()
     plan = job.stages()
     reporter.stage(PREPARE, plan)
     surface = prepare_surface(job, folder, reporter)
@@ -130,7 +130,7 @@ def texture_mesh(
     cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
     reporter.stage(BAKE, plan)
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": state.step, "network_calls": guide.calls}
+    stats = whole.stats() | {"steps": state.step, "network_calls": guide.calls}
     shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
     told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
     files = write_results(state.field, surface, job, folder, reporter, told, model)

@@ -36,3 +36,19 @@ class StepClock:
         """Fraction of the total per section."""
         total = sum(self.seconds.values()) or 1.0
         return {name: value / total for name, value in self.seconds.items()}
+
+
+@dataclass
+class JobClock:
+    """What a job took from when this was made: by the clock on the wall, and of the processor.
+
+    On a machine that has other work to do the second is what compares, of jobs with one thread each.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    processor_began: float = field(default_factory=time.process_time)
+
+    def stats(self) -> dict[str, float]:
+        """Both, in seconds, as a result's record has them."""
+        spent, processor = time.monotonic() - self.began, time.process_time() - self.processor_began
+        return {"seconds": round(spent, 2), "processor_seconds": round(processor, 2)}

@@ -65,6 +65,7 @@ def make_row(task: CoarseTask) -> Row:
     timings = read_result(task.folder).timings
     named: dict[str, Any] = {"label": task.label, "shape": task.shape, "seed": task.seed}
     named |= {name: timings.get(name) for name in ("network_calls", "dropped_words")}
+    named["seconds"] = timings["processor_seconds"]
     return {**asdict(verdict), **named, "features": [round(float(value), 5) for value in features]}
 
 

@@ -96,7 +96,7 @@ def make_row(task: PictureTask) -> Row:
         "two_faced": None,
         "saturation": float((picture.amax(1) - picture.amin(1)).mean()),
         "belief": belief(judge, picture, asked),
-        "seconds": float(str(timings["seconds"])),
+        "seconds": float(str(timings["processor_seconds"])),
         "network_calls": timings.get("network_calls"),
         "features": [round(float(value), 5) for value in judge.features(picture)[0]],
     }

@@ -130,8 +130,9 @@ def make_row(task: SheetTask) -> Row:
     verdict = make_and_judge(
         task.asked, task.method, task.quality, task.folder, *worker_tools(), **{"seed": task.seed, **task.settings}
     )
-    calls = read_result(task.folder).timings.get("network_calls")
-    about = {"seconds": verdict.seconds, "right": verdict.right, "said": verdict.said, "network_calls": calls}
+    timings = read_result(task.folder).timings
+    about = {"right": verdict.right, "said": verdict.said}
+    about |= {"seconds": timings["processor_seconds"], "network_calls": timings.get("network_calls")}
     return {"method": task.method, "prompt": task.asked.prompt, "seed": task.seed, **about}
 
 

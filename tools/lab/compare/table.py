@@ -143,7 +143,8 @@ def make_row(task: MethodTask) -> Row:
         )
         row = {**asdict(verdict), "right": verdict.right}
     timings = read_result(task.folder).timings
-    return {"part": task.part, **row, "steps": timings["steps"], "network_calls": timings.get("network_calls")}
+    counted = {"seconds": timings["processor_seconds"], "network_calls": timings.get("network_calls")}
+    return {"part": task.part, **row, "steps": timings["steps"], **counted}
 
 
 def said(row: Row) -> str:
@@ -174,8 +175,8 @@ def format_table(rows: Sequence[Row]) -> str:
         right = share([row["right"] for row in own])
         lines.append(f"{method:8}{right:>16}" + "".join(f"{figure:>11}" for figure in figures))
     lines.append("right: all that the prompt asks for is named; belief: the judge's probability for it, the mean;")
-    lines.append("light: how strongly brightness follows the surface; seconds, calls: medians of a result;")
-    lines.append("calls: network forwards, one picture through the network once being one")
+    lines.append("light: how strongly brightness follows the surface; seconds: of the processor, calls: network forwards,")
+    lines.append("one picture through the network once being one; both are medians of a result")
     return "\n".join(lines)
 
 

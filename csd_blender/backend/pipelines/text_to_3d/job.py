@@ -6,7 +6,6 @@ mesh on a tetrahedral grid, whose shape and colors are then refined together. Th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -29,7 +28,7 @@ from ...geometry.mesh import clean_mesh, normalize
 from ...geometry.mesh_io import load_npz
 from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
-from ...support.clock import StepClock
+from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
 from ..prepare import choose_rasterizer, load_for
 from ..texture import JobResult
@@ -61,7 +60,7 @@ def make_object(
     Raises:
         JobError: with a code of the error table. Stopped: the user cancelled before there was anything to keep.
     """
-    started = time.monotonic()
+    whole = JobClock()
     plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
@@ -94,7 +93,7 @@ def make_object(
     reporter.stage(UNWRAP, plan)
     done = refined.step + (steps_before(job) if coarse is None else coarse.step)
     calls += 0 if guide is None else guide.calls
-    stats = {"seconds": round(time.monotonic() - started, 2), "steps": done, "network_calls": calls}
+    stats = whole.stats() | {"steps": done, "network_calls": calls}
     if coarse is None:
         del clocks["coarse"]
     shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
