@@ -175,8 +175,8 @@ def format_table(rows: Sequence[Row]) -> str:
         right = share([row["right"] for row in own])
         lines.append(f"{method:8}{right:>16}" + "".join(f"{figure:>11}" for figure in figures))
     lines.append("right: all that the prompt asks for is named; belief: the judge's probability for it, the mean;")
-    lines.append("light: how strongly brightness follows the surface; seconds: of the processor, calls: network forwards,")
-    lines.append("one picture through the network once being one; both are medians of a result")
+    lines.append("light: how strongly brightness follows the surface; seconds: of the processor, calls: pictures")
+    lines.append("through the network; both are medians of a result")
     return "\n".join(lines)
 
 
