@@ -1,5 +1,5 @@
-"""A server on this computer that speaks the Hugging Face hub's protocol as far as its client needs it for downloads, and
-that breaks in all the ways in which the hub, or the line to it, does."""
+"""A server on this computer that speaks the Hugging Face hub's protocol as far as its client needs it for downloads,
+and that breaks in all the ways in which the hub, or the line to it, does."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import httpx2
 from huggingface_hub import constants, hf_hub_url
@@ -147,7 +147,7 @@ def _from_cache(listing: Listing, file: RemoteFile, partial: Path) -> bool:
 
 def _download(listing: Listing, file: RemoteFile, partial: Path, tell: Tell, stop: Stop) -> None:
     """Go on with what is there until all of it is, over as many connections as it takes while they bring something."""
-    constants.DOWNLOAD_CHUNK_SIZE = CHUNK
+    vars(constants)["DOWNLOAD_CHUNK_SIZE"] = CHUNK  # the client has no argument for it
     url = hf_hub_url(listing.source, file.path, revision=listing.commit)
     if _size(partial) > file.size:
         partial.unlink()
@@ -158,7 +158,8 @@ def _download(listing: Listing, file: RemoteFile, partial: Path, tell: Tell, sto
             try:
                 if had < file.size:
                     headers = build_hf_headers()
-                    http_get(url, Watched(out, tell, stop), resume_size=had, headers=headers, expected_size=file.size)
+                    watched = cast(BinaryIO, Watched(out, tell, stop))
+                    http_get(url, watched, resume_size=had, headers=headers, expected_size=file.size)
                 return
             except httpx2.TransportError:
                 failed = failed + 1 if out.tell() <= had else 0

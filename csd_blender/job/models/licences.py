@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
@@ -26,6 +27,18 @@ def entry_behind(name: str) -> ModelEntry | None:
         if folder.name.startswith("models--"):
             return entry_of(folder.name.removeprefix("models--").replace("--", "/", 1))
     return None
+
+
+def models_of(job: Any) -> list[str]:
+    """The names of all models that a job of any kind loads."""
+    names = [getattr(job, field, "") for field in ("model", "coarse_model")]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def check_job(job: Any) -> None:
+    """Raise ``JobError('licence_not_accepted')`` for the first of a job's models that it may not use."""
+    for name in models_of(job):
+        check_cleared(name, job.allow_noncommercial)
 
 
 def check_cleared(name: str, allow_noncommercial: bool) -> None:

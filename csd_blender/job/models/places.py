@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import JobError
-from .catalogue import ModelEntry, entry_of
+from .catalogue import ModelEntry, entry_of, find_entry
 from .files import (
     INDEX,
     PICKLES,
@@ -26,6 +26,7 @@ from .files import (
 from .store import whole_copy
 
 LAYOUT = "Choose the same model as a folder in the diffusers layout; single files cannot be used yet."
+GET = "Get it in the panel's Models, or by “csd models get {name}”."
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
@@ -70,7 +71,9 @@ def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) 
             problems.append(error)
     if problems:
         raise problems[0]
-    raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”")
+    entry = find_entry(name)
+    fix = GET.format(name=entry.id) if entry is not None and entry.can_be_used else ""
+    raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”", fix)
 
 
 def lasting_name(name: str) -> str:

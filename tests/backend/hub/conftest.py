@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,9 +10,8 @@ from huggingface_hub.utils import close_session
 
 from csd_blender.backend.hub import fetch
 from tests.support.local_hub import Hub
+from tests.support.model_kit import NAME
 from tests.support.tiny_models import write_sd15
-
-NAME = "tiny/sd15"
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +46,7 @@ def hub(published, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
     monkeypatch.setattr(fetch, "BETWEEN", 0.02)
+    monkeypatch.setattr(fetch, "CHUNK", 4096)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     with Hub({NAME: published}) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.address)
@@ -62,7 +61,3 @@ def models(tmp_path, monkeypatch):
     """The folder of models."""
     monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
     return tmp_path / "models"
-
-
-def table(path):
-    return json.loads(path.read_text("utf-8"))
