@@ -169,9 +169,14 @@ def get_in_lines(entry: ModelEntry, root: Path, arguments: argparse.Namespace) -
         stop.set()
         ended.wait(GRACE)
         if not ended.is_set():  # it waits for the network; what is on the disk stays as it is
-            if wish[0] == "cancel":
-                remove(part_folder(entry.id, root))
+            os.write(1, (json.dumps({"type": give_up()}) + "\n").encode())
             os._exit(EXIT_CANCELLED)
+
+    def give_up() -> str:
+        if wish[0] != "cancel":
+            return "paused"
+        remove(part_folder(entry.id, root))
+        return "cancelled"
 
     def report(progress: Progress) -> None:
         tell("progress", **vars(progress))
@@ -183,9 +188,7 @@ def get_in_lines(entry: ModelEntry, root: Path, arguments: argparse.Namespace) -
         tell("done", folder=str(folder), note=unusable(entry, root))
         return 0
     except Stopped:
-        if wish[0] == "cancel":
-            remove(part_folder(entry.id, root))
-        tell("cancelled" if wish[0] == "cancel" else "paused")
+        tell(give_up())
         return EXIT_CANCELLED
     except JobError as error:
         tell("error", code=error.code, text=error.text, fix=error.fix, detail=error.detail)

@@ -23,7 +23,7 @@ from ...job.models.store import PARTIAL, PIECE, file_sum
 from .answers import in_words
 from .listing import Listing, RemoteFile
 
-CHUNK = 2**18  # bytes that come at once; the client's own ten million would make a slow line look dead
+CHUNK = 2**16  # bytes that come at once; the client's own ten million would make a slow line look dead
 TRIES, BETWEEN = 3, 2.0  # connections in a row without a byte, seconds between them
 
 Tell = Callable[[int], object]

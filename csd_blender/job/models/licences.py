@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
 from .places import existing, shortened
-from .store import RECORD, read_record
+from .store import RECORD, own_folder, read_record
 
 
 def entry_behind(name: str) -> ModelEntry | None:
@@ -46,6 +46,15 @@ def check_cleared(name: str, allow_noncommercial: bool) -> None:
     entry = entry_behind(name)
     if entry is not None and entry.commercial == "no" and not allow_noncommercial:
         raise JobError("licence_not_accepted", f"the licence of {entry.label} ({entry.licence}) permits no such use")
+
+
+def licence_of(name: str) -> str:
+    """The licence of a job's model, for the record of its result: as the catalogue, or the publisher's page, has it."""
+    entry = entry_behind(name)
+    if entry is None:
+        return "unknown: the model was given as a folder"
+    record = None if find_entry(name) is not None else read_record(own_folder(entry.id))
+    return record.licence if record is not None else entry.licence
 
 
 def unknown_terms(name: str) -> str:

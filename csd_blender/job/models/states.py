@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError
@@ -86,5 +86,5 @@ def others(root: Path, entries: Sequence[ModelEntry] = CATALOGUE) -> list[ModelE
             and record.id not in known
             and own_folder(record.id, root).name == name.removesuffix(PART)
         ):
-            found[record.id] = entry_of(record.id)
-    return [entry for entry in found.values() if entry is not None]
+            found[record.id] = (entry_of(record.id), record.licence)
+    return [replace(entry, licence=licence) for entry, licence in found.values() if entry is not None]
