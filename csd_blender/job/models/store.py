@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import JobError
-from .catalogue import ModelEntry
 
 FOLDER = "CSD_MODELS"  # in the environment: where the models lie
 RECORD, PLAN, SUMS = "csd-model.json", "csd-download.json", "first-sums.json"
-PART, PARTIAL, LOCK = ".part", ".partial", ".lock"  # endings
+PART, PARTIAL, LOCK, GONE = ".part", ".partial", ".lock", ".gone"  # endings
 LARGEST_TABLE = 2**22  # bytes; a model of a hundred files has 20 thousand
 PIECE = 2**20  # bytes that are read at once
 AGAIN = "Remove it and get it again."
@@ -215,15 +214,23 @@ def remove(folder: Path) -> None:
     Raises:
         JobError: ``no_permission`` when the system does not let go of it.
     """
-    aside = folder.with_name(folder.name + ".gone")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = set_aside(folder)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """The quick half of :func:`remove`: the folder under another name, by which nothing finds it; None when there is
+    none. Raises as that does."""
+    aside = folder.with_name(folder.name + GONE)
+    shutil.rmtree(aside, ignore_errors=True)  # what an end in the middle left behind
     try:
         os.replace(folder, aside)
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
         raise JobError("no_permission", f"{folder} ({error.strerror})", "Close what uses the model.") from error
-    shutil.rmtree(aside, ignore_errors=True)
+    return aside
 
 
 def whole_copy(name: str, root: Path | None = None) -> Path | None:
@@ -240,8 +247,3 @@ def whole_copy(name: str, root: Path | None = None) -> Path | None:
         raise JobError("model_unreadable", f"{folder / RECORD} is damaged", AGAIN)
     check_sizes(folder, record)
     return folder
-
-
-def expected_bytes(entry: ModelEntry) -> int:
-    """What a download takes, as far as the catalogue knows."""
-    return entry.download_mb * 10**6
