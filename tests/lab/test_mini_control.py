@@ -81,7 +81,7 @@ def test_near_is_white_and_what_is_kept_back_is_black():
     depth = torch.zeros(1, 4, 4)
     depth[0, 1, 1], depth[0, 1, 2], depth[0, 2, 1] = 2.0, 3.0, 2.5
     normals = torch.zeros(1, 4, 4, 3, dtype=torch.int8)
-    normals[0, 1, 1] = torch.tensor([0, 0, 127])
+    normals[0, 1, 1], normals[0, 1, 2] = torch.tensor([0, 0, 127]), torch.tensor([127, 0, 0])
     coverage = torch.where(depth > 0, 255, 0).to(torch.uint8)
     coverage[0, 2, 1] = 128
     for hard, edge in ((True, 0.5), (False, 0.5 * 128 / 255)):
@@ -89,6 +89,7 @@ def test_near_is_white_and_what_is_kept_back_is_black():
         assert hint[0, 0, 1, 1] == 1 and hint[0, 0, 1, 2] == 0
         assert float(hint[0, 0, 2, 1]) == pytest.approx(edge)
         assert hint[0, 1:, 1, 1].tolist() == pytest.approx([0.5, 0.5, 1.0])
+        assert hint[0, 1:, 1, 2].tolist() == pytest.approx([0.0, 0.5, 0.5])  # what looks to the right has no red
         assert not hint[0, :, 0].any()
     kinds = {name: k for k, name in enumerate(DROPS)}
     both = torch.ones(4, 4, 2, 2)

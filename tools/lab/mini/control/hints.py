@@ -12,7 +12,7 @@ DROPS = {"nothing": 0.78, "all": 0.06, "depth": 0.08, "normals": 0.08}
 
 
 def hint_pictures(depth: Tensor, normals: Tensor, coverage: Tensor, hard: Tensor) -> Tensor:
-    """Depth and normals ``[N, 4, S, S]`` in [0, 1], float32.
+    """Depth and normals ``[N, 4, S, S]`` in [0, 1], float32: in what a picture shows near is white and far is black.
 
     Args:
         depth, normals, coverage: as :mod:`.pictures` stores them.
@@ -25,7 +25,9 @@ def hint_pictures(depth: Tensor, normals: Tensor, coverage: Tensor, hard: Tensor
     far = torch.where(there, depth, -torch.inf).amax((1, 2), keepdim=True)
     near = torch.where(there, depth, torch.inf).amin((1, 2), keepdim=True)
     height = torch.where(there, (far - depth) / (far - near).clamp_min(1e-6), torch.zeros_like(depth))
-    facing = torch.where(there[..., None], normals.float() / 254 + 0.5, torch.zeros_like(normals.float()))
+    # NormalBae's colors: red points to the left of the picture
+    facing = normals.float() / 254 * torch.tensor([-1.0, 1.0, 1.0]) + 0.5
+    facing = torch.where(there[..., None], facing, torch.zeros_like(facing))
     return torch.cat(((height * mask)[:, None], facing.permute(0, 3, 1, 2) * mask[:, None]), 1)
 
 
