@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...job.errors import JobError, writing_failed
 from ...job.folder import write_atomic
-from ...job.models.catalogue import MODEL_IDS, ModelEntry
+from ...job.models.catalogue import CATALOGUE, ModelEntry
 from ...job.models.licences import check_cleared
 from ...job.models.places import find_copy
 from ...job.models.store import (
@@ -95,7 +95,7 @@ def get_model(
     """
     check_cleared(entry.id, allow_noncommercial)
     if entry.family and not entry.can_be_used:
-        others = ", ".join(name for name in MODEL_IDS if name != "mini")
+        others = ", ".join(other.id for other in CATALOGUE if other.can_be_used and other.sources)
         raise JobError(
             "model_unreadable", f"jobs of this version cannot use {entry.label} yet", f"Choose one of {others}."
         )
