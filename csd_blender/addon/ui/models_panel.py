@@ -12,6 +12,8 @@ from ..session import session, time_text
 from . import poll
 from .panels import CSDPanel, write
 
+#: What a licence says of commercial work, in as few words as a sidebar has room for; the dialog says it in full.
+COMMERCIAL = {"yes": "permitted", "rules": "permitted, with rules", "no": "forbidden", "unknown": "see its page"}
 ICONS = {BUNDLED: "CHECKMARK", READY: "CHECKMARK", PAUSED: "PAUSE", ABSENT: "IMPORT", BROKEN: "ERROR"}
 
 
@@ -43,7 +45,7 @@ def draw_models(layout, context) -> None:
     row.label(text=f"{size_text(session.models_free)} free for models", translate=False)
     row.operator("csd.models_refresh", text="", icon="FILE_REFRESH")
     if models.later():
-        write(layout, context, "Not usable yet: " + ", ".join(entry.label for entry in models.later()))
+        write(layout, context, "Not usable yet: " + ", ".join(entry.id for entry in models.later()))
 
 
 def draw_model(layout, context, found: ModelState) -> None:
@@ -55,7 +57,10 @@ def draw_model(layout, context, found: ModelState) -> None:
     sub.alignment = "RIGHT"
     size = found.total or entry.download_mb * 10**6
     sub.label(text="bundled" if found.state == BUNDLED else size_text(size) if size else "", translate=False)
-    write(box, context, f"{entry.licence}: {entry.terms}" if entry.family else f"{entry.licence} (see its page)")
+    column = box.column(align=True)
+    column.scale_y = 0.8
+    column.label(text=f"Licence: {entry.licence}", translate=False)
+    column.label(text=f"Commercial use: {COMMERCIAL[entry.commercial]}", translate=False)
     if download is not None and download.model == entry.id:
         draw_download(box, download)
         return
