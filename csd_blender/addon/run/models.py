@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ...job.models.catalogue import CATALOGUE, ModelEntry, entry_of
-from ...job.models.states import ModelState, look_at_all
+from ...job.models.states import ABSENT, PAUSED, READY, ModelState, look_at_all
 from ...job.models.store import free_bytes
 from ..preferences import models_folder
 from ..session import session
@@ -60,8 +60,11 @@ def entry_named(name: str) -> ModelEntry | None:
 
 
 def offered() -> list[ModelState]:
-    """What the list shows: all that jobs can use, and whatever else is here."""
-    return [m for m in session.models if m.entry.can_be_used or not m.entry.family or m.state in ("ready", "paused")]
+    """What the list shows: all that jobs can use, whatever else is here, and what is just coming."""
+    shown = [m for m in session.models if m.entry.can_be_used or not m.entry.family or m.state in (READY, PAUSED)]
+    coming = session.download.model if session.download is not None else ""
+    entry = entry_named(coming) if coming and all(m.entry.id != coming for m in shown) else None
+    return shown if entry is None else [*shown, ModelState(entry, ABSENT)]
 
 
 def later() -> list[ModelEntry]:

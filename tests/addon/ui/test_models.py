@@ -137,6 +137,13 @@ def test_a_running_one_can_be_paused_and_shows_how_far_it_is(child):
     assert "paused" in session.notice and session.problem is None
 
 
+def test_one_that_is_not_in_the_list_shows_its_progress_too(child):
+    child("slow")
+    start("owner/name")
+    joined = " ".join(panel_text())
+    assert "owner/name" in joined and "25%, 12 s left" in joined and "see its page" in joined
+
+
 def test_a_running_one_can_be_cancelled_also_twice(child):
     child("slow")
     start()
