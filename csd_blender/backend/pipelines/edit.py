@@ -60,6 +60,7 @@ def painted_field(colors: Colors, surface: Surface, size: int) -> PaintedField:
         picture=torch.as_tensor(colors.picture),
         pictures=[_unit(picture) for picture in colors.pictures],
         tint=None if colors.corner is None else _unit(colors.corner),
+        tint_linear=colors.linear,
         pixel=1.0 / size,
     )
 
