@@ -1,6 +1,7 @@
 """A setting is one thing wherever it is met: in the spec, the panel, the operator and the command line."""
 
 import argparse
+import functools
 import itertools
 
 import pytest
@@ -223,26 +224,31 @@ def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
         assert setting.find(spec.to_json()) == value, setting.name
 
 
-def test_what_the_panel_hides_does_not_make_another_job():
+def test_what_is_gray_in_the_panel_does_not_make_another_job():
     usual, csd = from_panel("texture"), bpy.context.scene.csd
     csd.guidance_scale = 30.0
     assert from_panel("texture").spec_hash() == usual.spec_hash()
     assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
     csd.property_unset("guidance_scale")
+    found = from_panel("texture", method="sdi")
+    for name, value in (("noise", "surface"), ("times", "falling"), ("negative_course", "rising")):
+        assert from_panel("texture", method="sdi", **{name: value}).spec_hash() == found.spec_hash(), name
+    assert from_panel("texture", noise="surface").noise == "surface"
 
 
 @pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
 def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
-    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
     csd.debias_words = "smiling"
     assert "debias_words" in unused(csd) and "debias_prompt" not in unused(csd)
     assert from_panel(kind).spec_hash() == usual.spec_hash()
     csd.debias_prompt = "mini"
-    assert not {"debias_words", "debias_prompt"} & unused(csd)
+    assert not {"debias_words", "debias_prompt"} & unused(csd).keys()
     spec = from_panel(kind)
     assert (spec.debias_prompt, spec.debias_words) == ("mini", "smiling")
     csd.view_prompts = False
-    assert {"debias_words", "debias_prompt"} <= unused(csd) and from_panel(kind).debias_prompt == ""
+    assert {"debias_words", "debias_prompt"} <= unused(csd).keys() and from_panel(kind).debias_prompt == ""
     for name in ("debias_words", "debias_prompt", "view_prompts"):
         csd.property_unset(name)
 

@@ -14,9 +14,9 @@ import bpy
 from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.presets.effects import without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad
-from ...job.spec.methods import Method, find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from .. import folders
 from ..errors import SceneError
@@ -41,6 +41,8 @@ def needed(kind: type[Any]) -> list[Setting]:
 def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name: ``overrides`` first, then the scene; what a preset decides is left out.
 
+    So is what has no effect with the rest: grey in the panel, it must not make another job of the same.
+
     Raises ``TypeError`` for an override that neither the panel has nor the job.
     """
     shown = shown_settings(kind)
@@ -49,8 +51,18 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     unknown = sorted(set(overrides) - {*known, *fields})
     if unknown:
         raise TypeError(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-    values, csd = dict(overrides), scene.csd
-    for setting in shown:
+    csd = scene.csd
+    values = in_panel(kind, csd, overrides)
+    if "seed" not in overrides and csd.use_new_seed:
+        values["seed"] = csd.seed = random.randrange(1_000_000)
+    idle = without_effect(kind, values)
+    return {name: value for name, value in values.items() if name not in idle}
+
+
+def in_panel(kind: type[Any], csd: Any, overrides: dict) -> dict:
+    """``overrides``, and the scene's settings that no preset decides."""
+    values = dict(overrides)
+    for setting in shown_settings(kind):
         name = setting.name
         if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
             values[name] = getattr(csd, setting.held_as)
@@ -59,9 +71,14 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
             values["negative_prompt"] = ""
         elif not values.get("negative_prompt"):
             values.pop("negative_prompt", None)  # the preset has one that suits model and recipe
-    if "seed" not in overrides and csd.use_new_seed:
-        values["seed"] = csd.seed = random.randrange(1_000_000)
+    if values.get("recipe", "csd") != "csd" and "method" not in overrides:
+        del values["method"]  # the recipe has its own
     return values
+
+
+def unused(kind: type[Any], csd: Any) -> dict[str, str]:
+    """The panel's settings that have no effect with the others there, each with the reason."""
+    return without_effect(kind, in_panel(kind, csd, {}))
 
 
 def asked(settings: ModuleType, context, overrides: dict) -> dict:
@@ -102,9 +119,6 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     chosen = {name: value for name, value in values.items() if name not in inputs}
     for setting in needed(kind):
         chosen[setting.name] = stripped(chosen[setting.name])
-    for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
-        if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
-            chosen.pop(name, None)
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
@@ -113,20 +127,6 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
-
-
-def unused_words(csd: Any) -> set[str]:
-    """Settings of prompt debiasing that have no effect with what is chosen."""
-    if not csd.view_prompts:
-        return {"debias_prompt", "debias_words"}
-    return set() if csd.debias_prompt else {"debias_words"}
-
-
-def drop_hidden_scale(chosen: dict, *methods: Method) -> None:
-    """Take the guidance scale out of a preset function's arguments where none of the methods looks at it: hidden in the
-    panel, it must not make another job of the same."""
-    if not any(method.uses_guidance_scale for method in methods):
-        chosen.pop("guidance_scale", None)
 
 
 def stripped(prompt: Any) -> Any:
@@ -205,20 +205,6 @@ def fits(setting: Setting, value: Any) -> bool:
 def usual_model(csd: Any) -> str:
     """The model whose preset the panel shows; of one that no job can have, the bundled one's."""
     return csd.model if 0 < len(csd.model) <= LONGEST_TEXT else "mini"
-
-
-def unused_by(method: str) -> set[str]:
-    """Settings that a method does not look at."""
-    row = find_method(method)
-    looks = {
-        "guidance_scale": row.uses_guidance_scale,
-        "negative_weight": row.uses_prompt_weights,
-        "negative_course": row.uses_prompt_weights,
-        "generative_weight": row.uses_prompt_weights,
-        "noise": not row.finds_noise,
-        "times": not row.finds_times,
-    }
-    return {name for name, is_read in looks.items() if not is_read}
 
 
 def preset_text(setting: Setting, usual: dict) -> str:

@@ -9,11 +9,10 @@ import bpy
 
 from ....job.presets.edit import edit_job
 from ....job.spec.edit import EditJob
-from ....job.spec.methods import find_method
 from .. import common
-from ..texture.settings import expected_seconds, unused
+from ..texture.settings import expected_seconds
 
-__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
+__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "usual", "usual_text"]
 
 SPEC = EditJob
 
@@ -25,9 +24,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> EditJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    chosen = common.spec_values(SPEC, values)
-    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return edit_job(**chosen)
+    return edit_job(**common.spec_values(SPEC, values))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:

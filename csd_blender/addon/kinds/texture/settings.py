@@ -8,7 +8,6 @@ from typing import Any
 import bpy
 
 from ....job.presets.texture import EXPECTED_SECONDS, texture_job
-from ....job.spec.methods import find_method
 from ....job.spec.texture import TextureJob
 from .. import common
 
@@ -22,9 +21,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    chosen = common.spec_values(SPEC, values)
-    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return texture_job(**chosen)
+    return texture_job(**common.spec_values(SPEC, values))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -45,11 +42,6 @@ def _usual(quality: str, model: str, method: str) -> dict:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     return common.preset_text(setting, usual(csd))
-
-
-def unused(csd: Any) -> set[str]:
-    """Settings that have no effect with what is chosen."""
-    return common.unused_by(csd.method) | common.unused_words(csd)
 
 
 def expected_seconds(csd: Any) -> float | None:

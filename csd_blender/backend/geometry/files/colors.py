@@ -159,7 +159,8 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 _ARRAYS = {
     "uv": ("f", (None, 3, 2), MAX_FACES),
     "picture": ("iu", (None,), MAX_FACES),
-    **{name: ("u", (None, 3, 3), MAX_FACES) for name in ("corner", "corner_linear")},
+    "corner": ("u", (None, 3, 3), MAX_FACES),
+    "corner_linear": ("u", (None, 3, 3), MAX_FACES),
     **{f"picture_{i}": ("u", (None, None, 3), MAX_SIDE) for i in range(MAX_PICTURES)},
 }
 

@@ -141,8 +141,8 @@ def _corner_values(found: list[np.ndarray | None], counts: list[int], other: np.
 
 @dataclass
 class Piece:
-    """A primitive: its used vertices ``[V, 3]``, triangles ``[F, 3]``, UVs ``[F, 3, 2]`` and linear colors ``[F, 3, 3]``
-    of their corners, each or None, and the material's number or -1."""
+    """A primitive: its used vertices ``[V, 3]``, triangles ``[F, 3]``, UVs ``[F, 3, 2]`` and linear colors
+    ``[F, 3, 3]`` of their corners, each or None, and the material's number or -1."""
 
     points: np.ndarray
     triangles: np.ndarray
