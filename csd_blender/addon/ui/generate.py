@@ -66,6 +66,8 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
             row.enabled = not reason
             row.prop(self, "start_from_mesh")
             if reason:
+                row = layout.row()
+                row.active = False
                 row.label(text=reason, translate=False)
 
     def execute(self, context):

@@ -276,6 +276,8 @@ def draw_group(layout, context, place: str) -> None:
             draw_idle(column, setting, idle[setting.name])
         elif setting.name == "seed":
             draw_seed(column, csd)
+        elif setting.get("unset"):
+            column.prop(csd, setting.held_as, placeholder=setting.get("unset"))
         else:
             column.prop(csd, setting.held_as)
     for setting, reason in absent(kind.spec):

@@ -132,10 +132,28 @@ def test_a_setting_without_an_effect_stays_in_its_place_with_the_reason():
     assert "ISM" not in " ".join(usual)
 
 
+def test_how_long_it_takes_is_told_of_methods_of_which_it_is_known():
+    csd = bpy.context.scene.csd
+    csd.prompt = "red brick"
+
+    def told() -> bool:
+        return any(text.startswith("Takes about") for text in panel_text())
+
+    assert told()
+    for csd.method, known in (("sds", True), ("vsd", False), ("sdi", False), ("csd", True)):
+        assert told() == known, csd.method
+    csd.kind = "text-to-3d"
+    for csd.recipe, known in (("csd", True), ("dreamfusion", True), ("prolificdreamer", False), ("dsd", False)):
+        assert told() == known, csd.recipe
+    csd.kind = "image"
+    for csd.picture_method, known in (("csd", True), ("ism", False), ("all", False)):
+        assert told() == known, csd.picture_method
+
+
 def test_each_kind_says_what_it_cannot_have():
     csd = bpy.context.scene.csd
     csd.kind = "image"
-    assert guidance_rows()["Perp-Neg"] == "A picture has no sides" and "Words That May Go" not in guidance_rows()
+    assert guidance_rows()["Perp-Neg"] == "A picture has no sides" and "Optional Words" not in guidance_rows()
     csd.kind, csd.recipe = "text-to-3d", "dreamfusion"
     rows = guidance_rows()
     assert rows["Method"] == "SDS by DreamFusion" and rows["Refine Steps"] == "DreamFusion has none"

@@ -7,7 +7,9 @@ from typing import Any
 
 import bpy
 
+from ....job.presets.recipes import RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.spec.methods import find_method
 from ....job.spec.text_to_3d import TextTo3DJob
 from .. import common
 
@@ -62,5 +64,7 @@ def usual_text(csd: Any, setting) -> str:
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
     if csd.model != "mini" or csd.use_coarse_steps or csd.use_refine_steps:
+        return None
+    if find_method(csd.method if csd.recipe == "csd" else RECIPE_METHODS[csd.recipe]).takes_longer:
         return None
     return EXPECTED_SECONDS_3D[csd.quality]

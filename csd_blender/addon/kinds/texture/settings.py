@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from ....job.presets.texture import EXPECTED_SECONDS, texture_job
+from ....job.spec.methods import find_method
 from ....job.spec.texture import TextureJob
 from .. import common
 
@@ -46,6 +47,6 @@ def usual_text(csd: Any, setting) -> str:
 
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if csd.use_steps or csd.use_views or csd.model != "mini":
+    if csd.use_steps or csd.use_views or csd.model != "mini" or find_method(csd.method).takes_longer:
         return None
     return EXPECTED_SECONDS[csd.quality]
