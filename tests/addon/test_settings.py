@@ -203,6 +203,23 @@ def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(given):
     assert next(iter(given)) in caught.value.detail
 
 
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
+def test_a_language_model_that_is_not_here_is_missed_before_anything_is_written(kind, tmp_path):
+    settings, common = CHOSEN[kind].settings, module("addon.kinds.common")
+    with pytest.raises(module("job.errors").JobError) as caught:
+        common.asked(settings, bpy.context, texts(CHOSEN[kind]) | {"debias_prompt": str(tmp_path / "gone")})
+    assert caught.value.code == "language_model_missing"
+    given = texts(CHOSEN[kind]) | {"debias_prompt": "mini", "debias_words": "mug"}
+    assert common.asked(settings, bpy.context, given)["debias_words"] == "mug"
+
+
+def test_a_script_is_told_why_a_kind_has_no_such_setting():
+    with pytest.raises(TypeError, match="unknown setting 'perp_neg'; A picture has no sides"):
+        module("addon.api").image("a mug", perp_neg=1.0)
+    with pytest.raises(TypeError, match="unknown setting 'loudness'; known are prompt"):
+        module("addon.api").image("a mug", loudness=1.0)
+
+
 def test_settings_without_a_negative_prompt_leave_its_box_alone():
     for kind in CHOSEN.values():
         kind.settings.reuse(bpy.context.scene, {"kind": kind.spec.kind})

@@ -14,7 +14,8 @@ import bpy
 from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
-from ...job.presets.effects import without_effect
+from ...job.models.language import BUNDLED, find_language_model
+from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
@@ -50,7 +51,8 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     fields = [f.name for f in dataclasses.fields(kind) if f.name not in known]
     unknown = sorted(set(overrides) - {*known, *fields})
     if unknown:
-        raise TypeError(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+        reason = next((reason for setting, reason in absent(kind) if setting.name == unknown[0]), "")
+        raise TypeError(f"unknown setting {unknown[0]!r}; {reason or 'known are ' + ', '.join(known)}")
     csd = scene.csd
     values = in_panel(kind, csd, overrides)
     if "seed" not in overrides and csd.use_new_seed:
@@ -84,7 +86,8 @@ def unused(kind: type[Any], csd: Any) -> dict[str, str]:
 def asked(settings: ModuleType, context, overrides: dict) -> dict:
     """A kind's :func:`gather`, looked at before anything is exported or written.
 
-    Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does.
+    Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does and for a language model that is
+    not here.
     """
     chosen = settings.gather(context.scene, overrides)
     for setting in needed(settings.SPEC):
@@ -92,6 +95,9 @@ def asked(settings: ModuleType, context, overrides: dict) -> dict:
             text = setting.help[0].lower() + setting.help[1:]
             raise SceneError(f"The {setting.label.lower()} is empty.", f"Write {text}.")
     check_input(settings.SPEC, chosen)
+    language_model = chosen.get("debias_prompt")
+    if isinstance(language_model, str) and 0 < len(language_model) <= LONGEST_TEXT and language_model != BUNDLED:
+        find_language_model(language_model)  # or it would be missed only after the diffusion model was loaded
     return chosen
 
 
