@@ -15,6 +15,7 @@ import trimesh
 from PIL import Image
 
 from csd_blender.backend.geometry.files import colors as c
+from csd_blender.backend.geometry.files.gltf import read_gltf
 from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import load_colored, load_mesh, save_glb
 from csd_blender.job.errors import JobError
@@ -137,6 +138,7 @@ def test_vertices_of_a_gltf_bring_their_colors_as_linear_light(tmp_path, kind, m
     light = LIGHT if kind == 5126 else np.round(LIGHT.clip(0, 1) * most)
     _, colors = load_colored(gltf(tmp_path, vertex_colors(light, kind, width)))
     assert colors.linear and np.array_equal(colors.pictures[0], quarters()), "they are multiplied where both are seen"
+    assert read_gltf(tmp_path / "a.gltf", colored=True).corner_light.max() == 1.0, "the specification clamps them"
     first, second = colors.corner.tolist()
     assert first == [[188, 255, 0]] * 3 and second == [[255, 124, 255]] * 3
 
