@@ -187,6 +187,9 @@ def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
     csd.use_steps, csd.steps = False, 77
     csd.use_steps = True
     assert csd.steps == 77, "what was written once is kept"
+    assert from_panel("texture").perp_neg == -1.0
+    csd.use_perp_neg = True
+    assert csd.perp_neg == 1.0 == from_panel("texture").perp_neg, "the usual strength"
 
 
 def test_a_model_s_name_that_no_job_can_have_leaves_the_panel_whole():

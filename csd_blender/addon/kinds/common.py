@@ -216,6 +216,8 @@ def usual_model(csd: Any) -> str:
 def preset_text(setting: Setting, usual: dict) -> str:
     """A preset's value as people read it; ``usual`` is its job as JSON."""
     value = setting.find(usual)
+    if setting.get("unset") and value == setting.default:
+        return setting.get("unset")
     if isinstance(value, list):  # a schedule: start step, start value, end value, end step
         return f"{value[1]:g} to {value[2]:g}"
     if isinstance(value, str):

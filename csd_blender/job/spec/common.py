@@ -73,7 +73,7 @@ NEGATIVE_COURSE = partial(
     help="How the strength of the negative prompt changes over the steps",
 )  # fmt: skip
 PERP_NEG = partial(
-    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0,
+    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0, unset="as the approach",
     help="How strongly each side stays away from the words of the others, against a second face; -1 is what the "
     "approach has",
 )  # fmt: skip

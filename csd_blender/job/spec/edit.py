@@ -34,7 +34,7 @@ class EditJob(TextureJob):
         *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "steps", "views", "learning_rate", "generative_weight", "extra_words", "texture_size",
+        "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
     )  # fmt: skip
 
     prompt: str = text(

@@ -226,7 +226,7 @@ class TextTo3DJob:
         "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
         "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
-    preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
+    preset: ClassVar[tuple[str, ...]] = ("perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
         "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",

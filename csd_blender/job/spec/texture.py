@@ -57,7 +57,8 @@ class TextureJob:
         "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
+        "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
+        "texture_size",
     )  # fmt: skip
     #: What only scripts and the command line set, besides.
     scripted: ClassVar[tuple[str, ...]] = (

@@ -119,6 +119,7 @@ def guidance_rows() -> dict[str, str]:
 def test_a_setting_without_an_effect_stays_in_its_place_with_the_reason():
     csd = bpy.context.scene.csd
     assert guidance_rows()["Guidance Scale"] == "CSD has none"
+    assert "as the approach" in panel_text(["CSD_PT_guidance"])
     csd.method = "ism"
     rows = guidance_rows()
     assert rows["Guidance Scale"] != "CSD has none" and rows["Noise"] == "ISM finds its own"
