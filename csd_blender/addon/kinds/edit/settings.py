@@ -8,10 +8,10 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
-from ....job.spec.edit import EditJob
+from ....job.spec.edit import FREE, EditJob
 from ....job.spec.methods import find_method
 from .. import common
-from ..texture.settings import expected_seconds, unused
+from ..texture import settings as texture_settings
 
 __all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
 
@@ -48,3 +48,13 @@ def _usual(quality: str, model: str, method: str, alignment: float) -> dict:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     return common.preset_text(setting, usual(csd))
+
+
+def unused(csd: Any) -> set[str]:
+    """Settings that have no effect with what is chosen."""
+    return texture_settings.unused(csd) | ({"uv"} if csd.shape == FREE else set())
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """As a texture's; None with a free shape, whose steps depend on how large its surface is."""
+    return None if csd.shape == FREE else texture_settings.expected_seconds(csd)
