@@ -15,6 +15,7 @@ from csd_blender.backend.fields.nearest_colors import NearestColors
 from csd_blender.backend.geometry.files.colors import Colors, save_colors
 from csd_blender.backend.geometry.mesh import Mesh, merge
 from csd_blender.backend.geometry.mesh_io import load_mesh, save_glb, save_npz
+from csd_blender.backend.pipelines import edit_shape
 from csd_blender.backend.pipelines.edit import paint
 from csd_blender.backend.pipelines.edit_shape import given_shape, read_given
 from csd_blender.backend.pipelines.text_to_3d.job import refine_guide
@@ -98,6 +99,37 @@ def test_what_comes_out_is_an_object_of_its_own_with_new_uvs_and_the_mesh_s_size
     assert np.median(off) > 1e-3, "the sides have moved"
     assert len(np.unique(albedo(folder).reshape(-1, 3), axis=0)) > 10
     assert (folder.path / PREVIEW_MESH).is_file() and {"mesh", "arrays", "film", "turntable"} <= set(outcome.files)
+
+
+def test_where_next_to_nothing_moves_the_mesh_comes_back_in_its_own_sharp_colors(make_job, models):
+    still = {"steps": 1, "shape_rate": 1e-6, "learning_rate": 1e-6, "shape_resolution": 32, "texture_size": 512}
+    folder = make_job(**still)
+    fine = Colors(box().uv, np.zeros(12, np.int32), [stripes(256)])  # finer than the pictures of a step
+    save_colors(folder.path / INPUT_COLORS, fine)
+    assert run(folder, models)[0].type == "result"
+    made, mesh = mesh_of(folder), box()
+    middle = made.positions[made.triangles].mean(1) - [0, 0, 0.5]
+    assert np.abs(np.abs(middle).max(1) - 0.5).max() < 0.05
+    corners = torch.tensor(mesh.positions[mesh.triangles])
+    before = NearestColors(paint(fine, corners, 16))
+    wanted = before(torch.tensor(middle, dtype=torch.float32), exact=True).detach().numpy()
+    texture = albedo(folder) / 255
+    u, v = (made.uv.mean(1) * 512).astype(int).clip(0, 511).T
+    off = np.abs(texture[511 - v, u] - wanted).max(1)
+    assert np.median(off) < 0.02 and (off < 0.1).mean() > 0.6, "the borders of stripes alone are mixed"
+
+
+def test_source_and_target_have_the_same_words_for_side_and_light(make_job, models, monkeypatch):
+    made = []
+    real = edit_shape.refine_guide
+    monkeypatch.setattr(edit_shape, "refine_guide", lambda *given, **more: made.append(real(*given, **more)) or made[0])
+    run(make_job(source="a blue mug", steps=1), models)
+    for kind in ("color", "lit", "normal"):
+        branches = made[0].prompts[kind].branches
+        for view in ("", "front", "back"):
+            one, other = (branches[name].find(view).text for name in ("positive", "negative"))
+            assert torch.equal(one, other)
+        assert not torch.equal(branches["positive"].find("front").text, branches["positive"].find("").text)
 
 
 def test_a_killed_edit_goes_on_to_the_very_same_object(make_job, models):
