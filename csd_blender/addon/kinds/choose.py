@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -81,8 +81,12 @@ KINDS = {
 }  # fmt: skip
 
 
+#: An edit whose shape is free: its result is an object, from its first preview to its place in the scene.
+FREE_EDIT = replace(KINDS[EditJob.kind], job=object_job, preview=object_preview)
+
+
 def kind_of(job: Job) -> Kind:
-    return KINDS[job.spec.kind]
+    return FREE_EDIT if isinstance(job.spec, EditJob) and job.spec.is_free else KINDS[job.spec.kind]
 
 
 def begin_as_usual(csd: Any, name: str) -> None:

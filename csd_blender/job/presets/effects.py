@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..spec.edit import EditJob
+from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, Method, find_method
 from ..spec.picture import PictureJob
 from ..spec.settings import Setting, scripted_settings, shown_settings
@@ -52,6 +52,8 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found["debias_words"] = "No language model"
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
+    if kind is EditJob and chosen.get("shape") == FREE:
+        found["uv"] = "A new shape has a map of its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
     return {name: reason for name, reason in found.items() if name in known}
 

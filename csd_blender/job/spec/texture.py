@@ -48,7 +48,7 @@ class TextureJob:
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
     inputs: ClassVar[type[Any]] = MeshInput
-    #: Whether the result is an object of its own, with ``result/mesh.npz``.
+    #: Whether the result always is an object of its own, with ``result/mesh.npz``.
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (

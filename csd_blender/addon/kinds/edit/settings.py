@@ -8,9 +8,9 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
-from ....job.spec.edit import EditJob
+from ....job.spec.edit import FREE, EditJob
 from .. import common
-from ..texture.settings import expected_seconds
+from ..texture import settings as texture_settings
 
 __all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "usual", "usual_text"]
 
@@ -45,3 +45,8 @@ def _usual(quality: str, model: str, method: str, alignment: float) -> dict:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     return common.preset_text(setting, usual(csd))
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """As a texture's; None with a free shape, whose steps depend on how large its surface is."""
+    return None if csd.shape == FREE else texture_settings.expected_seconds(csd)
