@@ -30,9 +30,11 @@ from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
 from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
+from ..control import check_controls, use_controls, write_sheet
 from ..prepare import choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
+from .followed import next_controls
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     RefineState,
@@ -65,12 +67,14 @@ def make_object(
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
+    check_controls(job)  # they come into use in the second stage, which may be hours away
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"], spoken)
+        model = load_for(job, job.model, load_model)
+        guide = refine_guide(model, job, folder, reporter, clocks["refine"], spoken, resume)
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
@@ -86,7 +90,7 @@ def make_object(
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        guide = guide or refine_guide(model, job, reporter, clocks["refine"], spoken)
+        guide = guide or refine_guide(model, job, folder, reporter, clocks["refine"], spoken, resume)
         reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
@@ -164,16 +168,27 @@ def coarse_guide(
 ) -> Guide:
     """The first stage's guide before its first step."""
     prompts = scene_prompts(model, job, reporter, spoken)
+    model.control = None  # of a job before this one; there is no surface yet that they could follow
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
 def refine_guide(
-    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
+    model: DiffusionModel,
+    job: TextTo3DJob,
+    folder: JobFolder,
+    reporter: Reporter,
+    clock: StepClock,
+    spoken: Debiased | None = None,
+    resume: bool = False,
 ) -> Guide:
-    """The second stage's guide before its first step."""
+    """The second stage's guide before its first step, with the job's ControlNets; ``resume``: those that it had."""
     stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken)
+    strength = use_controls(job, model, folder, reporter, stage.steps, resume)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
-    return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
+    return Guide(
+        model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
+        strength=strength,
+    )  # fmt: skip
 
 
 def scene_prompts(
@@ -276,6 +291,14 @@ def run_refine(
         reporter.checkpoint(save_checkpoint(folder, step, tensors, job.spec_hash()), step)
 
     store()  # from here on a resumed job need not find the shape again
+    write_sheet(
+        folder,
+        guide.layout,
+        lambda: next_controls(
+            job.refine, state.geometry(), state.step, state.generator, preview.rasterizer, guide.layout,
+            guide.model.native_size,
+        ),
+    )  # fmt: skip
     if reporter.preview_interval > 0:
         preview.refined(state, before)
     return run_steps(
