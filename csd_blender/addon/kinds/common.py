@@ -14,7 +14,9 @@ import bpy
 from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.models.control import wanted_kinds
 from ...job.presets.texture import MINI_WORDS
+from ...job.spec.common import CONTROL_DETAILS
 from ...job.spec.fields import LONGEST_TEXT, bad
 from ...job.spec.methods import Method, find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
@@ -53,7 +55,9 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     for setting in shown:
         name = setting.name
         if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
-            values[name] = getattr(csd, setting.held_as)
+            value = getattr(csd, setting.held_as)
+            # Blender keeps 32 bits of a number; in a shell, the same digits would make another job.
+            values[name] = float(f"{value:.6g}") if setting.sort == "number" else value
     if "negative_prompt" not in overrides:
         if not csd.use_negative_prompt:
             values["negative_prompt"] = ""
@@ -120,6 +124,20 @@ def unused_words(csd: Any) -> set[str]:
     if not csd.view_prompts:
         return {"debias_prompt", "debias_words"}
     return set() if csd.debias_prompt else {"debias_words"}
+
+
+def without_unused_control(spec: JobSpec) -> JobSpec:
+    """A job without ControlNets as one in which nothing was ever said of them, since the panel hides that."""
+    if wanted_kinds(spec.control) != {}:
+        return spec
+    usual = {f.name: f.default for f in dataclasses.fields(spec) if f.name in CONTROL_DETAILS}
+    return dataclasses.replace(spec, **usual)
+
+
+def unused_control(csd: Any, usual: dict) -> set[str]:
+    """Settings of ControlNets that have no effect; ``usual``: the preset's job as JSON, whose word may hold."""
+    words = csd.control if csd.use_control else usual["control"]
+    return set(CONTROL_DETAILS) if words.strip().lower() == "off" else set()
 
 
 def drop_hidden_scale(chosen: dict, *methods: Method) -> None:

@@ -127,7 +127,7 @@ class Guide:
     @property
     def layout(self) -> tuple[tuple[str, ...], ...]:
         """What the ControlNets follow, each by itself: :attr:`Seen.control` is asked for when there are any."""
-        return () if self.model.control is None or self.strength is None else self.model.control.layout
+        return () if self.strength is None or self.model.control is None else self.model.control.layout
 
     def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Find the diffusion times of a step with so many views."""

@@ -1,4 +1,4 @@
-"""ControlNets (Zhang et al. 2023, arXiv 2302.05543): the words for what they follow, and where they lie on this computer.
+"""ControlNets (Zhang et al. 2023, arXiv 2302.05543): the words for what they follow, and where they lie on the disk.
 
 A ControlNet is a folder as diffusers saves one, ``config.json`` and safetensors. It belongs to one family of models.
 Nothing is downloaded, and nothing of a folder is ever run: scripts in it, such as the example that the published ones

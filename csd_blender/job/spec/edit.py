@@ -30,7 +30,8 @@ class EditJob(TextureJob):
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
         "source", "prompt", "quality", "alignment", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views", "learning_rate",
+        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views",
+        "learning_rate",
         "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (

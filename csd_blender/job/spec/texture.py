@@ -56,7 +56,8 @@ class TextureJob:
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views", "learning_rate",
+        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views",
+        "learning_rate",
         "guidance.negative_weight", "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words",
         "texture_size", "uv",
     )  # fmt: skip

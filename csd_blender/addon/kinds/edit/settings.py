@@ -27,7 +27,7 @@ def make_spec(values: dict) -> EditJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
     common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return edit_job(**chosen)
+    return common.without_unused_control(edit_job(**chosen))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:

@@ -28,7 +28,7 @@ def make_spec(values: dict) -> TextTo3DJob:
     chosen = common.spec_values(SPEC, values)
     if values.get("start_from_mesh"):
         chosen["start"] = "mesh"
-    return text_to_3d_job(**chosen)
+    return common.without_unused_control(text_to_3d_job(**chosen))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -66,13 +66,18 @@ def usual_text(csd: Any, setting) -> str:
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
     method = RECIPE_METHODS.get(csd.recipe, "") if csd.recipe != "csd" else csd.method
-    return _without_effect(csd.recipe) | common.unused_by(method) | common.unused_words(csd)
+    return (
+        _without_effect(csd.recipe)
+        | common.unused_by(method)
+        | common.unused_words(csd)
+        | common.unused_control(csd, usual(csd))
+    )
 
 
 def _without_effect(recipe: object) -> set[str]:
     if recipe == "csd":
         return set()
-    return {"method", "refine_steps"} if recipe in COARSE_ALONE else {"method"}
+    return {"method", "refine_steps", "control"} if recipe in COARSE_ALONE else {"method"}
 
 
 def expected_seconds(csd: Any) -> float | None:

@@ -24,7 +24,7 @@ def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
     common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return texture_job(**chosen)
+    return common.without_unused_control(texture_job(**chosen))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -49,7 +49,7 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    return common.unused_by(csd.method) | common.unused_words(csd)
+    return common.unused_by(csd.method) | common.unused_words(csd) | common.unused_control(csd, usual(csd))
 
 
 def expected_seconds(csd: Any) -> float | None:
