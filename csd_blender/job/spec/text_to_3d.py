@@ -75,7 +75,7 @@ class CoarseStage:
             white (and random ones every second time gray); ``white``; or ``learned``, a small network of the direction.
         background_rate: learning rate of that network.
         random_background: share of steps with random background colors, one for each picture.
-        orientation, sparsity, opaque: weights of the regularizers.
+        orientation, sparsity, opaque, z_variance, convexity: weights of the regularizers.
         adam_beta2: how long Adam remembers the size of gradients.
         lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
             drawn as threestudio draws them.
@@ -114,6 +114,8 @@ class CoarseStage:
     orientation: Schedule = schedule(0, 1e5, 0.0)
     sparsity: Schedule = schedule(0, 1e5, 0.0)
     opaque: Schedule = schedule(0, 1e5, 0.0)
+    z_variance: Schedule = schedule(0, 1e5, 0.0, added=True)
+    convexity: Schedule = schedule(0, 1e5, 0.0, added=True)
     adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
     lamp: str = choice(LAMPS, "studio", added=True)
     soft_shading: bool = switch(False, added=True)
