@@ -15,8 +15,7 @@ Conventions, all within 0 ... 1:
     thresholds 50 and 100 of 255: as in CSD's public code.
 
 A network that reads depth and normals together, as the bundled model's, has depth in its first channel and the normals
-behind it in this program's own colors: red points to the right, and the background is black, so that outlines show in
-both. Others read three channels: depth and edges thrice.
+behind it, over black, so that outlines show in both. Others read three channels: depth and edges thrice.
 """
 
 from __future__ import annotations
@@ -83,8 +82,7 @@ def _of_network(
     kinds: Sequence[str], depth: Tensor | None, normal: Tensor | None, edges: Tensor | None, mask: Tensor
 ) -> Tensor:
     if tuple(kinds) == ("normal",):
-        left = torch.cat([mask - normal[:, :1], normal[:, 1:]], dim=1)
-        return left + (1 - mask) * normal.new_tensor(WALL)[:, None, None]
+        return normal + (1 - mask) * normal.new_tensor(WALL)[:, None, None]
     planes = {"depth": depth, "normal": normal, "canny": edges}
     together = torch.cat([planes[kind] for kind in kinds], dim=1)
     return together.expand(-1, 3, -1, -1) if len(kinds) == 1 else together
@@ -109,10 +107,10 @@ def depths_as_gray(depths: Tensor, covered: Tensor) -> Tensor:
 
 
 def normal_colors(normals: Tensor, seen: Tensor) -> Tensor:
-    """Colors ``[N, 3]`` of unit normals ``[N, 3]`` at the points ``seen [N, 3]`` from the camera, all in the camera's
-    axes right, up, back. Those that look away from it are turned: windings are not always right."""
+    """NormalBae's colors ``[N, 3]`` of unit normals ``[N, 3]`` at the points ``seen [N, 3]`` from the camera, both in
+    the camera's axes right, up, back. Those that look away from it are turned: windings are not always right."""
     away = (normals * seen).sum(1, keepdim=True) > 0
-    return torch.where(away, -normals, normals) * 0.5 + 0.5
+    return torch.where(away, -normals, normals) * normals.new_tensor([-0.5, 0.5, 0.5]) + 0.5
 
 
 def canny(pictures: Tensor) -> Tensor:

@@ -134,8 +134,8 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
 
 
 def test_what_control_nets_see_is_offered_once_there_is_a_sheet(tmp_path, monkeypatch):
-    use_worker(monkeypatch)
-    job = start_job({"prompt": "a mug"})
+    use_worker(monkeypatch, "slow")
+    job = start_job({"prompt": "a mug"}, [cube()])
     operator, spec = bpy.ops.csd.show_control, module("job.presets.texture").texture_job("a mug", control="depth")
     monkeypatch.setattr(job, "folder", tmp_path)
     assert not operator.poll() and "Show Control Pictures" not in panel_text()
