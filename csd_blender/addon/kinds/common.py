@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 
@@ -17,9 +17,12 @@ from ...job.kinds import JobSpec
 from ...job.models.control import wanted_kinds
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.common import CONTROL_DETAILS
+from ...job.spec.edit import EditJob
 from ...job.spec.fields import LONGEST_TEXT, bad
 from ...job.spec.methods import Method, find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
+from ...job.spec.text_to_3d import TextTo3DJob
+from ...job.spec.texture import TextureJob
 from .. import folders
 from ..errors import SceneError
 from ..job import Job
@@ -28,6 +31,9 @@ from ..process import backend
 from ..properties import USE
 from ..scene import export
 from ..scene.target import Target
+
+#: A kind of job that can have ControlNets.
+Followed = TypeVar("Followed", TextureJob, EditJob, TextTo3DJob)
 
 
 def names(kind: type[Any]) -> tuple[str, ...]:
@@ -126,7 +132,7 @@ def unused_words(csd: Any) -> set[str]:
     return set() if csd.debias_prompt else {"debias_words"}
 
 
-def without_unused_control(spec: JobSpec) -> JobSpec:
+def without_unused_control(spec: Followed) -> Followed:
     """A job without ControlNets as one in which nothing was ever said of them, since the panel hides that."""
     if wanted_kinds(spec.control) != {}:
         return spec

@@ -66,11 +66,14 @@ class ControlNets:
             conditions: N rows with ``control`` pictures and ``control_weight``.
             added: what the family tells its network besides (``added_cond_kwargs``), in its precision.
         """
+        pictures, weights = conditions.control, conditions.control_weight
+        if pictures is None or weights is None:
+            raise ValueError("ControlNets want pictures and weights")
         down: list[Tensor] = []
         middle, first = None, 0
         for k, net in enumerate(self.nets):
             dtype = net.network.dtype
-            picture = conditions.control[:, first : first + net.channels]
+            picture = pictures[:, first : first + net.channels]
             first += net.channels
             found, center = net.network(
                 noisy.to(dtype),
@@ -80,7 +83,7 @@ class ControlNets:
                 added_cond_kwargs=added,
                 return_dict=False,
             )
-            weight = conditions.control_weight[:, k].to(dtype).view(-1, 1, 1, 1)
+            weight = weights[:, k].to(dtype).view(-1, 1, 1, 1)
             found, center = [x * weight for x in found], center * weight
             down = [a + b for a, b in zip(down, found, strict=True)] if down else found
             middle = center if middle is None else middle + center

@@ -16,6 +16,7 @@ from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
 from ....job.spec.methods import find_method
+from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
@@ -74,7 +75,8 @@ def make_object(
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
         model = load_for(job, job.model, load_model)
-        guide = refine_guide(model, job, folder, reporter, clocks["refine"], spoken, resume)
+        strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+        guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
@@ -90,7 +92,9 @@ def make_object(
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        guide = guide or refine_guide(model, job, folder, reporter, clocks["refine"], spoken, resume)
+        if guide is None:
+            strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+            guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
@@ -175,15 +179,13 @@ def coarse_guide(
 def refine_guide(
     model: DiffusionModel,
     job: TextTo3DJob,
-    folder: JobFolder,
     reporter: Reporter,
     clock: StepClock,
     spoken: Debiased | None = None,
-    resume: bool = False,
+    strength: Schedule | None = None,
 ) -> Guide:
-    """The second stage's guide before its first step, with the job's ControlNets; ``resume``: those that it had."""
+    """The second stage's guide before its first step; ``strength``: of the model's ControlNets."""
     stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken)
-    strength = use_controls(job, model, folder, reporter, stage.steps, resume)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
     return Guide(
         model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
