@@ -161,7 +161,7 @@ def another_value(setting):
     if setting.sort == "switch":
         return not setting.default
     if setting.sort == "text":
-        return "sd15" if setting.name == "model" else "rusty"
+        return {"model": "sd15", "control": "depth"}.get(setting.name, "rusty")
     low, high = setting.limits
     return int(min(high, low + 7)) if setting.sort == "whole" else min(high, max(low, 0.25))
 
@@ -271,6 +271,38 @@ def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
     assert {"debias_words", "debias_prompt"} <= unused(csd).keys() and from_panel(kind).debias_prompt == ""
     for name in ("debias_words", "debias_prompt", "view_prompts"):
         csd.property_unset(name)
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
+def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
+    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    details = {"control_model", "control_strength", "control_end"}
+    csd.control_model, csd.control_strength, csd.control_end = "/nets/depth", 0.5, 0.25
+    assert details <= unused(csd) and "control" not in unused(csd)
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.control = "depth"  # without its box the preset's word holds
+    assert details <= unused(csd) and from_panel(kind).control == "off"
+    csd.use_control = True
+    assert not details & unused(csd)
+    spec = from_panel(kind)
+    assert (spec.control, spec.control_model, spec.control_strength, spec.control_end) == (
+        "depth",
+        "/nets/depth",
+        0.5,
+        0.25,
+    )
+    again = CHOSEN[kind].settings
+    for name in ("control", *details, "use_control"):
+        csd.property_unset(name)
+    again.reuse(bpy.context.scene, spec.to_json())
+    assert (csd.control, csd.use_control, csd.control_strength) == ("depth", True, 0.5)
+    csd.control = "dpeth"
+    with pytest.raises(module("job.errors").JobError, match="control is 'dpeth', allowed is off, auto"):
+        from_panel(kind)
+    for name in ("control", *details, "use_control", "kind"):
+        csd.property_unset(name)
+    assert from_panel("texture", model="sd15").control == ("auto")
+    assert from_panel("text-to-3d", model="sd15").control == "off"
 
 
 def test_settings_that_cannot_be_reused_change_nothing():

@@ -67,7 +67,9 @@ def in_panel(kind: type[Any], csd: Any, overrides: dict) -> dict:
     for setting in shown_settings(kind):
         name = setting.name
         if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
-            values[name] = getattr(csd, setting.held_as)
+            value = getattr(csd, setting.held_as)
+            # Blender keeps 32 bits of a number; in a shell, the same digits would make another job.
+            values[name] = float(f"{value:.6g}") if setting.sort == "number" else value
     if "negative_prompt" not in overrides:
         if not csd.use_negative_prompt:
             values["negative_prompt"] = ""

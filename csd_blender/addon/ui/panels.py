@@ -155,6 +155,7 @@ def draw_running(layout, context, job: Job) -> None:
     )
     draw_belongs(layout, context, job)
     draw_show_texture(layout, context)
+    draw_control(layout, job)
     for text in job.warnings[-2:]:
         write(layout, context, text, "INFO")
 
@@ -163,6 +164,12 @@ def draw_picture(layout, job: Job) -> None:
     icon = view_icon.icon_id() if job.has_view else 0
     if icon:
         layout.template_icon(icon_value=icon, scale=PREVIEW_SCALE)
+
+
+def draw_control(layout, job: Job) -> None:
+    """The way to what ControlNets see, where a job has some."""
+    if job.has_control:
+        layout.operator("csd.show_control", icon="IMAGE_DATA")
 
 
 def draw_belongs(layout, context, job: Job) -> None:
@@ -199,6 +206,7 @@ def draw_finished(box, context, job: Job) -> None:
     write(box, context, f"Seed {job.spec.seed}, {job.spec.quality}")
     draw_picture(box, job)
     draw_show_texture(box, context)
+    draw_control(box, job)
     column = box.column(align=True)
     column.scale_y = 1.3
     column.operator("csd.accept", text="Accept", icon="CHECKMARK", translate=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
+from ...job.models.control import lasting_control_names
 from ...job.models.language import lasting_language_name
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
@@ -100,7 +101,10 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
-    lasting = {"model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name}
+    lasting = {
+        "model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name,
+        "control_model": lasting_control_names,
+    }  # fmt: skip
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 

@@ -100,7 +100,8 @@ def switch_action(setting: Setting) -> type[argparse.Action] | str:
 
 def metavar(setting: Setting) -> str:
     """What stands for the value in the help: its range or its sort."""
-    if setting.get("names"):
+    names = setting.get("names")
+    if names is True or "mini" in (names or ()):
         return "mini|PATH|NAME"
     if setting.sort == "text":
         return "TEXT"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..spec.common import CONTROL_DETAILS
 from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, Method, find_method
 from ..spec.picture import PictureJob
@@ -52,6 +53,9 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found["debias_words"] = "No language model"
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
+    usual = "off" if kind is TextTo3DJob or chosen.get("model", "mini") == "mini" else "auto"
+    if _word(chosen.get("control", usual)).strip().lower() == "off":
+        found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has a map of its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
@@ -89,7 +93,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     if recipe != "csd" and "method" not in chosen:
         found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
     if recipe in COARSE_ALONE:
-        found["refine_steps"] = f"{label} has none"
+        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh to follow"}
     elif recipe != "fantasia3d" and any(chosen.get(word) for word in ("start", "start_from_mesh", "refine_from")):
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")

@@ -200,6 +200,24 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
     assert settings.use_extra_words and settings.extra_words == "matte"
 
 
+def test_what_control_nets_see_is_offered_once_there_is_a_sheet(tmp_path, monkeypatch):
+    use_worker(monkeypatch, "slow")
+    job = start_job({"prompt": "a mug"}, [cube()])
+    operator, spec = bpy.ops.csd.show_control, module("job.presets.texture").texture_job("a mug", control="depth")
+    monkeypatch.setattr(job, "folder", tmp_path)
+    assert not operator.poll() and "Show Control Pictures" not in panel_text()
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "control.png").write_bytes(b"x")
+    job.look_for_control()
+    assert not operator.poll()  # of a job without ControlNets nothing is looked for
+    monkeypatch.setattr(job, "spec", spec)
+    job.look_for_control()
+    assert operator.poll() and "Show Control Pictures" in panel_text()
+    (tmp_path / "stages" / "control.png").unlink()
+    with pytest.raises(RuntimeError, match="The control pictures are gone"):
+        operator()
+
+
 def test_long_sentences_are_wrapped_to_the_sidebar():
     bpy.context.scene.csd.prompt = "x"
     session.notice = "word " * 60
