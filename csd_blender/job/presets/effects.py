@@ -57,7 +57,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
     if _word(chosen.get("control", usual)).strip().lower() == "off":
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
-        found["uv"] = "A new shape has a map of its own"
+        found["uv"] = "A new shape has its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
     return {name: reason for name, reason in found.items() if name in known}
 
@@ -93,7 +93,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     if recipe != "csd" and "method" not in chosen:
         found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
     if recipe in COARSE_ALONE:
-        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh to follow"}
+        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh"}
     elif recipe != "fantasia3d" and any(chosen.get(word) for word in ("start", "start_from_mesh", "refine_from")):
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")
