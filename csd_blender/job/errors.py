@@ -73,6 +73,13 @@ ERRORS = {
         "The language model for prompt debiasing cannot be used.",
         "Choose the folder of a masked language model such as BERT with safetensors, or leave the field empty.",
     ),
+    "control_missing": ErrorCode(
+        "A ControlNet is not on this computer.", "Choose its folder or download it, or set Control to off."
+    ),
+    "control_unreadable": ErrorCode(
+        "A ControlNet cannot be used.",
+        "Choose the folder of a ControlNet with safetensors that belongs to this model, or set Control to off.",
+    ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",
         "Choose another model, or set the device to the CPU, where large numbers do not overflow.",

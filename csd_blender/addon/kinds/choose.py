@@ -95,6 +95,8 @@ def begin_as_usual(csd: Any, name: str) -> None:
     kinds = (KINDS[csd.kind], *KINDS.values())  # a script may set one of another kind than the panel shows
     kind, setting = next((k, s) for k in kinds for s in common.shown_settings(k.spec) if s.name == name)
     value = setting.find(kind.settings.usual(csd))
+    if value == setting.default and setting.get("bare") is not None:
+        value = setting.get("bare")  # its usual strength; the default only says that there is none of its own
     if common.fits(setting, value):
         setattr(csd, name, str(value) if setting.get("usual") else value)
 

@@ -66,6 +66,7 @@ def paint(colors: Colors, corners: Tensor, size: int) -> PaintedField:
         picture=torch.as_tensor(colors.picture),
         pictures=[_unit(picture) for picture in colors.pictures],
         tint=None if colors.corner is None else _unit(colors.corner),
+        tint_linear=colors.linear,
         pixel=1.0 / size,
     )
 

@@ -34,6 +34,7 @@ from ..geometry.tet_geometry import TetGeometry
 from ..optimize.checkpoint import Saved
 from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
+from .control import use_controls
 from .edit import paint
 from .prepare import choose_rasterizer, load_for
 from .text_to_3d.job import refine_guide, resume_refine, run_refine
@@ -93,7 +94,8 @@ def edit_shape(
 
     reporter.stage(LOAD, plan)
     model = load_for(job, job.model, load_model)
-    guide = refine_guide(model, stage, reporter, clock, spoken, negative_views=True)
+    strength = use_controls(stage, model, folder, reporter, stage.refine.steps, resume)
+    guide = refine_guide(model, stage, reporter, clock, spoken, strength, negative_views=True)
     reporter.check_stop()
 
     def fresh_colors() -> NearestColors:

@@ -92,6 +92,7 @@ def shape_stage(job: EditJob) -> TextTo3DJob:
     alike = (
         "prompt", "model", "method", "seed", "device", "view_prompts", "extra_words", "debias_prompt", "debias_words",
         "texture_size", "rasterizer", "allow_noncommercial", "preview_interval", "checkpoint_interval",
+        "control", "control_model", "control_strength", "control_end",
     )  # fmt: skip
     refine = {
         "views": job.views,

@@ -42,11 +42,11 @@ class EditJob(TextureJob):
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
         "source", "prompt", "quality", "alignment", "shape", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight",
-        *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views",
+        "learning_rate", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "steps", "views", "learning_rate", "generative_weight", "extra_words", "texture_size",
+        "control", "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
     )  # fmt: skip
 
     scripted: ClassVar[tuple[str, ...]] = (*TextureJob.scripted, "shape_rate", "shape_resolution")

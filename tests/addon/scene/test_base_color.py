@@ -268,9 +268,10 @@ def test_a_free_shape_needs_a_mesh_and_its_colors(shape_job, tmp_path):
     assert not list((tmp_path / "data").rglob("job.json"))
 
 
-def test_the_panel_hides_the_uv_map_and_the_time_of_a_free_shape():
+def test_the_panel_has_no_use_for_the_uv_map_and_tells_no_time_of_a_free_shape():
     csd, settings = bpy.context.scene.csd, module("addon.kinds.edit.settings")
+    unused = module("addon.kinds.common").unused
     csd.kind = "edit"
-    assert "uv" not in settings.unused(csd) and settings.expected_seconds(csd) is not None
+    assert "uv" not in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is not None
     csd.shape = "free"
-    assert "uv" in settings.unused(csd) and settings.expected_seconds(csd) is None
+    assert "uv" in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is None

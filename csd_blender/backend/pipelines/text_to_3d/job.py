@@ -16,6 +16,7 @@ from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
 from ....job.spec.methods import find_method
+from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
@@ -30,9 +31,11 @@ from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
 from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
+from ..control import check_controls, use_controls, write_sheet
 from ..prepare import choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
+from .followed import next_controls
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     ColorField,
@@ -66,12 +69,15 @@ def make_object(
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
+    check_controls(job)  # they come into use in the second stage, which may be hours away
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"], spoken)
+        model = load_for(job, job.model, load_model)
+        strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+        guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
@@ -87,7 +93,9 @@ def make_object(
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        guide = guide or refine_guide(model, job, reporter, clocks["refine"], spoken)
+        if guide is None:
+            strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+            guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
@@ -170,6 +178,7 @@ def coarse_guide(
 ) -> Guide:
     """The first stage's guide before its first step."""
     prompts = scene_prompts(model, job, reporter, spoken)
+    model.control = None  # of a job before this one; there is no surface yet that they could follow
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
@@ -179,12 +188,17 @@ def refine_guide(
     reporter: Reporter,
     clock: StepClock,
     spoken: Debiased | None = None,
+    strength: Schedule | None = None,
     negative_views: bool = False,
 ) -> Guide:
-    """The second stage's guide before its first step; ``negative_views`` as for :func:`scene_prompts`."""
+    """The second stage's guide before its first step; ``strength``: of the model's ControlNets; ``negative_views`` as
+    for :func:`scene_prompts`."""
     stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
-    return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
+    return Guide(
+        model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
+        strength=strength,
+    )  # fmt: skip
 
 
 def scene_prompts(
@@ -295,6 +309,14 @@ def run_refine(
         reporter.checkpoint(save_checkpoint(folder, step, tensors, job.spec_hash()), step)
 
     store()  # from here on a resumed job need not find the shape again
+    write_sheet(
+        folder,
+        guide.layout,
+        lambda: next_controls(
+            job.refine, state.geometry(), state.step, state.generator, preview.rasterizer, guide.layout,
+            guide.model.native_size,
+        ),
+    )  # fmt: skip
     if reporter.preview_interval > 0:
         preview.refined(state, before)
     return run_steps(

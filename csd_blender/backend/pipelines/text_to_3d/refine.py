@@ -30,6 +30,7 @@ from ...optimize.loop import late_fall
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds
 from ...render.cameras import Cameras, orbit, view_names
+from ...render.controls import Layout
 from ...render.rasterizer.interface import Rasterizer, cover
 from ...render.rasterizer.topology import Topology, topology
 from ...render.shading import Look, shade
@@ -38,6 +39,7 @@ from ...render.volume.render import OccupancyGrid, render_volume
 from .backdrop import as_pictures, behind_mesh, make_background
 from .coarse import CoarseField, draw_cameras, guard_gradients, look_with_lamps, ray_step
 from .color_fields import inherit_colors, make_color_field
+from .followed import FOLLOWED, controls_of
 from .shape_network import fitted_network, network_geometry
 from .start_shapes import framed_radius, mean_density
 
@@ -271,11 +273,15 @@ def refine_step(
             look, background=behind_mesh(stage, look.kind, look.background, state.background, cameras, generator)
         )
         as_latents = normals_as_latents(stage, model, look, state.step)
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
+        layout = guide.layout if look.kind in FOLLOWED else ()
+        pictures, control = render_followed(
+            state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents, layout, model.native_size
+        )
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     fixed = guide.fixes_noise(state.step)
     places = mesh_places(vertices, triangles, cameras, size, rasterizer) if fixed else None
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment, as_latents)
+    seen = Seen(cameras, names, kind=look.kind, surface=places, control=control)
+    found = guide.gradient(pictures, seen, moment, as_latents)
     with clock("render"):
         pictures.backward(found.pictures, retain_graph=True)
         loss = regularizer(vertices, triangles, stage, edges)
@@ -345,6 +351,23 @@ def render_mesh(
         edges: of the mesh, where they are known already.
         as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
     """
+    return render_followed(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)[0]
+
+
+def render_followed(
+    state: RefineState,
+    vertices: Tensor,
+    triangles: Tensor,
+    cameras: Cameras,
+    size: int,
+    look: Look,
+    rasterizer: Rasterizer,
+    edges: Topology | None = None,
+    as_latents: bool = False,
+    layout: Layout = (),
+    side: int = 0,
+) -> tuple[Tensor, Tensor | None]:
+    """As :func:`render_mesh`, with pictures for the ControlNets of ``layout`` from the same raster."""
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
@@ -370,4 +393,5 @@ def render_mesh(
         body = torch.cat([body * 2 - 1, covered[..., None].to(body)], -1)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
-    return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)
+    control = controls_of(vertices, triangles, raster, cameras, rasterizer, layout, side) if layout else None
+    return F.avg_pool2d(body.permute(0, 3, 1, 2), samples), control
