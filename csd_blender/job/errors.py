@@ -49,6 +49,10 @@ ERRORS = {
     "mesh_unusable": ErrorCode(
         "The mesh cannot be a start for an object.", "Select one that is closed, or start anew."
     ),
+    "mesh_open": ErrorCode(
+        "The mesh is not closed, so its shape cannot be changed.",
+        "Fill its holes (Mesh > Clean Up > Fill Holes, or a Remesh modifier), or leave the shape frozen.",
+    ),
     "empty_scene": ErrorCode(
         "Nothing took shape from the prompt.", "Try another seed, more steps or a simpler prompt."
     ),

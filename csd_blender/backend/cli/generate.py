@@ -15,7 +15,7 @@ from ...job.models.control import lasting_control_names
 from ...job.models.language import lasting_language_name
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
-from .options import add_settings, given_settings, json_object, settings_of, usual_flag
+from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -75,6 +75,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         source = JobFolder.open(arguments.refine_from)
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
+    notes = idle_notes(kind.spec, values)
     job = with_lasting_names(kind.make(**values))
     mesh = colors = None
     if mesh_file is not None:
@@ -85,6 +86,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         else:
             mesh = load_mesh(mesh_file)
     folder = JobFolder.create(arguments.out, job)
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
     if mesh is not None:
         save_npz(folder.mesh_path, mesh)
     if colors is not None:

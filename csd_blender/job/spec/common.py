@@ -70,11 +70,11 @@ NOISE = partial(
 )
 TIMES = partial(choice, TIMES_OPTIONS, "uniform", True, label="Noise Levels", help="In which order noise levels come")
 NEGATIVE_COURSE = partial(
-    choice, ANNEAL_OPTIONS, "usual", True, label="Negative Course",
+    choice, ANNEAL_OPTIONS, "usual", True, label="Negative Curve",
     help="How the strength of the negative prompt changes over the steps",
 )  # fmt: skip
 PERP_NEG = partial(
-    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0,
+    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0, unset="as the approach",
     help="How strongly each side stays away from the words of the others, against a second face; -1 is what the "
     "approach has",
 )  # fmt: skip
@@ -93,7 +93,7 @@ DEBIAS_PROMPT = partial(
     "of the prompt there. Empty for none, mini for the bundled one, else a folder or a name in the hub's cache",
 )  # fmt: skip
 DEBIAS_WORDS = partial(
-    text, "", True, label="Words That May Go", unset="all",
+    text, "", True, label="Optional Words", unset="all",
     help="Words of the prompt that may be left out for a side, with commas between them; empty for all",
 )  # fmt: skip
 CONTROL = partial(

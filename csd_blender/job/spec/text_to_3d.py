@@ -228,7 +228,7 @@ class TextTo3DJob:
         "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course", *common.VARIANTS,
         "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
-    preset: ClassVar[tuple[str, ...]] = ("control", "coarse_steps", "refine_steps", "texture_size")
+    preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
         "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",

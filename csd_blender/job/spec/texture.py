@@ -51,7 +51,7 @@ class TextureJob:
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
     inputs: ClassVar[type[Any]] = MeshInput
-    #: Whether the result is an object of its own, with ``result/mesh.npz``.
+    #: Whether the result always is an object of its own, with ``result/mesh.npz``.
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
@@ -62,7 +62,7 @@ class TextureJob:
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "control", "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words",
+        "control", "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
         "texture_size",
     )  # fmt: skip
     #: What only scripts and the command line set, besides.

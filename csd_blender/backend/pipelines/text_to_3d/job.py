@@ -38,6 +38,7 @@ from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, 
 from .followed import next_controls
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
+    ColorField,
     RefineState,
     ellipsoid_shape,
     later_guidance,
@@ -155,12 +156,17 @@ def resume_coarse(job: TextTo3DJob, saved: Saved, guide: Guide, reporter: Report
     return state or start_coarse(job, guide.model.device)
 
 
-def resume_refine(job: TextTo3DJob, saved: Saved, guide: Guide) -> RefineState | None:
-    """The second stage, and its guide, at the newest checkpoint that fits; the first stage's have fewer steps."""
+def resume_refine(
+    job: TextTo3DJob, saved: Saved, guide: Guide, colors: Callable[[], ColorField | None] = lambda: None
+) -> RefineState | None:
+    """The second stage, and its guide, at the newest checkpoint that fits; the first stage's have fewer steps.
+
+    ``colors`` makes the fresh field that the stage began with, None for the job's own.
+    """
     before = steps_before(job)
 
     def make(checkpoint: Checkpoint) -> RefineState:
-        state = restore_refine(job, guide.model, checkpoint.tensors, checkpoint.step - before)
+        state = restore_refine(job, guide.model, checkpoint.tensors, checkpoint.step - before, colors())
         guide.restore(checkpoint.tensors, checkpoint.step - before)
         return state
 
@@ -183,9 +189,11 @@ def refine_guide(
     clock: StepClock,
     spoken: Debiased | None = None,
     strength: Schedule | None = None,
+    negative_views: bool = False,
 ) -> Guide:
-    """The second stage's guide before its first step; ``strength``: of the model's ControlNets."""
-    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken)
+    """The second stage's guide before its first step; ``strength``: of the model's ControlNets; ``negative_views`` as
+    for :func:`scene_prompts`."""
+    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
     return Guide(
         model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
@@ -194,9 +202,17 @@ def refine_guide(
 
 
 def scene_prompts(
-    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, spoken: Debiased | None = None
+    model: DiffusionModel,
+    job: TextTo3DJob,
+    reporter: Reporter,
+    spoken: Debiased | None = None,
+    negative_views: bool = False,
 ) -> dict[str, EncodedPrompts]:
-    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once; ``spoken``: those of the views."""
+    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once.
+
+    ``spoken``: those of the views. ``negative_views``: the negative prompt is an edit's source, and has the same words
+    for side and light as the prompt.
+    """
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
@@ -205,8 +221,8 @@ def scene_prompts(
 
     def encoded(own: GuidanceWords, lit: bool) -> EncodedPrompts:
         return job_prompts(
-            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, per_view=own_views,
-            wordings=wordings,
+            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit,
+            negative_views=negative_views, per_view=own_views, wordings=wordings,
         )  # fmt: skip
 
     unlit, lit, normal = (

@@ -17,6 +17,7 @@ from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...distillation.guide import Guide, Later, others
 from ...distillation.view_prompts import Seen
+from ...fields.nearest_colors import NearestColors
 from ...fields.network_field import NetworkColors
 from ...fields.sdf_network import NetworkGeometry
 from ...fields.texture_field import TextureField
@@ -49,6 +50,7 @@ SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid
 
 
 Geometry = TetGeometry | NetworkGeometry
+ColorField = TextureField | NetworkColors | NearestColors
 
 
 @dataclass
@@ -60,7 +62,7 @@ class RefineState:
     """
 
     geometry: Geometry
-    colors: TextureField | NetworkColors
+    colors: ColorField
     radius: float
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -83,14 +85,20 @@ class RefineState:
 
 
 def start_refine(
-    job: TextTo3DJob, model: DiffusionModel, geometry: Geometry, coarse: CoarseField | None
+    job: TextTo3DJob,
+    model: DiffusionModel,
+    geometry: Geometry,
+    coarse: CoarseField | None,
+    colors: ColorField | None = None,
 ) -> RefineState:
     """The state before the first step; colors are taken over from the coarse field where there is one.
+
+    ``colors``: a fresh field to begin with in place of the job's own gray one.
 
     Raises:
         JobError: ``mesh_unusable`` when a network is to take the shape on and cannot.
     """
-    colors = make_color_field(job, model)
+    colors = make_color_field(job, model) if colors is None else colors
     if coarse is not None:
         inherit_colors(colors, coarse)
     geometry, colors = geometry.to(model.device), colors.to(model.device)
@@ -104,12 +112,17 @@ def start_refine(
     return RefineState(geometry, colors, job.coarse.radius, optimizer, generator, background)
 
 
-def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
-    """The state that a checkpoint holds. Raises ``ValueError`` for one that is not of this job's refine stage."""
+def restore_refine(
+    job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int, colors: ColorField | None = None
+) -> RefineState:
+    """The state that a checkpoint holds; ``colors`` as for :func:`start_refine`.
+
+    Raises ``ValueError`` for one that is not of this job's refine stage.
+    """
     network = job.refine.shape == "network"
     grid = saved_grid(tensors, on_vertices=not network)
     geometry = network_geometry(job, grid) if network else TetGeometry(grid)
-    state = start_refine(job, model, geometry, None)
+    state = start_refine(job, model, geometry, None, colors)
     restore(state, others(tensors), step)
     return state
 
@@ -135,7 +148,7 @@ def saved_grid(tensors: dict[str, Tensor], on_vertices: bool) -> TetGrid:
 
 def make_optimizer(
     geometry: Geometry,
-    colors: TextureField | NetworkColors,
+    colors: ColorField,
     stage: RefineStage,
     device: torch.device,
     background: LearnedBackground | None = None,
@@ -209,13 +222,16 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
     Raises:
         JobError: ``mesh_unusable`` when it encloses no space.
     """
-    size = MESH_SIZE * job.coarse.radius
-    if job.refine.fit_start:
-        size = min(size, framed_radius(job.refine.cameras))
     try:
-        return TetGeometry.from_mesh(points * size, triangles, job.refine.tet_resolution)
+        return TetGeometry.from_mesh(points * mesh_size(job), triangles, job.refine.tet_resolution)
     except ValueError as error:
         raise JobError("mesh_unusable", str(error)) from None
+
+
+def mesh_size(job: TextTo3DJob) -> float:
+    """How large the unit ball with a mesh to start from is in the scene."""
+    size = MESH_SIZE * job.coarse.radius
+    return min(size, framed_radius(job.refine.cameras)) if job.refine.fit_start else size
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
