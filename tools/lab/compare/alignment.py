@@ -1,10 +1,10 @@
 """``bench --alignment``: how well textures fit the parts of their meshes, without and with ControlNets.
 
-Two measures, both of the bare texture. *Border*: of the strong edges between colors that views show, the share that lies
-within 1.5 pixels of an edge between two parts. *R²*: the share of the colors' variance (CIELAB) over the surface that the
-parts explain. How high both are by chance depends on how busy a texture is; so the mean over the same texture turned
-about the object's upright axis is told and subtracted: the *excess*. A texture that has one color for each part, and one
-whose parts have shifted, stand beside the rows as what can be reached and what must not be.
+Two measures, both of the bare texture. *Border*: of the strong edges between colors that views show, the share that
+lies within 1.5 pixels of an edge between two parts. *R²*: the share of the colors' variance (CIELAB) over the surface
+that the parts explain. How high both are by chance depends on how busy a texture is; so the mean over the same texture
+turned about the object's upright axis is told and subtracted: the *excess*. A texture that has one color for each part,
+and one whose parts have shifted, stand beside the rows as what can be reached and what must not be.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from csd_blender.backend.diffusion.load_control import bundled_control
 from csd_blender.backend.geometry.mesh import normalize
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
@@ -128,12 +129,13 @@ def run_alignment(
 
 
 def alignment_tasks(out: Path, nets: str = "", strength: float = 1.0, rehearse: bool = False) -> list[AlignmentTask]:
-    """All textures, those without ControlNets first."""
+    """All textures, those without ControlNets first; those with some only where there are any."""
     followed = {"control": "auto", "control_model": nets, "control_strength": strength}
     cells = [(mesh, seed) for mesh in PART_MESHES for seed in SEEDS][: 1 if rehearse else None]
+    rows = {NONE: {"control": "off"}} | ({CONTROL: followed} if nets or bundled_control("mini") else {})
     return [
         AlignmentTask(label, mesh, seed, out / "jobs" / f"{label}_{mesh}_{seed}", own | (TINY if rehearse else {}))
-        for label, own in ((NONE, {"control": "off"}), (CONTROL, followed))
+        for label, own in rows.items()
         for mesh, seed in cells
     ]
 
@@ -304,7 +306,7 @@ def _excess(rows: Sequence[Row]) -> str:
 
 def _change(rows: Sequence[Row], name: str) -> str:
     """The mean difference over the textures that both rows have, with a paired bootstrap's interval."""
-    excess = {
+    excess: dict[str, dict[Any, float]] = {
         label: {(r["mesh"], r["seed"]): r[name] - r[f"{name}_chance"] for r in rows if r["label"] == label}
         for label in (NONE, CONTROL)
     }

@@ -1,7 +1,7 @@
 """Meshes whose parts are known: which part a point of the surface belongs to, to hold textures against.
 
-Four are demo meshes, whose parts are regions of space around what their distance functions model. Owl and television are
-shapes of the mini model's world with modelled features, whose parts and features are regions of their own.
+Four are demo meshes, whose parts are regions of space around what their distance functions model. Owl and television
+are shapes of the mini model's world with modelled features, whose parts and features are regions of their own.
 """
 
 from __future__ import annotations
