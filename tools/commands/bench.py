@@ -23,6 +23,7 @@ ALONE = {
     "--diversity",
     "--janus",
     "--pictures",
+    "--alignment",
     "--guidance",
     "-h",
     "--help",
