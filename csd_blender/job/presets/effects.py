@@ -14,6 +14,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
+from .texture import usual_control
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
@@ -53,7 +54,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found["debias_words"] = "No language model"
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
-    usual = "off" if kind is TextTo3DJob or chosen.get("model", "mini") == "mini" else "auto"
+    usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))
     if _word(chosen.get("control", usual)).strip().lower() == "off":
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
