@@ -22,6 +22,8 @@ ALONE = {
     "--sheet",
     "--diversity",
     "--janus",
+    "--pictures",
+    "--alignment",
     "--guidance",
     "-h",
     "--help",

@@ -26,8 +26,8 @@ def main(argv: list[str]) -> int:
     tables.add_argument(
         "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
-    parser.add_argument("--edit", action="store_true", help="the table of judged edits, over --alignment")
-    parser.add_argument("--alignment", action="append", type=float, help="only these values of the edits' slider")
+    parser.add_argument("--edit", action="store_true", help="the table of judged edits, over --slider")
+    parser.add_argument("--slider", action="append", type=float, help="only these values of the edits' alignment")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these in the quality table")
     parser.add_argument("--preset", choices=QUALITIES, help="of the quality table's jobs; default: normal")
     parser.add_argument(
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     if arguments.edit:
         from .judged.edits import ALIGNMENTS, run_edits
 
-        alignments = arguments.alignment or ALIGNMENTS
+        alignments = arguments.slider or ALIGNMENTS
         return run_edits(arguments.out, arguments.preset or "normal", arguments.meshes, arguments.processes, alignments)
     if not arguments.quality:
         from .bench import run_bench

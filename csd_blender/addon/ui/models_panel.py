@@ -67,7 +67,9 @@ def draw_model(layout, context, found: ModelState) -> None:
     if found.state in (PAUSED, BROKEN):
         write(box, context, found.text.capitalize() if found.state == PAUSED else f"{found.text}.", ICONS[found.state])
     row = box.row(align=True)
-    if found.state in (READY, BUNDLED):
+    if found.state in (READY, BUNDLED) and entry.role != "model":
+        row.label(text="Taken by Control: Auto", translate=False)
+    elif found.state in (READY, BUNDLED):
         used = context.scene.csd.model == entry.id
         chosen = row.row(align=True)
         chosen.enabled = not used

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
+from .control import OFF, listed_names
 from .places import existing, shortened
 from .store import RECORD, own_folder, read_record
 
@@ -30,8 +31,10 @@ def entry_behind(name: str) -> ModelEntry | None:
 
 
 def models_of(job: Any) -> list[str]:
-    """The names of all models that a job of any kind loads."""
+    """The names of all models that a job of any kind loads, and of ControlNets that it names."""
     names = [getattr(job, field, "") for field in ("model", "coarse_model")]
+    if getattr(job, "control", OFF) != OFF:
+        names += [name for _, name in listed_names(job.control_model)]
     return list(dict.fromkeys(name for name in names if name))
 
 

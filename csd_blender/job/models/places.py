@@ -20,7 +20,6 @@ from .files import (
     read_json,
     read_model,
     read_network,
-    refuse_code,
     unreadable,
 )
 from .store import whole_copy
@@ -42,13 +41,21 @@ def find_folder(name: str) -> Path:
     place = existing(name)
     if place is not None:
         return _folder_at(place)
+    return kept(name, read_model)
+
+
+def kept(name: str, read: Callable[[Path], object]) -> Path:
+    """Folder of a catalogue id or a repository of the hub, got through this program or, else, in the hub's cache.
+
+    ``read``, and what is raised, as in :func:`in_cache`; what is wrong with a copy of ours is for the loader to find.
+    """
     entry = entry_of(name)
     if entry is None:
-        return in_cache(name, (), read_model)
+        return in_cache(name, (), read)
     own = whole_copy(entry.id)
     if own is not None:
         return own
-    return in_cache(name, entry.sources if name == entry.id else (name,), read_model)
+    return in_cache(name, entry.sources if name == entry.id else (name,), read)
 
 
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
@@ -108,8 +115,7 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
 
 def read_addition(folder: Path) -> None:
     """Look through a ControlNet or a small encoder, one network in a folder of its own. Raises ``JobError`` as
-    :func:`~csd_blender.job.models.files.read_model` does."""
-    refuse_code(folder)
+    :func:`~csd_blender.job.models.files.read_model` does, but for scripts, which published ones bring and nobody runs."""
     read_network(folder, "", "diffusion_pytorch_model")
 
 

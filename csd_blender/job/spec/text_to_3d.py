@@ -212,6 +212,8 @@ class TextTo3DJob:
         perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt of pictures of the bare color, never to that of normals or lit ones: empty for
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
+        control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
+            colors.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -223,10 +225,10 @@ class TextTo3DJob:
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
-        "refine.steps", "texture_size", "max_faces", "height",
+        "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course", *common.VARIANTS,
+        "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
-    preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
+    preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
         "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",
@@ -270,6 +272,10 @@ class TextTo3DJob:
     extra_words: str = common.EXTRA_WORDS()
     debias_prompt: str = common.DEBIAS_PROMPT()
     debias_words: str = common.DEBIAS_WORDS()
+    control: str = common.CONTROL()
+    control_model: str = common.CONTROL_MODEL()
+    control_strength: float = common.CONTROL_STRENGTH()
+    control_end: float = common.CONTROL_END()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     preview_interval: float = common.PREVIEW_INTERVAL()

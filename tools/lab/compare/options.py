@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from csd_blender.backend.cli.options import whole
+from csd_blender.backend.cli.options import number, whole
 from csd_blender.job.spec.methods import METHODS
 
 from ...paths import BUILD
@@ -14,6 +14,8 @@ TABLES = {
     "sheet": "all methods on three prompts, two seeds each, on one picture",
     "diversity": "how far apart the results of different seeds are",
     "janus": "how often objects have two faces, and what helps",
+    "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
+    "alignment": "how well textures fit the parts of six meshes, without and with ControlNets",
     "guidance": "one step of each method beside one as the published code takes it",
 }
 PARTS = ("textures", "normal", "objects")
@@ -29,6 +31,8 @@ def add_options(parser: argparse.ArgumentParser, tables: argparse._MutuallyExclu
     group.add_argument("--show", action="store_true", help="make nothing, print what is there")
     group.add_argument("--rehearse", action="store_true", help="go through it at sizes whose figures mean nothing")
     group.add_argument("--pixels", type=whole, default=0, help="of --guidance: side of the pictures; default: 512")
+    group.add_argument("--nets", default="", metavar="PATHS", help="of --alignment: ControlNets; default: the bundled")
+    group.add_argument("--strength", type=number, default=1.0, help="of --alignment: of these; default: 1")
     group.add_argument("--repeats", type=whole, default=2, help="of --guidance: timed runs of each step; default: 2")
 
 
@@ -72,6 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
         from .diversity import run_diversity
 
         return run_diversity(out, **shared)
+    if table == "alignment":
+        from .alignment import run_alignment
+
+        del shared["only"]
+        return run_alignment(out, arguments.nets, arguments.strength, **shared)
+    if table == "pictures":
+        from .artifacts import run_artifacts
+
+        return run_artifacts(out, quality=arguments.preset or "normal", **shared)
     from .janus import run_janus
 
     return run_janus(out, **shared)

@@ -138,7 +138,7 @@ def make_row(task: SheetTask) -> Row:
         task.asked, task.method, task.quality, task.folder, *worker_tools(), **{"seed": task.seed, **task.settings}
     )
     timings = read_result(task.folder).timings
-    about = {"right": verdict.right, "said": verdict.said}
+    about: dict[str, Any] = {"right": verdict.right, "said": verdict.said}
     about |= {"seconds": timings["processor_seconds"], "network_calls": timings.get("network_calls")}
     return {"method": task.method, "prompt": task.asked.prompt, "seed": task.seed, **about}
 
