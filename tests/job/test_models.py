@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from csd_blender.job.errors import JobError
-from csd_blender.job.models import catalogue, licences, store
+from csd_blender.job.models import catalogue, control, licences, store
 from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
 from csd_blender.job.models.families import FAMILIES
 from csd_blender.job.models.states import look_at, look_at_all
@@ -188,3 +188,48 @@ def test_a_model_that_could_be_got_says_how():
     with pytest.raises(JobError) as caught:
         find_folder("sdxl-base")
     assert "models get" not in caught.value.fix
+
+
+# ---- ControlNets -----------------------------------------------------------------------------------------------------
+
+
+def write_control(folder):
+    folder.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + b"\0" * 4
+    (folder / "config.json").write_text('{"_class_name": "ControlNetModel", "cross_attention_dim": 768}')
+    (folder / "diffusion_pytorch_model.fp16.safetensors").write_bytes(data)
+    return store.StoredFile("diffusion_pytorch_model.fp16.safetensors", len(data))
+
+
+def test_a_controlnet_that_was_got_is_found_by_id_by_repository_and_by_auto():
+    folder = store.own_folder("sd15-depth")
+    made = replace(record("sd15-depth"), files=(write_control(folder),))
+    (folder / store.RECORD).write_text(json.dumps(made.to_json()))
+    for name in ("sd15-depth", "lllyasviel/control_v11f1p_sd15_depth"):
+        assert control.find_control(name) == folder
+    (found,) = control.chosen_controls("auto", "", 768)
+    assert found.kinds == ("depth",) and found.part.folder == folder
+    assert look_at(find_entry("sd15-depth")).state == "ready"
+    assert control.licence_of(found.name) == "OpenRAIL"
+
+
+def test_one_that_is_not_here_says_how_to_get_it():
+    with pytest.raises(JobError, match="csd models get sd15-normal") as caught:
+        control.chosen_controls("normal", "", 768)
+    assert caught.value.code == "control_missing"
+    with pytest.raises(JobError, match="into the Hugging Face cache"):
+        control.chosen_controls("depth", "", 1024)
+
+
+def test_every_published_one_of_the_catalogue_is_where_control_looks_for_it():
+    published = {name for kinds in control.PUBLISHED.values() for sources in kinds.values() for name in sources}
+    for entry in CATALOGUE:
+        if entry.role == "control":
+            assert entry.sources[0] in published
+
+
+def test_named_controlnets_are_asked_for_their_terms():
+    job = texture_job("a mug", model="sd15", control="depth", control_model="depth=owner/net,sd15-normal")
+    assert licences.models_of(job) == ["sd15", "owner/net", "sd15-normal"]
+    assert licences.models_of(replace(job, control="off")) == ["sd15"]

@@ -44,7 +44,8 @@ PUBLISHED = {
         "canny": ("diffusers/controlnet-canny-sdxl-1.0", "xinsir/controlnet-canny-sdxl-1.0"),
     },
 }
-LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "other, see its page", "diffusers": "CreativeML-OpenRAIL++-M", "xinsir": "Apache-2.0"}
+#: By publisher, of those that the catalogue does not have.
+LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "other, see its page", "xinsir": "Apache-2.0"}
 FAMILY_NAMES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
 _HINTS = {"depth": ("depth", "midas", "zoe"), "normal": ("normal",), "canny": ("canny",)}

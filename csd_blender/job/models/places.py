@@ -115,7 +115,7 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
 
 def read_addition(folder: Path) -> None:
     """Look through a ControlNet or a small encoder, one network in a folder of its own. Raises ``JobError`` as
-    :func:`~csd_blender.job.models.files.read_model` does, but for scripts, which published ones bring and nobody runs."""
+    :func:`~csd_blender.job.models.files.read_model` does, but not for scripts: published ones bring some, never run."""
     read_network(folder, "", "diffusion_pytorch_model")
 
 
