@@ -9,22 +9,34 @@ import bpy
 
 from . import preferences, properties
 from .kinds import choose
-from .process import backend
+from .process import backend, downloads
 from .process import setup as backend_setup
-from .run import handlers, lifecycle, pump, results, showing, view_icon
+from .run import handlers, lifecycle, models, pump, results, showing, view_icon
 from .scene import cover
 from .session import session
-from .ui import generate, menus, operators, panels, result_operators, results_panel
+from .ui import (
+    generate,
+    menus,
+    model_operators,
+    models_panel,
+    operators,
+    panels,
+    result_operators,
+    results_panel,
+)
 
 MODULES = (
     properties,
     preferences,
     results,
+    models,
     operators,
     generate,
     result_operators,
+    model_operators,
     panels,
     results_panel,
+    models_panel,
     menus,
     view_icon,
     handlers,
@@ -40,9 +52,11 @@ def register() -> None:
             done.append(module)
         properties.on_prompt.append(pump.warm_up_soon)
         properties.on_override.append(choose.begin_as_usual)
-        preferences.on_backend_change.append(lifecycle.backend_changed)
+        preferences.on_backend_change += [lifecycle.backend_changed, models.refresh]
+        preferences.sections.append(models_panel.draw_models)
         backend.look_for_python()
         results.refresh()
+        models.refresh()
     except Exception:
         forget_callbacks()
         for module in reversed(done):
@@ -86,6 +100,7 @@ def forget_callbacks() -> None:
     properties.on_prompt.clear()
     properties.on_override.clear()
     preferences.on_backend_change.clear()
+    preferences.sections.clear()
 
 
 def leave_objects_clean() -> None:
@@ -98,8 +113,10 @@ def leave() -> None:
     """End the processes and take back timers and handlers, which hang or crash Blender's exit when left."""
     pump.stop()
     results.stop()
+    models.stop()
     handlers.unregister()
     showing.pictures.close()
     backend_setup.stop()
+    downloads.stop()
     backend.stop()
     session.job = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
@@ -13,6 +14,9 @@ base_package = __package__.rpartition(".")[0]  # as Blender names the extension
 
 #: Called when a preference about the backend changed; ``addon/__init__.py`` adds what must follow.
 on_backend_change: list[Callable[[], None]] = []
+
+#: Further parts of the preferences, drawn into a layout; ``addon/__init__.py`` adds those of higher layers.
+sections: list[Callable[[Any, Any], None]] = []
 
 
 def backend_changed(_self, _context) -> None:
@@ -68,24 +72,37 @@ class CSDPreferences(bpy.types.AddonPreferences):
         default=1.5,
         translation_context=CONTEXT,
     )
-    allow_noncommercial: BoolProperty(
+    models_folder: StringProperty(
         translation_context=CONTEXT,
-        name="Allow Non-Commercial Components",
-        description="Also use parts whose licence does not permit commercial work, such as nvdiffrast",
+        name="Models Folder",
+        description="Folder for downloaded models; several gigabytes each. Empty for a place in the data folder",
+        subtype="DIR_PATH",
+        update=backend_changed,
+    )
+    commercial_only: BoolProperty(
+        translation_context=CONTEXT,
+        name="Only Components Cleared for Commercial Use",
+        description="Refuse models and parts whose licence does not permit commercial work, such as DeepFloyd IF and "
+        "nvdiffrast",
+        default=True,
     )
 
-    def draw(self, _context) -> None:
+    def draw(self, context) -> None:
         layout = self.layout
         layout.use_property_split = True
         column = layout.column()
         column.prop(self, "data_folder")
         column.prop(self, "device")
         column.prop(self, "preview_interval")
-        column.prop(self, "allow_noncommercial")
+        column.prop(self, "commercial_only")
         column = layout.column(heading="Set Up", translate=False)
         column.prop(self, "wheel_folder")
         column.prop(self, "backend_python")
         column.operator("csd.setup")
+        column = layout.column(heading="Models", translate=False)
+        column.prop(self, "models_folder")
+        for draw_section in sections:
+            draw_section(layout, context)
 
 
 def preferences() -> bpy.types.AddonPreferences | None:
@@ -112,6 +129,12 @@ def jobs_folder() -> Path:
 
 def environments_folder() -> Path:
     return data_folder() / "environments"
+
+
+def models_folder() -> Path:
+    """Where downloaded models are kept."""
+    chosen = preference("models_folder")
+    return Path(bpy.path.abspath(chosen)) if chosen else data_folder() / "models"
 
 
 def log_path() -> Path:

@@ -15,7 +15,7 @@ from bpy.props import (
 )
 
 from ..job.kinds import KINDS
-from ..job.models.catalogue import CATALOGUE
+from ..job.models.catalogue import MODEL_IDS
 from ..job.spec.settings import Setting, shown_settings
 
 #: Our own words for translations: Blender would else translate those of our labels that it happens to know.
@@ -36,7 +36,7 @@ def names_search(names: tuple[str, ...]) -> Callable[[Any, Any, str], list[str]]
     return lambda _self, _context, written: [name for name in names if written.lower() in name.lower()]
 
 
-MODEL_NAMES = names_search(tuple(entry.id for entry in CATALOGUE))
+MODEL_NAMES = names_search(MODEL_IDS)
 
 
 def prompt_written(_self, _context) -> None:

@@ -65,6 +65,19 @@ ERRORS = {
         "The diffusion model's files cannot be used.",
         "Choose the folder of a whole Stable Diffusion 1 or 2 or DeepFloyd IF model with safetensors.",
     ),
+    "model_changed": ErrorCode(
+        "A file of the model is not the one that was published.",
+        "Get the model again, from another network if it happens again.",
+        True,
+    ),
+    "model_gated": ErrorCode(
+        "The publisher gives this model only to those who agreed to its licence.",
+        "Agree on the model's page, then log in to Hugging Face on this computer.",
+    ),
+    "model_gone": ErrorCode(
+        "The model is no longer where it was published.", "Choose another one, or the folder of a copy that you have."
+    ),
+    "download_failed": ErrorCode("The model could not be downloaded.", "Get it again; what came so far is kept.", True),
     "language_model_missing": ErrorCode(
         "The language model for prompt debiasing is not on this computer.",
         "Choose another one or its folder, or leave the field empty.",

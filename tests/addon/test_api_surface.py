@@ -15,7 +15,7 @@ FUNCTIONS = {
 }
 OPERATORS = {
     *("texture", "text_to_3d", "edit", "image", "cancel", "accept", "discard", "resume", "delete_result"),
-    "open_folder",
+    *("open_folder", "model_get", "model_pause", "model_cancel", "model_remove", "model_use", "models_refresh"),
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
     "show_control",
 }

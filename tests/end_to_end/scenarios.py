@@ -5,6 +5,7 @@ Runs in Blender's Python, started by conftest.py: ``python scenarios.py PLAN.jso
 
 import hashlib
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -241,7 +242,31 @@ def switching_off_and_uninstalling_leaves_nothing(plan: dict) -> dict:
     return facts
 
 
+def a_model_from_the_hub(plan: dict) -> dict:
+    """Got by the operator from a hub on this computer, listed, used for a texture, removed."""
+    os.environ.update({"HF_ENDPOINT": plan["endpoint"], "HF_HOME": str(Path(plan["folder"]) / "hf")})
+    name, facts = plan["model"], {}
+    try:
+        bpy.ops.csd.model_get(model=name)
+    except RuntimeError as error:
+        facts["offline"] = str(error)
+    bpy.context.preferences.system.use_online_access = True
+    facts["got"] = list(bpy.ops.csd.model_get(model=name))
+    state = addon("run.models").find(name)
+    facts["state"], facts["own"] = state.state, state.own
+    bpy.ops.csd.model_use(model=name)
+    bpy.context.preferences.system.use_online_access = False  # from now on nothing needs it
+    objects = two_objects()
+    select(objects[:1])
+    bpy.ops.csd.texture(prompt="a red mug", steps=1, views=1, texture_size="256")
+    facts["image"] = facts_of(objects[0])["image"] is not None
+    bpy.ops.csd.model_remove(model=name)
+    facts["after"] = [found.entry.id for found in addon("run.models").offered()]
+    return facts
+
+
 SCENARIOS = (
+    a_model_from_the_hub,
     texture_two_objects,
     undo_gives_the_old_material_back,
     operator_and_api_agree,

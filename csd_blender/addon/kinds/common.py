@@ -15,6 +15,7 @@ from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.language import BUNDLED, find_language_model
+from ...job.models.licences import check_job
 from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad
@@ -110,9 +111,10 @@ def write_job(spec: JobSpec, inputs: dict[str, bytes], targets: list[Target], pl
         inputs: files that it begins with, by name. place: where a new object will stand.
 
     Raises:
-        JobError: there is no backend, or the folder cannot be written.
+        JobError: there is no backend, a model may not be used, or the folder cannot be written.
     """
     backend.command()  # without a backend nothing is written
+    check_job(spec)
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     # What leads back to the scene comes last, since a folder that has it is offered to be resumed.
@@ -132,7 +134,7 @@ def spec_values(kind: type[Any], values: dict) -> dict:
             chosen[setting.name] = size_of(chosen[setting.name])
     chosen["device"] = chosen.get("device") or preference("device", "auto")
     if "allow_noncommercial" in kind.scripted:
-        chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
+        chosen.setdefault("allow_noncommercial", not preference("commercial_only", True))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
 

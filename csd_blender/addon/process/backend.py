@@ -10,11 +10,12 @@ from pathlib import Path
 import bpy
 
 from ...job.errors import JobError
+from ...job.models.store import FOLDER
 from ...job.process import client as job_client
 from ...job.process.bodies import Device
 from ...job.setup.environment import LOCKS, Lock, installed_python
 from ..job import Job
-from ..preferences import environments_folder, log_path, preference
+from ..preferences import environments_folder, log_path, models_folder, preference
 from ..session import session
 
 PACKAGE = Path(__file__).parents[2]
@@ -54,6 +55,11 @@ def command() -> list[str]:
     return job_client.backend_command(str(python), str(PACKAGE))
 
 
+def environment() -> dict[str, str]:
+    """What the backend's processes find around them: nothing of Blender's Python, no network, the folder of models."""
+    return {**job_client.backend_environment(), FOLDER: str(models_folder())}
+
+
 def client() -> job_client.BackendClient:
     """The running client; starts the process when there is none or when it ended.
 
@@ -63,7 +69,7 @@ def client() -> job_client.BackendClient:
     if session.client is not None and session.client.state in ("stopped", "lost"):
         stop()
     if session.client is None:
-        started = job_client.BackendClient(command(), log_path(), env=job_client.backend_environment())
+        started = job_client.BackendClient(command(), log_path(), env=environment())
         start_with(started.start)
         session.client = started
     return session.client

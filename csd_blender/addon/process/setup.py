@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 
@@ -17,6 +14,7 @@ from ..job import Problem
 from ..preferences import environments_folder, log_path, preference
 from ..session import session
 from . import backend
+from .lines import Lines, problem_of
 
 
 @dataclass
@@ -34,42 +32,25 @@ class Setup:
     cancelled: bool = False
     done: bool = False
     problem: Problem | None = None
-    _lines: queue.Queue = field(default_factory=queue.Queue)
+    lines: Lines = field(init=False)
 
-    def listen(self) -> None:
-        threading.Thread(target=self._read, name="csd-setup", daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
+    def __post_init__(self) -> None:
+        self.lines = Lines(self.process, "csd-setup")
 
     def poll(self) -> bool:
         """Take in what the child said; returns whether anything changed. The end is noted in the session."""
         changed = False
-        while True:
-            try:
-                line = self._lines.get_nowait()
-            except queue.Empty:
-                return changed
+        for news in self.lines.take():
             changed = True
-            if line is None:
+            if news is None:
                 self.finish()
-                return True
-            self.take(line)
+            else:
+                self.take(news)
+        return changed
 
-    def take(self, line: bytes) -> None:
-        try:
-            news = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(news, dict):
-            return
+    def take(self, news: dict) -> None:
         if news.get("type") == "error":
-            text, detail = news.get("text", ""), news.get("detail", "")
-            text = f"{text.rstrip('.')}: {detail.rstrip('.')}." if detail else text
-            self.problem = Problem(text, news.get("fix", ""), True, news.get("code", ""))
+            self.problem = problem_of(news)
         elif news.get("type") == "done":
             self.done = True
         elif news.get("type") == "progress":
@@ -116,9 +97,7 @@ def start() -> Setup:
         process = subprocess.Popen(
             command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, creationflags=hide
         )
-    setup = Setup(process)
-    setup.listen()
-    return setup
+    return Setup(process)
 
 
 def run_to_end() -> None:

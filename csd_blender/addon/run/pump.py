@@ -49,7 +49,8 @@ def tick() -> float | None:
 
 
 def next_interval() -> float | None:
-    if session.active_job() is not None or session.setup is not None or showing.pictures.busy():
+    running = session.setup is not None or session.download is not None
+    if session.active_job() is not None or running or showing.pictures.busy():
         return DRAWING_INTERVAL if pace.waiting else BUSY_INTERVAL
     alive = session.client is not None and session.client.state not in ("stopped", "lost")
     return IDLE_INTERVAL if alive else None
@@ -68,6 +69,8 @@ def work(deadline: float, may_draw: bool = True) -> bool:
             _news |= message.type != "heartbeat"
     if session.setup is not None:
         _news |= session.setup.poll()
+    if session.download is not None:
+        _news |= session.download.poll()
     ended = phase_of(job) != phase
     job = session.job
     landed = False

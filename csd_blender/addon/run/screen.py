@@ -5,7 +5,6 @@ from __future__ import annotations
 import bpy
 
 from ..kinds.texture import preview as texture_preview
-from ..session import session
 
 
 def areas(kind: str = "VIEW_3D"):
@@ -24,8 +23,7 @@ def textures_are_seen() -> bool:
 def redraw(viewports: bool = False) -> None:
     """Have drawn anew what tells of the job, the CSD tabs and headers; with ``viewports`` also what shows the scene."""
     for area in areas("PREFERENCES"):
-        if session.setup is not None:
-            area.tag_redraw()
+        area.tag_redraw()
     for area in areas():
         space = area.spaces.active
         for region in area.regions:

@@ -7,7 +7,10 @@ from types import ModuleType
 
 import bpy
 
+from ...job.models.catalogue import ModelEntry
+from ...job.models.licences import models_of
 from ...job.spec.settings import Setting
+from ..folders import size_text
 from ..job import Job
 from ..kinds import common
 from ..kinds.choose import Kind, chosen, kind_of
@@ -99,6 +102,39 @@ def why_not_setup() -> str:
     if bpy.app.online_access_override:
         return "Blender was started with --offline-mode; choose an Offline Packages folder in the preferences"
     return "Allow Online Access in Preferences > System, or choose Offline Packages in the extension's preferences"
+
+
+def why_not_download() -> str:
+    """Why no model at all can be got now."""
+    if session.download is not None:
+        return "Another model is being downloaded"
+    if session.setup is not None:
+        return "Set Up is running"
+    if not backend.ready():
+        return "The backend is not set up"
+    if bpy.app.online_access:
+        return ""
+    if bpy.app.online_access_override:
+        return "Blender was started with --offline-mode"
+    return "Allow Online Access in Preferences > System"
+
+
+def why_not_get(entry: ModelEntry, done: int = 0) -> str:
+    """The same for one model. ``done``: bytes of it that are here already."""
+    if entry.commercial == "no" and preference("commercial_only", True):
+        return "Its licence permits no commercial use, and the preferences allow only such as do"
+    needed, free = entry.download_mb * 10**6 - done, session.models_free
+    if 0 < free < needed:
+        return f"It needs {size_text(needed)}, {size_text(free)} are free"
+    return why_not_download()
+
+
+def why_not_remove(model: str) -> str:
+    """Why a model cannot be deleted now."""
+    job = session.active_job()
+    if job is not None and model in models_of(job.spec):
+        return "A job uses it"
+    return "It is being downloaded" if session.download is not None and session.download.model == model else ""
 
 
 def why_not_free() -> str:

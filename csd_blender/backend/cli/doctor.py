@@ -114,7 +114,7 @@ def _other_models() -> str:
     from ...job.models.catalogue import CATALOGUE
     from ...job.models.places import state_of
 
-    return "; ".join(f"{entry.id} {state_of(entry)}" for entry in CATALOGUE if entry.sources)
+    return "; ".join(f"{entry.id} {state_of(entry)}" for entry in CATALOGUE if entry.sources and entry.can_be_used)
 
 
 def _distill() -> str:

@@ -13,6 +13,7 @@ from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.control import lasting_control_names
 from ...job.models.language import lasting_language_name
+from ...job.models.licences import check_job
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
@@ -76,7 +77,9 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
     notes = idle_notes(kind.spec, values)
-    job = with_lasting_names(kind.make(**values))
+    job = kind.make(**values)
+    check_job(job)
+    job = with_lasting_names(job)
     mesh = colors = None
     if mesh_file is not None:
         from ..geometry.mesh_io import load_colored, load_mesh, save_npz

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...job.errors import JobError
+from . import models
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_UNREAD, EXIT_USAGE
 from .generate import add_commands
 from .options import Parser
@@ -63,7 +64,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _answered(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if not getattr(arguments, "online", False):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         return arguments.run(arguments)
@@ -114,8 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
 
-    models = commands.add_parser("models", help="list the diffusion models this version knows")
-    models.set_defaults(run=_models)
+    models.add_commands(commands)
     return parser
 
 
@@ -131,20 +132,3 @@ def _doctor(arguments: argparse.Namespace) -> int:
     checks = examine()
     print(json.dumps([vars(c) for c in checks], indent=1) if arguments.json else report(checks))
     return 0 if all(c.ok for c in checks) else EXIT_FAILED
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    from ...job.models.catalogue import CATALOGUE
-    from ...job.models.places import state_of
-    from ..mini.vocabulary import COLORS, OWN_MATERIALS, PATTERNS
-
-    for entry in CATALOGUE:
-        state = state_of(entry)
-        size = "bundled" if not entry.download_mb else f"{entry.download_mb / 1000:.1f} GB"
-        needs = f"{entry.native_size:4} px  memory {entry.memory_mb / 1000:.0f} GB"
-        terms = f"commercial use: {entry.commercial:6} {entry.licence}"
-        print(f"{entry.id:12} {entry.label:34} {size:>9}  {needs}  {terms}; {state}")
-    print("\nThe bundled model's materials: " + ", ".join(OWN_MATERIALS))
-    print("Its patterns, with a color:    " + ", ".join(PATTERNS))
-    print("Its colors:                    " + ", ".join(COLORS))
-    return 0

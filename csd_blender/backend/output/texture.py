@@ -17,6 +17,8 @@ from ...job.errors import JobError
 from ...job.files import RESULT_GLB, RESULT_RECORD, RESULT_TURNTABLE, RESULT_UV, map_file, map_role
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.models import control
+from ...job.models.licences import licence_of
 from ...job.process.bodies import TEXTURE, VIEW
 from ...job.result import Part, Result
 from ..diffusion.model import DiffusionModel
@@ -156,11 +158,6 @@ def versions() -> dict[str, str]:
 
 def licences(model: DiffusionModel) -> dict[str, str]:
     """Licences of the model and of the code that made the result."""
-    from ...job.models.catalogue import CATALOGUE
-    from ...job.models.control import licence_of
-
-    entry = next((e for e in CATALOGUE if model.name in (e.id, *e.sources)), None)
-    licence = entry.licence if entry else "unknown: the model was given as a folder"
     nets = () if model.control is None else model.control.nets
-    controls = {f"ControlNet {net.name}": licence_of(net.name) for net in nets}
-    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence} | controls
+    controls = {f"ControlNet {net.name}": control.licence_of(net.name) for net in nets}
+    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence_of(model.name)} | controls

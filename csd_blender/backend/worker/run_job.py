@@ -13,6 +13,8 @@ import torch
 from ...job.errors import JobError, writing_failed
 from ...job.files import LOCK
 from ...job.folder import JobFolder
+from ...job.kinds import JobSpec
+from ...job.models.licences import check_job, models_of, unknown_terms
 from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
 from ...job.spec.edit import EditJob
@@ -106,6 +108,7 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
         emit(said)
 
     reporter.emit = emit_and_record
+    check_licences(folder.spec, reporter)
     reporter.preview_interval = folder.spec.preview_interval
     # Imported here, since a pipeline brings much that an answer to a mistake does not need.
     try:
@@ -137,6 +140,15 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
     if result.cancelled:
         return Cancelled(True, result.files)
     return Finished(result.files, result.stats)
+
+
+def check_licences(job: JobSpec, reporter: Reporter) -> None:
+    """Refuse models that the artist did not clear, by ``JobError('licence_not_accepted')``; name those whose terms
+    nobody here knows, where only cleared ones are wanted."""
+    check_job(job)
+    if not job.allow_noncommercial:
+        for said in filter(None, (unknown_terms(name) for name in models_of(job))):
+            reporter.warn("licence_unknown", said)
 
 
 def _system_error(error: OSError, path: str) -> JobError:

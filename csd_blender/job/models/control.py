@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, quoted
+from .catalogue import entry_of
 from .files import INDEX, Part, read_json, read_network, unreadable
 from .language import in_its_own_words
-from .places import existing, in_cache, shortened, snapshot
+from .places import existing, find_copy, in_cache, shortened, snapshot
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
 KINDS = ("depth", "normal", "canny")
@@ -46,7 +47,6 @@ PUBLISHED = {
 LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "OpenRAIL++", "diffusers": "OpenRAIL++", "xinsir": "Apache-2.0"}
 FAMILY_NAMES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _HINTS = {"depth": ("depth", "midas", "zoe"), "normal": ("normal",), "canny": ("canny",)}
 
 
@@ -134,7 +134,7 @@ def find_control(name: str) -> Path:
     with in_its_own_words("control"):
         place = existing(name)
         if place is None:
-            return in_cache(name, (name,) if _REPOSITORY.fullmatch(name) else (), read_control)
+            return _copy(name)
         if place.name == "snapshots" or (place / "snapshots").is_dir():
             return snapshot(place.parent if place.name == "snapshots" else place, read_control)
         folder = place if place.is_dir() else place.parent
@@ -226,7 +226,7 @@ def _files(name: str, folder: Path, kinds: tuple[str, ...] = ()) -> ControlFiles
 
 
 def _at_hand(kinds: Sequence[str], width: int, bundled: Path | None) -> list[ControlFiles]:
-    """What there is without a word from anybody: the bundled one, else published ones in the hub's cache."""
+    """What there is without a word from anybody: the bundled one, else published ones."""
     if bundled is not None:
         return [_files(str(bundled), bundled)]
     found = []
@@ -239,7 +239,7 @@ def _at_hand(kinds: Sequence[str], width: int, bundled: Path | None) -> list[Con
 
 
 def _published(kind: str, width: int) -> ControlFiles:
-    """A published one in the hub's cache. Raises ``JobError`` that says which could be there."""
+    """A published one that is on this computer. Raises ``JobError`` that says which could be there."""
     sources = PUBLISHED.get(width, {}).get(kind, ())
     if not sources:
         family = FAMILY_NAMES.get(width, "this model")
@@ -248,12 +248,19 @@ def _published(kind: str, width: int) -> ControlFiles:
     for source in sources:
         try:
             with in_its_own_words("control"):
-                return ControlFiles(source, (kind,), read_control(in_cache(source, (source,), read_control)))
+                return ControlFiles(source, (kind,), read_control(_copy(source)))
         except JobError as error:
             if error.code != "control_missing":
                 raise
-    fix = f"Download {sources[0]} into the Hugging Face cache, or name a folder: control_model {kind}=PATH."
+    get = f"Get it in the panel's Models, or by “csd models get {sources[0]}”"
+    fix = f"{get}, or name a folder: control_model {kind}=PATH."
     raise JobError("control_missing", f"there is none for {kind}", fix)
+
+
+def _copy(name: str) -> Path:
+    """Folder of a repository that was got, or that is in the hub's cache. Raises ``JobError``."""
+    entry = entry_of(name)
+    return in_cache(name, (), read_control) if entry is None else find_copy(entry)
 
 
 def _check_width(files: ControlFiles, width: int) -> None:

@@ -1,27 +1,39 @@
 """Where a model lies on this computer: from the name or path that somebody wrote to the folder with its parts.
 
-Nothing is downloaded. Besides folders in the diffusers layout this knows the cache of the Hugging Face hub, whole
-repositories of that cache, and the folder above or below the right one.
+Nothing is downloaded. Besides folders in the diffusers layout this knows the models that were got through this program,
+the cache of the Hugging Face hub, whole repositories of that cache, and the folder above or below the right one.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import JobError
-from .catalogue import CATALOGUE, ModelEntry
-from .files import INDEX, PICKLES, WHOLE, read_header, read_json, read_model, unreadable
+from .catalogue import ModelEntry, entry_of, find_entry
+from .files import (
+    INDEX,
+    PICKLES,
+    WHOLE,
+    read_header,
+    read_json,
+    read_model,
+    read_network,
+    refuse_code,
+    unreadable,
+)
+from .store import whole_copy
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 LAYOUT = "Choose the same model as a folder in the diffusers layout; single files cannot be used yet."
+GET = "Get it in the panel's Models, or by “csd models get {name}”."
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
 def find_folder(name: str) -> Path:
-    """Folder, with a ``model_index.json``, of a catalogue id, a repository of the hub that is in its cache, or a path.
+    """Folder, with a ``model_index.json``, of a catalogue id, a repository of the hub, or a path.
+
+    The first two are looked for among the models that were got through this program, then in the hub's cache.
 
     Raises:
         JobError: ``model_missing`` when there is nothing of that name, ``model_unreadable`` when there is something
@@ -30,9 +42,13 @@ def find_folder(name: str) -> Path:
     place = existing(name)
     if place is not None:
         return _folder_at(place)
-    entry = next((e for e in CATALOGUE if e.id == name), None)
-    sources = entry.sources if entry else (name,) if _HUB_ID.fullmatch(name) else ()
-    return in_cache(name, sources, read_model)
+    entry = entry_of(name)
+    if entry is None:
+        return in_cache(name, (), read_model)
+    own = whole_copy(entry.id)
+    if own is not None:
+        return own
+    return in_cache(name, entry.sources if name == entry.id else (name,), read_model)
 
 
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
@@ -55,7 +71,9 @@ def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) 
             problems.append(error)
     if problems:
         raise problems[0]
-    raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”")
+    entry = find_entry(name)
+    fix = GET.format(name=entry.id) if entry is not None and entry.can_be_used else ""
+    raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”", fix)
 
 
 def lasting_name(name: str) -> str:
@@ -72,12 +90,35 @@ def lasting_name(name: str) -> str:
     return name if place is None else str(place)
 
 
+def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
+    """Folder of an entry of the catalogue, or of any repository, that has been looked through.
+
+    ``root``: the folder of models, where that is not the environment's.
+
+    Raises:
+        JobError: ``model_missing`` when it is not on this computer, ``model_unreadable`` for what is amiss.
+    """
+    read = read_model if entry.role == "model" else read_addition
+    own = whole_copy(entry.id, root)
+    if own is None:
+        return in_cache(entry.id, entry.sources, read)
+    read(own)
+    return own
+
+
+def read_addition(folder: Path) -> None:
+    """Look through a ControlNet or a small encoder, one network in a folder of its own. Raises ``JobError`` as
+    :func:`~csd_blender.job.models.files.read_model` does."""
+    refuse_code(folder)
+    read_network(folder, "", "diffusion_pytorch_model")
+
+
 def state_of(entry: ModelEntry) -> str:
     """``ready``, ``not on this computer``, or what is wrong with the copy that is there."""
     if not entry.sources:
         return "ready"
     try:
-        read_model(find_folder(entry.id))
+        find_copy(entry)
     except JobError as error:
         return "not on this computer" if error.code == "model_missing" else f"not ready: {error.detail}"
     return "ready"

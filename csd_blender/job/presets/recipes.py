@@ -8,7 +8,7 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 from __future__ import annotations
 
 from ..errors import JobError
-from ..models.catalogue import CATALOGUE
+from ..models.catalogue import find_entry
 from ..models.files import INDEX, read_json
 from ..models.places import find_folder
 from ..spec.schedule import Schedule, constant
@@ -39,7 +39,7 @@ def works_on_pixels(model: str) -> bool:
         model: a catalogue id, a repository of the hub that is in its cache, or a path. One that is not here, or cannot
             be read, is taken for Stable Diffusion, unless it has DeepFloyd's name.
     """
-    entry = next((e for e in CATALOGUE if e.id == model), None)
+    entry = find_entry(str(model))
     if entry is not None:
         return entry.family == "if"
     try:

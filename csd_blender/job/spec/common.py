@@ -116,8 +116,9 @@ CONTROL_END = partial(
 CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
-    switch, False, label="Allow Non-Commercial", help="Permit nvdiffrast, whose licence is non-commercial"
-)
+    switch, False, label="Allow Non-Commercial",
+    help="Permit models and parts that are not for commercial use, such as DeepFloyd IF and nvdiffrast",
+)  # fmt: skip
 PREVIEW_INTERVAL = partial(
     number, 0, 600, 1.5, label="Preview Interval", unit="s", help="Seconds between two previews; 0 switches them off"
 )

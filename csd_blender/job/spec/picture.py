@@ -58,7 +58,8 @@ class PictureJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
     scripted: ClassVar[tuple[str, ...]] = (
-        "warm_up", "weight_decay", "batch", "device", "preview_interval", "checkpoint_interval",
+        "warm_up", "weight_decay", "batch", "device", "allow_noncommercial", "preview_interval",
+        "checkpoint_interval",
     )  # fmt: skip
 
     prompt: str = text(
@@ -99,6 +100,7 @@ class PictureJob:
         held_as="picture_times",
     )  # fmt: skip
     negative_course: str = common.NEGATIVE_COURSE()
+    allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL(added=True)
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -15,13 +15,16 @@ state = module("addon.ui.poll")
 
 
 def operators():
-    return module("addon.ui.operators").CLASSES + module("addon.ui.result_operators").CLASSES
+    names = ("operators", "result_operators", "model_operators")
+    return [cls for name in names for cls in module(f"addon.ui.{name}").CLASSES]
 
 
 def test_labels_begin_with_a_verb_and_tooltips_are_sentences():
     for cls in operators():
         assert re.fullmatch(
-            r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show|Copy|Delete|Choose)( \w+)*", cls.bl_label
+            r"(Generate|Cancel|Accept|Discard|Resume|Reuse|Set|Free|Show|Copy|Delete|Choose|Get|Pause|Remove|Use|Refresh)"
+            r"( \w+)*",
+            cls.bl_label,
         )
         assert len(cls.__doc__.split()) >= 5 and cls.__doc__[0].isupper() and not cls.__doc__.endswith(".")
 

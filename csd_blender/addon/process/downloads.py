@@ -1,0 +1,136 @@
+"""Getting a model: ``csd models get`` as a child process of the backend's Python, the only one that goes online."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+from ...job.errors import ERRORS
+from ...job.models.catalogue import ModelEntry
+from ...job.process.client import backend_command
+from ..job import Problem
+from ..preferences import log_path, models_folder, preference
+from ..session import session
+from . import backend
+from .lines import Lines, number_of, problem_of
+
+LAST_WORDS = 5.0  # seconds that quitting Blender leaves a download, which keeps what came in any case
+
+
+@dataclass
+class Download:
+    """A running download.
+
+    Attributes:
+        model: its id. entry: what is known of it. fraction: done, in [0, 1]. done, total: bytes. rate: bytes a second.
+        seconds_left: None while unknown. text: what is done now.
+    """
+
+    process: subprocess.Popen
+    entry: ModelEntry
+    fraction: float = 0.0
+    text: str = "Asking the Hugging Face hub"
+    seconds_left: float | None = None
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    end: str = ""  # the last word: done, paused, cancelled
+    note: str = ""
+    problem: Problem | None = None
+    lines: Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = Lines(self.process, "csd-download")
+
+    @property
+    def model(self) -> str:
+        return self.entry.id
+
+    def poll(self) -> bool:
+        """Take in what the child said; returns whether anything changed. The end is noted in the session."""
+        changed = False
+        for news in self.lines.take():
+            changed = True
+            if news is None:
+                self.finish()
+            else:
+                self.take(news)
+        return changed
+
+    def take(self, news: dict) -> None:
+        kind = news.get("type")
+        if kind == "error":
+            self.problem = problem_of(news)
+        elif kind in ("done", "paused", "cancelled"):
+            self.end, self.note = str(kind), str(news.get("note", ""))
+        elif kind == "progress":
+            self.text = str(news.get("text") or self.text)
+            self.done, self.total = int(number_of(news.get("done"))), int(number_of(news.get("total")))
+            self.rate = number_of(news.get("rate"))
+            left = news.get("seconds_left")
+            self.seconds_left = number_of(left) if left is not None else None
+            self.fraction = min(1.0, self.done / self.total) if self.total else 0.0
+
+    def finish(self) -> None:
+        self.process.wait()
+        session.download = None
+        label = self.entry.label
+        if self.end == "done":
+            session.notice = f"{label} is here. {self.note}".strip()
+        elif self.end == "paused":
+            session.notice = f"The download of {label} is paused; Resume goes on with it."
+        elif self.end == "cancelled":
+            session.notice = f"The download of {label} was cancelled."
+        else:
+            entry = ERRORS["download_failed"]
+            session.problem = self.problem or Problem(entry.text, entry.fix, True, "download_failed")
+        for listener in session.model_listeners:
+            listener()
+
+    def stop(self, forget: bool = False) -> None:
+        """Ask the child to stop, which it does within seconds; it keeps what came, or, with ``forget``, deletes it."""
+        self.text = "Cancelling …" if forget else "Pausing …"
+        with contextlib.suppress(OSError, ValueError):  # it has just ended, or was told before
+            if forget:
+                self.process.stdin.write(b"cancel\n")
+            self.process.stdin.close()
+
+
+def command(model: str) -> list[str]:
+    """How to start it. Raises ``JobError`` ``backend_missing``."""
+    python = backend.command()[0]
+    words = ["models", "get", model, "--lines", "--folder", str(models_folder())]
+    allow = [] if preference("commercial_only", True) else ["--allow-noncommercial"]
+    return backend_command(python, backend.PACKAGE, *words, *allow)
+
+
+def start(entry: ModelEntry) -> Download:
+    """Begin, or go on. Raises ``JobError`` without a backend, ``OSError`` when the child cannot be started."""
+    words = command(entry.id)
+    # what the owner of this computer says about the hub counts; our own processes are offline but for this one
+    env = {**backend.environment(), "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
+    path = log_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hide = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    pipe = subprocess.PIPE
+    with open(path, "ab") as log:
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=log, env=env, creationflags=hide)
+    return Download(process, entry)
+
+
+def run_to_end() -> None:
+    """Wait here until the download ended: for scripts, and for Blender without a window."""
+    while session.download is not None:
+        session.download.poll()
+        time.sleep(0.05)
+
+
+def stop() -> None:
+    """Pause a running download, as when Blender quits. Its process ends by itself."""
+    download, session.download = session.download, None
+    if download is not None:
+        download.stop()

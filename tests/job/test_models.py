@@ -1,0 +1,190 @@
+"""The catalogue, the folder of models, and who may use what: without any library, and without any network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from csd_blender.job.errors import JobError
+from csd_blender.job.models import catalogue, licences, store
+from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
+from csd_blender.job.models.families import FAMILIES
+from csd_blender.job.models.states import look_at, look_at_all
+from csd_blender.job.presets.picture import picture_job
+from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.spec.picture import PictureJob
+
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
+
+
+# ---- the catalogue ---------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_says_what_an_artist_must_know_and_stands_on_the_page():
+    for entry in CATALOGUE:
+        assert entry.purpose and entry.label and entry.memory_mb > 0 and entry.native_size > 0
+        assert entry.download_mb > 0 or entry.id == "mini"
+        assert entry.commercial in ("yes", "rules", "no") and entry.terms and entry.family_label
+        assert f"`{entry.id}`" in PAGE and entry.licence in PAGE
+        for path, found in entry.sums.items():
+            assert store.is_inside(path) and len(found) == 64 and int(found, 16)
+    assert len({found for entry in CATALOGUE for found in entry.sums.values()}) == sum(len(e.sums) for e in CATALOGUE)
+
+
+def test_what_is_not_driven_yet_is_not_offered():
+    offered = {entry.id for entry in CATALOGUE if entry.can_be_used}
+    assert set(MODEL_IDS) <= offered
+    known = {family.id for family in FAMILIES}
+    for entry in CATALOGUE:
+        assert (entry.id in offered) == (entry.family in known and entry.role in catalogue.DRIVEN_ROLES)
+
+
+def test_a_family_that_is_added_brings_its_models_with_it(monkeypatch):
+    entry = find_entry("sdxl-base")
+    assert not replace(entry, family="no such family").can_be_used
+    monkeypatch.setattr(catalogue, "FAMILIES", [type("Family", (), {"id": "sdxl", "label": "XL"})])
+    assert entry.can_be_used and entry.family_label == "XL"
+
+
+def test_nothing_gated_or_not_for_commercial_use_is_ever_a_default():
+    for job in (texture_job("a mug"), text_to_3d_job("a mug"), picture_job("a mug")):
+        for name in licences.models_of(job):
+            assert find_entry(name).commercial == "yes" and not find_entry(name).gated
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b/c", "a\\b", "x" * 200 + "/y", "mödel/x", "a/b\n"])
+def test_odd_names_are_no_models(name):
+    assert entry_of(name) is None
+
+
+# ---- who may use what ------------------------------------------------------------------------------------------------
+
+
+def test_a_job_with_a_model_that_is_not_cleared_is_refused_in_one_sentence_unless_that_is_allowed():
+    for make in (texture_job, text_to_3d_job, picture_job):
+        for name in ("if-xl", "DeepFloyd/IF-I-XL-v1.0"):
+            with pytest.raises(JobError, match="DeepFloyd IF License") as caught:
+                licences.check_job(make("a mug", model=name))
+            assert caught.value.code == "licence_not_accepted"
+            licences.check_job(make("a mug", model=name, allow_noncommercial=True))
+        licences.check_job(make("a mug", model="sd15"))
+    with pytest.raises(JobError):
+        licences.check_job(text_to_3d_job("a mug", coarse_model="if-xl"))
+
+
+def test_a_copy_is_known_by_where_it_lies_and_by_its_record(nothing_here):
+    cached = nothing_here / "hub" / "models--DeepFloyd--IF-I-XL-v1.0" / "snapshots" / "abc"
+    own = store.own_folder("if-xl")
+    for folder in (cached, own / "unet"):
+        folder.mkdir(parents=True)
+    (own / store.RECORD).write_text(json.dumps(record("if-xl").to_json()))
+    for place in (cached, cached.parent.parent, own, own / "unet"):
+        with pytest.raises(JobError, match="DeepFloyd"):
+            licences.check_cleared(str(place), False)
+    licences.check_cleared(str(nothing_here), False)
+
+
+def test_terms_that_nobody_knows_are_said(nothing_here):
+    assert licences.unknown_terms("sd15") == licences.unknown_terms("mini") == ""
+    assert "owner/name" in licences.unknown_terms("owner/name")
+    assert nothing_here.name in licences.unknown_terms(str(nothing_here))
+    assert licences.licence_of("sd15") == "CreativeML-OpenRAIL-M"
+    assert licences.licence_of(str(nothing_here)).startswith("unknown")
+
+
+def test_the_new_switch_of_pictures_leaves_old_jobs_as_they_were():
+    old = picture_job("a mug").to_json()
+    del old["allow_noncommercial"]
+    assert PictureJob.from_json(old).spec_hash() == picture_job("a mug").spec_hash()
+
+
+# ---- the folder ------------------------------------------------------------------------------------------------------
+
+
+def record(name, files=(("a.safetensors", 3),)):
+    return store.Record(name, name, "c" * 40, "MIT", tuple(store.StoredFile(path, size) for path, size in files))
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\\b", "C:x", "", "a//b", "a\0b", ".", 3, None])
+def test_paths_that_lead_out_are_no_files_of_a_model(path):
+    assert not store.is_inside(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "not json", "[]", "{}", '{"files": 3}', json.dumps({**record("a/b").to_json(), "id": 3}),
+        json.dumps(record("a/b", (("../x", 3),)).to_json()), json.dumps(record("a/b", (("x", -3),)).to_json()),
+        "[" * 10**5,
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_none_and_the_model_is_named(damage):
+    folder = store.own_folder("tiny/sd15")
+    folder.mkdir(parents=True)
+    (folder / store.RECORD).write_text(damage)
+    assert store.read_record(folder) is None
+    with pytest.raises(JobError, match="damaged"):
+        store.whole_copy("tiny/sd15")
+    look_at_all()  # must not raise
+
+
+def test_a_folder_of_models_that_is_not_there_or_is_a_file_is_an_empty_one(nothing_here):
+    assert {found.state for found in look_at_all()} == {"bundled", "absent"}
+    (nothing_here / "models").write_text("x")
+    assert {found.state for found in look_at_all()} == {"bundled", "absent"}
+
+
+def test_half_a_download_says_how_far_it_is():
+    part = store.part_folder("tiny/sd15")
+    part.mkdir(parents=True)
+    (part / store.PLAN).write_text(json.dumps(record("tiny/sd15", (("a", 80), ("b", 20))).to_json()))
+    (part / "b").write_bytes(b"x" * 20)
+    (part / "a.partial").write_bytes(b"x" * 20)
+    found = look_at_all()[-1]
+    assert (found.entry.id, found.state, found.text, found.done, found.total) == (
+        *("tiny/sd15", "paused", "paused at 40%"),
+        *(40, 100),
+    )
+    assert found.own and found.entry.licence == "MIT"
+
+
+def test_files_that_are_gone_or_cut_off_are_named():
+    folder = store.own_folder("tiny/sd15")
+    folder.mkdir(parents=True)
+    (folder / store.RECORD).write_text(json.dumps(record("tiny/sd15").to_json()))
+    found = look_at(entry_of("tiny/sd15"))
+    assert found.state == "broken" and "a.safetensors" in found.text and "missing" in found.text
+    (folder / "a.safetensors").write_bytes(b"xx")
+    assert "2 of 3 bytes" in look_at(entry_of("tiny/sd15")).text
+
+
+def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
+    folder = store.own_folder("sd15")
+    (folder / "unet").mkdir(parents=True)
+    beside = store.own_folder("sd21-base")
+    beside.mkdir()
+    store.remove(folder)
+    store.remove(folder)  # what is not there is no fault
+    assert [p.name for p in (nothing_here / "models").iterdir()] == ["sd21-base"]
+
+
+def test_a_model_that_could_be_got_says_how():
+    from csd_blender.job.models.places import find_folder
+
+    with pytest.raises(JobError) as caught:
+        find_folder("sd15")
+    assert "csd models get sd15" in caught.value.fix
+    with pytest.raises(JobError) as caught:
+        find_folder("sdxl-base")
+    assert "models get" not in caught.value.fix
