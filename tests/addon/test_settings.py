@@ -275,15 +275,16 @@ def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
 
 @pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
 def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
-    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
     details = {"control_model", "control_strength", "control_end"}
     csd.control_model, csd.control_strength, csd.control_end = "/nets/depth", 0.5, 0.25
-    assert details <= unused(csd) and "control" not in unused(csd)
+    assert details <= unused(csd).keys() and "control" not in unused(csd)
     assert from_panel(kind).spec_hash() == usual.spec_hash()
     csd.control = "depth"  # without its box the preset's word holds
-    assert details <= unused(csd) and from_panel(kind).control == "off"
+    assert details <= unused(csd).keys() and from_panel(kind).control == "off"
     csd.use_control = True
-    assert not details & unused(csd)
+    assert not details & unused(csd).keys()
     spec = from_panel(kind)
     assert (spec.control, spec.control_model, spec.control_strength, spec.control_end) == (
         "depth",

@@ -14,6 +14,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
+from .texture import usual_control
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
@@ -53,11 +54,11 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found["debias_words"] = "No language model"
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
-    usual = "off" if kind is TextTo3DJob or chosen.get("model", "mini") == "mini" else "auto"
+    usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))
     if _word(chosen.get("control", usual)).strip().lower() == "off":
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
-        found["uv"] = "A new shape has a map of its own"
+        found["uv"] = "A new shape has its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
     return {name: reason for name, reason in found.items() if name in known}
 
@@ -93,7 +94,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     if recipe != "csd" and "method" not in chosen:
         found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
     if recipe in COARSE_ALONE:
-        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh to follow"}
+        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh"}
     elif recipe != "fantasia3d" and any(chosen.get(word) for word in ("start", "start_from_mesh", "refine_from")):
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")

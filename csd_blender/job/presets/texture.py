@@ -24,6 +24,7 @@ __all__ = [
     "falling_decay",
     "rising_prior",
     "texture_job",
+    "usual_control",
 ]
 
 #: For the mini model. Longer ones cost it patterns: "tiling" also pushes away from a checkered surface.
@@ -84,8 +85,9 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "texture_size": preset.texture_size,
         "learning_rate": preset.learning_rate,
     }
+    values["control"] = usual_control(model)
     if not mini:
-        values |= {"extra_words": FLAT_WORDS, "control": "auto"}
+        values["extra_words"] = FLAT_WORDS
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))
@@ -93,6 +95,11 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         values["guidance"] = chosen_guidance(usual, overrides, steps, method, mini, model)
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
+
+
+def usual_control(model: object) -> str:
+    """Which ControlNets a texture or an edit has when nobody says it: those that are there; the bundled model has none."""
+    return "off" if model == "mini" else "auto"
 
 
 def word(value: object) -> str:

@@ -9,6 +9,7 @@ import pytest
 from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.kinds import KINDS
 from csd_blender.job.presets.effects import absent, without_effect
+from csd_blender.job.spec.common import CONTROL_DETAILS
 from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.methods import KNOWN_METHODS, METHODS
 from csd_blender.job.spec.picture import PictureJob
@@ -50,7 +51,8 @@ def test_words_that_there_are_not_hide_nothing_and_break_nothing():
             found = without_effect(
                 kind.spec, {"method": wrong, "recipe": wrong, "start": wrong, "debias_prompt": wrong}
             )
-            assert set(found) <= {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model"}
+            others = {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model"}
+            assert set(found) <= others | {*CONTROL_DETAILS}
 
 
 def test_an_object_s_method_is_the_recipe_s_unless_one_is_given():
