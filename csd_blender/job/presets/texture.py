@@ -98,7 +98,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
 
 
 def usual_control(model: object) -> str:
-    """Which ControlNets a texture or an edit has when nobody says it: those that are there; the bundled model has none."""
+    """Which ControlNets a texture or an edit has when nobody says it: those that are there, the bundled model none."""
     return "off" if model == "mini" else "auto"
 
 
