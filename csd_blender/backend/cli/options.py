@@ -7,6 +7,7 @@ import json
 from typing import Any, NoReturn
 
 from ...job.errors import quoted
+from ...job.models.language import BUNDLED
 from ...job.presets.effects import absent, without_effect
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 
@@ -101,7 +102,7 @@ def switch_action(setting: Setting) -> type[argparse.Action] | str:
 def metavar(setting: Setting) -> str:
     """What stands for the value in the help: its range or its sort."""
     names = setting.get("names")
-    if names is True or "mini" in (names or ()):
+    if names is True or BUNDLED in (names or ()):
         return "mini|PATH|NAME"
     if setting.sort == "text":
         return "TEXT"

@@ -9,7 +9,7 @@ from ...job.models.control import OTHER, ControlFiles, channels_of
 from ...job.models.files import unreadable
 from ...job.models.language import in_its_own_words
 from .control import ControlNet, ControlNets
-from .loading import MINI_FOLDER
+from .loading import MINI_FOLDER, find_model
 from .model import DiffusionModel
 from .parts import load_network, quiet_libraries
 
@@ -19,7 +19,8 @@ MINI_CONTROL = MINI_FOLDER.parent / "control"
 
 def bundled_control(name: str) -> Path | None:
     """The folder of the ControlNet that comes with the model of that name; None where none does."""
-    return MINI_CONTROL if name == "mini" and (MINI_CONTROL / "config.json").is_file() else None
+    there = (MINI_CONTROL / "config.json").is_file() and find_model(name) == MINI_FOLDER
+    return MINI_CONTROL if there else None
 
 
 def load_controls(files: Sequence[ControlFiles], model: DiffusionModel) -> ControlNets | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from .families import FAMILIES
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-#: What a job can do with an entry by now. "encoder" belongs here once jobs take them.
+#: What a job can do with an entry by now. "encoder" belongs here once jobs take small ones.
 DRIVEN_ROLES = ("model", "control")
 #: What a licence says of commercial work, for people.
 TERMS = {

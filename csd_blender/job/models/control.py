@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, quoted
-from .catalogue import find_entry
+from .catalogue import entry_of
 from .files import INDEX, Part, read_json, read_network, unreadable
 from .language import in_its_own_words
-from .places import GET, existing, kept, shortened, snapshot
+from .places import existing, find_copy, in_cache, shortened, snapshot
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
 KINDS = ("depth", "normal", "canny")
@@ -44,8 +44,7 @@ PUBLISHED = {
         "canny": ("diffusers/controlnet-canny-sdxl-1.0", "xinsir/controlnet-canny-sdxl-1.0"),
     },
 }
-#: By publisher, of those that the catalogue does not have.
-LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "other, see its page", "xinsir": "Apache-2.0"}
+LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "OpenRAIL++", "diffusers": "OpenRAIL++", "xinsir": "Apache-2.0"}
 FAMILY_NAMES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
 _HINTS = {"depth": ("depth", "midas", "zoe"), "normal": ("normal",), "canny": ("canny",)}
@@ -126,7 +125,7 @@ def lasting_control_names(names: str) -> str:
 
 
 def find_control(name: str) -> Path:
-    """Folder of a ControlNet given as a path, as a catalogue id, or as a repository of the hub that is on this disk.
+    """Folder of a ControlNet given as a path, or as a repository of the hub that is in its cache.
 
     Raises:
         JobError: ``control_missing`` when there is nothing of that name, ``control_unreadable`` when it is something
@@ -135,9 +134,7 @@ def find_control(name: str) -> Path:
     with in_its_own_words("control"):
         place = existing(name)
         if place is None:
-            folder = kept(name, read_control)
-            read_control(folder)
-            return folder
+            return _copy(name)
         if place.name == "snapshots" or (place / "snapshots").is_dir():
             return snapshot(place.parent if place.name == "snapshots" else place, read_control)
         folder = place if place.is_dir() else place.parent
@@ -229,7 +226,7 @@ def _files(name: str, folder: Path, kinds: tuple[str, ...] = ()) -> ControlFiles
 
 
 def _at_hand(kinds: Sequence[str], width: int, bundled: Path | None) -> list[ControlFiles]:
-    """What there is without a word from anybody: the bundled one, else published ones in the hub's cache."""
+    """What there is without a word from anybody: the bundled one, else published ones."""
     if bundled is not None:
         return [_files(str(bundled), bundled)]
     found = []
@@ -242,7 +239,7 @@ def _at_hand(kinds: Sequence[str], width: int, bundled: Path | None) -> list[Con
 
 
 def _published(kind: str, width: int) -> ControlFiles:
-    """A published one in the hub's cache. Raises ``JobError`` that says which could be there."""
+    """A published one that is on this computer. Raises ``JobError`` that says which could be there."""
     sources = PUBLISHED.get(width, {}).get(kind, ())
     if not sources:
         family = FAMILY_NAMES.get(width, "this model")
@@ -251,15 +248,19 @@ def _published(kind: str, width: int) -> ControlFiles:
     for source in sources:
         try:
             with in_its_own_words("control"):
-                return ControlFiles(source, (kind,), read_control(kept(source, read_control)))
+                return ControlFiles(source, (kind,), read_control(_copy(source)))
         except JobError as error:
             if error.code != "control_missing":
                 raise
-    entry = find_entry(sources[0])
-    known = entry is not None and entry.can_be_used
-    get = GET.format(name=entry.id) if known else f"Download {sources[0]} into the Hugging Face cache."
-    fix = f"{get.rstrip('.')}, or name a folder: control_model {kind}=PATH."
+    get = f"Get it in the panel's Models, or by “csd models get {sources[0]}”"
+    fix = f"{get}, or name a folder: control_model {kind}=PATH."
     raise JobError("control_missing", f"there is none for {kind}", fix)
+
+
+def _copy(name: str) -> Path:
+    """Folder of a repository that was got, or that is in the hub's cache. Raises ``JobError``."""
+    entry = entry_of(name)
+    return in_cache(name, (), read_control) if entry is None else find_copy(entry)
 
 
 def _check_width(files: ControlFiles, width: int) -> None:
@@ -288,7 +289,4 @@ def channels_of(kinds: Sequence[str]) -> int:
 
 def licence_of(name: str) -> str:
     """Licence of a ControlNet of that name."""
-    entry = find_entry(name)
-    if entry is not None:
-        return entry.licence
     return LICENCES.get(name.partition("/")[0], "unknown: the ControlNet was given as a folder")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from csd_blender.backend.diffusion import load_control
 from csd_blender.backend.geometry.files.colors import Colors, save_colors
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.worker.run_job import ModelCache
@@ -152,6 +153,23 @@ def test_auto_tells_what_it_found_and_a_resumed_job_has_the_same(make_job, model
 def test_what_cannot_be_followed_ends_the_job_in_one_sentence(make_job, models, settings, code, words):
     outcome, _ = run(make_job(**settings), models)
     assert answer(outcome) == ("error", code) and words in json.dumps(outcome.to_json())
+
+
+def test_a_net_for_depth_and_normals_beside_the_bundled_model_is_taken_from_there(tmp_path, monkeypatch):
+    """As the one that is to come: four channels in one net, which says nothing in its name."""
+    bundled = write_control(tmp_path / "control", load_control.MINI_FOLDER, channels=4, stride=4, scale=0.05)
+    monkeypatch.setattr(load_control, "MINI_CONTROL", bundled)
+    models, made = ModelCache(), []
+    for control in ("auto", "normal", "off"):
+        job = texture_job("a red mug", control=control, **SETTINGS | {"steps": 2, "views": 1})
+        folder = JobFolder.create(tmp_path / f"job_{control}", job)
+        save_npz(folder.mesh_path, box())
+        outcome, _ = run(folder, models)
+        assert outcome.type == "result", outcome
+        made.append(albedo(folder))
+        if control != "off":
+            assert np.asarray(Image.open(folder.path / CONTROL_PICTURE)).shape == (512, 256, 3)  # depth, normals
+    assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
 def test_an_edit_follows_its_control_nets(make_job, models, tmp_path, tiny_folder):

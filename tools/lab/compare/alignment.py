@@ -313,5 +313,5 @@ def _change(rows: Sequence[Row], name: str) -> str:
     both = [key for key in excess[CONTROL] if key in excess[NONE]]
     if not both:
         return ""
-    found, (low, high) = paired_difference(*([excess[label][key] for key in both] for label in (CONTROL, NONE)))
+    found, (low, high) = paired_difference([excess[CONTROL][key] for key in both], [excess[NONE][key] for key in both])
     return f"{found:+.2f} ({low:+.2f} to {high:+.2f})"
