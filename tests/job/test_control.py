@@ -144,7 +144,7 @@ def test_the_words_tell_what_a_folder_is_for_whose_name_does_not(tmp_path):
 
 def test_what_is_missing_says_where_to_get_it(tmp_path):
     said = refusal("depth", code="control_missing")
-    assert "Download lllyasviel/control_v11f1p_sd15_depth" in said and "control_model depth=PATH" in said
+    assert "csd models get sd15-depth" in said and "control_model depth=PATH" in said
     assert "for normal and SDXL" in refusal("normal", width=2048, code="control_missing")
     assert "for depth and this model" in refusal("depth", width=99, code="control_missing")
     assert "no/such" in refusal("depth", "no/such", code="control_missing")

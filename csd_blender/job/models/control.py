@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, quoted
-from .catalogue import entry_of
+from .catalogue import entry_of, find_entry
 from .files import INDEX, Part, read_json, read_network, unreadable
 from .language import in_its_own_words
-from .places import existing, find_copy, in_cache, shortened, snapshot
+from .places import GET, existing, in_cache, shortened, snapshot
+from .store import whole_copy
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
 KINDS = ("depth", "normal", "canny")
@@ -252,7 +253,8 @@ def _published(kind: str, width: int) -> ControlFiles:
         except JobError as error:
             if error.code != "control_missing":
                 raise
-    get = f"Get it in the panel's Models, or by “csd models get {sources[0]}”"
+    known = find_entry(sources[0])
+    get = f"Download {sources[0]} into the Hugging Face cache" if known is None else GET.format(name=known.id)[:-1]
     fix = f"{get}, or name a folder: control_model {kind}=PATH."
     raise JobError("control_missing", f"there is none for {kind}", fix)
 
@@ -260,7 +262,11 @@ def _published(kind: str, width: int) -> ControlFiles:
 def _copy(name: str) -> Path:
     """Folder of a repository that was got, or that is in the hub's cache. Raises ``JobError``."""
     entry = entry_of(name)
-    return in_cache(name, (), read_control) if entry is None else find_copy(entry)
+    own = None if entry is None else whole_copy(entry.id)
+    if own is None:
+        return in_cache(name, () if entry is None else entry.sources, read_control)
+    read_control(own)
+    return own
 
 
 def _check_width(files: ControlFiles, width: int) -> None:
