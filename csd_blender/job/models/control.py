@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError, quoted
-from .catalogue import entry_of
+from .catalogue import entry_of, find_entry
 from .files import INDEX, Part, read_json, read_network, unreadable
 from .language import in_its_own_words
-from .places import existing, find_copy, in_cache, shortened, snapshot
+from .places import GET, existing, in_cache, shortened, snapshot
+from .store import whole_copy
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
 KINDS = ("depth", "normal", "canny")
@@ -44,7 +45,12 @@ PUBLISHED = {
         "canny": ("diffusers/controlnet-canny-sdxl-1.0", "xinsir/controlnet-canny-sdxl-1.0"),
     },
 }
-LICENCES = {"lllyasviel": "OpenRAIL", "thibaud": "OpenRAIL++", "diffusers": "OpenRAIL++", "xinsir": "Apache-2.0"}
+LICENCES = {
+    "lllyasviel": "OpenRAIL",
+    "thibaud": "other, see its page",
+    "diffusers": "OpenRAIL++",
+    "xinsir": "Apache-2.0",
+}
 FAMILY_NAMES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
 _HINTS = {"depth": ("depth", "midas", "zoe"), "normal": ("normal",), "canny": ("canny",)}
@@ -252,7 +258,8 @@ def _published(kind: str, width: int) -> ControlFiles:
         except JobError as error:
             if error.code != "control_missing":
                 raise
-    get = f"Get it in the panel's Models, or by “csd models get {sources[0]}”"
+    known = find_entry(sources[0])
+    get = f"Download {sources[0]} into the Hugging Face cache" if known is None else GET.format(name=known.id)[:-1]
     fix = f"{get}, or name a folder: control_model {kind}=PATH."
     raise JobError("control_missing", f"there is none for {kind}", fix)
 
@@ -260,7 +267,11 @@ def _published(kind: str, width: int) -> ControlFiles:
 def _copy(name: str) -> Path:
     """Folder of a repository that was got, or that is in the hub's cache. Raises ``JobError``."""
     entry = entry_of(name)
-    return in_cache(name, (), read_control) if entry is None else find_copy(entry)
+    own = None if entry is None else whole_copy(entry.id)
+    if own is None:
+        return in_cache(name, () if entry is None else entry.sources, read_control)
+    read_control(own)
+    return own
 
 
 def _check_width(files: ControlFiles, width: int) -> None:
@@ -289,4 +300,9 @@ def channels_of(kinds: Sequence[str]) -> int:
 
 def licence_of(name: str) -> str:
     """Licence of a ControlNet of that name."""
-    return LICENCES.get(name.partition("/")[0], "unknown: the ControlNet was given as a folder")
+    entry = find_entry(name)
+    return (
+        entry.licence
+        if entry is not None
+        else LICENCES.get(name.partition("/")[0], "unknown: the ControlNet was given as a folder")
+    )

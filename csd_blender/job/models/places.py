@@ -41,21 +41,13 @@ def find_folder(name: str) -> Path:
     place = existing(name)
     if place is not None:
         return _folder_at(place)
-    return kept(name, read_model)
-
-
-def kept(name: str, read: Callable[[Path], object]) -> Path:
-    """Folder of a catalogue id or a repository of the hub, got through this program or, else, in the hub's cache.
-
-    ``read``, and what is raised, as in :func:`in_cache`; what is wrong with a copy of ours is for the loader to find.
-    """
     entry = entry_of(name)
     if entry is None:
-        return in_cache(name, (), read)
+        return in_cache(name, (), read_model)
     own = whole_copy(entry.id)
     if own is not None:
         return own
-    return in_cache(name, entry.sources if name == entry.id else (name,), read)
+    return in_cache(name, entry.sources if name == entry.id else (name,), read_model)
 
 
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
