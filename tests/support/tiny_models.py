@@ -11,9 +11,24 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DConditionModel,
+)
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 diffusers_logging.disable_progress_bar()
 
@@ -121,6 +136,41 @@ def write_if(folder: Path, seed: int = 0, only_spiece: bool = False, sample_size
     )
     text_encoder.save_pretrained(folder / "text_encoder")
     return write_index(folder, "IFPipeline", T5EncoderModel, T5Tokenizer, vae=False)
+
+
+def write_sdxl(folder: Path, seed: int = 0, sample_size: int = 24, empty_is_zero: bool = True) -> Path:
+    """Stable Diffusion XL in small: two text encoders, a UNet that is told sizes and a vector for the whole text."""
+    torch.manual_seed(seed)
+    EulerDiscreteScheduler(**SD_BETAS, timestep_spacing="leading", steps_offset=1).save_pretrained(folder / "scheduler")
+    unet = {
+        "block_out_channels": (4, 8),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2),
+        "cross_attention_dim": 16 + 24,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 12,
+    }
+    write_sd(folder, sample_size, unet=unet)
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 0.13025}))
+    tokenizer = clip_tokenizer("!")
+    write_clip_tokenizer(tokenizer, folder / "tokenizer_2")
+    settings = clip_text_encoder(tokenizer).config.to_dict() | {"hidden_size": 24, "projection_dim": 12}
+    CLIPTextModelWithProjection(CLIPTextConfig(**settings)).save_pretrained(folder / "text_encoder_2")
+    write_index(folder, "StableDiffusionXLPipeline", CLIPTextModel, CLIPTokenizer, vae=True)
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["safety_checker"]
+    index |= {
+        "force_zeros_for_empty_prompt": empty_is_zero,
+        "image_encoder": [None, None],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
 
 
 def write_index(folder: Path, pipeline: str, text_encoder: type, tokenizer: type, vae: bool) -> Path:

@@ -9,12 +9,12 @@ import torch
 from ...job.errors import JobError
 from ...job.models.files import read_model
 from ...job.models.places import find_folder
-from . import deepfloyd, stable_diffusion
+from . import deepfloyd, sdxl, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
-FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load}
+FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load}
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 

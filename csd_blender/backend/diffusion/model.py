@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -143,13 +143,15 @@ class DiffusionModel(Protocol):
         ...
 
 
-def unet_noise(unet: torch.nn.Module, schedule: NoiseSchedule, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
-    """The noise that a UNet with nothing but a text beside it predicts, float32 ``[N, C, h, w]``.
+def unet_noise(
+    unet: torch.nn.Module, schedule: NoiseSchedule, noisy: Tensor, t: Tensor, text: Tensor, **told: Any
+) -> Tensor:
+    """The noise that a UNet predicts, float32 ``[N, C, h, w]``; ``told``: what it is told beside the text, by name.
 
     A network of more channels than it is given predicts a variance in the rest.
     """
     dtype = unet.dtype
-    prediction = unet(noisy.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype)).sample
+    prediction = unet(noisy.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype), **told).sample
     return schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
 
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_PICTURE = 4096  # pixels along a side
 LEAST_STEPS = 50  # of a noise schedule; published models have 1000
+#: Of a picture, at the end of a schedule with zero terminal SNR (Lin et al. 2023, arXiv 2305.08891): clean pictures are
+#: found by a division by its root, which must not be zero. The library's Euler schedulers have the same number.
+LEAST_LEFT = 2.0**-24
 LEAST_TOKENS = 8  # of a text; CLIP reads 77
 IF_TOKENS = 77  # DeepFloyd IF was trained on texts of that length, though its T5 reads longer ones
 #: Endings of keys that old checkpoints have and no network needs: a buffer that counts from 0, and parts of a whole
@@ -75,7 +78,7 @@ def load_noise(files: ModelFiles, device: torch.device) -> NoiseSchedule:
     predicts = scheduler.config.prediction_type
     if predicts not in ("epsilon", "v_prediction"):
         raise unreadable(f"{files.scheduler.folder} predicts {predicts!r}, which is not known")
-    return NoiseSchedule(scheduler.alphas_cumprod.float(), predicts, device)
+    return NoiseSchedule(scheduler.alphas_cumprod.float().clamp_min(LEAST_LEFT), predicts, device)
 
 
 def load_unet(files: ModelFiles, device: torch.device) -> torch.nn.Module:

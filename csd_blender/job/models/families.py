@@ -45,6 +45,18 @@ FAMILIES = (
         {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER, "vae": ("AutoencoderKL",)},
     ),
     Family("if", "DeepFloyd IF", {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER}),
+    Family(
+        "sdxl",
+        "Stable Diffusion XL",
+        {
+            "unet": _UNET,
+            "text_encoder": _TEXT[:2],
+            "tokenizer": _TOKENIZER,
+            "text_encoder_2": ("CLIPTextModelWithProjection",),
+            "tokenizer_2": _TOKENIZER,
+            "vae": ("AutoencoderKL",),
+        },
+    ),
 )
 
 

@@ -25,7 +25,8 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
 LFS_POINTER = b"version https://git-lfs"
 AGAIN = "Download the model again."
-WHOLE = f"Choose the folder of a whole {' or '.join(family.label for family in FAMILIES)} model."
+_LABELS = [family.label for family in FAMILIES]
+WHOLE = f"Choose the folder of a whole model: {', '.join(_LABELS[:-1])} or {_LABELS[-1]}."
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Part:
 class ModelFiles:
     """A model in the diffusers layout, all of whose files are there.
 
-    ``pipeline`` is the class that its index names, ``family`` an id of ``families``, ``parts`` those of the family.
+    ``pipeline`` is the class that its index names, ``family`` an id of ``families``, ``parts`` those of the family,
+    ``options`` what the index says of the model as a whole.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class ModelFiles:
     family: str
     scheduler: Part
     parts: Mapping[str, Part]
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def unet(self) -> Part:
@@ -97,6 +100,7 @@ def read_model(folder: Path) -> ModelFiles:
         family.id,
         _scheduler(folder / "scheduler", classes["scheduler"]),
         {name: _part(folder / name, classes[name]) for name in family.parts},
+        {name: value for name, value in index.items() if isinstance(value, (bool, int, float))},
     )
 
 
@@ -238,14 +242,15 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
     family = find_family(classes)
     if family is not None and classes["scheduler"]:
         return family
-    if index.get("text_encoder_2", [None, None])[-1:] not in ([], [None]) or "XL" in pipeline:
-        raise unreadable(f"{folder} is a {pipeline} with two text encoders, which cannot be used yet", WHOLE)
+    if classes.get("text_encoder_2") and not classes["text_encoder"]:
+        raise unreadable(f"{folder} is a {pipeline} with the second text encoder alone: a refiner", WHOLE)
     if index.get("transformer") or index.get("prior") or index.get("controlnet"):
         raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
     for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
         if not classes[name]:
             raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
-    for name, known in FAMILIES[0].parts.items():
+    named = {name for name, class_name in classes.items() if class_name and name != "scheduler"}
+    for name, known in next((f for f in FAMILIES if set(f.parts) == named), FAMILIES[0]).parts.items():
         if classes[name] and classes[name] not in known:
             raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
     raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
