@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, Part, unreadable
+from ...job.models.contents import unreadable
+from ...job.models.files import ModelFiles, Part
 from .model import NoiseSchedule
 from .text import TextReader, last_layer
+from .weights.clip_words import clip_tokenizer
+from .weights.single_file import network_of_single_file
 
 log = logging.getLogger(__name__)
 
@@ -187,18 +190,22 @@ def load_network(
             holds something else than numbers.
     """
     cls = cls or _network_class(part)
-    with or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
+    config = f"{part.folder / 'config.json'} and {part.weights.name}"
+    with or_unreadable(f"{part.folder if part.prefix else config} do not make a {part.class_name}"):
         options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
-        network, report = cls.from_pretrained(
-            part.folder,
-            torch_dtype=dtype,
-            variant=part.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
-            output_loading_info=True,
-            **options,
-        )
+        if part.prefix:
+            network, report = network_of_single_file(cls, part, options.get("config", part.config), dtype)
+        else:
+            network, report = cls.from_pretrained(
+                part.folder,
+                torch_dtype=dtype,
+                variant=part.variant,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
+                output_loading_info=True,
+                **options,
+            )
     _check_keys(part, report, spare)
     network.requires_grad_(False).eval().to(device)
     _check_numbers(part, network, dtype, spare)
@@ -268,6 +275,8 @@ def _text_config(cls: Any, part: Part) -> Any:
 def _load_tokenizer(part: Part) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
+    if part.prefix:  # of a single file, which brings none
+        return clip_tokenizer(part.config["pad_token"], part.config["model_max_length"])
     kind = part.class_name.removesuffix("Fast")
     cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
     with or_unreadable(f"{part.weights} does not make a {part.class_name}"):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...job.models.files import ModelFiles, Part, unreadable
+from ...job.models.contents import unreadable
+from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
 from .model import NoiseSchedule, counted_noise, resize, unet_noise

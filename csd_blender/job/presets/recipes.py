@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ..errors import JobError
 from ..models.catalogue import CATALOGUE
-from ..models.files import INDEX, read_json
+from ..models.contents import read_json
+from ..models.files import INDEX
 from ..models.places import find_folder
 from ..spec.schedule import Schedule, constant
 

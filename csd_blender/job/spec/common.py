@@ -34,7 +34,7 @@ NEGATIVE_PROMPT = partial(
 METHOD = partial(choice, KNOWN_METHODS, METHODS[0], label="Method", help="How the diffusion model guides the work")
 MODEL = partial(
     text, "mini", label="Model", names=True,
-    help="Diffusion model: a name from the list, or the path of a folder in diffusers layout",
+    help="Diffusion model: a name from the list, or the path of a folder in diffusers layout or of a .safetensors file",
 )  # fmt: skip
 QUALITY = partial(
     choice, (*QUALITY_OPTIONS, "custom"), "normal", label="Quality", help="How long to work on it", place="top"

@@ -10,7 +10,7 @@ from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.distillation import inversion
 from csd_blender.backend.distillation.score import weight
 from csd_blender.backend.distillation.times import falling_time
-from csd_blender.job.models.files import read_json
+from csd_blender.job.models.contents import read_json
 from tests.support.damage import edit_json
 from tests.support.tiny_models import write_sd21
 
