@@ -247,6 +247,22 @@ def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
         csd.property_unset(name)
 
 
+@pytest.mark.parametrize("kind", sorted(CHOSEN))
+def test_a_lora_is_shown_and_counts_where_it_has_an_effect(kind):
+    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    csd.lora, csd.lora_weight = "/style.safetensors", 0.8
+    assert {"lora", "lora_weight"} <= unused(csd), "none was made for the bundled model"
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.model = "sd15"
+    assert not {"lora", "lora_weight"} & unused(csd)
+    spec = from_panel(kind)
+    assert (spec.lora, spec.lora_weight) == ("/style.safetensors", pytest.approx(0.8))
+    csd.lora = ""
+    assert unused(csd) & {"lora", "lora_weight"} == {"lora_weight"} and from_panel(kind).lora_weight == 1.0
+    for name in ("lora", "lora_weight", "model"):
+        csd.property_unset(name)
+
+
 def test_settings_that_cannot_be_reused_change_nothing():
     csd, settings = bpy.context.scene.csd, CHOSEN["texture"].settings
     plain = from_panel("texture").to_json() | {"prompt": "a golden mug", "seed": "seven"}

@@ -105,6 +105,10 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
         if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
             chosen.pop(name, None)
+    if chosen.get("lora") and chosen.get("model") != "mini":
+        chosen["lora"] = bpy.path.abspath(chosen["lora"])
+    else:
+        chosen = {name: value for name, value in chosen.items() if name not in ("lora", "lora_weight")}
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
@@ -113,6 +117,13 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
+
+
+def unused_additions(csd: Any) -> set[str]:
+    """Settings of a LoRA that have no effect with what is chosen: none was made for the bundled model."""
+    if csd.model == "mini":
+        return {"lora", "lora_weight"}
+    return set() if csd.lora else {"lora_weight"}
 
 
 def unused_words(csd: Any) -> set[str]:

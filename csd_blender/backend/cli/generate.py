@@ -12,6 +12,7 @@ from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.language import lasting_language_name
+from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, json_object, settings_of, usual_flag
@@ -67,6 +68,9 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     """The folder of a new job, with what it begins with. Raises ``JobError``; nothing was written then."""
     kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
     given = vars(arguments)
+    if isinstance(values.get("lora"), str):
+        values["lora"], weight = with_weight(values["lora"])
+        values |= {} if weight is None else {"lora_weight": weight}
     coarse, mesh_file = None, given.get("mesh")
     if given.get("start") is not None:
         mesh_file, values["start"] = arguments.start, "mesh"
@@ -98,6 +102,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
     lasting = {"model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name}
+    lasting["lora"] = lasting_lora
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 

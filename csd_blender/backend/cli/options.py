@@ -81,7 +81,7 @@ def metavar(setting: Setting) -> str:
     if setting.get("names"):
         return "mini|PATH|NAME"
     if setting.sort == "text":
-        return "TEXT"
+        return "FILE[:STRENGTH]" if setting.get("path") == "file" else "TEXT"
     low, high = setting.limits
     return f"{low:g}..{high:g}" if high < 1e6 else "N"
 

@@ -8,6 +8,7 @@ import torch
 
 from ...job.errors import JobError
 from ...job.models.files import read_model
+from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
 from . import deepfloyd, sdxl, stable_diffusion
 from .model import DiffusionModel
@@ -47,8 +48,10 @@ def find_model(name: str) -> Path:
     return MINI_FOLDER if name == "mini" else find_folder(name)
 
 
-def load_model(name: str, device: torch.device) -> DiffusionModel:
+def load_model(name: str, device: torch.device, lora: Lora | None = None) -> DiffusionModel:
     """Load a model, named as in :func:`find_model`, onto ``device``, frozen and in evaluation mode.
+
+    ``lora``: is added to its weights.
 
     Raises:
         JobError: ``model_missing`` when there is no such model; ``model_unreadable`` when a file is missing, damaged or
@@ -56,5 +59,7 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
             programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
     """
     files = read_model(find_model(name))
+    if lora is not None:
+        files = with_lora(files, lora)
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
         return FAMILIES[files.family](name, files, device)

@@ -18,6 +18,7 @@ from ...job.models.files import ModelFiles, Part
 from .model import NoiseSchedule
 from .text import TextReader, last_layer
 from .weights.clip_words import clip_tokenizer
+from .weights.lora import add_lora
 from .weights.single_file import network_of_single_file
 
 log = logging.getLogger(__name__)
@@ -209,6 +210,8 @@ def load_network(
     _check_keys(part, report, spare)
     network.requires_grad_(False).eval().to(device)
     _check_numbers(part, network, dtype, spare)
+    if part.lora is not None:
+        add_lora(network, part)
     return network
 
 

@@ -8,6 +8,34 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class LoraLayer:
+    """What a LoRA file adds to one layer: ``weight * alpha / rank * up @ down``.
+
+    Attributes:
+        part: of the model, as ``model_index.json`` has it.
+        layer: its name with underscores for points, as kohya's scripts write it, without ``text_model_``.
+        down, up: names of the tensors. rank: inner size of the two.
+        alpha: name of the tensor that holds it, or itself; None for the rank.
+    """
+
+    part: str
+    layer: str
+    down: str
+    up: str
+    rank: int
+    alpha: str | float | None
+
+
+@dataclass(frozen=True)
+class LoraPart:
+    """What a LoRA file adds to one part of a model, so many times over."""
+
+    file: Path
+    weight: float
+    layers: tuple[LoraLayer, ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """One part of a model.
 
@@ -16,6 +44,7 @@ class Part:
         config: its settings, as they are in its JSON file.
         weights: file that holds, or lists, its weights, or a tokenizer's vocabulary; None for what has neither.
         variant: word in the names of its weight files, such as ``fp16``; None where there is none.
+        lora: what is added to its weights once they are loaded.
         prefix: of a part within a single file, that of its weights' names, which are not diffusers' own then.
     """
 
@@ -25,6 +54,7 @@ class Part:
     weights: Path | None = None
     variant: str | None = None
     prefix: str = ""
+    lora: LoraPart | None = None
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,7 @@ class TextTo3DJob:
         subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
         model: ``mini``, a catalogue id, or a folder in the diffusers layout. coarse_model: another one for the coarse
             stage; empty for the same.
+        lora, lora_weight: as in a texture job; the changes are to ``model``, and not to another coarse one.
         start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
             stage.
@@ -220,8 +221,8 @@ class TextTo3DJob:
     makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
+        "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "recipe", "method", "seed",
+        "view_prompts", "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
         "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
@@ -270,6 +271,8 @@ class TextTo3DJob:
     debias_words: str = common.DEBIAS_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    lora: str = common.LORA()
+    lora_weight: float = common.LORA_WEIGHT()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -28,6 +28,7 @@ class TextureJob:
     Attributes:
         prompt: what the surface should look like.
         model: ``mini``, a catalogue id, or a folder in the diffusers layout.
+        lora: a file of small changes to the model's weights, empty for none; ``lora_weight``: how strongly it counts.
         steps: optimization steps; ``views``: pictures in each.
         render_size: side of these pictures in pixels; 0 takes the model's own.
         texture_size: side of the result in pixels.
@@ -52,9 +53,10 @@ class TextureJob:
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.negative_weight",
-        "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "view_prompts",
+        "debias_prompt", "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate",
+        "guidance.negative_weight", "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words",
+        "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
@@ -100,6 +102,8 @@ class TextureJob:
     debias_words: str = common.DEBIAS_WORDS()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    lora: str = common.LORA()
+    lora_weight: float = common.LORA_WEIGHT()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -66,7 +66,8 @@ def usual_text(csd: Any, setting) -> str:
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
     method = RECIPE_METHODS.get(csd.recipe, "") if csd.recipe != "csd" else csd.method
-    return _without_effect(csd.recipe) | common.unused_by(method) | common.unused_words(csd)
+    words = common.unused_words(csd) | common.unused_additions(csd)
+    return _without_effect(csd.recipe) | common.unused_by(method) | words
 
 
 def _without_effect(recipe: object) -> set[str]:

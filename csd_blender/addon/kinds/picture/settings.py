@@ -55,7 +55,8 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    return set.intersection(*(common.unused_by(method.id) for method in made_by(csd.picture_method)))
+    by_all = set.intersection(*(common.unused_by(method.id) for method in made_by(csd.picture_method)))
+    return by_all | common.unused_additions(csd)
 
 
 def expected_seconds(csd: Any) -> float | None:

@@ -49,7 +49,7 @@ def usual_text(csd: Any, setting) -> str:
 
 def unused(csd: Any) -> set[str]:
     """Settings that have no effect with what is chosen."""
-    return common.unused_by(csd.method) | common.unused_words(csd)
+    return common.unused_by(csd.method) | common.unused_words(csd) | common.unused_additions(csd)
 
 
 def expected_seconds(csd: Any) -> float | None:

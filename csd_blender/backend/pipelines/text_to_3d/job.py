@@ -6,7 +6,6 @@ mesh on a tetrahedral grid, whose shape and colors are then refined together. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -30,7 +29,7 @@ from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
 from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
-from ..prepare import choose_rasterizer, load_for
+from ..prepare import LoadModel, choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
 from .output import ObjectPreview, write_coarse_picture, write_object
@@ -45,8 +44,6 @@ from .refine import (
     start_refine,
 )
 
-LoadModel = Callable[[str, str], DiffusionModel]
-
 
 def make_object(
     job: TextTo3DJob, folder: JobFolder, reporter: Reporter, load_model: LoadModel, resume: bool = False
@@ -54,7 +51,7 @@ def make_object(
     """Make the object that the job's prompt asks for and write ``result/`` and ``stages/``.
 
     Args:
-        load_model: from (model name, device name) to a loaded model.
+        load_model: from (model name, device name, LoRA or None) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:
