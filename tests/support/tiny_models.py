@@ -16,7 +16,9 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
@@ -169,6 +171,63 @@ def write_sdxl(folder: Path, seed: int = 0, sample_size: int = 24, empty_is_zero
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
     }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
+
+
+def write_sd3(folder: Path, seed: int = 0, sample_size: int = 24, t5: bool = True, shift: float = 3.0) -> Path:
+    """Stable Diffusion 3.5 in small: a transformer, latents of 16 channels, three text encoders or two."""
+    torch.manual_seed(seed)
+    FlowMatchEulerDiscreteScheduler(shift=shift).save_pretrained(folder / "scheduler")
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=16,
+        sample_size=sample_size * 8,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5305,
+        shift_factor=0.0609,
+    )
+    vae.save_pretrained(folder / "vae")
+    transformer = SD3Transformer2DModel(
+        sample_size=sample_size,
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=48,
+        caption_projection_dim=32,
+        pooled_projection_dim=16 + 12,
+        pos_embed_max_size=32,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    transformer.save_pretrained(folder / "transformer")
+    index: dict = {"_class_name": "StableDiffusion3Pipeline", "_diffusers_version": "0.32.0"}
+    for which, pad, wide, projected in (("", "<|endoftext|>", 16, 16), ("_2", "!", 24, 12)):
+        tokenizer = clip_tokenizer(pad)
+        write_clip_tokenizer(tokenizer, folder / f"tokenizer{which}")
+        settings = clip_text_encoder(tokenizer).config.to_dict() | {"hidden_size": wide, "projection_dim": projected}
+        CLIPTextModelWithProjection(CLIPTextConfig(**settings)).save_pretrained(folder / f"text_encoder{which}")
+        index[f"text_encoder{which}"] = ["transformers", "CLIPTextModelWithProjection"]
+        index[f"tokenizer{which}"] = ["transformers", "CLIPTokenizer"]
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    if t5:
+        t5_tokenizer().save_pretrained(folder / "tokenizer_3")
+        settings = T5Config(vocab_size=400, d_model=48, d_kv=8, d_ff=16, num_layers=2, num_heads=2)
+        T5EncoderModel(settings).save_pretrained(folder / "text_encoder_3")
+        index |= {
+            "text_encoder_3": ["transformers", "T5EncoderModel"],
+            "tokenizer_3": ["transformers", "T5TokenizerFast"],
+        }
+    for part, name in (("vae", "AutoencoderKL"), ("transformer", "SD3Transformer2DModel")):
+        index[part] = ["diffusers", name]
+    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     return folder
 

@@ -10,12 +10,12 @@ from ...job.errors import JobError
 from ...job.models.files import read_model
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
-from . import deepfloyd, sdxl, stable_diffusion
+from . import deepfloyd, flow, sdxl, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
-FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load}
+FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load}
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 

@@ -125,7 +125,8 @@ def load_text_reader(
     wanted = width or unet.config.encoder_hid_dim or unet.config.cross_attention_dim
     wide = encoder.config.hidden_size
     if wanted != wide:
-        raise unreadable(f"{files.unet.folder} wants texts {wanted} wide, but {network.folder} gives {wide}")
+        folder = files.network.folder
+        raise unreadable(f"{folder} wants texts {wanted} wide, but {network.folder} gives {wide}")
     if tokenizer.pad_token is None:
         raise unreadable(f"{words.folder} has no token to pad with")
     t5 = _is_t5(network)
@@ -307,11 +308,19 @@ def _text_tokens(network: Part, tokenizer: Any, text_encoder: torch.nn.Module) -
     return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
 
 
-def native_size(files: ModelFiles, unet: torch.nn.Module, factor: int) -> int:
+def text_width(part: Part) -> int:
+    """How many numbers a text encoder gives for a token, as its settings say."""
+    width = part.config.get("d_model" if _is_t5(part) else "hidden_size")
+    if isinstance(width, bool) or not isinstance(width, int):
+        raise unreadable(f"{part.folder / 'config.json'} does not say how wide its texts are (hidden_size)")
+    return width
+
+
+def native_size(network: Part, unet: torch.nn.Module, factor: int) -> int:
     """Side of the pictures in pixels, for latents of so many pixels along one side."""
     size = unet.config.sample_size
     if isinstance(size, (list, tuple)):
         size = size[0] if len(set(size)) == 1 else None
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size * factor <= LARGEST_PICTURE:
-        raise unreadable(f"{files.unet.folder / 'config.json'} does not say how large its pictures are (sample_size)")
+        raise unreadable(f"{network.folder / 'config.json'} does not say how large its pictures are (sample_size)")
     return size * factor

@@ -27,8 +27,9 @@ from .parts import (
     load_unet,
     native_size,
     network_dtypes,
+    text_width,
 )
-from .text import TextReader
+from .text import TextReader, layer_before_last, layer_before_last_and_whole
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 TIME_IDS = 6  # height and width of the training picture, top and left of its cut, height and width wanted
@@ -115,7 +116,7 @@ def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusionX
     vae = load_network(vae_part, _vae_dtype(vae_part, device), device)
     check_vae(vae_part, vae.config)
     check_channels(files, unet, vae.config.latent_channels)
-    widths = [_width(files.parts[encoder]) for encoder in ("text_encoder", "text_encoder_2")]
+    widths = [text_width(files.parts[encoder]) for encoder in ("text_encoder", "text_encoder_2")]
     if sum(widths) != unet.config.cross_attention_dim:
         wanted = f"wants texts {unet.config.cross_attention_dim} wide"
         raise unreadable(f"{files.unet.folder} {wanted}, but the two text encoders give {widths[0]} and {widths[1]}")
@@ -131,34 +132,16 @@ def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusionX
         text,
         second,
         schedule,
-        native_size(files, unet, latent_factor(vae)),
+        native_size(files.unet, unet, latent_factor(vae)),
         device,
         empty_is_zero=files.options.get("force_zeros_for_empty_prompt", True) is not False,
     )
-
-
-def layer_before_last(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
-    """``[N, L, D]``, the last layer but one, before the encoder's last normalization."""
-    return (encoder(tokens, output_hidden_states=True, **mask).hidden_states[-2],)
-
-
-def layer_before_last_and_whole(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
-    """The same, and ``[N, P]``, the projected vector of the whole text."""
-    read = encoder(tokens, output_hidden_states=True, **mask)
-    return read.hidden_states[-2], read.text_embeds
 
 
 def _vae_dtype(part: Part, device: torch.device) -> torch.dtype:
     """The published VAE overflows in half precision and says so (``force_upcast``): it stays in float32 then. A folder
     with the corrected one says that it need not."""
     return torch.float32 if part.config.get("force_upcast", True) else network_dtypes(device)[1]
-
-
-def _width(part: Part) -> int:
-    width = part.config.get("hidden_size")
-    if isinstance(width, bool) or not isinstance(width, int):
-        raise unreadable(f"{part.folder / 'config.json'} does not say how wide its texts are (hidden_size)")
-    return width
 
 
 def _check_added(files: ModelFiles, unet: torch.nn.Module, second: TextReader) -> None:

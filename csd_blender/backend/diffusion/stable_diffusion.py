@@ -95,5 +95,5 @@ def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
     check_vae(files.parts["vae"], vae.config)
     check_channels(files, unet, vae.config.latent_channels)
     text = load_text_reader(files, unet, device)
-    size = native_size(files, unet, latent_factor(vae))
+    size = native_size(files.unet, unet, latent_factor(vae))
     return StableDiffusion(name, unet, vae, text, schedule, size, device)

@@ -43,8 +43,8 @@ def read_model(folder: Path) -> ModelFiles:
         folder,
         pipeline,
         family.id,
-        _scheduler(folder / "scheduler", classes["scheduler"]),
-        {name: _part(folder / name, classes[name]) for name in family.parts},
+        _scheduler(folder / "scheduler", classes["scheduler"], flows="transformer" in family.parts),
+        {name: _part(folder / name, classes[name]) for name in family.parts if classes[name]},
         {name: value for name, value in index.items() if isinstance(value, (bool, int, float))},
     )
 
@@ -79,15 +79,19 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
         return family
     if classes.get("text_encoder_2") and not classes["text_encoder"]:
         raise unreadable(f"{folder} is a {pipeline} with the second text encoder alone: a refiner", WHOLE)
+    if index.get("image_encoder") not in (None, [None, None]) and not classes["text_encoder"]:
+        what = "which is told a picture and a camera (as Zero-1-to-3) and no prompt"
+        raise unreadable(f"{folder} is a {pipeline}, {what}", WHOLE)
+    named = {name for name, class_name in classes.items() if class_name and name != "scheduler"}
+    like = (f for f in FAMILIES if set(f.parts) - set(f.optional) <= named <= set(f.parts))
+    for name, known in next(like, FAMILIES[0]).parts.items():
+        if classes[name] and classes[name] not in known:
+            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
     if index.get("transformer") or index.get("prior") or index.get("controlnet"):
         raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
     for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
         if not classes[name]:
             raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
-    named = {name for name, class_name in classes.items() if class_name and name != "scheduler"}
-    for name, known in next((f for f in FAMILIES if set(f.parts) == named), FAMILIES[0]).parts.items():
-        if classes[name] and classes[name] not in known:
-            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
     raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
 
 
@@ -226,14 +230,18 @@ def _check_words(folder: Path, words: dict) -> None:
         raise unreadable(f"{file} is damaged", AGAIN)
 
 
-def _scheduler(folder: Path, class_name: str) -> Part:
+def _scheduler(folder: Path, class_name: str, flows: bool) -> Part:
+    """``flows``: whether the family's noise is that of a flow; all others have betas."""
     if not folder.is_dir():
         raise unreadable(f"the folder {folder} is missing", AGAIN)
     file = folder / "scheduler_config.json"
     config = read_json(file)
     _check_sizes(file, config)
-    if "Flow" in class_name or "Flow" in str(config.get("_class_name", "")):
-        raise unreadable(f"{file} is of a flow matching model, which cannot be used yet", WHOLE)
-    if not config.get("beta_schedule") and not config.get("trained_betas"):
+    if flows != ("Flow" in class_name or "Flow" in str(config.get("_class_name", ""))):
+        what = (
+            f"{file} is no schedule of a flow" if flows else f"{file} is of a flow matching model, and the rest is not"
+        )
+        raise unreadable(what, AGAIN)
+    if not flows and not config.get("beta_schedule") and not config.get("trained_betas"):
         raise unreadable(f"{file} has no noise schedule (beta_schedule)", AGAIN)
     return Part(folder, class_name, config)

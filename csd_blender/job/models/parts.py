@@ -77,6 +77,11 @@ class ModelFiles:
         return self.parts["unet"]
 
     @property
+    def network(self) -> Part:
+        """The one that predicts: a UNet or a transformer."""
+        return self.parts.get("unet") or self.parts["transformer"]
+
+    @property
     def text_encoder(self) -> Part:
         return self.parts["text_encoder"]
 

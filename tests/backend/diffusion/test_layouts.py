@@ -270,6 +270,13 @@ def test_a_part_that_is_missing_is_named(copy, part):
         {"_class_name": "StableDiffusionXLPipeline", "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]},
         {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"], "unet": None},
         {"_class_name": "KandinskyPipeline", "unet": ["diffusers", "UNet3DConditionModel"]},
+        {
+            "_class_name": "Zero1to3StableDiffusionPipeline",
+            "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+            "cc_projection": ["pipeline_zero1to3", "CCProjection"],
+            "text_encoder": [None, None],
+            "tokenizer": [None, None],
+        },
         {"vae": ["diffusers", "AutoencoderTiny"]},
         {"text_encoder": ["transformers", "LlamaModel"]},
         {"tokenizer": ["transformers", "LlamaTokenizer"]},
