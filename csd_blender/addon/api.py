@@ -64,10 +64,11 @@ def edit(
         objects: as in :func:`texture`; each with a base color that is an image or plain.
         source: what they look like now. target: what they should look like. The scene's when None.
         progress: called with every message of the backend.
-        settings: those of ``bpy.ops.csd.edit``: alignment, quality, seed, ...; the scene's when left out.
+        settings: those of ``bpy.ops.csd.edit``: alignment, shape, quality, seed, ...; the scene's when left out.
 
     Returns:
-        For each object its new image and material; the old ones stay in the file.
+        For each object its new image and material; the old ones stay in the file. With ``shape="free"`` a single
+        entry, whose ``object`` is the new one.
 
     Raises:
         As :func:`texture` does.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..job.files import CONTROL_PICTURE
 from ..job.kinds import JobSpec
+from ..job.models.control import OFF
 from .scene.target import Target
 
 Phase = Literal["running", "cancelling", "finished", "failed", "cancelled"]
@@ -48,6 +50,7 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     has_view: bool = False
+    has_control: bool = False  # whether there is a sheet of what its ControlNets see
     final_shown: bool = False
     changed_maps: list[str] = field(default_factory=list)  # objects whose UV map the result no longer fits
     in_file: bool = True  # whether the file it belongs to is the open one
@@ -72,6 +75,11 @@ class Job:
         within = self.step / self.total if self.total else 0.0
         share = next((share for stage, share in self.spec.stages() if stage.name == self.stage), 0.0)
         return min(1.0, self.done_before_stage + within * share)
+
+    def look_for_control(self) -> None:
+        """See whether there is that sheet by now; the folder of a job that can have none is not looked into."""
+        if not self.has_control and getattr(self.spec, "control", OFF) != OFF:
+            self.has_control = (self.folder / CONTROL_PICTURE).is_file()
 
     def enter_stage(self, name: str, label: str) -> None:
         plan = self.spec.stages()

@@ -49,6 +49,10 @@ ERRORS = {
     "mesh_unusable": ErrorCode(
         "The mesh cannot be a start for an object.", "Select one that is closed, or start anew."
     ),
+    "mesh_open": ErrorCode(
+        "The mesh is not closed, so its shape cannot be changed.",
+        "Fill its holes (Mesh > Clean Up > Fill Holes, or a Remesh modifier), or leave the shape frozen.",
+    ),
     "empty_scene": ErrorCode(
         "Nothing took shape from the prompt.", "Try another seed, more steps or a simpler prompt."
     ),
@@ -68,6 +72,13 @@ ERRORS = {
     "language_model_unreadable": ErrorCode(
         "The language model for prompt debiasing cannot be used.",
         "Choose the folder of a masked language model such as BERT with safetensors, or leave the field empty.",
+    ),
+    "control_missing": ErrorCode(
+        "A ControlNet is not on this computer.", "Choose its folder or download it, or set Control to off."
+    ),
+    "control_unreadable": ErrorCode(
+        "A ControlNet cannot be used.",
+        "Choose the folder of a ControlNet with safetensors that belongs to this model, or set Control to off.",
     ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",

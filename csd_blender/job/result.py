@@ -92,7 +92,8 @@ class Result:
     @property
     def makes_object(self) -> bool:
         """Whether it is an object of its own, with ``result/mesh.npz``."""
-        return any(kind.spec.makes_object for kind in KINDS if kind.spec.kind == self.kind)
+        always = any(kind.spec.makes_object for kind in KINDS if kind.spec.kind == self.kind)
+        return always or self.faces is not None  # an edit is one where its shape was free
 
     @property
     def prompt(self) -> str:

@@ -17,19 +17,23 @@ OPERATORS = {
     *("texture", "text_to_3d", "edit", "image", "cancel", "accept", "discard", "resume", "delete_result"),
     "open_folder",
     *("reuse_settings", "setup", "setup_cancel", "show_log", "copy_log", "show_texture", "free_memory"),
+    "show_control",
 }
 SHARED = {
     *("prompt", "negative_prompt", "quality", "method", "model"),
     *("seed", "texture_size", "view_prompts", "debias_prompt", "debias_words", "modifiers"),
 }
+CONTROL = {"control", "control_model", "control_strength", "control_end"}
 ARGUMENTS = {
     "texture": {
         *SHARED,
         *("steps", "views", "learning_rate", "negative_weight", "generative_weight", "guidance_scale"),
         *("extra_words", "uv", "wait"),
+        *CONTROL,
     },
     "text_to_3d": {
         *SHARED,
+        *CONTROL,
         *("subject", "recipe", "height", "max_faces", "coarse_steps", "refine_steps", "start_from_mesh"),
         *("refine_from", "wait"),
     },
@@ -37,6 +41,7 @@ ARGUMENTS = {
         *(SHARED - {"negative_prompt"}),
         *("source", "alignment", "steps", "views", "learning_rate", "generative_weight", "guidance_scale"),
         *("extra_words", "uv", "wait"),
+        *CONTROL,
     },
     "image": {
         *("prompt", "negative_prompt", "quality", "method", "model", "seed", "count", "size", "space", "start"),

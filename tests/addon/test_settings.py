@@ -1,6 +1,7 @@
 """A setting is one thing wherever it is met: in the spec, the panel, the operator and the command line."""
 
 import argparse
+import functools
 import itertools
 
 import pytest
@@ -160,7 +161,7 @@ def another_value(setting):
     if setting.sort == "switch":
         return not setting.default
     if setting.sort == "text":
-        return "sd15" if setting.name == "model" else "rusty"
+        return {"model": "sd15", "control": "depth"}.get(setting.name, "rusty")
     low, high = setting.limits
     return int(min(high, low + 7)) if setting.sort == "whole" else min(high, max(low, 0.25))
 
@@ -186,6 +187,9 @@ def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
     csd.use_steps, csd.steps = False, 77
     csd.use_steps = True
     assert csd.steps == 77, "what was written once is kept"
+    assert from_panel("texture").perp_neg == -1.0
+    csd.use_perp_neg = True
+    assert csd.perp_neg == 1.0 == from_panel("texture").perp_neg, "the usual strength"
 
 
 def test_a_model_s_name_that_no_job_can_have_leaves_the_panel_whole():
@@ -200,6 +204,23 @@ def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(given):
     with pytest.raises(module("job.errors").JobError) as caught:
         api.text_to_3d(**{"prompt": "a mug", **given})
     assert next(iter(given)) in caught.value.detail
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
+def test_a_language_model_that_is_not_here_is_missed_before_anything_is_written(kind, tmp_path):
+    settings, common = CHOSEN[kind].settings, module("addon.kinds.common")
+    with pytest.raises(module("job.errors").JobError) as caught:
+        common.asked(settings, bpy.context, texts(CHOSEN[kind]) | {"debias_prompt": str(tmp_path / "gone")})
+    assert caught.value.code == "language_model_missing"
+    given = texts(CHOSEN[kind]) | {"debias_prompt": "mini", "debias_words": "mug"}
+    assert common.asked(settings, bpy.context, given)["debias_words"] == "mug"
+
+
+def test_a_script_is_told_why_a_kind_has_no_such_setting():
+    with pytest.raises(TypeError, match="unknown setting 'perp_neg'; A picture has no sides"):
+        module("addon.api").image("a mug", perp_neg=1.0)
+    with pytest.raises(TypeError, match="unknown setting 'loudness'; known are prompt"):
+        module("addon.api").image("a mug", loudness=1.0)
 
 
 def test_settings_without_a_negative_prompt_leave_its_box_alone():
@@ -223,44 +244,83 @@ def test_every_setting_that_a_script_gives_arrives_in_the_job(kind):
         assert setting.find(spec.to_json()) == value, setting.name
 
 
-def test_what_the_panel_hides_does_not_make_another_job():
+def test_what_is_gray_in_the_panel_does_not_make_another_job():
     usual, csd = from_panel("texture"), bpy.context.scene.csd
     csd.guidance_scale = 30.0
     assert from_panel("texture").spec_hash() == usual.spec_hash()
     assert from_panel("texture", method="sds").guidance.guidance_scale == 30.0
     csd.property_unset("guidance_scale")
+    found = from_panel("texture", method="sdi")
+    for name, value in (("noise", "surface"), ("times", "falling"), ("negative_course", "rising")):
+        assert from_panel("texture", method="sdi", **{name: value}).spec_hash() == found.spec_hash(), name
+    assert from_panel("texture", noise="surface").noise == "surface"
 
 
 @pytest.mark.parametrize("kind", ["texture", "text-to-3d"])
 def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
-    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
     csd.debias_words = "smiling"
     assert "debias_words" in unused(csd) and "debias_prompt" not in unused(csd)
     assert from_panel(kind).spec_hash() == usual.spec_hash()
     csd.debias_prompt = "mini"
-    assert not {"debias_words", "debias_prompt"} & unused(csd)
+    assert not {"debias_words", "debias_prompt"} & unused(csd).keys()
     spec = from_panel(kind)
     assert (spec.debias_prompt, spec.debias_words) == ("mini", "smiling")
     csd.view_prompts = False
-    assert {"debias_words", "debias_prompt"} <= unused(csd) and from_panel(kind).debias_prompt == ""
+    assert {"debias_words", "debias_prompt"} <= unused(csd).keys() and from_panel(kind).debias_prompt == ""
     for name in ("debias_words", "debias_prompt", "view_prompts"):
         csd.property_unset(name)
 
 
 @pytest.mark.parametrize("kind", sorted(CHOSEN))
 def test_a_lora_is_shown_and_counts_where_it_has_an_effect(kind):
-    usual, csd, unused = from_panel(kind), bpy.context.scene.csd, CHOSEN[kind].settings.unused
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
     csd.lora, csd.lora_weight = "/style.safetensors", 0.8
-    assert {"lora", "lora_weight"} <= unused(csd), "none was made for the bundled model"
+    assert {"lora", "lora_weight"} <= unused(csd).keys(), "none was made for the bundled model"
     assert from_panel(kind).spec_hash() == usual.spec_hash()
     csd.model = "sd15"
-    assert not {"lora", "lora_weight"} & unused(csd)
+    assert not {"lora", "lora_weight"} & unused(csd).keys()
     spec = from_panel(kind)
     assert (spec.lora, spec.lora_weight) == ("/style.safetensors", pytest.approx(0.8))
     csd.lora = ""
-    assert unused(csd) & {"lora", "lora_weight"} == {"lora_weight"} and from_panel(kind).lora_weight == 1.0
+    assert unused(csd).keys() & {"lora", "lora_weight"} == {"lora_weight"} and from_panel(kind).lora_weight == 1.0
     for name in ("lora", "lora_weight", "model"):
         csd.property_unset(name)
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
+def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
+    details = {"control_model", "control_strength", "control_end"}
+    csd.control_model, csd.control_strength, csd.control_end = "/nets/depth", 0.5, 0.25
+    assert details <= unused(csd).keys() and "control" not in unused(csd)
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.control = "depth"  # without its box the preset's word holds
+    assert details <= unused(csd).keys() and from_panel(kind).control == "off"
+    csd.use_control = True
+    assert not details & unused(csd).keys()
+    spec = from_panel(kind)
+    assert (spec.control, spec.control_model, spec.control_strength, spec.control_end) == (
+        "depth",
+        "/nets/depth",
+        0.5,
+        0.25,
+    )
+    again = CHOSEN[kind].settings
+    for name in ("control", *details, "use_control"):
+        csd.property_unset(name)
+    again.reuse(bpy.context.scene, spec.to_json())
+    assert (csd.control, csd.use_control, csd.control_strength) == ("depth", True, 0.5)
+    csd.control = "dpeth"
+    with pytest.raises(module("job.errors").JobError, match="control is 'dpeth', allowed is off, auto"):
+        from_panel(kind)
+    for name in ("control", *details, "use_control", "kind"):
+        csd.property_unset(name)
+    assert from_panel("texture", model="sd15").control == ("auto")
+    assert from_panel("text-to-3d", model="sd15").control == "off"
 
 
 def test_settings_that_cannot_be_reused_change_nothing():

@@ -62,7 +62,8 @@ BASE_GUIDANCE = {
 NERF = {  # of all configurations
     "steps": 10000, "render_size": 64, "base_resolution": 16, "network_width": 64, "normals": "analytic",
     "ray_samples": 512, "blob_scale": 10, "blob_std": 0.5, "background": "learned", "background_rate": 0.001,
-    "opaque": always(0), "later_size": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
+    "opaque": always(0), "z_variance": always(0), "convexity": always(0),
+    "later_size": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
 }  # fmt: skip
 
 
@@ -200,6 +201,7 @@ def dsd_coarse(large):
         "sparsity": ramp(0, 0.15, 0, 3000), "level_start": 2000 * factor, "level_interval": 500 * factor,
         "guidance.guidance_scale": 7.5, "guidance.scale_convention": "s", "guidance.weighting": "sds",
         "guidance.perp_neg": 7.5, "guidance.t_max": always(0.98), "guidance.grad_normalize": False,
+        "convexity": ramp(0, 1, 1, 5000), "z_variance": always(1),
     }  # fmt: skip
 
 

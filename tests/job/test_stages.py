@@ -2,6 +2,7 @@
 
 import pytest
 
+from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.stages import COARSE, REFINE
@@ -10,6 +11,8 @@ JOBS = {
     "texture": texture_job("a mug"),
     "object": text_to_3d_job("a mug"),
     "object from a mesh": text_to_3d_job("a mug", start="mesh"),
+    "edit": edit_job("a blue mug", "a red mug"),
+    "edit of a shape": edit_job("a blue mug", "a red mug", shape="free"),
 }
 
 

@@ -59,9 +59,21 @@ def test_perp_neg_is_counted_with_the_scale_where_there_is_one():
     assert [g.perp_neg for g, _ in guidances(perp_neg=2.0)] == [2.0, 2.0, 2.0]
     assert [g.perp_neg for g, _ in guidances(perp_neg=2.0, method="vsd")] == [15.0, 15.0, 15.0]
     assert [g.perp_neg for g, _ in guidances(perp_neg=0.0)] == [0.0, 0.0, 0.0]
+    assert [g.perp_neg for g, _ in guidances("mini", perp_neg=20.0, method="sds")] == [150.0] * 3
     character = text_to_3d_job("a cat", "draft", "mini", "csd", "character")
     assert character.coarse.guidance.perp_neg == 3.0, "without a word it is the approach's own"
     assert text_to_3d_job("a cat", "draft", subject="character", perp_neg=0.0).coarse.guidance.perp_neg == 0.0
+
+
+@pytest.mark.parametrize("recipe", ["dreamfusion", "sjc"])
+def test_perp_neg_carries_the_published_scale(recipe):
+    thing = text_to_3d_job("a cat", "draft", "sd15", recipe, perp_neg=1.0)
+    assert thing.coarse.guidance.guidance_scale == thing.coarse.guidance.perp_neg == 100.0
+    most = texture_job("a cat", method="sds", guidance_scale=200.0, perp_neg=20.0)
+    assert most.guidance.perp_neg == 4000.0, "whatever the two settings allow can be made"
+    with pytest.raises(JobError) as caught:
+        texture_job("a cat", method="sds", guidance={"perp_neg": 4001.0})
+    assert "guidance.perp_neg is 4001" in caught.value.detail
 
 
 def test_what_is_said_of_the_guidance_itself_comes_first():
@@ -78,7 +90,10 @@ def test_a_scale_that_is_no_number_is_named_beside_perp_neg_too():
     assert "guidance_scale" in caught.value.detail
 
 
-@pytest.mark.parametrize("wrong", [{"noise": "loud"}, {"times": 3}, {"clip": []}, {"perp_neg": "a"}, {"perp_neg": 21}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"noise": "loud"}, {"times": 3}, {"clip": []}, {"perp_neg": "a"}, {"perp_neg": 21}, {"perp_neg": 9999}],
+)
 def test_wrong_words_are_named(wrong):
     for make in (texture_job, text_to_3d_job):
         with pytest.raises(JobError) as caught:

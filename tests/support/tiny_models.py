@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     DDPMScheduler,
     EulerDiscreteScheduler,
@@ -331,3 +332,27 @@ def write_spiece_tokenizer(pieces: bytes, folder: Path) -> None:
     (folder / "special_tokens_map.json").write_text(json.dumps(special))
     config = {"tokenizer_class": "T5Tokenizer", "model_max_length": 512, "extra_ids": 100, "sp_model_kwargs": {}}
     (folder / "tokenizer_config.json").write_text(json.dumps(config | special))
+
+
+# ---- ControlNets ---------------------------------------------------------------------------------------------------
+
+
+def write_control(
+    folder: Path, model: Path, seed: int = 0, channels: int = 3, stride: int = 8, scale: float = 0.3
+) -> Path:
+    """A ControlNet for the model in the folder ``model``. ``stride``: pixels of a picture for each latent.
+
+    Fresh ones begin with zeros and change nothing; these are given random numbers there, as training would.
+    """
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    widths = {4: (4, 4, 8), 8: (4, 4, 4, 8)}[stride]
+    net = ControlNetModel.from_unet(
+        unet, conditioning_channels=channels, conditioning_embedding_out_channels=widths, load_weights_from_unet=False
+    )
+    new = [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]
+    for layer in new:
+        torch.nn.init.normal_(layer.weight, std=scale)
+        torch.nn.init.normal_(layer.bias, std=scale)
+    net.save_pretrained(folder)
+    return folder

@@ -22,6 +22,7 @@ ALONE = {
     "--sheet",
     "--diversity",
     "--janus",
+    "--pictures",
     "--guidance",
     "-h",
     "--help",

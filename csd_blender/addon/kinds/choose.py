@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -81,8 +81,12 @@ KINDS = {
 }  # fmt: skip
 
 
+#: An edit whose shape is free: its result is an object, from its first preview to its place in the scene.
+FREE_EDIT = replace(KINDS[EditJob.kind], job=object_job, preview=object_preview)
+
+
 def kind_of(job: Job) -> Kind:
-    return KINDS[job.spec.kind]
+    return FREE_EDIT if isinstance(job.spec, EditJob) and job.spec.is_free else KINDS[job.spec.kind]
 
 
 def begin_as_usual(csd: Any, name: str) -> None:
@@ -91,6 +95,8 @@ def begin_as_usual(csd: Any, name: str) -> None:
     kinds = (KINDS[csd.kind], *KINDS.values())  # a script may set one of another kind than the panel shows
     kind, setting = next((k, s) for k in kinds for s in common.shown_settings(k.spec) if s.name == name)
     value = setting.find(kind.settings.usual(csd))
+    if value == setting.default and setting.get("bare") is not None:
+        value = setting.get("bare")  # its usual strength; the default only says that there is none of its own
     if common.fits(setting, value):
         setattr(csd, name, str(value) if setting.get("usual") else value)
 

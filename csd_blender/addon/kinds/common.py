@@ -14,9 +14,10 @@ import bpy
 from ...job.errors import JobError, quoted
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.models.language import BUNDLED, find_language_model
+from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad
-from ...job.spec.methods import Method, find_method
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from .. import folders
 from ..errors import SceneError
@@ -41,6 +42,8 @@ def needed(kind: type[Any]) -> list[Setting]:
 def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name: ``overrides`` first, then the scene; what a preset decides is left out.
 
+    So is what has no effect with the rest: grey in the panel, it must not make another job of the same.
+
     Raises ``TypeError`` for an override that neither the panel has nor the job.
     """
     shown = shown_settings(kind)
@@ -48,26 +51,45 @@ def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:
     fields = [f.name for f in dataclasses.fields(kind) if f.name not in known]
     unknown = sorted(set(overrides) - {*known, *fields})
     if unknown:
-        raise TypeError(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-    values, csd = dict(overrides), scene.csd
-    for setting in shown:
+        reason = next((reason for setting, reason in absent(kind) if setting.name == unknown[0]), "")
+        raise TypeError(f"unknown setting {unknown[0]!r}; {reason or 'known are ' + ', '.join(known)}")
+    csd = scene.csd
+    values = in_panel(kind, csd, overrides)
+    if "seed" not in overrides and csd.use_new_seed:
+        values["seed"] = csd.seed = random.randrange(1_000_000)
+    idle = without_effect(kind, values)
+    return {name: value for name, value in values.items() if name not in idle}
+
+
+def in_panel(kind: type[Any], csd: Any, overrides: dict) -> dict:
+    """``overrides``, and the scene's settings that no preset decides."""
+    values = dict(overrides)
+    for setting in shown_settings(kind):
         name = setting.name
         if name not in values and hasattr(csd, setting.held_as) and getattr(csd, USE + name, True):
-            values[name] = getattr(csd, setting.held_as)
+            value = getattr(csd, setting.held_as)
+            # Blender keeps 32 bits of a number; in a shell, the same digits would make another job.
+            values[name] = float(f"{value:.6g}") if setting.sort == "number" else value
     if "negative_prompt" not in overrides:
         if not csd.use_negative_prompt:
             values["negative_prompt"] = ""
         elif not values.get("negative_prompt"):
             values.pop("negative_prompt", None)  # the preset has one that suits model and recipe
-    if "seed" not in overrides and csd.use_new_seed:
-        values["seed"] = csd.seed = random.randrange(1_000_000)
+    if values.get("recipe", "csd") != "csd" and "method" not in overrides:
+        del values["method"]  # the recipe has its own
     return values
+
+
+def unused(kind: type[Any], csd: Any) -> dict[str, str]:
+    """The panel's settings that have no effect with the others there, each with the reason."""
+    return without_effect(kind, in_panel(kind, csd, {}))
 
 
 def asked(settings: ModuleType, context, overrides: dict) -> dict:
     """A kind's :func:`gather`, looked at before anything is exported or written.
 
-    Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does.
+    Raises ``SceneError`` without a prompt, ``JobError`` as :func:`check_input` does and for a language model that is
+    not here.
     """
     chosen = settings.gather(context.scene, overrides)
     for setting in needed(settings.SPEC):
@@ -75,6 +97,9 @@ def asked(settings: ModuleType, context, overrides: dict) -> dict:
             text = setting.help[0].lower() + setting.help[1:]
             raise SceneError(f"The {setting.label.lower()} is empty.", f"Write {text}.")
     check_input(settings.SPEC, chosen)
+    language_model = chosen.get("debias_prompt")
+    if isinstance(language_model, str) and 0 < len(language_model) <= LONGEST_TEXT and language_model != BUNDLED:
+        find_language_model(language_model)  # or it would be missed only after the diffusion model was loaded
     return chosen
 
 
@@ -102,13 +127,8 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     chosen = {name: value for name, value in values.items() if name not in inputs}
     for setting in needed(kind):
         chosen[setting.name] = stripped(chosen[setting.name])
-    for name in ("debias_prompt", "debias_words"):  # hidden in the panel, they must not make another job of the same
-        if not chosen.get("debias_prompt") or not chosen.get("view_prompts", True):
-            chosen.pop(name, None)
-    if chosen.get("lora") and chosen.get("model") != "mini":
+    if chosen.get("lora"):
         chosen["lora"] = bpy.path.abspath(chosen["lora"])
-    else:
-        chosen = {name: value for name, value in chosen.items() if name not in ("lora", "lora_weight")}
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])
@@ -117,27 +137,6 @@ def spec_values(kind: type[Any], values: dict) -> dict:
         chosen.setdefault("allow_noncommercial", preference("allow_noncommercial", False))
     chosen.setdefault("preview_interval", preference("preview_interval", 1.5))
     return chosen
-
-
-def unused_additions(csd: Any) -> set[str]:
-    """Settings of a LoRA that have no effect with what is chosen: none was made for the bundled model."""
-    if csd.model == "mini":
-        return {"lora", "lora_weight"}
-    return set() if csd.lora else {"lora_weight"}
-
-
-def unused_words(csd: Any) -> set[str]:
-    """Settings of prompt debiasing that have no effect with what is chosen."""
-    if not csd.view_prompts:
-        return {"debias_prompt", "debias_words"}
-    return set() if csd.debias_prompt else {"debias_words"}
-
-
-def drop_hidden_scale(chosen: dict, *methods: Method) -> None:
-    """Take the guidance scale out of a preset function's arguments where none of the methods looks at it: hidden in the
-    panel, it must not make another job of the same."""
-    if not any(method.uses_guidance_scale for method in methods):
-        chosen.pop("guidance_scale", None)
 
 
 def stripped(prompt: Any) -> Any:
@@ -218,23 +217,11 @@ def usual_model(csd: Any) -> str:
     return csd.model if 0 < len(csd.model) <= LONGEST_TEXT else "mini"
 
 
-def unused_by(method: str) -> set[str]:
-    """Settings that a method does not look at."""
-    row = find_method(method)
-    looks = {
-        "guidance_scale": row.uses_guidance_scale,
-        "negative_weight": row.uses_prompt_weights,
-        "negative_course": row.uses_prompt_weights,
-        "generative_weight": row.uses_prompt_weights,
-        "noise": not row.finds_noise,
-        "times": not row.finds_times,
-    }
-    return {name for name, is_read in looks.items() if not is_read}
-
-
 def preset_text(setting: Setting, usual: dict) -> str:
     """A preset's value as people read it; ``usual`` is its job as JSON."""
     value = setting.find(usual)
+    if setting.get("unset") and value == setting.default:
+        return setting.get("unset")
     if isinstance(value, list):  # a schedule: start step, start value, end value, end step
         return f"{value[1]:g} to {value[2]:g}"
     if isinstance(value, str):

@@ -112,6 +112,7 @@ def show_again(job: Job, complete: bool) -> None:
     """Offer a result of an earlier job, with its small picture."""
     forget_pictures()
     job.phase, job.stopped_early = "finished", not complete
+    job.look_for_control()
     take_in(job)
     session.notice, session.problem = "", None
     picture = read_view(job.folder / files.PREVIEW_VIEW)
@@ -142,6 +143,7 @@ def handle(message: Message) -> None:
     elif isinstance(said, Progress):
         job.step, job.total, job.seconds_left = said.step, said.total, said.seconds_left
         job.memory_mb, job.device_memory_mb = int(said.memory_mb), int(said.device_memory_mb)
+        job.look_for_control()
     elif isinstance(said, Preview):
         target = job.targets[said.part] if said.part < len(job.targets) else None
         showing.pictures.put(said, job.folder, target)

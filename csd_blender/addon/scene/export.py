@@ -98,15 +98,30 @@ def flush(objects: Sequence[bpy.types.Object], depsgraph) -> None:
     depsgraph.update()
 
 
-def export_shape(objects: Sequence[bpy.types.Object], depsgraph, modifiers: str) -> dict[str, np.ndarray]:
-    """The same arrays for a job that makes a new object of these, so that there need be no way back.
+def export_shape(objects: Sequence[bpy.types.Object], depsgraph, modifiers: str) -> Export:
+    """The same for a job that makes a new object of these: any mesh will do, since its targets need no way back.
 
     Args:
         modifiers: ``ignore``, or anything else for the shape as seen.
     """
     flush(objects, depsgraph)
-    parts = [read_object(obj, depsgraph, modifiers)[0] for obj in objects]
-    return join_parts(parts, [obj.name for obj in objects])
+    parts, targets = [], []
+    for obj in objects:
+        arrays, corners, mesh = read_object(obj, depsgraph, modifiers)
+        parts.append(arrays)
+        targets.append(
+            Target(
+                name=obj.name,
+                uid=obj.session_uid,
+                uv_layer=mesh.active_uv,
+                modifiers=modifiers,
+                maps_back=False,
+                topology=mesh.topology,
+                corner_count=mesh.corner_count,
+                corners=corners,
+            )
+        )
+    return Export(join_parts(parts, [obj.name for obj in objects]), targets, "new")
 
 
 def export_object(obj: bpy.types.Object, depsgraph, modifiers: str, uv: str) -> tuple[dict, Target]:

@@ -6,6 +6,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from ...job.errors import JobError
+from ...job.presets.effects import why_not_from_mesh
 from .. import api
 from ..errors import SceneError
 from ..job import Job
@@ -48,19 +49,26 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
         return context.window_manager.invoke_props_dialog(self, width=400, title=title, confirm_text=confirm)
 
     def draw(self, context):
-        layout = self.layout
+        layout, csd = self.layout, context.scene.csd
         again = bool(getattr(self, "refine_from", ""))
         if again:
             layout.label(text="The coarse shape stays; its surface is made anew after this prompt.", translate=False)
         for setting in top_settings(kind):
             if setting.sort == "text":
-                example = poll.example_of(kind, setting, context.scene.csd)
+                example = poll.example_of(kind, setting, csd)
                 layout.column().prop(self, setting.name, placeholder=example)
             elif not again or setting.name == "quality":
                 slider = setting.sort == "number"
                 layout.row(align=True).prop(self, setting.name, expand=not slider, slider=slider)
         if hasattr(self, "start_from_mesh") and not again and mesh_is_selected(context):
-            layout.prop(self, "start_from_mesh")
+            reason = why_not_from_mesh(self.recipe if self.properties.is_property_set("recipe") else csd.recipe)
+            row = layout.row()
+            row.enabled = not reason
+            row.prop(self, "start_from_mesh")
+            if reason:
+                row = layout.row()
+                row.active = False
+                row.label(text=reason, translate=False)
 
     def execute(self, context):
         try:

@@ -4,9 +4,12 @@ import textwrap
 
 import bpy
 
+from ...job.presets.effects import absent
+from ...job.spec.common import VARIANTS
 from ...job.spec.settings import Setting, shown_settings
 from ..folders import short
 from ..job import Job
+from ..kinds import common
 from ..kinds.choose import Kind, chosen, kind_of, suggested
 from ..process import backend
 from ..properties import CONTEXT, USE
@@ -152,6 +155,7 @@ def draw_running(layout, context, job: Job) -> None:
     )
     draw_belongs(layout, context, job)
     draw_show_texture(layout, context)
+    draw_control(layout, job)
     for text in job.warnings[-2:]:
         write(layout, context, text, "INFO")
 
@@ -160,6 +164,12 @@ def draw_picture(layout, job: Job) -> None:
     icon = view_icon.icon_id() if job.has_view else 0
     if icon:
         layout.template_icon(icon_value=icon, scale=PREVIEW_SCALE)
+
+
+def draw_control(layout, job: Job) -> None:
+    """The way to what ControlNets see, where a job has some."""
+    if job.has_control:
+        layout.operator("csd.show_control", icon="IMAGE_DATA")
 
 
 def draw_belongs(layout, context, job: Job) -> None:
@@ -196,6 +206,7 @@ def draw_finished(box, context, job: Job) -> None:
     write(box, context, f"Seed {job.spec.seed}, {job.spec.quality}")
     draw_picture(box, job)
     draw_show_texture(box, context)
+    draw_control(box, job)
     column = box.column(align=True)
     column.scale_y = 1.3
     column.operator("csd.accept", text="Accept", icon="CHECKMARK", translate=False)
@@ -257,22 +268,45 @@ class CSD_PT_guidance(CSDPanel, bpy.types.Panel):
 
 
 def draw_group(layout, context, place: str) -> None:
-    """All settings of one part of the panel: those that are simply set, then those that the preset decides."""
+    """All settings of one part of the panel: those that are simply set, then those that the preset decides.
+
+    One that says nothing with what else is chosen stays where it is, in gray, with the reason in its value's place.
+    """
     layout.use_property_split = True
     layout.use_property_decorate = False
     layout.active = session.active_job() is None
     csd, kind = context.scene.csd, chosen(context)
-    unused = kind.settings.unused(csd)
-    found = [s for s in settings_in(kind, place) if s.name not in unused and hasattr(csd, s.held_as)]
+    idle = common.unused(kind.spec, csd)
+    found = [s for s in settings_in(kind, place) if hasattr(csd, s.held_as)]
     column = layout.column()
     for setting in (s for s in found if not s.preset):
-        if setting.name == "seed":
+        if setting.name in idle:
+            draw_idle(column, setting, idle[setting.name])
+        elif setting.name == "seed":
             draw_seed(column, csd)
+        elif setting.get("unset"):
+            column.prop(csd, setting.held_as, placeholder=setting.get("unset"))
         else:
             column.prop(csd, setting.held_as)
+    for setting, reason in absent(kind.spec):
+        if setting.name in VARIANTS and place == "guidance":  # of what is absent, that which goes with any method
+            draw_idle(column, setting, reason)
     column = layout.column(align=True)
     for setting in (s for s in found if s.preset):
-        draw_override(column, csd, setting, kind.settings.usual_text(csd, setting))
+        if setting.name in idle:
+            draw_idle(column, setting, idle[setting.name])
+        else:
+            draw_override(column, csd, setting, kind.settings.usual_text(csd, setting))
+
+
+def draw_idle(layout, setting: Setting, reason: str) -> None:
+    """The name of a setting that has no effect, and why, divided as Blender divides names and values."""
+    row = layout.split(factor=0.4)
+    row.active = False
+    name = row.row()
+    name.alignment = "RIGHT"
+    name.label(text=setting.label, translate=False)
+    row.label(text=reason, translate=False)
 
 
 def draw_seed(column, csd) -> None:

@@ -6,6 +6,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ...job.errors import JobError
+from ...job.files import CONTROL_PICTURE
 from .. import api, folders
 from ..errors import SceneError
 from ..preferences import jobs_folder
@@ -164,4 +165,24 @@ class CSD_OT_open_folder(bpy.types.Operator):
         return bpy.ops.wm.path_open(filepath=self.folder or str(jobs_folder()))
 
 
-CLASSES = (CSD_OT_resume, CSD_OT_delete_result, CSD_OT_open_folder)
+class CSD_OT_show_control(bpy.types.Operator):
+    """Look at what the ControlNets see of the shape, in the system's picture viewer"""
+
+    bl_translation_context = CONTEXT
+    bl_idname = "csd.show_control"
+    bl_label = "Show Control Pictures"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context):
+        has_some = session.job is not None and session.job.has_control
+        return poll.allow(cls, "" if has_some else "No ControlNet is at work")
+
+    def execute(self, context):
+        path = session.job.folder / CONTROL_PICTURE
+        if not path.is_file():
+            return refuse(self, SceneError("The control pictures are gone.", "Generate again."))
+        return bpy.ops.wm.path_open(filepath=str(path))
+
+
+CLASSES = (CSD_OT_resume, CSD_OT_delete_result, CSD_OT_open_folder, CSD_OT_show_control)

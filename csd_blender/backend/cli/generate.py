@@ -11,11 +11,12 @@ from pathlib import Path
 from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
+from ...job.models.control import lasting_control_names
 from ...job.models.language import lasting_language_name
 from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
-from .options import add_settings, given_settings, json_object, settings_of, usual_flag
+from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -78,6 +79,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         source = JobFolder.open(arguments.refine_from)
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
+    notes = idle_notes(kind.spec, values)
     job = with_lasting_names(kind.make(**values))
     mesh = colors = None
     if mesh_file is not None:
@@ -88,6 +90,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         else:
             mesh = load_mesh(mesh_file)
     folder = JobFolder.create(arguments.out, job)
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
     if mesh is not None:
         save_npz(folder.mesh_path, mesh)
     if colors is not None:
@@ -101,8 +105,10 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
-    lasting = {"model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name}
-    lasting["lora"] = lasting_lora
+    lasting = {
+        "model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name,
+        "control_model": lasting_control_names, "lora": lasting_lora,
+    }  # fmt: skip
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ...job.errors import quoted
+from ...job.presets.effects import absent, without_effect
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 
 
@@ -39,7 +40,8 @@ def json_object(text: str) -> dict:
 
 
 def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
-    """An option for each setting of a kind. Without it the preset decides, or the spec's default."""
+    """An option for each setting of a kind. Without it the preset decides, or the spec's default. Those of other kinds
+    that somebody may try are refused with the reason."""
     for setting in settings_of(spec):
         flags = ["--" + setting.name.replace("_", "-"), *setting.get("flags", ())]
         said = setting.help.replace("%", "%%")
@@ -53,6 +55,26 @@ def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
             option = parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said)
             if setting.get("bare") is not None:  # it may stand alone, and then means its usual strength
                 option.nargs, option.const = "?", setting.get("bare")
+    for setting, reason in absent(spec):
+        flags = ["--" + setting.name.replace("_", "-"), *setting.get("flags", ())]
+        if setting.sort == "switch":
+            flags.append(flags[0].replace("--", "--no-"))
+        hidden = argparse.SUPPRESS
+        parser.add_argument(*flags, action=Refused, nargs="?", const=reason, default=hidden, help=hidden)
+
+
+class Refused(argparse.Action):
+    """An option that other kinds have; ``const`` is why this one has none."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        parser.error(f"{parser.prog} has no {option_string}. {self.const}.")
+
+
+def idle_notes(spec: type, given: dict) -> list[str]:
+    """A sentence for each of the given settings that has no effect with the others."""
+    flags = {s.name: usual_flag(s) for s in settings_of(spec)}
+    idle = without_effect(spec, given)
+    return [f"{flags[name]} has no effect. {reason}." for name, reason in idle.items() if name in given]
 
 
 def settings_of(spec: type) -> list[Setting]:
@@ -78,7 +100,8 @@ def switch_action(setting: Setting) -> type[argparse.Action] | str:
 
 def metavar(setting: Setting) -> str:
     """What stands for the value in the help: its range or its sort."""
-    if setting.get("names"):
+    names = setting.get("names")
+    if names is True or "mini" in (names or ()):
         return "mini|PATH|NAME"
     if setting.sort == "text":
         return "FILE[:STRENGTH]" if setting.get("path") == "file" else "TEXT"

@@ -18,7 +18,8 @@ class Conditions:
         pooled: ``[N, P]``, one vector for the whole text (SDXL, SD 3).
         time_ids: ``[N, 6]``, size and cut of the training picture (SDXL).
         cameras: ``[N, K]``, from where each picture is seen, as the family writes it (MVDream, Zero-1-to-3).
-        control: ``[N, C, H, W]`` pictures that control networks follow, in [0, 1].
+        control: ``[N, C, H, W]`` pictures that ControlNets follow, in [0, 1], those of one behind those of another.
+        control_weight: ``[N, K]``, how strongly each of K ControlNets counts.
     """
 
     text: Tensor
@@ -26,6 +27,7 @@ class Conditions:
     time_ids: Tensor | None = None
     cameras: Tensor | None = None
     control: Tensor | None = None
+    control_weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.text)

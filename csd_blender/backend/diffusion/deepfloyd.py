@@ -14,6 +14,7 @@ from torch import Tensor
 from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
+from .control import ControlNets
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
 from .text import TextReader
@@ -29,6 +30,7 @@ class DeepFloyd:
         unet: ``UNet2DConditionModel``.
         text: a T5, which gets a mask of the padding, and texts in lower case. (The family's own pipeline can also clean
             web captions of addresses and the like, if two more packages are there; prompts need none of it.)
+        control: always None, since there are no ControlNets for this family.
     """
 
     name: str
@@ -40,6 +42,7 @@ class DeepFloyd:
     encodes_one_by_one: bool = False
     refused_predictions: int = 0
     on_pixels: bool = True
+    control: ControlNets | None = None
 
     @property
     def latent_channels(self) -> int:

@@ -20,6 +20,7 @@ from ...job.models.contents import unreadable
 from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
+from .control import ControlNets
 from .model import NoiseSchedule, counted_noise, resize
 from .parts import (
     LEAST_LEFT,
@@ -46,6 +47,7 @@ class FlowModel:
         unet: ``SD3Transformer2DModel``; the name is that of the other families' networks. vae: ``AutoencoderKL``.
         text, second_text: CLIP of two sizes. long_text: a T5, or None; the network reads zeros in its place.
         width: of the texts that the network reads.
+        control: always None: those of this family are networks of another kind.
     """
 
     name: str
@@ -61,6 +63,7 @@ class FlowModel:
     encodes_one_by_one: bool = False
     refused_predictions: int = 0
     on_pixels: bool = False
+    control: ControlNets | None = None
 
     @property
     def latent_channels(self) -> int:

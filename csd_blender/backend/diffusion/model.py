@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..support.draws import Draws
 from .conditions import Conditions
+from .control import ControlNets
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "flow_prediction")
@@ -94,6 +95,7 @@ class DiffusionModel(Protocol):
         encodes_one_by_one: a switch: one picture's activations at a time, the cheapest step when memory runs out. It
             changes nothing for a model on pixels.
         refused_predictions: how many calls of the network gave NaN or infinite numbers.
+        control: the job's ControlNets, which count where the conditions have pictures for them; None for none.
     """
 
     name: str
@@ -104,6 +106,7 @@ class DiffusionModel(Protocol):
     on_pixels: bool
     encodes_one_by_one: bool
     refused_predictions: int
+    control: ControlNets | None
 
     @property
     def latent_channels(self) -> int: ...
@@ -157,9 +160,9 @@ class DiffusionModel(Protocol):
 def unet_noise(
     unet: torch.nn.Module, schedule: NoiseSchedule, noisy: Tensor, t: Tensor, text: Tensor, **told: Any
 ) -> Tensor:
-    """The noise that a UNet predicts, float32 ``[N, C, h, w]``; ``told``: what it is told beside the text, by name.
+    """The noise that a UNet predicts with a text beside it, float32 ``[N, C, h, w]``.
 
-    A network of more channels than it is given predicts a variance in the rest.
+    A network of more channels than it is given predicts a variance in the rest. ``told``: its further arguments.
     """
     dtype = unet.dtype
     prediction = unet(noisy.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype), **told).sample

@@ -16,6 +16,7 @@ from ...job.models.contents import unreadable
 from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
+from .control import ControlNets, residuals
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -58,6 +59,7 @@ class StableDiffusionXL:
     encodes_one_by_one: bool = False
     refused_predictions: int = 0
     on_pixels: bool = False
+    control: ControlNets | None = None
 
     @property
     def latent_channels(self) -> int:
@@ -99,7 +101,8 @@ class StableDiffusionXL:
         if pooled is None or sizes is None:
             raise ValueError("the network wants a text's vector and sizes too")
         told = {"text_embeds": pooled.to(network.dtype), "time_ids": sizes}
-        return unet_noise(network, self.schedule, noisy, t, conditions.text, added_cond_kwargs=told)
+        found = residuals(self.control, noisy, t, conditions, told)
+        return unet_noise(network, self.schedule, noisy, t, conditions.text, added_cond_kwargs=told, **found)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         return counted_noise(self, noisy, t, conditions)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
+from .control import ControlNets, residuals
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -50,6 +51,7 @@ class StableDiffusion:
     encodes_one_by_one: bool = False
     refused_predictions: int = 0
     on_pixels: bool = False
+    control: ControlNets | None = None
 
     @property
     def latent_channels(self) -> int:
@@ -79,7 +81,8 @@ class StableDiffusion:
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        return unet_noise(self.unet if unet is None else unet, self.schedule, noisy, t, conditions.text)
+        unet, found = self.unet if unet is None else unet, residuals(self.control, noisy, t, conditions)
+        return unet_noise(unet, self.schedule, noisy, t, conditions.text, **found)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         return counted_noise(self, noisy, t, conditions)

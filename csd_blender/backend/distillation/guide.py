@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
+from ...job.spec.schedule import Schedule
 from ..diffusion.conditions import cat
-from ..diffusion.model import DiffusionModel, latent_side
+from ..diffusion.model import DiffusionModel, latent_side, resize
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
 from ..support.draws import Draws, normal
@@ -84,6 +85,7 @@ class Guide:
         seed: of the method's own state.
         clock: takes the times of a step's sections.
         steps: of the stage; some methods' times fall with it.
+        strength: how strongly the model's ControlNets count, by step; None: not at all.
         calls: how often a picture went through the network so far, without the training of a method's own.
     """
 
@@ -95,6 +97,7 @@ class Guide:
     seed: int = 0
     clock: StepClock = field(default_factory=StepClock)
     steps: int = 1
+    strength: Schedule | None = None
     calls: int = 0
     _states: dict[str, MethodState] = field(init=False, default_factory=dict)
 
@@ -120,6 +123,11 @@ class Guide:
     def fixes_noise(self, step: int) -> bool:
         """Whether :attr:`Seen.surface` is asked for at the step."""
         return self.guidance_at(step).noise == "surface"
+
+    @property
+    def layout(self) -> tuple[tuple[str, ...], ...]:
+        """What the ControlNets follow, each by itself: :attr:`Seen.control` is asked for when there are any."""
+        return () if self.strength is None or self.model.control is None else self.model.control.layout
 
     def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Find the diffusion times of a step with so many views."""
@@ -162,7 +170,7 @@ class Guide:
         if self.fixes_noise(moment.step):
             noise = fixed_noise(noise, seen.surface, self.seed)
         with clock("network"):
-            asked = self._asked(seen, guidance)
+            asked = self._asked(seen, guidance, moment.step)
             batch = self._batch(latents.detach(), noise, moment, seen, asked)
             score, predictions = self.score(batch, asked)
         if not _is_finite(leaf):
@@ -181,9 +189,13 @@ class Guide:
                 state.learn(batch, predictions)
         return PictureGradient(leaf.grad, score.metrics)
 
-    def _asked(self, seen: Seen, guidance: Guidance) -> PromptBatch:
+    def _asked(self, seen: Seen, guidance: Guidance, step: int) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
-        return self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
+        asked = self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
+        if seen.control is None or not self.layout:
+            return asked
+        pictures = resize(seen.control.to(self.model.device), self.model.native_size)
+        return asked.with_control(pictures, self.model.control.weights(self.strength.at(step)))
 
     def _batch(self, latents: Tensor, noise: Tensor, moment: Moment, seen: Seen, asked: PromptBatch) -> NoisyBatch:
         return NoisyBatch(

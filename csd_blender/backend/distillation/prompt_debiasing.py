@@ -130,7 +130,7 @@ def debias_job(job: JobSpec, reporter: Reporter) -> Debiased | None:
     unknown = [word for word in allowed if bare(word) not in held]
     if unknown:
         listed = ", ".join(f"“{word}”" for word in unknown)
-        reporter.warn("debias_words", f"Of the words that may go, {listed} is not in the prompt.")
+        reporter.warn("debias_words", f"Of the optional words, {listed} is not in the prompt.")
     found = debias(job.prompt, load_view_chances(job.debias_prompt), allowed)
     reporter.warn("debiased", found.note)
     empty = [view for view, prompt in found.prompts.items() if not prompt]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class Seen:
         kind: which of a guide's prompts they are judged by.
         surface: ``[B, S, S, 4]``: the surface point that each pixel sees, and 1, or 0 where it sees none; only needed
             for noise that is fixed to the surface.
+        control: ``[B, C, S, S]`` pictures of the shape for the model's ControlNets; None for pictures without a shape
+            that is to be followed.
     """
 
     cameras: Cameras | None
@@ -51,6 +53,7 @@ class Seen:
     close: Sequence[bool] | None = None
     kind: str = "color"
     surface: Tensor | None = None
+    control: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,23 @@ class PromptBatch:
     views: Conditions | None = None
     view_weights: Tensor | None = None
     plain: Conditions | None = None
+
+    def with_control(self, pictures: Tensor, weight: Tensor) -> PromptBatch:
+        """The same with pictures for ControlNets ``[B, C, H, W]``, and how strongly each of them counts, ``[K]``: every
+        row of a picture, whatever its prompt, has that picture's own."""
+        weights = weight.to(pictures).expand(len(pictures), -1)
+
+        def told(rows: Conditions) -> Conditions:
+            times = len(rows) // len(pictures)  # several rows of one picture stand together
+            own = {"control": pictures, "control_weight": weights}
+            return replace(rows, **{name: part.repeat_interleave(times, dim=0) for name, part in own.items()})
+
+        return replace(
+            self,
+            branches={name: told(rows) for name, rows in self.branches.items()},
+            views=None if self.views is None else told(self.views),
+            plain=None if self.plain is None else told(self.plain),
+        )
 
 
 @dataclass(frozen=True)

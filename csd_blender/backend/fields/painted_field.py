@@ -28,7 +28,8 @@ class PaintedField(nn.Module):
         uv: ``[F, 3, 2]``, v up: where they look their picture up; it repeats.
         picture: ``[F]`` the picture of each face.
         pictures: ``[H, W, 3]`` each, sRGB in [0, 1], row 0 at v = 1.
-        tint: ``[F, 3, 3]`` in [0, 1], which is multiplied; None for none.
+        tint: ``[F, 3, 3]`` sRGB in [0, 1], which is multiplied; None for none.
+        tint_linear: that is done in linear light.
         pixel: the least length that a picture of a step shows; 0 for any. Finer texels are averaged there, or they
             would be hit now and then only, and be noise to the model.
     """
@@ -41,10 +42,14 @@ class PaintedField(nn.Module):
         picture: Tensor,
         pictures: list[Tensor],
         tint: Tensor | None = None,
+        tint_linear: bool = False,
         pixel: float = 0.0,
     ) -> None:
         super().__init__()
         self.changes = changes
+        self.tint_linear = tint_linear
+        if tint is not None and tint_linear:
+            tint = _decoded(tint)
         buffers = {"corners": corners, "uv": uv, "picture": picture.long(), "tint": tint}
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
@@ -87,7 +92,10 @@ class PaintedField(nn.Module):
         for i, name in enumerate(names):
             chosen = (picture == i).nonzero()[:, 0] if len(names) > 1 else slice(None)
             colors[chosen] = _look_up(getattr(self, name), uv[chosen])
-        return colors if self.tint is None else colors * torch.einsum("nk,nkc->nc", weights, self.tint[face])
+        if self.tint is None:
+            return colors
+        tint = torch.einsum("nk,nkc->nc", weights, self.tint[face])
+        return _encoded(_decoded(colors) * tint) if self.tint_linear else colors * tint
 
 
 def colors_at(field: Callable[[Tensor], Tensor], points: Tensor, face: Tensor, exact: bool = False) -> Tensor:
@@ -144,6 +152,16 @@ def _averaged(picture: Tensor, steps: int) -> Tensor:
         return picture
     size = (max(1, round(height / steps)), max(1, round(width / steps)))
     return F.interpolate(picture.permute(2, 0, 1)[None], size, mode="area")[0].permute(1, 2, 0)
+
+
+def _decoded(colors: Tensor) -> Tensor:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    return torch.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded(light: Tensor) -> Tensor:
+    """Inverse of :func:`_decoded`."""
+    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(1e-9) ** (1 / 2.4) - 0.055)
 
 
 def _texel(corners: Tensor, uv: Tensor, picture: Tensor) -> float:

@@ -33,6 +33,30 @@ def is_watertight(triangles: np.ndarray) -> bool:
     return bool((a != b).all() and (np.diff(forth) > 0).all() and np.array_equal(forth, back))
 
 
+def open_edges(vertices: np.ndarray, triangles: np.ndarray) -> int:
+    """How many edges do not have as many faces on one side as on the other; 0 for a closed surface.
+
+    Vertices in one place count as one, as files cut a surface along its UV map's borders, and faces without area do
+    not count. Where there is none, the surface winds around every point beside it a whole number of times.
+
+    Args:
+        vertices: ``[V, 3]``. triangles: ``[F, 3]``.
+    """
+    _, place = np.unique(np.asarray(vertices), axis=0, return_inverse=True)
+    faces = place.reshape(-1)[np.asarray(triangles, np.int64).reshape(-1, 3)]
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    start, end = start[start != end], end[start != end]
+    name = np.minimum(start, end) * (place.max(initial=0) + 1) + np.maximum(start, end)
+    _, number = np.unique(name, return_inverse=True)
+    return int(np.count_nonzero(np.bincount(number, np.where(start < end, 1, -1))))
+
+
+def enclosed_volume(vertices: np.ndarray, triangles: np.ndarray) -> float:
+    """The volume within a closed surface; what is enclosed twice counts twice."""
+    a, b, c = (np.asarray(vertices, np.float64)[np.asarray(triangles)[:, i]] for i in range(3))
+    return float(np.abs((a * np.cross(b, c)).sum()) / 6)
+
+
 def split_touching(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take apart what touches along an edge or in a vertex, so that a closed surface is a manifold.
 

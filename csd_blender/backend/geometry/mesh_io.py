@@ -53,7 +53,7 @@ def load_colored(path: str | Path) -> tuple[Mesh, Colors]:
     """
     path = Path(path)
     with _refusing(path):
-        found = _found(path)
+        found = _found(path, colored=True)
         suffix, materials = path.suffix.lower(), {}
         if suffix == ".obj":
             materials = obj_materials(path, found.base_names, found.libraries)
@@ -62,9 +62,9 @@ def load_colored(path: str | Path) -> tuple[Mesh, Colors]:
         return _as_mesh(found, path), colors_of(found, materials)
 
 
-def _found(path: Path) -> FileMesh:
+def _found(path: Path, colored: bool = False) -> FileMesh:
     _check_file(path)
-    found = _read(path)
+    found = _read(path, colored)
     if not len(found.triangles):
         raise JobError("mesh_no_faces", quote(path.name))
     return found
@@ -107,7 +107,7 @@ def _check_file(path: Path) -> None:
     check_kind(path)
 
 
-def _read(path: Path) -> FileMesh:
+def _read(path: Path, colored: bool) -> FileMesh:
     with np.errstate(all="ignore"):  # what matters is checked below
         suffix = path.suffix.lower()
         if suffix == ".obj":
@@ -116,7 +116,7 @@ def _read(path: Path) -> FileMesh:
             return read_ply(path)
         if suffix == ".stl":
             return read_stl(path)
-        return read_gltf(path)
+        return read_gltf(path, colored)
 
 
 def _as_mesh(found: FileMesh, path: Path) -> Mesh:

@@ -1,4 +1,5 @@
-"""Distances from points to a triangle mesh, through Warp's bounding volume hierarchy, on the CPU or a CUDA device."""
+"""Distances from points to a triangle mesh, and its nearest faces, through Warp's bounding volume hierarchy, on the CPU
+or a CUDA device."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..support.warp_launch import launch, load, triangle_tree
+from ..support.warp_launch import build_tree, home_of, launch, load, triangle_tree
 
 FAR = 1e6  # farther than anything in a scene
 
@@ -26,6 +27,37 @@ def _unsigned(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), reach: wp.float3
     query = wp.mesh_query_point_no_sign(mesh, points[i], reach)
     if query.result:
         out[i] = wp.length(points[i] - wp.mesh_eval_position(mesh, query.face, query.u, query.v))
+
+
+@wp.kernel(enable_backward=False)
+def _nearest(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), reach: wp.float32, out: wp.array(dtype=wp.int32)):
+    i = wp.tid()
+    query = wp.mesh_query_point_no_sign(mesh, points[i], reach)
+    if query.result:
+        out[i] = query.face
+
+
+class NearestFaces:
+    """Tells which face of a mesh is the nearest one. Its tree is built once.
+
+    Attributes:
+        device: of the mesh, where points may be.
+    """
+
+    def __init__(self, vertices: Tensor, triangles: Tensor) -> None:
+        """``vertices [V, 3]``; ``triangles [F, 3]`` integer, at least one."""
+        self.device, self._home = vertices.device, home_of(vertices.device)
+        corners = vertices.detach().to(self._home, torch.float32).contiguous()
+        self._tree = build_tree(corners, triangles.to(self._home, torch.int32).contiguous())
+        load(_nearest, self._home)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Numbers of the faces that are nearest to ``points [N, 3]``, ``[N]`` int64; no gradients."""
+        points = points.detach().to(self._home, torch.float32).contiguous()
+        out = torch.zeros(len(points), dtype=torch.int32, device=self._home)
+        if len(points):
+            launch(_nearest, len(points), [self._tree.id, points, FAR, out], self._home)
+        return out.to(self.device).long()
 
 
 def signed_distance(points: Tensor, vertices: Tensor, triangles: Tensor) -> Tensor:

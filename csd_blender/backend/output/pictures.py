@@ -79,7 +79,7 @@ class PicturePreview:
         """Write and announce them, ``[N, 3, S, S]`` in [0, 1]."""
         page = sheet(pictures, row_names(self.job), FILM_SIDE)
         self.reporter.preview(self.folder, TEXTURE, page, part=0, step=step)
-        small = Image.new("RGB", (max(page.shape[:2]),) * 2, "white")
+        small = Image.new("RGB", (max(page.shape[:2]),) * 2, (64, 64, 64))  # as behind a small view
         small.paste(Image.fromarray(page), ((small.width - page.shape[1]) // 2, (small.height - page.shape[0]) // 2))
         self.reporter.preview(self.folder, VIEW, np.asarray(small.resize((VIEW_SIDE,) * 2)), part=0, step=step)
 

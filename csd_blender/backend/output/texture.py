@@ -157,7 +157,10 @@ def versions() -> dict[str, str]:
 def licences(model: DiffusionModel) -> dict[str, str]:
     """Licences of the model and of the code that made the result."""
     from ...job.models.catalogue import CATALOGUE
+    from ...job.models.control import licence_of
 
     entry = next((e for e in CATALOGUE if model.name in (e.id, *e.sources)), None)
     licence = entry.licence if entry else "unknown: the model was given as a folder"
-    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence}
+    nets = () if model.control is None else model.control.nets
+    controls = {f"ControlNet {net.name}": licence_of(net.name) for net in nets}
+    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence} | controls

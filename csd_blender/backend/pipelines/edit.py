@@ -1,7 +1,8 @@
 """Text-guided editing of a mesh's own texture by classifier scores (Yu et al. 2023, arXiv 2310.19415, section 4.3).
 
-A texture job in all but two things. The field begins as the mesh's own colors, so what nobody asks to change stays. And
-the negative prompt is the source, what it looks like now, seen from the same sides as the target::
+A texture job in all but two things; where the shape is free as well, see :mod:`edit_shape`. The field begins as the
+mesh's own colors, so what nobody asks to change stays. And the negative prompt is the source, what it looks like now,
+seen from the same sides as the target::
 
     w1 (eps_target - eps_null) - w2 (eps_source - eps_null)
 
@@ -51,15 +52,21 @@ def painted_field(colors: Colors, surface: Surface, size: int) -> PaintedField:
     Raises:
         JobError: ``bad_job_folder`` when the colors are not those of this mesh.
     """
-    if len(colors.uv) != len(surface.triangles):
-        raise JobError("bad_job_folder", f"{INPUT_COLORS} is not of a mesh with {len(surface.triangles)} faces")
+    return paint(colors, surface.points.cpu()[surface.triangles.cpu().long()], size)
+
+
+def paint(colors: Colors, corners: Tensor, size: int) -> PaintedField:
+    """As :func:`painted_field`, for faces with their corners at ``[F, 3, 3]``."""
+    if len(colors.uv) != len(corners):
+        raise JobError("bad_job_folder", f"{INPUT_COLORS} is not of a mesh with {len(corners)} faces")
     return PaintedField(
         make_field(size),
-        corners=surface.points.cpu()[surface.triangles.cpu().long()],
+        corners=corners,
         uv=torch.as_tensor(colors.uv),
         picture=torch.as_tensor(colors.picture),
         pictures=[_unit(picture) for picture in colors.pictures],
         tint=None if colors.corner is None else _unit(colors.corner),
+        tint_linear=colors.linear,
         pixel=1.0 / size,
     )
 

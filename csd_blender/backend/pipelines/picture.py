@@ -85,6 +85,7 @@ def make_pictures(
     plan = job.stages()
     reporter.stage(LOAD, plan)
     model = load_model(job.model, job.device, lora_for(job, job.model))
+    model.control = None  # of a job before this one; pictures show no shape that they could follow
     groups = make_groups(job, model, reporter)
     reporter.check_stop()
 

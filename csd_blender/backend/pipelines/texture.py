@@ -37,6 +37,7 @@ from ..support.reporting import Reporter
 from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
+from .control import use_controls, write_sheet
 from .prepare import LoadModel, load_for, prepare_surface
 
 
@@ -118,13 +119,17 @@ def texture_mesh(
     spoken = debias_job(job, reporter)
     prompts = encode(job, model, words, reporter, spoken)
     make_room(model)
-    guide = Guide(model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps)
+    strength = use_controls(job, model, folder, reporter, job.steps, resume)
+    guide = Guide(
+        model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
+    )
     surface = surface.to(model.device)
     begin = partial(start_state, job, model, partial(field, surface))
     reporter.check_stop()
 
     state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
 
+    write_sheet(folder, guide.layout, partial(shown_to_controls, state, job, surface, guide))
     reporter.stage(PAINT, plan)
     preview = TexturePreview(surface, folder, reporter)
     cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
@@ -214,17 +219,31 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         size = picture_size(job, model)
-        pictures, places = surface.render_with_places(
-            state.field, shots.cameras, size, backgrounds, shots.target, guide.fixes_noise(state.step)
-        )  # [B, 3, H, W]
+        fixed = guide.fixes_noise(state.step)
+        rendered = surface.render_step(
+            state.field, shots.cameras, size, backgrounds, shots.target, fixed, guide.layout, model.native_size
+        )
     names = view_names(shots.cameras.azimuth, shots.cameras.elevation)
     names = ["" if below else name for name, below in zip(names, shots.below, strict=True)]
-    found = guide.gradient(pictures, Seen(shots.cameras, names, shots.close, surface=places), moment)
+    seen = Seen(shots.cameras, names, shots.close, surface=rendered.places, control=rendered.control)
+    found = guide.gradient(rendered.pictures, seen, moment)
     with clock("render"):
-        pictures.backward(found.pictures)
+        rendered.pictures.backward(found.pictures)
     with clock("optimizer"):
         state.optimizer.step()
     return found.metrics
+
+
+@torch.no_grad()
+def shown_to_controls(state: TextureState, job: TextureJob, surface: Surface, guide: Guide) -> Tensor:
+    """What the ControlNets see of the next step's pictures, ``[B, C, S, S]``; the state stays as it is."""
+    draws, side = state.generator.clone_state(), guide.model.native_size
+    shots = draw_shots(job.cameras, job.views, draws)
+    white = torch.ones(job.views, 3, device=surface.points.device)
+    size = picture_size(job, guide.model)
+    return surface.render_step(
+        state.field, shots.cameras, size, white, shots.target, layout=guide.layout, side=side
+    ).control
 
 
 def set_rates(optimizer: torch.optim.Optimizer, job: TextureJob, step: int) -> None:

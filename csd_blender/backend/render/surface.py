@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from ..fields.painted_field import colors_at
 from ..geometry.mesh import Mesh
 from ..geometry.normals import corner_normals
 from .cameras import Cameras
+from .controls import Layout, ShownShape, control_pictures
 from .rasterizer.interface import Raster, Rasterizer
 from .shading import soft_light
 
@@ -39,6 +40,7 @@ class Surface:
     part: Tensor
     uv_source: tuple[str, ...]
     rasterizer: Rasterizer
+    _normals: Tensor | None = field(init=False, default=None, repr=False)
 
     def to(self, device: torch.device) -> Surface:
         moved = {name: getattr(self, name).to(device) for name in ("points", "triangles", "uv", "part")}
@@ -57,30 +59,47 @@ class Surface:
         Returns:
             ``[B, 3, size, size]`` in [0, 1], differentiable with respect to the field.
         """
-        return self.render_with_places(field, cameras, size, background, target, False)[0]
+        return self.render_step(field, cameras, size, background, target).pictures
 
-    def render_with_places(
+    def render_step(
         self,
         field: Field,
         cameras: Cameras,
         size: int,
         background: Tensor,
         target: Tensor | None = None,
-        wanted: bool = True,
-    ) -> tuple[Tensor, Tensor | None]:
-        """As :meth:`render`, and what each of its samples sees: ``[B, S, S, 4]`` with S once or twice ``size``, the
-        place on the surface and 1, or zeros beside it; None unless it is ``wanted``."""
+        places: bool = False,
+        layout: Layout = (),
+        side: int = 0,
+    ) -> Rendered:
+        """As :meth:`render`, with what guides ask for besides, all of it from one raster.
+
+        Args:
+            places: tell the place that each sample sees.
+            layout, side: make pictures for ControlNets, see :func:`~.controls.control_pictures`.
+        """
         samples = 2 if size <= SMALL_PICTURE else 1
         raster = self.rasterize(cameras, size * samples, target)
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
         pictures = background[:, None, None, :].expand(*covered.shape, 3).clone()
         pictures[covered] = colors_at(field, points, raster.rast[covered][:, 3].long() - 1)
-        places = None
-        if wanted:
-            places = points.new_zeros(*covered.shape, 4)
-            places[covered] = F.pad(points, (0, 1), value=1.0)
-        return F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), places
+        seen = control = None
+        if places:
+            seen = points.new_zeros(*covered.shape, 4)
+            seen[covered] = F.pad(points, (0, 1), value=1.0)
+        if layout:
+            if target is not None:
+                points = points - target.to(points)[covered.nonzero()[:, 0]]
+            normals = F.normalize(self.interpolate_corners(raster, covered, self.shading_normals()), dim=1)
+            control = control_pictures(layout, ShownShape(covered, points, normals), cameras, side)
+        return Rendered(F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), seen, control)
+
+    def shading_normals(self) -> Tensor:
+        """:func:`~..geometry.normals.corner_normals`, found once."""
+        if self._normals is None:
+            self._normals = corner_normals(self.points, self.triangles)
+        return self._normals
 
     @torch.no_grad()
     def rasterize(self, cameras: Cameras, size: int, target: Tensor | None = None) -> Raster:
@@ -111,8 +130,7 @@ class Surface:
         covered = raster.rast[..., 3] > 0
         face = raster.rast[covered][:, 3].long() - 1
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])
-        smooth = corner_normals(self.points, self.triangles)
-        normals = F.normalize(self.interpolate_corners(raster, covered, smooth), dim=1)
+        normals = F.normalize(self.interpolate_corners(raster, covered, self.shading_normals()), dim=1)
         colors = color(Hits(face, self.interpolate_corners(raster, covered, self.uv), points, normals))
         if lit:
             eye = cameras.to(self.points.device).positions()[covered.nonzero()[:, 0]]
@@ -120,6 +138,22 @@ class Surface:
         pictures = torch.full((*covered.shape, 3), background, device=self.points.device)
         pictures[covered] = colors.clamp(0, 1)
         return F.avg_pool2d(pictures.permute(0, 3, 1, 2), 2)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A step's pictures, and what comes with them.
+
+    Attributes:
+        pictures: ``[B, 3, size, size]`` in [0, 1].
+        places: ``[B, S, S, 4]`` with S once or twice ``size``: the place on the surface and 1, or zeros beside it; None
+            where nobody asked.
+        control: ``[B, C, side, side]``, see :func:`~.controls.control_pictures`; None where nobody asked.
+    """
+
+    pictures: Tensor
+    places: Tensor | None = None
+    control: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,16 @@ def run_all(tasks: Sequence[Callable[[], None]], device: torch.device) -> None:
 
 @contextmanager
 def triangle_tree(vertices: Tensor, triangles: Tensor, winding_numbers: bool = False) -> Iterator[wp.uint64]:
-    """The id of a bounding volume hierarchy over a mesh, for kernels to ask while it lasts.
+    """The id of :func:`build_tree`'s tree, for kernels to ask while it lasts."""
+    mesh = build_tree(vertices, triangles, winding_numbers)
+    try:
+        yield mesh.id
+    finally:
+        wp.synchronize_device(mesh.device)  # before the tree is freed
+
+
+def build_tree(vertices: Tensor, triangles: Tensor, winding_numbers: bool = False) -> wp.Mesh:
+    """A bounding volume hierarchy over a mesh, which lasts as long as it is held; kernels ask it by its ``id``.
 
     Args:
         vertices: ``[V, 3]`` float32. triangles: ``[F, 3]`` int32. Both contiguous.
@@ -161,10 +170,7 @@ def triangle_tree(vertices: Tensor, triangles: Tensor, winding_numbers: bool = F
             wrap(vertices, wp.vec3), wrap(triangles.flatten(), wp.int32), support_winding_number=winding_numbers
         )
     wp.synchronize_device(device)
-    try:
-        yield mesh.id
-    finally:
-        wp.synchronize_device(device)  # before the tree is freed
+    return mesh
 
 
 def _arrays(kernel: wp.Kernel, inputs: Sequence[Any], device: torch.device) -> list[Any]:

@@ -112,6 +112,10 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
     # Imported here, since a pipeline brings much that an answer to a mistake does not need.
     try:
         match folder.spec:
+            case EditJob(is_free=True) as job:
+                from ..pipelines.edit_shape import edit_shape
+
+                result = edit_shape(job, folder, reporter, models.get, resume=resume)
             case EditJob() as job:  # before its parent
                 from ..pipelines.edit import edit_texture
 

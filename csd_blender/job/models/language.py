@@ -82,12 +82,13 @@ def unreadable_language_model(detail: str) -> JobError:
 
 
 @contextmanager
-def in_its_own_words() -> Iterator[None]:
-    """The errors about files speak of a diffusion model; here they are about another one."""
+def in_its_own_words(of: str = "language_model") -> Iterator[None]:
+    """The errors about files speak of a diffusion model; here they are about another one, whose codes begin so."""
     try:
         yield
     except JobError as error:
         if not error.code.startswith("model_"):
             raise
         own_fix = error.fix != error.entry.fix and "Stable Diffusion" not in error.fix
-        raise JobError("language_" + error.code, error.detail, error.fix if own_fix else "") from error
+        code = of + error.code.removeprefix("model")
+        raise JobError(code, error.detail, error.fix if own_fix else "") from error

@@ -90,6 +90,6 @@ def guidance(steps: int, method: str, mini: bool) -> Guidance:
 
 def expected_seconds(job: PictureJob) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if job.model != "mini":
+    if job.model != "mini" or any(find_method(method).takes_longer for method in job.methods):
         return None
     return _STEP_SECONDS * job.steps * job.count * len(job.methods)

@@ -347,6 +347,8 @@ def _dsd(subject: str, coarse_steps: int, refine_steps: int, large: bool) -> dic
         "orientation": constant(0.1),
         "sparsity": stretched(c, 0, 0.15, 0.0, 3000),
         "opaque": constant(0.1),
+        "convexity": constant(1.0),
+        "z_variance": constant(1.0),
         "guidance": {
             "guidance_scale": 7.5,
             "weighting": "sds",

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spec.fields import from_json
+from ..spec.fields import bad, from_json
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import TextTo3DJob
+from .effects import why_not_from_mesh
 from .recipes import RECIPE_METHODS, begin_with_shape, published, works_on_pixels
 from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .variants import of_method, vary
@@ -54,6 +55,8 @@ def text_to_3d_job(
     ``coarse`` and ``refine`` may be given in part, as tables; ``coarse_steps`` and ``refine_steps`` set the lengths,
     over which all schedules are stretched. Raises ``JobError('bad_setting')``.
     """
+    if overrides.get("start") == "mesh" and why_not_from_mesh(recipe):
+        raise bad("recipe", recipe, f"one that can begin with a mesh. {why_not_from_mesh(recipe)}")
     named = word(model)
     coarse_model = word(overrides.get("coarse_model")) or named
     usual = usual_steps(quality, named, recipe, coarse_model)

@@ -89,7 +89,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "learning_rate": preset.learning_rate,
     }
     if not mini:
-        values["extra_words"] = FLAT_WORDS
+        values |= {"extra_words": FLAT_WORDS, "control": "auto"}
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..spec.common import PERP_NEG
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule
 from .recipes import works_on_pixels
@@ -15,6 +16,7 @@ CLIP_ON_LATENTS, CLIP_ON_PIXELS = (2.0, 8.0), (0.5, 2.0)
 #: For the bundled model about half of the gradient's root mean square and twice that: 0.8 with a guidance scale of 7.5,
 #: 0.17 with the classifier scores alone.
 CLIP_MINI_SCALED, CLIP_MINI = (0.4, 1.6), (0.1, 0.4)
+STRONGEST = PERP_NEG().metadata["high"]
 
 
 def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model: str) -> dict:
@@ -31,11 +33,11 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
         if name in given:
             varied[name] = given[name]
     strength = given.get("perp_neg", -1)
-    if _is_number(strength) and strength >= 0:
+    if _is_number(strength) and 0 <= strength <= STRONGEST:
         # Where there is a guidance scale, 1 is what the paper has: s times the term.
         scale = varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1
         if _is_number(scale):
-            varied["perp_neg"] = min(strength * scale, 20.0)
+            varied["perp_neg"] = float(strength * scale)
     if given.get("clip") == "debiased":
         of_mini = CLIP_MINI_SCALED if row.uses_guidance_scale else CLIP_MINI
         first, last = of_mini if mini else CLIP_ON_PIXELS if works_on_pixels(model) else CLIP_ON_LATENTS

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import JobError
+from ..models.control import wanted_kinds
 from .fields import Option, bad, choice, number, switch, text, to_json
 from .guidance import NOISE_OPTIONS, TIMES_OPTIONS
 from .methods import KNOWN_METHODS, METHODS
@@ -83,11 +84,11 @@ NOISE = partial(
 )
 TIMES = partial(choice, TIMES_OPTIONS, "uniform", True, label="Noise Levels", help="In which order noise levels come")
 NEGATIVE_COURSE = partial(
-    choice, ANNEAL_OPTIONS, "usual", True, label="Negative Course",
+    choice, ANNEAL_OPTIONS, "usual", True, label="Negative Curve",
     help="How the strength of the negative prompt changes over the steps",
 )  # fmt: skip
 PERP_NEG = partial(
-    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0,
+    number, -1, 20, -1.0, True, label="Perp-Neg", soft_high=5.0, bare=1.0, unset="as the approach",
     help="How strongly each side stays away from the words of the others, against a second face; -1 is what the "
     "approach has",
 )  # fmt: skip
@@ -106,9 +107,27 @@ DEBIAS_PROMPT = partial(
     "of the prompt there. Empty for none, mini for the bundled one, else a folder or a name in the hub's cache",
 )  # fmt: skip
 DEBIAS_WORDS = partial(
-    text, "", True, label="Words That May Go", unset="all",
+    text, "", True, label="Optional Words", unset="all",
     help="Words of the prompt that may be left out for a side, with commas between them; empty for all",
 )  # fmt: skip
+CONTROL = partial(
+    text, "off", True, label="Control", names=("off", "auto", "depth", "normal", "depth,normal", "depth,normal,canny"),
+    help="ControlNets that keep the work to the shape: depth, normal, canny with commas between them, each with a "
+    "strength behind it if you like, as depth:0.8; auto takes those that are on this computer; off is none",
+)  # fmt: skip
+CONTROL_MODEL = partial(
+    text, "", True, label="ControlNets", unset="the published ones", names=("depth=", "normal=", "canny="),
+    help="Folders of these ControlNets, or names in the hub's cache, with commas between them; depth=FOLDER says what "
+    "one is for where its name does not",
+)  # fmt: skip
+CONTROL_STRENGTH = partial(
+    number, 0, 2, 1.0, True, label="Control Strength", help="How strongly ControlNets hold to the shape at first"
+)
+CONTROL_END = partial(
+    number, 0, 2, 0.8, True, label="Control at the End", help="Share of that strength that is left at the last step"
+)
+#: Settings about ControlNets beside ``control`` itself, without effect where that is off.
+CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
     switch, False, label="Allow Non-Commercial", help="Permit nvdiffrast, whose licence is non-commercial"
@@ -127,6 +146,7 @@ def check_job(job: Any) -> None:
         raise JobError("bad_setting", "the prompt is empty")
     if not _DEVICE.fullmatch(job.device):
         raise bad("device", job.device, "auto, cpu, cuda, cuda:N or mps")
+    wanted_kinds(getattr(job, "control", "off"))  # refuses other words
     if not job.model:
         raise bad("model", job.model, "mini, the name of a model or a folder")
 

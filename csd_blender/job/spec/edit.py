@@ -1,4 +1,4 @@
-"""Another texture for textured meshes: what it looks like now, and what it shall look like."""
+"""Another texture for textured meshes, and another shape: what it looks like now, and what it shall look like."""
 
 from __future__ import annotations
 
@@ -7,21 +7,33 @@ from typing import Any, ClassVar
 
 from ..errors import JobError
 from . import common
-from .fields import bad, number, text
+from .fields import Option, bad, choice, number, text
 from .inputs import ColoredMeshInput
+from .stages import Plan, shape_plan
 from .texture import TextureJob
+
+FROZEN, FREE = "frozen", "free"
+SHAPE_OPTIONS = (
+    Option(FROZEN, "Frozen", "The shape stays; the result is another texture on the same mesh"),
+    Option(FREE, "Free", "The shape moves with the colors, from a closed mesh; the result is a new object beside it"),
+)
 
 
 @dataclass(frozen=True)
 class EditJob(TextureJob):
-    """Edit the texture of a given mesh; the shape stays.
+    """Edit the texture of a given mesh, or its texture and its shape.
 
     ``prompt`` is what it shall look like. Colors are found as changes to the mesh's own, so that ``weight_decay`` pulls
     them back to these, and where the two prompts ask for the same, there is hardly anything to be changed.
 
+    With a free shape the result is an object of its own, as of text to 3D; ``uv`` and ``cameras`` then mean nothing.
+
     Attributes:
         source: what it looks like now; it stands in the negative prompt's place, with the same words for the side.
         alignment: 0 keeps to what was there, 1 to the prompt. The preset makes weights, times and pull of it.
+        shape: ``frozen``, or ``free`` to be changed along.
+        shape_rate: of Adam, for a free shape, in cubes of its grid; it falls as the learning rate does.
+        shape_resolution: of that grid, twice its cubes along the longest side. What is thinner than a cube is lost.
     """
 
     kind: ClassVar[str] = "edit"
@@ -29,13 +41,16 @@ class EditJob(TextureJob):
     help: ClassVar[str] = "Change the textures of the selected meshes"
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
-        "source", "prompt", "quality", "alignment", "model", "lora", "lora_weight", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate",
-        "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "source", "prompt", "quality", "alignment", "shape", "model", "lora", "lora_weight", "method",
+        "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
+        "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", *common.VARIANTS,
+        "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "steps", "views", "learning_rate", "generative_weight", "extra_words", "texture_size",
+        "control", "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
     )  # fmt: skip
+
+    scripted: ClassVar[tuple[str, ...]] = (*TextureJob.scripted, "shape_rate", "shape_resolution")
 
     prompt: str = text(
         label="Target", place="top", flags=("--target",), example="a blue striped mug", needed=True,
@@ -49,6 +64,16 @@ class EditJob(TextureJob):
         0, 1, 0.5, label="Alignment", place="top",
         help="How much may change: 0 stays close to what was there, 1 follows the target alone",
     )  # fmt: skip
+    shape: str = choice(
+        SHAPE_OPTIONS, FROZEN, True, label="Shape", place="top", help="Whether the shape is changed, too"
+    )
+    shape_rate: float = number(
+        1e-6, 1, 0.03, True, label="Shape Rate", help="How far each step moves a free shape, in cubes of its grid"
+    )
+    shape_resolution: int = number(
+        8, 256, 96, True, label="Shape Resolution",
+        help="How fine a free shape is: twice the cubes of its grid along the longest side",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,3 +81,11 @@ class EditJob(TextureJob):
             raise bad("negative_prompt", self.negative_prompt, "none: in an edit the source has its place")
         if not self.source.strip():
             raise JobError("bad_setting", "the source, which says what it looks like now, is empty")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the shape is changed as well, so that the result is an object of its own."""
+        return self.shape == FREE
+
+    def stages(self) -> Plan:
+        return shape_plan() if self.is_free else super().stages()

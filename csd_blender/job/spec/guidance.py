@@ -71,7 +71,7 @@ class Guidance:
     t_max: Schedule = schedule(0, 1, 0.98)
     grad_clip: Schedule | None = schedule(0, 1000, None)
     grad_normalize: bool = False
-    perp_neg: float = number(0, 20, 0.0)
+    perp_neg: float = number(0, 4000, 0.0)  # the settings' 20 times the greatest guidance scale
     scale_convention: str = choice(SCALE_CONVENTIONS, "s", added=True)
     perp_neg_from: str = choice(PERP_NEG_REFERENCES, "empty", added=True)
     noise: str = choice(NOISE_OPTIONS, "fresh", added=True)

@@ -39,6 +39,11 @@ class Method:
     own_weighting: bool = False
     mini_weighting: str = "sds"
 
+    @property
+    def takes_longer(self) -> bool:
+        """Its steps take up to several times as long as those of a method of weights alone."""
+        return self.trains or self.finds_noise
+
 
 KNOWN_METHODS = (
     Method(

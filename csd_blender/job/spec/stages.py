@@ -40,6 +40,10 @@ def picture_plan() -> Plan:
     return (LOAD, 0.06), (PAINT, 0.88), (DEVELOP, 0.06)
 
 
+def shape_plan() -> Plan:
+    return (PREPARE, 0.02), (LOAD, 0.04), (REFINE, 0.84), (UNWRAP, 0.1)
+
+
 def object_plan(coarse_steps: int, refine_steps: int) -> Plan:
     """The stages of an object, whose steps take about the same time in both of its stages."""
     coarse = 0.86 * coarse_steps / max(1, coarse_steps + refine_steps)

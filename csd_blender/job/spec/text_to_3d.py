@@ -75,7 +75,7 @@ class CoarseStage:
             white (and random ones every second time gray); ``white``; or ``learned``, a small network of the direction.
         background_rate: learning rate of that network.
         random_background: share of steps with random background colors, one for each picture.
-        orientation, sparsity, opaque: weights of the regularizers.
+        orientation, sparsity, opaque, z_variance, convexity: weights of the regularizers.
         adam_beta2: how long Adam remembers the size of gradients.
         lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
             drawn as threestudio draws them.
@@ -114,6 +114,8 @@ class CoarseStage:
     orientation: Schedule = schedule(0, 1e5, 0.0)
     sparsity: Schedule = schedule(0, 1e5, 0.0)
     opaque: Schedule = schedule(0, 1e5, 0.0)
+    z_variance: Schedule = schedule(0, 1e5, 0.0, added=True)
+    convexity: Schedule = schedule(0, 1e5, 0.0, added=True)
     adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
     lamp: str = choice(LAMPS, "studio", added=True)
     soft_shading: bool = switch(False, added=True)
@@ -211,6 +213,8 @@ class TextTo3DJob:
         perp_neg, clip, noise, times, negative_course: words for values of the guidance; they change none of those.
         extra_words: added to the prompt of pictures of the bare color, never to that of normals or lit ones: empty for
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
+        control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
+            colors.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -222,10 +226,10 @@ class TextTo3DJob:
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "recipe", "method", "seed",
-        "view_prompts", "debias_prompt", "debias_words", "negative_course", *common.VARIANTS, "coarse.steps",
-        "refine.steps", "texture_size", "max_faces", "height",
+        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course",
+        *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
-    preset: ClassVar[tuple[str, ...]] = ("coarse_steps", "refine_steps", "texture_size")
+    preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
         "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",
@@ -269,6 +273,10 @@ class TextTo3DJob:
     extra_words: str = common.EXTRA_WORDS()
     debias_prompt: str = common.DEBIAS_PROMPT()
     debias_words: str = common.DEBIAS_WORDS()
+    control: str = common.CONTROL()
+    control_model: str = common.CONTROL_MODEL()
+    control_strength: float = common.CONTROL_STRENGTH()
+    control_end: float = common.CONTROL_END()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()

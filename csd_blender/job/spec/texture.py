@@ -42,6 +42,9 @@ class TextureJob:
         debias_prompt: a masked language model by which words are left out of views that they do not go with: ``mini``,
             a folder, a name in the hub's cache; empty for none. It needs ``view_prompts``.
         debias_words: of the prompt, those that may be left out, with commas; empty for all.
+        control: what ControlNets follow: ``off``, ``auto``, or a list of ``depth``, ``normal``, ``canny``, with commas.
+        control_model: which they are, see ``job/models/control``; empty for the published ones in the hub's cache.
+        control_strength, control_end: how strongly they count, from the first step straight to the last.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -49,17 +52,19 @@ class TextureJob:
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
     inputs: ClassVar[type[Any]] = MeshInput
-    #: Whether the result is an object of its own, with ``result/mesh.npz``.
+    #: Whether the result always is an object of its own, with ``result/mesh.npz``.
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "guidance.guidance_scale", "steps", "views", "learning_rate",
-        "guidance.negative_weight", "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words",
+        "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps",
+        "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
+        *common.VARIANTS, "extra_words",
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "steps", "views", "learning_rate", "negative_weight", "generative_weight", "extra_words", "texture_size",
+        "control", "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
+        "texture_size",
     )  # fmt: skip
     #: What only scripts and the command line set, besides.
     scripted: ClassVar[tuple[str, ...]] = (
@@ -100,6 +105,10 @@ class TextureJob:
     extra_words: str = common.EXTRA_WORDS()
     debias_prompt: str = common.DEBIAS_PROMPT()
     debias_words: str = common.DEBIAS_WORDS()
+    control: str = common.CONTROL()
+    control_model: str = common.CONTROL_MODEL()
+    control_strength: float = common.CONTROL_STRENGTH()
+    control_end: float = common.CONTROL_END()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()

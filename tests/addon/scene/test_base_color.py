@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.support.blender import bpy, cube, module
+from tests.support.blender import bpy, cube, module, select, start_job
+from tests.support.by_hand import ObjectHandJob, growing, look
 
 base_color, scene_export = module("addon.scene.base_color"), module("addon.scene.export")
 SceneError = module("addon.errors").SceneError
@@ -207,3 +208,70 @@ def test_an_edit_without_a_source_is_refused_before_anything_is_written(tmp_path
         procedural(cube())
         module("addon.api").edit(cube(), "a red cube", "a blue cube")
     assert not list((tmp_path / "data").rglob("job.json"))
+
+
+@pytest.fixture
+def shape_job(monkeypatch):
+    """An edit of the cube with a free shape; the test plays the backend, with what that sends of objects."""
+
+    class ShapeHandJob(ObjectHandJob):
+        def start(self, settings):
+            return start_job({"prompt": "a blue ball", "source": "a red cube", "shape": "free"} | settings, kind="edit")
+
+    return lambda **settings: ShapeHandJob(monkeypatch, **settings)
+
+
+def test_an_edit_with_a_free_shape_is_a_new_object_beside_the_old_one(shape_job):
+    paint(cube(), picture())
+    cube().location = (1, 2, 3)
+    cube().scale.x = 2
+    select(cube())
+    before = look(cube())
+    job = shape_job(alignment=0.25)
+    assert job.job.spec.is_free and not job.job.targets
+    with np.load(job.job.folder / "start.npz") as arrays:
+        assert len(arrays["uv"]) == 12 and arrays["picture_0"].shape == (2, 4, 3)
+    with np.load(job.job.folder / "mesh.npz") as arrays:
+        assert arrays["positions"].min(axis=0) == pytest.approx([-1, 1, 2])
+    job.preview()
+    assert growing().location[:] == pytest.approx((1 + 1.25 * 4, 2, 2)), "on the same floor, to the right"
+    job.finish()
+    module("addon.run.lifecycle").accept()
+    made = bpy.context.view_layer.objects.active
+    assert made.name.startswith("A blue ball") and made.location[:] == pytest.approx((6, 2, 2)) and not growing()
+    assert look(cube()) == before and cube().name in bpy.context.scene.objects
+    assert json.loads(made["csd_settings"])["shape"] == "free"
+
+
+def test_it_is_found_again_in_a_later_session_and_begun_without_a_way_back_to_the_mesh(shape_job):
+    paint(cube())
+    cube().data.uv_layers.remove(cube().data.uv_layers[0])
+    cube().modifiers.new("Subdivision", "SUBSURF").levels = 1  # no texture could be put on it as it is
+    select(cube())
+    job = shape_job()
+    job.write_result()
+    lifecycle = module("addon.run.lifecycle")
+    lifecycle.end_without_result(job.job, "cancelled")
+    again = lifecycle.resume(job.job.folder)
+    assert again.phase == "finished" and again.place == job.job.place
+    assert len(lifecycle.accept()) == 1
+
+
+def test_a_free_shape_needs_a_mesh_and_its_colors(shape_job, tmp_path):
+    cube().select_set(False)
+    with pytest.raises(SceneError, match="No mesh object is selected"):
+        shape_job()
+    select(cube())
+    cube().data.materials.clear()
+    with pytest.raises(SceneError, match="has no material"):
+        shape_job()
+    assert not list((tmp_path / "data").rglob("job.json"))
+
+
+def test_the_panel_has_no_use_for_the_uv_map_and_tells_no_time_of_a_free_shape():
+    csd, settings = bpy.context.scene.csd, module("addon.kinds.edit.settings")
+    unused = module("addon.kinds.common").unused
+    csd.kind = "edit"
+    assert "uv" not in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is not None
+    csd.shape = "free"
+    assert "uv" in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is None

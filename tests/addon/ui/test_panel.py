@@ -1,5 +1,6 @@
 """The panel and the operators as an artist meets them."""
 
+import itertools
 import re
 import sys
 from types import SimpleNamespace
@@ -109,6 +110,72 @@ def test_values_of_the_preset_are_shown_until_the_artist_changes_them():
     assert str(draft.steps) not in panel_text(["CSD_PT_guidance"])
 
 
+def guidance_rows() -> dict[str, str]:
+    """What stands behind each text of the *Guidance* panel."""
+    texts = panel_text(["CSD_PT_guidance"])
+    return dict(itertools.pairwise(texts))
+
+
+def test_a_setting_without_an_effect_stays_in_its_place_with_the_reason():
+    csd = bpy.context.scene.csd
+    assert guidance_rows()["Guidance Scale"] == "CSD has none"
+    assert "as the approach" in panel_text(["CSD_PT_guidance"])
+    csd.method = "ism"
+    rows = guidance_rows()
+    assert rows["Guidance Scale"] != "CSD has none" and rows["Noise"] == "ISM finds its own"
+    assert rows["Negative"] == rows["Tame Colors"] == "ISM goes by its scale"
+    order = [
+        text for text in panel_text(["CSD_PT_guidance"]) if text in ("Method", "Noise", "Noise Levels", "Negative")
+    ]
+    csd.method = "csd"
+    usual = panel_text(["CSD_PT_guidance"])
+    assert order == [text for text in usual if text in ("Method", "Noise", "Noise Levels", "Negative")]
+    assert "ISM" not in " ".join(usual)
+
+
+def test_how_long_it_takes_is_told_of_methods_of_which_it_is_known():
+    csd = bpy.context.scene.csd
+    csd.prompt = "red brick"
+
+    def told() -> bool:
+        return any(text.startswith("Takes about") for text in panel_text())
+
+    assert told()
+    for csd.method, known in (("sds", True), ("vsd", False), ("sdi", False), ("csd", True)):
+        assert told() == known, csd.method
+    csd.kind = "text-to-3d"
+    for csd.recipe, known in (("csd", True), ("dreamfusion", True), ("prolificdreamer", False), ("dsd", False)):
+        assert told() == known, csd.recipe
+    csd.kind = "image"
+    for csd.picture_method, known in (("csd", True), ("ism", False), ("all", False)):
+        assert told() == known, csd.picture_method
+
+
+def test_each_kind_says_what_it_cannot_have():
+    csd = bpy.context.scene.csd
+    csd.kind = "image"
+    assert guidance_rows()["Perp-Neg"] == "A picture has no sides" and "Optional Words" not in guidance_rows()
+    csd.kind, csd.recipe = "text-to-3d", "dreamfusion"
+    rows = guidance_rows()
+    assert rows["Method"] == "SDS by DreamFusion" and rows["Refine Steps"] == "DreamFusion has none"
+    csd.kind, csd.use_negative_prompt = "texture", False
+    assert guidance_rows()["Negative"] == "No negative prompt"
+
+
+@pytest.mark.parametrize(("recipe", "can"), [("csd", True), ("sjc", False)])
+def test_the_dialog_says_why_an_object_cannot_begin_with_the_selected_mesh(recipe, can):
+    csd = bpy.context.scene.csd
+    csd.kind, csd.recipe = "text-to-3d", recipe
+    select(cube())
+    texts = []
+    operator = SimpleNamespace(
+        layout=FakeLayout(texts), bl_rna=bpy.ops.csd.text_to_3d.get_rna_type(), start_from_mesh=False, recipe="csd",
+        properties=SimpleNamespace(is_property_set=lambda name: False),
+    )  # fmt: skip
+    bpy.types.CSD_OT_text_to_3d.draw(operator, bpy.context)
+    assert "Start From Selected Mesh" in texts and ("SJC has no stage that refines a mesh" in texts) != can
+
+
 def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
     settings, make = bpy.context.scene.csd, module("addon.kinds.texture.settings").make_spec
 
@@ -131,6 +198,24 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
     settings.use_extra_words = False
     module("addon.kinds.texture.settings").reuse(bpy.context.scene, plain)
     assert settings.use_extra_words and settings.extra_words == "matte"
+
+
+def test_what_control_nets_see_is_offered_once_there_is_a_sheet(tmp_path, monkeypatch):
+    use_worker(monkeypatch, "slow")
+    job = start_job({"prompt": "a mug"}, [cube()])
+    operator, spec = bpy.ops.csd.show_control, module("job.presets.texture").texture_job("a mug", control="depth")
+    monkeypatch.setattr(job, "folder", tmp_path)
+    assert not operator.poll() and "Show Control Pictures" not in panel_text()
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "control.png").write_bytes(b"x")
+    job.look_for_control()
+    assert not operator.poll()  # of a job without ControlNets nothing is looked for
+    monkeypatch.setattr(job, "spec", spec)
+    job.look_for_control()
+    assert operator.poll() and "Show Control Pictures" in panel_text()
+    (tmp_path / "stages" / "control.png").unlink()
+    with pytest.raises(RuntimeError, match="The control pictures are gone"):
+        operator()
 
 
 def test_long_sentences_are_wrapped_to_the_sidebar():

@@ -90,6 +90,60 @@ def test_a_mistake_is_answered_in_a_sentence_that_names_it(jobs, cube, tmp_path,
     assert len(sentence) < 600 and sentence.encode() and not (tmp_path / "new").exists()
 
 
+IDLE = [
+    (("texture", "--guidance-scale", "30"), "--guidance-scale has no effect. CSD has none."),
+    (("texture", "--method", "ism", "--noise", "surface"), "--noise has no effect. ISM finds its own."),
+    (("texture", "--method", "dsd", "--times", "falling"), "--times has no effect. DSD has its own."),
+    (("texture", "--debias-words", "a"), "--debias-words has no effect. No language model."),
+    (("texture", "--negative", "", "--negative-weight", "2"), "--negative-weight has no effect. No negative prompt."),
+    (("text-to-3d", "--recipe", "sjc", "--refine-steps", "9"), "--refine-steps has no effect. SJC has none."),
+    (("text-to-3d", "--start", "CUBE", "--coarse-steps", "9"), "--coarse-steps has no effect. The shape is given."),
+    (
+        ("image", "--method", "sds", "--negative-course", "rising"),
+        "--negative-course has no effect. SDS goes by its scale.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "note"), IDLE, ids=range(len(IDLE)))
+def test_an_option_without_an_effect_is_told_and_the_job_is_made_all_the_same(jobs, cube, tmp_path, arguments, note):
+    command = [str(cube) if word == "CUBE" else word for word in arguments]
+    mesh = [str(cube)] if command[0] == "texture" else []
+    found, said = answer(command[0], *mesh, *command[1:], "--prompt", "x", "--out", str(tmp_path / "new"))
+    assert found == 0 and len(jobs) == 1 and said.startswith("Note: " + note) and said.count("\n") == 1
+
+
+def test_options_that_have_an_effect_are_not_told_of(jobs, cube, tmp_path):
+    used = ["--method", "sds", "--guidance-scale", "30", "--noise", "surface", "--times", "falling", "--perp-neg"]
+    used += ["--debias-prompt", "mini", "--debias-words", "x"]
+    other = str(tmp_path / "other")
+    assert answer("texture", str(cube), "--prompt", "x", *used, "--out", str(tmp_path / "new")) == (0, "")
+    assert answer("text-to-3d", "--prompt", "x", "--recipe", "dreamfusion", "--method", "vsd", "--out", other)[1] == ""
+
+
+ABSENT = [
+    (("image", "--perp-neg"), "csd image has no --perp-neg. A picture has no sides."),
+    (("image", "--noise=surface"), "csd image has no --noise. A picture has no surface."),
+    (("image", "--no-view-prompts"), "csd image has no --no-view-prompts. A picture has no sides."),
+    (("edit", "CUBE", "--negative", "blurry"), "csd edit has no --negative. The source has its place."),
+    (("text-to-3d", "--steps", "9"), "csd text-to-3d has no --steps. Each stage has its own."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), ABSENT, ids=range(len(ABSENT)))
+def test_an_option_that_a_kind_cannot_have_is_refused_with_the_reason(jobs, tmp_path, arguments, sentence):
+    found, said = answer(*arguments, "--prompt", "x", "--out", str(tmp_path / "new"))
+    assert found == 2 and sentence in said and not jobs and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("recipe", ["dreamfusion", "sjc", "dsd", "dsd-low"])
+def test_a_recipe_of_the_coarse_shape_alone_cannot_begin_with_a_mesh(jobs, cube, tmp_path, recipe):
+    command = ["text-to-3d", "--prompt", "x", "--start", str(cube), "--out", str(tmp_path / "new")]
+    found, said = answer(*command, "--recipe", recipe)
+    assert found == 1 and "has no stage that refines a mesh" in said and not (tmp_path / "new").exists()
+    assert answer(*command, "--recipe", "fantasia3d")[0] == 0
+
+
 @pytest.mark.parametrize("command", ["texture", "text-to-3d"])
 def test_a_model_that_cannot_be_used_is_told_before_a_folder_is_made_for_the_job(jobs, cube, tmp_path, command):
     (tmp_path / "half").mkdir()

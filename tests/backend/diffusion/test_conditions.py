@@ -9,7 +9,14 @@ import torch
 
 from csd_blender.backend.diffusion.conditions import Conditions, cat, mix
 
-SHAPES = {"text": (5, 4), "pooled": (6,), "time_ids": (6,), "cameras": (16,), "control": (3, 8, 8)}
+SHAPES = {
+    "text": (5, 4),
+    "pooled": (6,),
+    "time_ids": (6,),
+    "cameras": (16,),
+    "control": (3, 8, 8),
+    "control_weight": (2,),
+}
 
 
 def rows(*values, only=tuple(SHAPES)):
@@ -43,4 +50,4 @@ def test_all_parts_of_a_row_stay_together(only):
 
 def test_parts_that_only_some_have_are_named():
     with pytest.raises(ValueError, match="only 1 of 2 conditions have pooled"):
-        cat([rows(0), rows(1, only=("text", "time_ids", "cameras", "control"))])
+        cat([rows(0), rows(1, only=("text", "time_ids", "cameras", "control", "control_weight"))])

@@ -78,6 +78,19 @@ def test_corner_colors_are_multiplied():
     torch.testing.assert_close(found, torch.tensor([[0.5] * 3, [1.0] * 3]))
 
 
+def test_corner_colors_of_a_gltf_file_are_multiplied_and_blended_in_linear_light():
+    """Half way from black to white is half the light, 0.735 as sRGB; on a picture of half the light a quarter."""
+    tint = torch.zeros(2, 3, 3)
+    tint[0, 1] = 1.0
+    place, face = POINTS[[0]] * 0.5 + POINTS[[1]] * 0.5, torch.tensor([0])
+    for light, wanted in ((1.0, 0.7354), (0.7354, 0.5371)):
+        painted = field([torch.full((1, 1, 3), light)], tint=tint, tint_linear=True)
+        torch.testing.assert_close(painted.start(place, face), torch.full((1, 3), wanted), atol=2e-4, rtol=0)
+    white = field([checks()], tint=torch.ones(2, 3, 3), tint_linear=True)
+    points, face = torch.rand(200, 3) - 0.5, torch.randint(2, (200,))
+    torch.testing.assert_close(white.start(points, face), field().start(points, face), atol=2e-6, rtol=0)
+
+
 def test_pictures_of_a_step_average_what_is_finer_than_their_pixels():
     """Checks of one texel are gray from afar, whatever the place; the result sees each of them."""
     fine = (torch.arange(64)[:, None] + torch.arange(64)[None]).remainder(2).float()[..., None].repeat(1, 1, 3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import trimesh
 from PIL import Image
 
 from csd_blender.backend.geometry.files import colors as c
+from csd_blender.backend.geometry.files.gltf import read_gltf
 from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import load_colored, load_mesh, save_glb
 from csd_blender.job.errors import JobError
@@ -106,6 +109,90 @@ def test_the_older_kind_of_material_and_several_materials_each_find_their_own(tm
     assert shown == [(1, 1, 3)] * 2 + [(8, 8, 3)] * 2
 
 
+def vertex_colors(values: np.ndarray, kind: int = 5126, width: int = 4, **more):
+    """What gives the square colors of its six vertices, written as the file's numbers of that kind."""
+
+    def change(data):
+        number = {5126: np.float32, 5121: np.uint8, 5123: np.uint16}[kind]
+        rows = np.hstack([values, np.full((6, 1), 3)])[:, :width].astype(number)
+        data["buffers"].append({"uri": uri(rows.tobytes()), "byteLength": rows.nbytes})
+        data["bufferViews"].append({"buffer": 1, "byteLength": rows.nbytes})
+        accessor = {"bufferView": 2, "componentType": kind, "type": f"VEC{width}", "count": 6}
+        data["accessors"].append(accessor | ({"normalized": True} if kind != 5126 else {}) | more)
+        data["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"] = 2
+
+    return change
+
+
+def uri(data: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+
+
+#: Linear: half, one and nothing, and beyond one, which counts as one.
+LIGHT = np.array([[0.5, 1, 0]] * 3 + [[1, 0.2, 7]] * 3)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+@pytest.mark.parametrize(("kind", "most"), [(5126, 1), (5121, 255), (5123, 65535)])
+def test_vertices_of_a_gltf_bring_their_colors_as_linear_light(tmp_path, kind, most, width):
+    light = LIGHT if kind == 5126 else np.round(LIGHT.clip(0, 1) * most)
+    _, colors = load_colored(gltf(tmp_path, vertex_colors(light, kind, width)))
+    assert colors.linear and np.array_equal(colors.pictures[0], quarters()), "they are multiplied where both are seen"
+    assert read_gltf(tmp_path / "a.gltf", colored=True).corner_light.max() == 1.0, "the specification clamps them"
+    first, second = colors.corner.tolist()
+    assert first == [[188, 255, 0]] * 3 and second == [[255, 124, 255]] * 3
+
+
+def test_faces_without_colors_of_their_vertices_are_white_and_a_turned_one_keeps_its_corners(tmp_path):
+    def change(data):
+        vertex_colors(np.eye(3)[[0, 1, 2, 0, 1, 2]])(data)
+        colored = data["meshes"][0]["primitives"][0]
+        plain = {name: index for name, index in colored["attributes"].items() if name != "COLOR_0"}
+        data["meshes"][0]["primitives"].append({"attributes": plain})
+        data["nodes"] = [{"mesh": 0, "scale": [-1, 1, 1]}]
+
+    mesh, colors = load_colored(gltf(tmp_path, change))
+    assert (colors.corner[2:] == 255).all() and len(colors.corner) == len(mesh.triangles) == 4
+    x = mesh.positions[mesh.triangles[0], 0]  # corners of the first face were at 0, 1, 1 from red to blue
+    assert colors.corner[0][x == 0].tolist() == [[255, 0, 0]] and colors.corner[0, 0].tolist() == [0, 0, 255]
+
+
+def test_vertex_colors_alone_are_enough_and_white_ones_change_nothing(tmp_path):
+    def bare(values):
+        def change(data):
+            vertex_colors(values)(data)
+            data["materials"] = [{}]
+
+        return change
+
+    _, colors = load_colored(gltf(tmp_path, bare(LIGHT)))
+    assert colors.pictures[0].tolist() == [[[255] * 3]] and colors.corner[0, 0].tolist() == [188, 255, 0]
+    _, white = load_colored(gltf(tmp_path, bare(np.ones((6, 3)))))
+    assert white.corner is None and not white.linear
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"normalized": False}, "not marked as normalized"),
+        ({"count": 5}, "5 vertex colors for 6"),
+        ({"type": "VEC2"}, "not VEC3 or VEC4"),
+    ],
+)
+def test_vertex_colors_that_gltf_forbids_are_refused_where_they_are_asked_for(tmp_path, more, said):
+    path = gltf(tmp_path, vertex_colors(np.full((6, 3), 255), 5121, **more))
+    with pytest.raises(JobError) as caught:
+        load_colored(path)
+    assert said in caught.value.detail
+    assert len(load_mesh(path).triangles) == 2, "a texture job has no use for them"
+
+
+def test_vertex_colors_that_are_no_numbers_are_refused(tmp_path):
+    with pytest.raises(JobError) as caught:
+        load_colored(gltf(tmp_path, vertex_colors(np.full((6, 3), np.nan))))
+    assert "no number" in caught.value.detail
+
+
 OBJ = "mtllib {lib}\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl a\nf 1/1 2/2 3/3\n"
 OBJ += "usemtl b\nf 1/1 3/3 4/4\n"
 
@@ -191,7 +278,9 @@ def test_colors_come_back_from_a_job_s_folder_and_damaged_ones_are_refused(tmp_p
     c.save_colors(tmp_path / "start.npz", there)
     again = c.load_colors(tmp_path / "start.npz")
     assert np.array_equal(again.uv, UV) and again.picture.tolist() == [0, 1]
-    assert np.array_equal(again.corner, there.corner)
+    assert np.array_equal(again.corner, there.corner) and not again.linear
+    c.save_colors(tmp_path / "light.npz", replace(there, linear=True))
+    assert c.load_colors(tmp_path / "light.npz").linear
     assert all(np.array_equal(a, b) for a, b in zip(again.pictures, there.pictures, strict=True))
     spoiled = [
         {"uv": UV, "picture": np.array([0, 2]), "picture_0": quarters()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from csd_blender.backend.cli import main
@@ -163,3 +164,16 @@ def test_the_command_edits_a_finished_glb_and_its_result_is_one_again(tmp_path, 
     assert main.main(words) == 1
     said = capsys.readouterr().err
     assert "csd texture" in said and len(said.splitlines()) == 1 and not (tmp_path / "d").exists()
+
+
+def test_the_command_begins_with_the_colors_of_a_gltf_file_s_vertices(tmp_path, tiny_folder):
+    """They are linear: half the light is 188 of 255 as sRGB."""
+    cube = trimesh.creation.box()
+    cube.visual.vertex_colors = [128, 255, 0, 255]
+    cube.export(tmp_path / "cube.glb")
+    command = ["edit", str(tmp_path / "cube.glb"), "--source", "a red mug", "--target", "a blue mug"]
+    command += ["--model", str(tiny_folder), "--steps", "1", "--views", "1", "--resolution", "64", "--device", "cpu"]
+    assert main.main([*command, "--learning-rate", "1e-6", "--out", str(tmp_path / "one")]) == 0
+    colors = albedo(JobFolder.open(tmp_path / "one")).reshape(-1, 3)
+    near = (np.abs(colors.astype(int) - [188, 255, 0]) <= 1).all(1)
+    assert near.mean() > 0.9, np.unique(colors, axis=0)[:5]

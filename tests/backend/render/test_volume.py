@@ -1,7 +1,9 @@
 """Volume pictures: kernels and twins, closed forms, agreement with the rasterizer, and what skipping may change."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,13 +12,17 @@ from csd_blender.backend.render.cameras import Cameras, Shake, orbit, sample_cam
 from csd_blender.backend.render.volume import ray_samples
 from csd_blender.backend.render.volume.render import (
     OccupancyGrid,
+    RaySamples,
+    VolumePictures,
     composite,
+    convexity_loss,
     march,
     opaque_loss,
     orientation_loss,
     prune,
     render_volume,
     sparsity_loss,
+    z_variance_loss,
 )
 from csd_blender.backend.render.volume.volume_twin import composite_twin, march_twin, see_twin
 
@@ -320,3 +326,46 @@ def test_a_box_can_be_carved_from_its_silhouettes(warp_rasterizer, sphere):
     cameras = orbit(8, 20.0, 2.3)
     found = render_volume(field, cameras, 32, occupancy, 1 / 24, torch.zeros(3)).opacity[:, 0] > 0.5
     assert iou(found, masks(cameras)) > 0.97
+
+
+def two_rays(weights):
+    """Pictures of a ray with samples at 1 and 2, and one with samples at 1, 2 and 4."""
+    t, ray = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0]), torch.tensor([0, 0, 1, 1, 1], dtype=torch.int32)
+    offsets = torch.tensor([0, 2, 5], dtype=torch.int32)
+    samples = RaySamples(offsets, t, ray, torch.zeros(5, 3), torch.zeros(2, 3), 1.0, 2, 1)
+    sums = [torch.stack([values[:2].sum(), values[2:].sum()]).view(2, 1, 1, 1) for values in (weights, weights * t)]
+    return VolumePictures(torch.zeros(2, 3, 1, 1), *sums, None, samples, weights, None)
+
+
+def test_the_spread_along_a_ray_is_the_variance_of_what_it_sees():
+    weights = torch.tensor([0.4, 0.4, 0.1, 0.1, 0.1], dtype=torch.float64, requires_grad=True)
+    assert z_variance_loss(two_rays(weights)).item() == pytest.approx(0.25)  # the second ray sees less than half
+    assert torch.autograd.gradcheck(lambda w: z_variance_loss(two_rays(w)), weights)
+    dense = torch.tensor([0.4, 0.4, 0.3, 0.3, 0.3])
+    assert z_variance_loss(two_rays(dense)).item() == pytest.approx((0.25 + (1 + 4 + 16) / 3 - (7 / 3) ** 2) / 2)
+    assert z_variance_loss(two_rays(dense * 0.1)).item() == 0
+
+
+def test_convexity_counts_how_normals_turn_outwards():
+    """Against plain loops over the cells, and by its sign."""
+    generator = torch.Generator().manual_seed(3)
+    normal, opacity = torch.rand(2, 3, 8, 8, generator=generator), torch.rand(2, 1, 8, 8, generator=generator)
+    pictures = replace(two_rays(torch.ones(5)), normal=normal, opacity=opacity)
+    unit = normal * 2 - 1
+    cells = ((unit / unit.norm(dim=1, keepdim=True) + 1) / 2 * opacity).permute(0, 2, 3, 1).numpy()
+    across = [np.cross(c[i, j], c[i, j + 1])[2] for c in cells for i in range(8) for j in range(7)]
+    upward = [np.cross(c[i + 1, j], c[i, j])[2] for c in cells for i in range(7) for j in range(8)]
+    assert convexity_loss(pictures).item() == pytest.approx(-(np.mean(across) + np.mean(upward)), abs=1e-6)
+
+    ball = Ball(0.8, 300.0)
+    hollow = Ball(0.8, 300.0)
+    hollow.normals = lambda points, eps=None: torch.nn.functional.normalize(points, dim=-1) * torch.tensor([-1, 1, -1])
+    seen = []
+    for one in (ball, hollow):
+        grid = looked_at(one.density)
+        seen.append(
+            convexity_loss(render_volume(one, orbit(4, 0.0, 2.5), 64, grid, 1 / 64, torch.zeros(3), None, True))
+        )
+    assert seen[0] < 0 < seen[1]
+    with pytest.raises(ValueError, match="normals"):
+        convexity_loss(two_rays(torch.ones(5)))

@@ -14,6 +14,7 @@ TABLES = {
     "sheet": "all methods on three prompts, two seeds each, on one picture",
     "diversity": "how far apart the results of different seeds are",
     "janus": "how often objects have two faces, and what helps",
+    "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
     "guidance": "one step of each method beside one as the published code takes it",
 }
 PARTS = ("textures", "normal", "objects")
@@ -72,6 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
         from .diversity import run_diversity
 
         return run_diversity(out, **shared)
+    if table == "pictures":
+        from .artifacts import run_artifacts
+
+        return run_artifacts(out, quality=arguments.preset or "normal", **shared)
     from .janus import run_janus
 
     return run_janus(out, **shared)

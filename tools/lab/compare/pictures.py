@@ -19,6 +19,7 @@ from csd_blender.job.result import read_result
 
 from ..judged.quality_objects import Task
 from ..judged.quality_textures import JUDGED_SIZE, belief, fresh_folder, worker_tools
+from ..mini.readers.judge import Judge
 from .rows import Row
 
 TINY = {"steps": 2}  # of a rehearsal
@@ -81,24 +82,34 @@ def make_row(task: PictureTask) -> Row:
         outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
         if outcome.type != "result":
             raise RuntimeError(f"{task.prompt}: {outcome.text} {outcome.detail}")
-    picture = load_picture(task.file)[None]
-    named = judge.verdict(picture)
-    asked = {"shape": task.shape, "material": task.material, "color": task.color}
     timings = read_result(task.folder).timings
+    asked = {"shape": task.shape, "material": task.material, "color": task.color}
     return {
         "label": task.method,
         "prompt": task.prompt,
         "seed": task.seed,
-        "said": " ".join(word for word in (named.get("color"), named["material"], named["shape"]) if word),
-        "shape_right": named["shape"] == task.shape,
-        "material_right": named["material"] == task.material,
-        "color_right": None if task.color is None else named.get("color") == task.color,
-        "two_faced": None,
-        "saturation": float((picture.amax(1) - picture.amin(1)).mean()),
-        "belief": belief(judge, picture, asked),
+        **judged(load_picture(task.file), asked, judge),
         "seconds": float(str(timings["processor_seconds"])),
         "network_calls": timings.get("network_calls"),
-        "features": [round(float(value), 5) for value in judge.features(picture)[0]],
+    }
+
+
+def judged(picture: torch.Tensor, asked: Mapping[str, str | None], judge: Judge) -> Row:
+    """What the judge says of a picture ``[3, 64, 64]`` in [0, 1].
+
+    ``asked``: names by the judge's questions; None for those that were not asked.
+    """
+    named = judge.verdict(picture[None])
+    color = asked.get("color")
+    return {
+        "said": " ".join(word for word in (named.get("color"), named["material"], named["shape"]) if word),
+        "shape_right": named["shape"] == asked["shape"],
+        "material_right": named["material"] == asked["material"],
+        "color_right": None if color is None else named.get("color") == color,
+        "two_faced": None,
+        "saturation": float((picture.amax(0) - picture.amin(0)).mean()),
+        "belief": belief(judge, picture[None], asked),
+        "features": [round(float(value), 5) for value in judge.features(picture[None])[0]],
     }
 
 

@@ -20,7 +20,7 @@ from ..judged.quality_textures import make_and_judge, quality_job, worker_tools
 from . import pictures
 from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows
-from .table import TINY_TEXTURE
+from .table import TEXTURES, TINY_TEXTURE
 
 #: Of ``quality_prompts``: a pattern in a color, and two materials.
 PROMPTS = (1, 6, 42)
@@ -77,7 +77,7 @@ def run_sheet(
     jobs = out / "jobs"
     textures = [
         SheetTask(
-            method, PROMPTS[prompt], seed, quality, jobs / f"sheet_{method}_{prompt}_{seed}",
+            method, PROMPTS[prompt], seed, quality, texture_folder(jobs, method, prompt, seed, quality),
             TINY_TEXTURE if rehearse else {},
         )
         for prompt, seed in cells
@@ -96,6 +96,13 @@ def run_sheet(
         load = lambda task: Image.open(task.file).convert("RGB")  # noqa: E731
         failed += make_sheet(out / "sheet_pictures.png", alone, pictures.make_row, processes, show, load)
     return 1 if failed else 0
+
+
+def texture_folder(jobs: Path, method: str, prompt: int, seed: int, quality: str) -> Path:
+    """Of a texture of the sheet; in the same ``jobs`` the table of the methods has made some of them already."""
+    if seed == 0 and quality == "draft":
+        return jobs / f"textures_{method}_{TEXTURES.index(PROMPTS[prompt]):02d}"
+    return jobs / f"sheet_{quality}_{method}_{prompt}_{seed}"
 
 
 def make_sheet(
@@ -131,7 +138,7 @@ def make_row(task: SheetTask) -> Row:
         task.asked, task.method, task.quality, task.folder, *worker_tools(), **{"seed": task.seed, **task.settings}
     )
     timings = read_result(task.folder).timings
-    about = {"right": verdict.right, "said": verdict.said}
+    about: dict[str, Any] = {"right": verdict.right, "said": verdict.said}
     about |= {"seconds": timings["processor_seconds"], "network_calls": timings.get("network_calls")}
     return {"method": task.method, "prompt": task.asked.prompt, "seed": task.seed, **about}
 

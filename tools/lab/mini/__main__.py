@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: `python -m tools.lab.mini {train,export,samples,judge-train,judge,card,language-train,pairs-train}`."""
+"""Command line: `python -m tools.lab.mini COMMAND`, see `--help`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ...paths import PACKAGE
 
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 LANGUAGE = PACKAGE / "backend" / "mini" / "language"
+CONTROL = PACKAGE / "backend" / "mini" / "control"
 JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 
@@ -90,6 +91,22 @@ def _pairs_train(args: argparse.Namespace) -> None:
     _log(json.dumps(report, indent=2))
 
 
+def _control_train(args: argparse.Namespace) -> None:
+    from .control.train import Config, train_control
+
+    train_control(Config(
+        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
+        processes=args.processes, device=args.device,
+    ), _log)  # fmt: skip
+
+
+def _control_export(args: argparse.Namespace) -> None:
+    from .control.train import export, load_frozen
+
+    step = export(args.checkpoint, load_frozen(args.weights).unet, args.output)
+    _log(f"exported step {step} to {args.output}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
@@ -141,6 +158,21 @@ def main(argv: list[str] | None = None) -> int:
     card.add_argument("--judge-pictures", type=Path, required=True, help="cache of the judge's pictures")
     card.add_argument("--count", type=int, default=500)
     card.set_defaults(run=_card, seed=0)
+
+    control = commands.add_parser("control-train", help="train the ControlNet for depth and normals")
+    control.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and progress.jsonl")
+    control.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
+    control.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it belongs to")
+    control.add_argument("--data-count", type=int, default=24000)
+    control.add_argument("--steps", type=int, default=8000)
+    control.add_argument("--processes", type=int, default=2)
+    control.set_defaults(run=_control_train, seed=3)
+
+    control_export = commands.add_parser("control-export", help="write the ControlNet in half precision")
+    control_export.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of its training")
+    control_export.add_argument("--weights", type=Path, default=WEIGHTS)
+    control_export.add_argument("--output", type=Path, default=CONTROL)
+    control_export.set_defaults(run=_control_export)
 
     language = commands.add_parser("language-train", help="train the masked language model for prompt debiasing")
     language.add_argument("--weights", type=Path, default=LANGUAGE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def spoil(image: torch.Tensor, flaw: str, rng: np.random.Generator) -> torch.Ten
 # ---- one part ------------------------------------------------------------------------------------------------------
 
 
-def _surface(rng: np.random.Generator) -> tuple[str, str | None]:
+def random_surface(rng: np.random.Generator) -> tuple[str, str | None]:
     name = voc.MATERIALS[rng.choice(len(voc.MATERIALS), p=_MATERIAL_SHARES)]
     return name, (voc.COLORS[rng.integers(len(voc.COLORS))] if name in voc.PATTERNS else None)
 
@@ -145,7 +146,7 @@ def render_part(
         close = [rng.random() < 0.25 for _ in range(CAMERAS)]
         geometry = trace(shape, [random_camera(rng, c) for c in close], SIZE)
         for _ in range(SURFACES):
-            material, color = _surface(rng)
+            material, color = random_surface(rng)
             surface = make_material(material, color, rng)
             for view, camera in enumerate(geometry.cameras):
                 flat = rng.random() < flat_share
@@ -165,32 +166,46 @@ def render_part(
                     image, flaws = spoil(image, voc.QUALITY[flaw], rng), 1 << flaw
                 images.append((image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
                 masks.append((geometry.coverage[view] * 255).round().to(torch.uint8).numpy())
-                labels.append((
-                    voc.SHAPES.index(shape.name), voc.MATERIALS.index(material),
-                    -1 if color is None else voc.COLORS.index(color),
-                    voc.VIEWS.index(voc.view_word(camera.azimuth, camera.elevation)), close[view], not flat, flaws,
-                    voc.clear_view(camera.azimuth, camera.elevation),
-                ))  # fmt: skip
+                labels.append(label(shape.name, material, color, camera, close[view], not flat, flaws))
     return {"images": np.stack(images), "masks": np.stack(masks), "labels": np.array(labels, dtype=np.int16)}
 
 
-def _render_to(job: tuple[str, int, int]) -> str:
-    folder, seed, part = job
+def label(
+    shape: str, material: str, color: str | None, camera: Camera, close: bool, lit: bool, flaws: int
+) -> tuple[int, ...]:
+    """A picture's row of `COLUMNS`; `flaws` has a bit for each of `vocabulary.QUALITY`."""
+    return (
+        voc.SHAPES.index(shape), voc.MATERIALS.index(material), -1 if color is None else voc.COLORS.index(color),
+        voc.VIEWS.index(voc.view_word(camera.azimuth, camera.elevation)), close, lit, flaws,
+        voc.clear_view(camera.azimuth, camera.elevation),
+    )  # fmt: skip
+
+
+def _render_to(job: tuple[str, int, int, Callable[[int, int], dict[str, np.ndarray]]]) -> str:
+    folder, seed, part, render = job
     torch.set_num_threads(1)
     path = Path(folder) / f"part_{part:05d}.npz"
     if not path.exists():
         partial = path.with_suffix(f".{os.getpid()}.tmp")
         with partial.open("wb") as file:
-            np.savez(file, **render_part(seed, part))
+            np.savez(file, **render(seed, part))
         partial.replace(path)
     return str(path)
 
 
 def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None) -> list[Path]:
     """Renders what is missing of `count` pictures (rounded up to whole parts); returns the part files in order."""
+    return render_parts(folder, math.ceil(count / PART), seed, render_part, processes, log)
+
+
+def render_parts(
+    folder: Path, count: int, seed: int, render: Callable[[int, int], dict[str, np.ndarray]], processes: int,
+    log=lambda text: None,
+) -> list[Path]:  # fmt: skip
+    """Renders what is missing of `count` parts; `render` makes one from seed and number, in any process."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(str(folder), seed, part) for part in range(math.ceil(count / PART))]
-    todo = [job for job in jobs if not (folder / f"part_{job[2]:05d}.npz").exists()]
+    paths = [folder / f"part_{part:05d}.npz" for part in range(count)]
+    todo = [(str(folder), seed, part, render) for part, path in enumerate(paths) if not path.exists()]
     if todo and processes > 1:
         with torch.multiprocessing.get_context("spawn").Pool(processes) as pool:
             for done, _ in enumerate(pool.imap(_render_to, todo), 1):
@@ -199,11 +214,11 @@ def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=la
         for done, job in enumerate(todo, 1):
             _render_to(job)
             log(f"rendered {done} of {len(todo)} parts")
-    return [folder / f"part_{part:05d}.npz" for part in range(len(jobs))]
+    return paths
 
 
 def load_parts(paths: list[Path]) -> dict[str, np.ndarray]:
-    """All parts joined: `images` [N, 64, 64, 3], `masks` [N, 64, 64], `labels` [N, 8]."""
+    """All parts joined: every array of theirs along its first axis."""
     parts = [dict(np.load(path)) for path in paths]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 

@@ -17,7 +17,7 @@ Rng = np.random.Generator
 BARK, STEM = (0.38, 0.23, 0.12), (0.94, 0.9, 0.8)
 
 
-def _normalized(shape: Shape, cells: int = 40) -> Shape:
+def normalized(shape: Shape, cells: int = 40) -> Shape:
     """Centers the shape and scales it to radius one, measured on a grid."""
     line = torch.linspace(-1.7, 1.7, cells)
     points = torch.cartesian_prod(line, line, line)
@@ -197,4 +197,4 @@ def make_shape(name: str, rng: Rng) -> Shape:
     """
     if name != "object" and name not in _MAKERS:
         raise ValueError(f"unknown shape {name!r}")
-    return _normalized(_object(rng) if name == "object" else _MAKERS[name](rng))
+    return normalized(_object(rng) if name == "object" else _MAKERS[name](rng))

@@ -65,18 +65,18 @@ def learning_factor(step: int, progress: float, warmup: int = 200, hold: float =
     return factor
 
 
-def _save(path: Path, state: dict) -> None:
+def save_state(path: Path, state: dict) -> None:
     partial = path.with_suffix(".tmp")
     torch.save(state, partial)
     partial.replace(path)
 
 
-def _generators(seed: int, stage: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+def generators(seed: int, stage: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
     rng = np.random.default_rng((seed, stage, step))
     return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
-class _Reporter:
+class Reporter:
     """Appends every 50th step's mean loss to a JSONL file and says a line a minute."""
 
     def __init__(self, path: Path, stage: str, log: Log) -> None:
@@ -137,14 +137,14 @@ def train_vae(config: Config, images: np.ndarray, masks: np.ndarray, log: Log) -
         optimizer.load_state_dict(state["optimizer"])
         first, before = state["step"], state["elapsed"]
     start = saved = time.monotonic()
-    reporter = _Reporter(config.out / "progress.jsonl", "vae", log)
+    reporter = Reporter(config.out / "progress.jsonl", "vae", log)
 
     def save(step: int) -> None:
-        _save(path, {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
+        save_state(path, {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
                      "elapsed": before + time.monotonic() - start})  # fmt: skip
 
     for step in range(first, config.vae_steps):
-        rng, generator = _generators(config.seed, 1, step)
+        rng, generator = generators(config.seed, 1, step)
         chosen = rng.integers(len(images), size=config.vae_batch)
         batch = torch.from_numpy(images[chosen]).to(config.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         mask = torch.from_numpy(masks[chosen]).to(config.device)[:, None].float() / 255
@@ -227,11 +227,11 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
         optimizer.load_state_dict(state["optimizer"])
         first, before = state["step"], state["elapsed"]
     start = saved = time.monotonic()
-    reporter = _Reporter(config.out / "progress.jsonl", "unet", log)
+    reporter = Reporter(config.out / "progress.jsonl", "unet", log)
     alphas = models.make_scheduler().alphas_cumprod.to(config.device)
 
     def save(step: int) -> None:
-        _save(path, {"networks": networks.state_dict(), "average": ema.average.state_dict(), "scale": scale,
+        save_state(path, {"networks": networks.state_dict(), "average": ema.average.state_dict(), "scale": scale,
                      "optimizer": optimizer.state_dict(), "step": step, "sizes": asdict(config.sizes),
                      "elapsed": before + time.monotonic() - start})  # fmt: skip
 
@@ -244,7 +244,7 @@ def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.nda
             progress = max(progress, elapsed / (3600 * config.hours))
             if progress >= 1:
                 break
-        rng, generator = _generators(config.seed, 2, step)
+        rng, generator = generators(config.seed, 2, step)
         chosen = rng.integers(len(latents), size=config.unet_batch)
         favored = rng.random(config.unet_batch) < config.front_share
         chosen[favored] = fronts[rng.integers(len(fronts), size=int(favored.sum()))]

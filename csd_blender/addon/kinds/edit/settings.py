@@ -8,12 +8,11 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
-from ....job.spec.edit import EditJob
-from ....job.spec.methods import find_method
+from ....job.spec.edit import FREE, EditJob
 from .. import common
-from ..texture.settings import expected_seconds, unused
+from ..texture import settings as texture_settings
 
-__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "unused", "usual", "usual_text"]
+__all__ = ["SPEC", "expected_seconds", "gather", "make_spec", "reuse", "usual", "usual_text"]
 
 SPEC = EditJob
 
@@ -25,9 +24,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> EditJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    chosen = common.spec_values(SPEC, values)
-    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return edit_job(**chosen)
+    return edit_job(**common.spec_values(SPEC, values))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -48,3 +45,8 @@ def _usual(quality: str, model: str, method: str, alignment: float) -> dict:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     return common.preset_text(setting, usual(csd))
+
+
+def expected_seconds(csd: Any) -> float | None:
+    """As a texture's; None with a free shape, whose steps depend on how large its surface is."""
+    return None if csd.shape == FREE else texture_settings.expected_seconds(csd)

@@ -50,9 +50,8 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
         objects = selected_meshes(context) if objects is None else objects
         if not objects:
             raise SceneError("No mesh object is selected.", "Select the mesh to start from.")
-        # There need be no way back to these objects, so any mesh will do.
         shape = export.export_shape(objects, context.evaluated_depsgraph_get(), chosen["modifiers"])
-        inputs[INPUT_MESH] = export.npz_bytes(shape)
+        inputs[INPUT_MESH] = shape.mesh_bytes()
     place = tuple(context.scene.cursor.location)
     job = common.write_job(spec, inputs, [], place)
     job.place = place

@@ -7,8 +7,9 @@ from typing import Any
 
 import bpy
 
-from ....job.presets.recipes import COARSE_ALONE, RECIPE_METHODS
+from ....job.presets.recipes import RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.spec.methods import find_method
 from ....job.spec.text_to_3d import TextTo3DJob
 from .. import common
 
@@ -17,10 +18,7 @@ SPEC = TextTo3DJob
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name, see :func:`common.gather`."""
-    values = common.gather(SPEC, scene, overrides)
-    if "method" in _without_effect(values["recipe"]) and "method" not in overrides:
-        del values["method"]
-    return values
+    return common.gather(SPEC, scene, overrides)
 
 
 def make_spec(values: dict) -> TextTo3DJob:
@@ -40,7 +38,7 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     ]
     # Both or none: some recipes divide the sum of both in a way of their own.
     both = (csd.use_coarse_steps or csd.use_refine_steps) and all(isinstance(n, int) for n in steps)
-    csd.use_coarse_steps, csd.use_refine_steps = both, both and "refine_steps" not in unused(csd)
+    csd.use_coarse_steps, csd.use_refine_steps = both, both and "refine_steps" not in common.unused(SPEC, csd)
     if both:
         csd.coarse_steps, csd.refine_steps = steps
 
@@ -63,21 +61,10 @@ def usual_text(csd: Any, setting) -> str:
     return common.preset_text(setting, usual(csd))
 
 
-def unused(csd: Any) -> set[str]:
-    """Settings that have no effect with what is chosen."""
-    method = RECIPE_METHODS.get(csd.recipe, "") if csd.recipe != "csd" else csd.method
-    words = common.unused_words(csd) | common.unused_additions(csd)
-    return _without_effect(csd.recipe) | common.unused_by(method) | words
-
-
-def _without_effect(recipe: object) -> set[str]:
-    if recipe == "csd":
-        return set()
-    return {"method", "refine_steps"} if recipe in COARSE_ALONE else {"method"}
-
-
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
     if csd.model != "mini" or csd.use_coarse_steps or csd.use_refine_steps:
+        return None
+    if find_method(csd.method if csd.recipe == "csd" else RECIPE_METHODS[csd.recipe]).takes_longer:
         return None
     return EXPECTED_SECONDS_3D[csd.quality]

@@ -9,7 +9,6 @@ import bpy
 
 from ....job.presets.picture import expected_seconds as seconds_of
 from ....job.presets.picture import picture_job
-from ....job.spec.methods import KNOWN_METHODS, Method
 from ....job.spec.picture import PictureJob
 from .. import common
 
@@ -23,14 +22,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> PictureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    chosen = common.spec_values(SPEC, values)
-    common.drop_hidden_scale(chosen, *made_by(chosen["method"]))
-    return picture_job(**chosen)
-
-
-def made_by(word: object) -> tuple[Method, ...]:
-    """The methods that a word stands for: one, or all; all for a word that the job will refuse."""
-    return tuple(method for method in KNOWN_METHODS if method.id == word) or KNOWN_METHODS
+    return picture_job(**common.spec_values(SPEC, values))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -51,12 +43,6 @@ def _usual(quality: str, model: str, method: str) -> dict:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     return common.preset_text(setting, usual(csd))
-
-
-def unused(csd: Any) -> set[str]:
-    """Settings that have no effect with what is chosen."""
-    by_all = set.intersection(*(common.unused_by(method.id) for method in made_by(csd.picture_method)))
-    return by_all | common.unused_additions(csd)
 
 
 def expected_seconds(csd: Any) -> float | None:

@@ -22,9 +22,7 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 
 def make_spec(values: dict) -> TextureJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
-    chosen = common.spec_values(SPEC, values)
-    common.drop_hidden_scale(chosen, find_method(chosen["method"]))
-    return texture_job(**chosen)
+    return texture_job(**common.spec_values(SPEC, values))
 
 
 def reuse(scene: bpy.types.Scene, plain: dict) -> None:
@@ -47,13 +45,8 @@ def usual_text(csd: Any, setting) -> str:
     return common.preset_text(setting, usual(csd))
 
 
-def unused(csd: Any) -> set[str]:
-    """Settings that have no effect with what is chosen."""
-    return common.unused_by(csd.method) | common.unused_words(csd) | common.unused_additions(csd)
-
-
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if csd.use_steps or csd.use_views or csd.model != "mini":
+    if csd.use_steps or csd.use_views or csd.model != "mini" or find_method(csd.method).takes_longer:
         return None
     return EXPECTED_SECONDS[csd.quality]

@@ -31,13 +31,16 @@ class Colors:
         uv: ``[F, 3, 2]`` float32, v up: where the corners look their picture up; it repeats beyond the tile.
         picture: ``[F]`` int32, an index into ``pictures``.
         pictures: ``[H, W, 3]`` uint8 sRGB each, row 0 at v = 1. A plain color is a single texel.
-        corner: ``[F, 3, 3]`` uint8, which the picture is multiplied by; None for white.
+        corner: ``[F, 3, 3]`` uint8 sRGB, which the picture is multiplied by; None for white.
+        linear: between the corners, and with the picture, that is done in linear light, as glTF has it; else as the
+            bytes are, which is how PLY files are shown.
     """
 
     uv: np.ndarray
     picture: np.ndarray
     pictures: list[np.ndarray]
     corner: np.ndarray | None = None
+    linear: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ def colors_of(found: FileMesh, materials: Mapping[int, Material]) -> Colors:
     faces = len(found.triangles)
     base = np.full(faces, -1) if found.base is None else found.base
     used = [materials.get(int(number), Material()) for number in np.unique(base)]
-    if found.corner_color is None and not any(m.factor is not None or m.read is not None for m in used):
+    corner, linear = found.corner_color, found.corner_light is not None
+    if linear:
+        corner = None if (found.corner_light == 1).all() else to_bytes(encode(found.corner_light))
+    if corner is None and not linear and not any(m.factor is not None or m.read is not None for m in used):
         raise JobError("mesh_colorless")
     pictures: dict[tuple, np.ndarray] = {}
     for material in used:
@@ -81,7 +87,7 @@ def colors_of(found: FileMesh, materials: Mapping[int, Material]) -> Colors:
     number = np.array([places.index(_key(m)) for m in used], np.int32)
     uv = np.zeros((faces, 3, 2), np.float32) if found.uv is None else np.float32(found.uv)
     place = number[np.searchsorted(np.unique(base), base)]
-    return Colors(np.nan_to_num(uv), place, list(pictures.values()), found.corner_color)
+    return Colors(np.nan_to_num(uv), place, list(pictures.values()), corner, linear and corner is not None)
 
 
 def _key(material: Material) -> tuple:
@@ -154,6 +160,7 @@ _ARRAYS = {
     "uv": ("f", (None, 3, 2), MAX_FACES),
     "picture": ("iu", (None,), MAX_FACES),
     "corner": ("u", (None, 3, 3), MAX_FACES),
+    "corner_linear": ("u", (None, 3, 3), MAX_FACES),
     **{f"picture_{i}": ("u", (None, None, 3), MAX_SIDE) for i in range(MAX_PICTURES)},
 }
 
@@ -163,7 +170,7 @@ def save_colors(path: str | Path, colors: Colors) -> None:
     arrays = {"uv": colors.uv, "picture": colors.picture}
     arrays |= {f"picture_{i}": picture for i, picture in enumerate(colors.pictures)}
     if colors.corner is not None:
-        arrays["corner"] = colors.corner
+        arrays["corner_linear" if colors.linear else "corner"] = colors.corner
     write_arrays(path, arrays)
 
 
@@ -178,7 +185,8 @@ def load_colors(path: str | Path) -> Colors:
         pictures = []
         while f"picture_{len(pictures)}" in found:
             pictures.append(found[f"picture_{len(pictures)}"])
-        uv, picture, corner = found["uv"], found["picture"].astype(np.int32), found.get("corner")
+        uv, picture, linear = found["uv"], found["picture"].astype(np.int32), "corner_linear" in found
+        corner = found.get("corner_linear" if linear else "corner")
         kinds = {array.dtype for array in (*pictures, *([] if corner is None else [corner]))}
         if kinds != {np.dtype(np.uint8)} or not all(p.size for p in pictures):
             raise BadFile("its pictures are not of bytes")
@@ -186,4 +194,4 @@ def load_colors(path: str | Path) -> Colors:
             raise BadFile("its arrays are not of one mesh")
         if len(uv) and not 0 <= picture.min() <= picture.max() < len(pictures):
             raise BadFile("a face has a picture that is not there")
-        return Colors(np.nan_to_num(np.float32(uv)), picture, pictures, corner)
+        return Colors(np.nan_to_num(np.float32(uv)), picture, pictures, corner, linear)

@@ -35,7 +35,8 @@ class FileMesh:
         material: ``[F]`` number of the face's material, or None.
         base: ``[F]`` number of the face's material in the file, -1 for none: what its base color is found by.
         base_names: of materials that are known by names, by these numbers. libraries: files that describe them.
-        corner_color: ``[F, 3, 3]`` uint8 sRGB, of formats that keep colors with the vertices; None for others.
+        corner_color: ``[F, 3, 3]`` uint8 sRGB, of formats that keep such colors with the vertices; None for others.
+        corner_light: ``[F, 3, 3]`` linear light, 0 to 1, of formats that keep that.
     """
 
     positions: np.ndarray
@@ -48,6 +49,7 @@ class FileMesh:
     base_names: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     corner_color: np.ndarray | None = None
+    corner_light: np.ndarray | None = None
 
 
 def check_size(faces: int, vertices: int = 0) -> None:

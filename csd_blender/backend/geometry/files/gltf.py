@@ -26,8 +26,8 @@ COMPRESSIONS = {
 }
 
 
-def read_gltf(path: Path) -> FileMesh:
-    """Read a file by the glTF 2.0 specification (Khronos, ISO/IEC 12113).
+def read_gltf(path: Path, colored: bool = False) -> FileMesh:
+    """Read a file by the glTF 2.0 specification (Khronos, ISO/IEC 12113); ``colored``: with its vertices' colors.
 
     Points and lines are passed over; a mirroring placement turns its triangles round. Skinned meshes and morph
     targets are read as the file poses them, animations are not played.
@@ -47,7 +47,7 @@ def read_gltf(path: Path) -> FileMesh:
     alike: dict[tuple, list[int]] = {}
     for number, placement in enumerate(placements):
         alike.setdefault((placement.mesh, placement.skin, placement.weights), []).append(number)
-    groups = [_place(scene, placements, chosen) for chosen in alike.values()]
+    groups = [_place(scene, placements, chosen, colored) for chosen in alike.values()]
     return _joined(groups, names)
 
 
@@ -88,49 +88,70 @@ def _attributes(primitive: dict) -> dict:
 class Group:
     """Equal meshes at P places: positions ``[P, V, 3]``, ``mirrored`` and ``part`` ``[P]``; the rest is of one.
 
-    ``material`` counts the materials of this mesh, ``base`` has their numbers in the file.
+    ``material`` counts the materials of this mesh, ``base`` has their numbers in the file. ``color`` ``[F, 3, 3]`` is
+    linear.
     """
 
     positions: np.ndarray
     triangles: np.ndarray
     uv: np.ndarray | None
+    color: np.ndarray | None
     material: np.ndarray
     base: np.ndarray
     mirrored: np.ndarray
     part: np.ndarray
 
 
-def _place(scene: Scene, placements: list[Placement], chosen: list[int]) -> Group:
+def _place(scene: Scene, placements: list[Placement], chosen: list[int], colored: bool) -> Group:
     one = placements[chosen[0]]
     document = scene.document
     pieces = [
         piece
         for primitive in _primitives(document, one.mesh)
-        if (piece := _read_primitive(scene, primitive, one)) is not None
+        if (piece := _read_primitive(scene, primitive, one, colored)) is not None
     ]
     if not pieces:
         empty = np.zeros((0, 3))
-        pieces = [(empty, np.zeros((0, 3), np.int64), None, 0)]
-    before = np.cumsum([0] + [len(piece[0]) for piece in pieces])
-    points = np.concatenate([piece[0] for piece in pieces])
-    triangles = np.concatenate([piece[1] + first for piece, first in zip(pieces, before, strict=False)])
-    uv = None
-    if any(piece[2] is not None for piece in pieces):
-        uv = np.concatenate([np.zeros((len(t), 3, 2)) if u is None else u for _, t, u, _ in pieces])
-    slots = {number: slot for slot, number in enumerate(dict.fromkeys(piece[3] for piece in pieces))}
-    base = np.repeat([piece[3] for piece in pieces], [len(piece[1]) for piece in pieces])
-    material = np.repeat([slots[piece[3]] for piece in pieces], [len(piece[1]) for piece in pieces])
+        pieces = [Piece(empty, np.zeros((0, 3), np.int64), None, None, 0)]
+    counts = [len(piece.triangles) for piece in pieces]
+    before = np.cumsum([0] + [len(piece.points) for piece in pieces])
+    points = np.concatenate([piece.points for piece in pieces])
+    triangles = np.concatenate([piece.triangles + first for piece, first in zip(pieces, before, strict=False)])
+    uv = _corner_values([piece.uv for piece in pieces], counts, np.zeros(2))
+    color = _corner_values([piece.color for piece in pieces], counts, np.ones(3))
+    slots = {number: slot for slot, number in enumerate(dict.fromkeys(piece.base for piece in pieces))}
+    base = np.repeat([piece.base for piece in pieces], counts)
+    material = np.repeat([slots[piece.base] for piece in pieces], counts)
     if one.skin is not None or one.node is None:
         matrices = np.broadcast_to(np.eye(4), (len(chosen), 4, 4))
     else:
         matrices = scene.matrices([node for i in chosen if (node := placements[i].node) is not None])
     placed = np.einsum("pij,vj->pvi", matrices[:, :3, :3], points) + matrices[:, None, :3, 3]
     mirrored = np.linalg.det(matrices[:, :3, :3]) < 0
-    return Group(placed, triangles, uv, material, base, mirrored, np.array(chosen))
+    return Group(placed, triangles, uv, color, material, base, mirrored, np.array(chosen))
 
 
-def _read_primitive(scene: Scene, primitive: dict, one: Placement) -> tuple | None:
-    """Used vertices ``[V, 3]``, triangles ``[F, 3]``, UVs ``[F, 3, 2]`` or None, and the material's number or -1."""
+def _corner_values(found: list[np.ndarray | None], counts: list[int], other: np.ndarray) -> np.ndarray | None:
+    """``[F, 3, K]`` of pieces with so many faces each, ``other [K]`` for those without; None where none has any."""
+    if all(values is None for values in found):
+        return None
+    plain = [np.broadcast_to(other, (count, 3, len(other))) for count in counts]
+    return np.concatenate([plain[i] if values is None else values for i, values in enumerate(found)])
+
+
+@dataclass
+class Piece:
+    """A primitive: its used vertices ``[V, 3]``, triangles ``[F, 3]``, UVs ``[F, 3, 2]`` and linear colors
+    ``[F, 3, 3]`` of their corners, each or None, and the material's number or -1."""
+
+    points: np.ndarray
+    triangles: np.ndarray
+    uv: np.ndarray | None
+    color: np.ndarray | None
+    base: int
+
+
+def _read_primitive(scene: Scene, primitive: dict, one: Placement, colored: bool) -> Piece | None:
     document, attributes = scene.document, _attributes(primitive)
     if attributes.get("POSITION") is None:
         return None
@@ -153,7 +174,14 @@ def _read_primitive(scene: Scene, primitive: dict, one: Placement) -> tuple | No
         points = _pose(scene, one.skin, attributes, points, used, positions.count)
     material = primitive.get("material", -1)
     uv = _uv(document, attributes, material, used, positions.count)
-    return points, triangles, None if uv is None else uv[triangles], material if isinstance(material, int) else -1
+    color = _color(document, attributes, used, positions.count) if colored else None
+    return Piece(
+        points,
+        triangles,
+        None if uv is None else uv[triangles],
+        None if color is None else color[triangles],
+        material if isinstance(material, int) else -1,
+    )
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
@@ -251,6 +279,21 @@ def _uv(document: Document, attributes: dict, material: object, used: np.ndarray
     return uv * [1, -1] + [0, 1]
 
 
+def _color(document: Document, attributes: dict, used: np.ndarray, count: int) -> np.ndarray | None:
+    """``[V, 3]`` linear, 0 to 1: what the specification multiplies the base color by. What shines through is left
+    out."""
+    if attributes.get("COLOR_0") is None:
+        return None
+    accessor = document.accessor(attributes["COLOR_0"], ("VEC3", "VEC4"), "vertex colors")
+    _check_count(accessor.count, count, "vertex colors")
+    if not accessor.scale and accessor.sparse_values.dtype.kind != "f":
+        raise BadFile("its vertex colors are whole numbers that are not marked as normalized")
+    values = accessor.numbers(used)[:, :3]
+    if not np.isfinite(values).all():
+        raise BadFile("a vertex color is no number")
+    return np.clip(values, 0, 1)
+
+
 def extension(holder: dict, name: str) -> dict:
     """What an extension of that name says of ``holder``; nothing where there is none."""
     found = holder.get("extensions")
@@ -268,7 +311,7 @@ def base_color_info(material: dict) -> dict:
 
 def _joined(groups: Iterable[Group], names: list[str]) -> FileMesh:
     """One mesh of all groups, the faces of each place together."""
-    points, triangles, uv, part, material, base, first = [], [], [], [], [], [], 0
+    points, triangles, part, material, base, first = [], [], [], [], [], 0
     groups = list(groups)
     for group in groups:
         places, vertices = group.positions.shape[:2]
@@ -279,21 +322,28 @@ def _joined(groups: Iterable[Group], names: list[str]) -> FileMesh:
         material.append(np.tile(group.material, places))
         base.append(np.tile(group.base, places))
         first += places * vertices
-        if group.uv is not None:
-            corners = np.where(group.mirrored[:, None, None, None], group.uv[:, ::-1], group.uv)
-            uv.append(corners.reshape(-1, 3, 2))
-        else:
-            uv.append(np.zeros((places * len(group.triangles), 3, 2)))
     if not groups:
         return FileMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     part = np.concatenate(part)
     order = np.argsort(part, kind="stable")
+    counts = [len(group.positions) * len(group.triangles) for group in groups]
+    uv = _corner_values([_at_places(group, group.uv) for group in groups], counts, np.zeros(2))
+    color = _corner_values([_at_places(group, group.color) for group in groups], counts, np.ones(3))
     return FileMesh(
         positions=np.concatenate(points),
         triangles=np.concatenate(triangles)[order],
-        uv=np.concatenate(uv)[order] if any(group.uv is not None for group in groups) else None,
+        uv=None if uv is None else uv[order],
         part=part[order],
         part_names=tuple(names),
         material=np.concatenate(material)[order],
         base=np.concatenate(base)[order],
+        corner_light=None if color is None else color[order],
     )
+
+
+def _at_places(group: Group, values: np.ndarray | None) -> np.ndarray | None:
+    """Values of the corners, ``[F, 3, K]``, at each of the group's places, ``[P F, 3, K]``."""
+    if values is None:
+        return None
+    corners = np.where(group.mirrored[:, None, None, None], values[:, ::-1], values)
+    return corners.reshape(-1, *values.shape[1:])

@@ -27,10 +27,12 @@ from ...render.shading import Look, shade
 from ...render.volume.render import (
     OccupancyGrid,
     VolumePictures,
+    convexity_loss,
     opaque_loss,
     orientation_loss,
     render_volume,
     sparsity_loss,
+    z_variance_loss,
 )
 from .backdrop import as_pictures, behind_pictures, make_background
 
@@ -135,7 +137,7 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, views, state.step, generator)
     moment = guide.begin(views, state.step, generator)
-    orientation = stage.orientation.at(state.step)
+    needs_normals = stage.orientation.at(state.step) > 0 or stage.convexity.at(state.step) > 0
     size = picture_size(stage, model, state.step)
     if isinstance(state.field, NetworkField):
         state.field.network.active = active_levels(stage, state.step)
@@ -155,7 +157,7 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
             ray_step(stage),
             look.background,
             generator,
-            normals=look.kind != "color" or orientation > 0,
+            normals=look.kind != "color" or needs_normals,
             normal_eps=0.0 if stage.normals == "analytic" else None,
             min_alpha=MIN_ALPHA,
         )
@@ -182,6 +184,10 @@ def regularizer(volume: VolumePictures, stage: CoarseStage, step: int) -> Tensor
         loss = loss + stage.opaque.at(step) * opaque_loss(volume.opacity)
     if stage.orientation.at(step) > 0:
         loss = loss + stage.orientation.at(step) * orientation_loss(volume)
+    if stage.z_variance.at(step) > 0:
+        loss = loss + stage.z_variance.at(step) * z_variance_loss(volume)
+    if stage.convexity.at(step) > 0:
+        loss = loss + stage.convexity.at(step) * convexity_loss(volume)
     return loss
 
 

@@ -6,6 +6,7 @@ mesh on a tetrahedral grid, whose shape and colors are then refined together. Th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -15,6 +16,7 @@ from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
 from ....job.spec.methods import find_method
+from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
@@ -29,11 +31,14 @@ from ...optimize.checkpoint import Checkpoint, Saved, save_checkpoint
 from ...optimize.loop import run_steps
 from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
+from ..control import check_controls, use_controls, write_sheet
 from ..prepare import LoadModel, choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
+from .followed import next_controls
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
+    ColorField,
     RefineState,
     ellipsoid_shape,
     later_guidance,
@@ -62,12 +67,15 @@ def make_object(
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
+    check_controls(job)  # they come into use in the second stage, which may be hours away
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        guide = refine_guide(load_for(job, job.model, load_model), job, reporter, clocks["refine"], spoken)
+        model = load_for(job, job.model, load_model)
+        strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+        guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         refined = resume_refine(job, saved, guide)
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
@@ -83,7 +91,9 @@ def make_object(
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
-        guide = guide or refine_guide(model, job, reporter, clocks["refine"], spoken)
+        if guide is None:
+            strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
+            guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         reporter.stage(REFINE, plan)
         cancelled = run_refine(refined, job, folder, guide, preview, reporter)
 
@@ -144,12 +154,17 @@ def resume_coarse(job: TextTo3DJob, saved: Saved, guide: Guide, reporter: Report
     return state or start_coarse(job, guide.model.device)
 
 
-def resume_refine(job: TextTo3DJob, saved: Saved, guide: Guide) -> RefineState | None:
-    """The second stage, and its guide, at the newest checkpoint that fits; the first stage's have fewer steps."""
+def resume_refine(
+    job: TextTo3DJob, saved: Saved, guide: Guide, colors: Callable[[], ColorField | None] = lambda: None
+) -> RefineState | None:
+    """The second stage, and its guide, at the newest checkpoint that fits; the first stage's have fewer steps.
+
+    ``colors`` makes the fresh field that the stage began with, None for the job's own.
+    """
     before = steps_before(job)
 
     def make(checkpoint: Checkpoint) -> RefineState:
-        state = restore_refine(job, guide.model, checkpoint.tensors, checkpoint.step - before)
+        state = restore_refine(job, guide.model, checkpoint.tensors, checkpoint.step - before, colors())
         guide.restore(checkpoint.tensors, checkpoint.step - before)
         return state
 
@@ -161,22 +176,41 @@ def coarse_guide(
 ) -> Guide:
     """The first stage's guide before its first step."""
     prompts = scene_prompts(model, job, reporter, spoken)
+    model.control = None  # of a job before this one; there is no surface yet that they could follow
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
 
 def refine_guide(
-    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
+    model: DiffusionModel,
+    job: TextTo3DJob,
+    reporter: Reporter,
+    clock: StepClock,
+    spoken: Debiased | None = None,
+    strength: Schedule | None = None,
+    negative_views: bool = False,
 ) -> Guide:
-    """The second stage's guide before its first step."""
-    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken)
+    """The second stage's guide before its first step; ``strength``: of the model's ControlNets; ``negative_views`` as
+    for :func:`scene_prompts`."""
+    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
-    return Guide(model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps)
+    return Guide(
+        model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
+        strength=strength,
+    )  # fmt: skip
 
 
 def scene_prompts(
-    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, spoken: Debiased | None = None
+    model: DiffusionModel,
+    job: TextTo3DJob,
+    reporter: Reporter,
+    spoken: Debiased | None = None,
+    negative_views: bool = False,
 ) -> dict[str, EncodedPrompts]:
-    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once; ``spoken``: those of the views."""
+    """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once.
+
+    ``spoken``: those of the views. ``negative_views``: the negative prompt is an edit's source, and has the same words
+    for side and light as the prompt.
+    """
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
@@ -185,8 +219,8 @@ def scene_prompts(
 
     def encoded(own: GuidanceWords, lit: bool) -> EncodedPrompts:
         return job_prompts(
-            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit, per_view=own_views,
-            wordings=wordings,
+            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit,
+            negative_views=negative_views, per_view=own_views, wordings=wordings,
         )  # fmt: skip
 
     unlit, lit, normal = (
@@ -273,6 +307,14 @@ def run_refine(
         reporter.checkpoint(save_checkpoint(folder, step, tensors, job.spec_hash()), step)
 
     store()  # from here on a resumed job need not find the shape again
+    write_sheet(
+        folder,
+        guide.layout,
+        lambda: next_controls(
+            job.refine, state.geometry(), state.step, state.generator, preview.rasterizer, guide.layout,
+            guide.model.native_size,
+        ),
+    )  # fmt: skip
     if reporter.preview_interval > 0:
         preview.refined(state, before)
     return run_steps(

@@ -41,17 +41,27 @@ ROUGHNESS, METALLIC = 0.7, 0.0
 TURN_A_PREVIEW = 20.0  # degrees, so that the small picture shows all sides by and by
 
 Color = Callable[[Tensor], Tensor]
+Place = Callable[[np.ndarray], np.ndarray]
+
+
+def on_the_floor(job: TextTo3DJob) -> Place:
+    """Where an object stands, from its vertices ``[V, 3]`` in the scene to meters: as tall as its job says."""
+    return lambda vertices: place_on_floor(vertices, job.height)
 
 
 @dataclass
 class ObjectPreview:
-    """The object as it grows: a small turning picture for the panel, a mesh for the viewport."""
+    """The object as it grows: a small turning picture for the panel, a mesh for the viewport.
+
+    ``place``: where the mesh stands; None as :func:`on_the_floor`.
+    """
 
     job: TextTo3DJob
     folder: JobFolder
     reporter: Reporter
     rasterizer: Rasterizer
     shown: int = 0
+    place: Place | None = None
 
     def coarse(self, state: CoarseState) -> None:
         """One view of the radiance field."""
@@ -64,10 +74,10 @@ class ObjectPreview:
         vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
         if not len(triangles):
             return
-        vertices, triangles = simplify(*largest_component(vertices, triangles), PREVIEW_FACES)
+        vertices, triangles = simplify(*largest_component(vertices, triangles, kept_share(self.job)), PREVIEW_FACES)
         device = state.geometry.border.device
         colors = to_bytes(state.color(torch.from_numpy(vertices).to(device)))
-        positions = place_on_floor(vertices, self.job.height)
+        positions = (self.place or on_the_floor(self.job))(vertices)
         self.reporter.preview_mesh(self.folder, positions, triangles, colors, step=step)
         surface = bare_surface(vertices, triangles, self.rasterizer).to(device)
         color = on_surface(state.color, vertices)
@@ -81,6 +91,11 @@ class ObjectPreview:
     def _show(self, picture: Tensor, step: int) -> None:
         self.shown += 1
         self.reporter.preview(self.folder, VIEW, to_bytes(picture[0].permute(1, 2, 0)), part=0, step=step)
+
+
+def kept_share(job: TextTo3DJob) -> float:
+    """The least share of the surface that a loose piece must have to be kept; with 1 the largest alone is."""
+    return 1.0 if job.keep == "largest" else FLOATER
 
 
 def scene_cameras(views: int) -> Cameras:
@@ -134,16 +149,26 @@ def write_coarse_picture(state: CoarseState, job: TextTo3DJob, folder: JobFolder
 
 @torch.no_grad()
 def write_object(
-    state: RefineState, job: TextTo3DJob, folder: JobFolder, reporter: Reporter, stats: dict, model: DiffusionModel
+    state: RefineState,
+    job: TextTo3DJob,
+    folder: JobFolder,
+    reporter: Reporter,
+    stats: dict,
+    model: DiffusionModel,
+    place: Place | None = None,
 ) -> dict[str, str]:
-    """Clean, simplify, unwrap, bake and write ``result/``; returns the files by role."""
+    """Clean, simplify, unwrap, bake and write ``result/``; returns the files by role.
+
+    ``place``: where it stands; None as :func:`on_the_floor`. What is recorded is the job in the folder, of which
+    ``job`` may be a part.
+    """
     vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
     if not len(triangles) or not np.isfinite(vertices).all():
         raise JobError("diverged")
-    vertices, triangles = largest_component(vertices, triangles, 1.0 if job.keep == "largest" else FLOATER)
+    vertices, triangles = largest_component(vertices, triangles, kept_share(job))
     if len(triangles) > job.max_faces:
         vertices, triangles = decimate(vertices, triangles, job.max_faces)
-    mesh = Mesh(place_on_floor(vertices, job.height), triangles, part_names=("object",))
+    mesh = Mesh((place or on_the_floor(job))(vertices), triangles, part_names=("object",))
     # Who cancelled wants what there is so far, and that needs its UV map: only the other side's leaving ends this.
     stays = replace(reporter, stop_reason=lambda: "leave" if reporter.stop_reason() == "leave" else None)
     uv, sources = find_uv("new", job.texture_size, folder, mesh, stays)
@@ -162,7 +187,7 @@ def write_object(
     np.savez(buffer, positions=mesh.positions, triangles=mesh.triangles, uv=np.float32(uv))
     folder.write_bytes(RESULT_ARRAYS, buffer.getvalue())
     folder.write_bytes(RESULT_FILM, film(surface, color))
-    files = write_results(color, surface, job, folder, reporter, stats, model, of_object)
+    files = write_results(color, surface, folder.spec, folder, reporter, stats, model, of_object)
     return files | {"arrays": RESULT_ARRAYS, "film": RESULT_FILM}
 
 

@@ -17,6 +17,7 @@ from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...distillation.guide import Guide, Later, others
 from ...distillation.view_prompts import Seen
+from ...fields.nearest_colors import NearestColors
 from ...fields.network_field import NetworkColors
 from ...fields.sdf_network import NetworkGeometry
 from ...fields.texture_field import TextureField
@@ -29,6 +30,7 @@ from ...optimize.loop import late_fall
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds
 from ...render.cameras import Cameras, orbit, view_names
+from ...render.controls import Layout
 from ...render.rasterizer.interface import Rasterizer, cover
 from ...render.rasterizer.topology import Topology, topology
 from ...render.shading import Look, shade
@@ -37,6 +39,7 @@ from ...render.volume.render import OccupancyGrid, render_volume
 from .backdrop import as_pictures, behind_mesh, make_background
 from .coarse import CoarseField, draw_cameras, guard_gradients, look_with_lamps, ray_step
 from .color_fields import inherit_colors, make_color_field
+from .followed import FOLLOWED, controls_of
 from .shape_network import fitted_network, network_geometry
 from .start_shapes import framed_radius, mean_density
 
@@ -47,6 +50,7 @@ SMALLEST_PIECE = 0.01  # of the surface; smaller ones do not count when the grid
 
 
 Geometry = TetGeometry | NetworkGeometry
+ColorField = TextureField | NetworkColors | NearestColors
 
 
 @dataclass
@@ -58,7 +62,7 @@ class RefineState:
     """
 
     geometry: Geometry
-    colors: TextureField | NetworkColors
+    colors: ColorField
     radius: float
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -81,14 +85,20 @@ class RefineState:
 
 
 def start_refine(
-    job: TextTo3DJob, model: DiffusionModel, geometry: Geometry, coarse: CoarseField | None
+    job: TextTo3DJob,
+    model: DiffusionModel,
+    geometry: Geometry,
+    coarse: CoarseField | None,
+    colors: ColorField | None = None,
 ) -> RefineState:
     """The state before the first step; colors are taken over from the coarse field where there is one.
+
+    ``colors``: a fresh field to begin with in place of the job's own gray one.
 
     Raises:
         JobError: ``mesh_unusable`` when a network is to take the shape on and cannot.
     """
-    colors = make_color_field(job, model)
+    colors = make_color_field(job, model) if colors is None else colors
     if coarse is not None:
         inherit_colors(colors, coarse)
     geometry, colors = geometry.to(model.device), colors.to(model.device)
@@ -102,12 +112,17 @@ def start_refine(
     return RefineState(geometry, colors, job.coarse.radius, optimizer, generator, background)
 
 
-def restore_refine(job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int) -> RefineState:
-    """The state that a checkpoint holds. Raises ``ValueError`` for one that is not of this job's refine stage."""
+def restore_refine(
+    job: TextTo3DJob, model: DiffusionModel, tensors: dict[str, Tensor], step: int, colors: ColorField | None = None
+) -> RefineState:
+    """The state that a checkpoint holds; ``colors`` as for :func:`start_refine`.
+
+    Raises ``ValueError`` for one that is not of this job's refine stage.
+    """
     network = job.refine.shape == "network"
     grid = saved_grid(tensors, on_vertices=not network)
     geometry = network_geometry(job, grid) if network else TetGeometry(grid)
-    state = start_refine(job, model, geometry, None)
+    state = start_refine(job, model, geometry, None, colors)
     restore(state, others(tensors), step)
     return state
 
@@ -133,7 +148,7 @@ def saved_grid(tensors: dict[str, Tensor], on_vertices: bool) -> TetGrid:
 
 def make_optimizer(
     geometry: Geometry,
-    colors: TextureField | NetworkColors,
+    colors: ColorField,
     stage: RefineStage,
     device: torch.device,
     background: LearnedBackground | None = None,
@@ -207,13 +222,16 @@ def mesh_shape(job: TextTo3DJob, points: Tensor, triangles: Tensor) -> TetGeomet
     Raises:
         JobError: ``mesh_unusable`` when it encloses no space.
     """
-    size = MESH_SIZE * job.coarse.radius
-    if job.refine.fit_start:
-        size = min(size, framed_radius(job.refine.cameras))
     try:
-        return TetGeometry.from_mesh(points * size, triangles, job.refine.tet_resolution)
+        return TetGeometry.from_mesh(points * mesh_size(job), triangles, job.refine.tet_resolution)
     except ValueError as error:
         raise JobError("mesh_unusable", str(error)) from None
+
+
+def mesh_size(job: TextTo3DJob) -> float:
+    """How large the unit ball with a mesh to start from is in the scene."""
+    size = MESH_SIZE * job.coarse.radius
+    return min(size, framed_radius(job.refine.cameras)) if job.refine.fit_start else size
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
@@ -255,11 +273,15 @@ def refine_step(
             look, background=behind_mesh(stage, look.kind, look.background, state.background, cameras, generator)
         )
         as_latents = normals_as_latents(stage, model, look, state.step)
-        pictures = render_mesh(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)
+        layout = guide.layout if look.kind in FOLLOWED else ()
+        pictures, control = render_followed(
+            state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents, layout, model.native_size
+        )
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     fixed = guide.fixes_noise(state.step)
     places = mesh_places(vertices, triangles, cameras, size, rasterizer) if fixed else None
-    found = guide.gradient(pictures, Seen(cameras, names, kind=look.kind, surface=places), moment, as_latents)
+    seen = Seen(cameras, names, kind=look.kind, surface=places, control=control)
+    found = guide.gradient(pictures, seen, moment, as_latents)
     with clock("render"):
         pictures.backward(found.pictures, retain_graph=True)
         loss = regularizer(vertices, triangles, stage, edges)
@@ -329,6 +351,23 @@ def render_mesh(
         edges: of the mesh, where they are known already.
         as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
     """
+    return render_followed(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)[0]
+
+
+def render_followed(
+    state: RefineState,
+    vertices: Tensor,
+    triangles: Tensor,
+    cameras: Cameras,
+    size: int,
+    look: Look,
+    rasterizer: Rasterizer,
+    edges: Topology | None = None,
+    as_latents: bool = False,
+    layout: Layout = (),
+    side: int = 0,
+) -> tuple[Tensor, Tensor | None]:
+    """As :func:`render_mesh`, with pictures for the ControlNets of ``layout`` from the same raster."""
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))
@@ -354,4 +393,5 @@ def render_mesh(
         body = torch.cat([body * 2 - 1, covered[..., None].to(body)], -1)
     if vertices.requires_grad:
         body = rasterizer.antialias(body, raster, clip, triangles, topology(triangles) if edges is None else edges)
-    return F.avg_pool2d(body.permute(0, 3, 1, 2), samples)
+    control = controls_of(vertices, triangles, raster, cameras, rasterizer, layout, side) if layout else None
+    return F.avg_pool2d(body.permute(0, 3, 1, 2), samples), control

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...fields.radiance_field import RadianceField
@@ -26,12 +27,14 @@ __all__ = [
     "VolumeField",
     "VolumePictures",
     "composite",
+    "convexity_loss",
     "march",
     "opaque_loss",
     "orientation_loss",
     "prune",
     "render_volume",
     "sparsity_loss",
+    "z_variance_loss",
 ]
 
 
@@ -180,6 +183,38 @@ def opaque_loss(opacity: Tensor) -> Tensor:
     """Mean entropy of the opacity, kept 0.001 from 0 and 1: nothing half transparent (arXiv 2209.14988)."""
     o = opacity.clamp(1e-3, 1 - 1e-3)
     return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
+
+
+def z_variance_loss(pictures: VolumePictures) -> Tensor:
+    """Mean spread of the places that a ray sees, where it sees more than half of something (HiFA, arXiv 2305.18766).
+
+    Of such a ray the variance of the samples' distances under their weights, divided by its opacity; the mean over
+    these rays, and 0 without any.
+    """
+    samples, opacity = pictures.samples, pictures.opacity.flatten()
+    solid = opacity > 0.5
+    share = 1 / opacity.clamp_min(1e-5)
+    mean = (pictures.depth.flatten() * share)[samples.ray]
+    spread = pictures.weights * share[samples.ray] * (samples.t - mean).square()
+    return torch.where(solid[samples.ray], spread, spread.new_zeros(())).sum() / solid.sum().clamp_min(1)
+
+
+def convexity_loss(pictures: VolumePictures, cells: int = 8) -> Tensor:
+    """How little normals turn outwards from one cell of a picture to the next (DSD's, arXiv 2412.06780, its code).
+
+    The picture of unit normals times 0.5 plus 0.5, times the opacity, is resized to ``cells`` x ``cells`` by plain
+    bilinear interpolation. Minus the mean vertical component (world Z) of left x right, and of below x above.
+
+    Raises:
+        ValueError: when the pictures were made without normals.
+    """
+    if pictures.normal is None:
+        raise ValueError("render_volume with normals=True first.")
+    unit = F.normalize(pictures.normal * 2 - 1, dim=1)
+    small = F.interpolate((unit + 1) / 2 * pictures.opacity, (cells, cells), mode="bilinear", align_corners=False)
+    across = torch.linalg.cross(small[..., :-1], small[..., 1:], dim=1)
+    upward = torch.linalg.cross(small[..., 1:, :], small[..., :-1, :], dim=1)
+    return -(across[:, 2].mean() + upward[:, 2].mean())
 
 
 class _Composite(torch.autograd.Function):

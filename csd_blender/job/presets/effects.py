@@ -1,0 +1,112 @@
+"""Which settings have no effect with what else is chosen, and why: the few words that the panel shows in the value's
+place and the command line behind the name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..spec.common import CONTROL_DETAILS
+from ..spec.edit import FREE, EditJob
+from ..spec.methods import KNOWN_METHODS, Method, find_method
+from ..spec.picture import PictureJob
+from ..spec.settings import Setting, scripted_settings, shown_settings
+from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
+from ..spec.texture import TextureJob
+from .recipes import COARSE_ALONE, RECIPE_METHODS
+
+_SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
+
+#: Settings of a texture that one may look for in another kind.
+_ABSENT: dict[type[Any], dict[str, str]] = {
+    PictureJob: {
+        "perp_neg": _SIDES,
+        "view_prompts": _SIDES,
+        "debias_prompt": _SIDES,
+        "debias_words": _SIDES,
+        "noise": "A picture has no surface",
+    },
+    EditJob: {"negative_prompt": _SOURCE, "negative_weight": _SOURCE, "negative_course": _SOURCE},
+    TextTo3DJob: dict.fromkeys(
+        ("guidance_scale", "negative_weight", "generative_weight", "steps", "views", "learning_rate"), _STAGES
+    ),
+}
+
+
+def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of a kind that change nothing, by name, each with the reason: a capital letter first, no full stop.
+
+    Args:
+        chosen: settings by name; what is missing is as the preset has it. A word that does not exist hides nothing;
+            the job's own check names it.
+    """
+    recipe = _word(chosen.get("recipe", "csd"))
+    method = _word(chosen.get("method") or RECIPE_METHODS.get(recipe, ""))
+    methods = [m for m in KNOWN_METHODS if m.id == (method or KNOWN_METHODS[0].id)] or KNOWN_METHODS
+    each = [_of_method(m) for m in methods]  # several, where a picture is made by all of them
+    found = {name: reason for name, reason in each[0].items() if all(name in other for other in each)}
+    if chosen.get("negative_prompt") == "":
+        found |= dict.fromkeys(("negative_weight", "negative_course"), "No negative prompt")
+    if chosen.get("view_prompts") is False:
+        found |= dict.fromkeys(("debias_prompt", "debias_words"), "Sides are not named")
+    elif not chosen.get("debias_prompt"):
+        found["debias_words"] = "No language model"
+    if chosen.get("model", "mini") == "mini":
+        found |= dict.fromkeys(("lora", "lora_weight"), "None for this model")
+    elif not chosen.get("lora"):
+        found["lora_weight"] = "No LoRA"
+    if kind is TextTo3DJob:
+        found |= _of_recipe(recipe, chosen)
+    usual = "off" if kind is TextTo3DJob or chosen.get("model", "mini") == "mini" else "auto"
+    if _word(chosen.get("control", usual)).strip().lower() == "off":
+        found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
+    if kind is EditJob and chosen.get("shape") == FREE:
+        found["uv"] = "A new shape has a map of its own"
+    known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
+    return {name: reason for name, reason in found.items() if name in known}
+
+
+def why_not_from_mesh(recipe: object) -> str:
+    """Why an object by this recipe cannot begin with a mesh, a capital letter first; empty when it can."""
+    return f"{_label(recipe)} has no stage that refines a mesh" if recipe in COARSE_ALONE else ""
+
+
+def absent(kind: type[Any]) -> tuple[tuple[Setting, str], ...]:
+    """Settings that other kinds have and this one cannot, where somebody may look for them, each with the reason."""
+    of_texture = {setting.name: setting for setting in shown_settings(TextureJob)}
+    return tuple((of_texture[name], reason) for name, reason in _ABSENT.get(kind, {}).items())
+
+
+def _of_method(method: Method) -> dict[str, str]:
+    found = {}
+    if not method.uses_guidance_scale:
+        found["guidance_scale"] = f"{method.label} has none"
+    if not method.uses_prompt_weights:
+        weights = ("negative_weight", "negative_course", "generative_weight")
+        found |= dict.fromkeys(weights, f"{method.label} goes by its scale")
+    if method.finds_noise:
+        found["noise"] = f"{method.label} finds its own"
+    if method.finds_times:
+        found["times"] = f"{method.label} has its own"
+    return found
+
+
+def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    label = _label(recipe)
+    if recipe != "csd" and "method" not in chosen:
+        found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
+    if recipe in COARSE_ALONE:
+        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh to follow"}
+    elif recipe != "fantasia3d" and any(chosen.get(word) for word in ("start", "start_from_mesh", "refine_from")):
+        # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
+        found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")
+    return found
+
+
+def _label(recipe: object) -> str:
+    return next((option.label for option in RECIPE_OPTIONS if option.id == recipe), "")
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,149 @@
+"""Training of the mini model's ControlNet: modelled features, what the net is shown, and steps that resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from tools.lab.mini import solids
+from tools.lab.mini.control import pictures, train
+from tools.lab.mini.control.hints import DROPS, drop, hint_pictures
+from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, moved_features, sunk
+from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline
+from tools.lab.mini.render import Camera, trace
+from tools.lab.mini.shape import Shape
+
+BALL = solids.sphere((0, 0, 0), 1.0)
+CAP = solids.sphere((0, -1, 0), 0.4)  # a region around the front of it
+
+
+def surface_along(solid: solids.Solid, direction: tuple[float, float, float]) -> float:
+    """How far out the surface lies in that direction."""
+    line = torch.linspace(0.5, 1.5, 20001)
+    inside = solid(line[:, None] * torch.tensor(direction)) < 0
+    return float(line[inside].max())
+
+
+def test_features_stand_out_lie_deep_or_have_a_rim():
+    front, back = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
+    for solid, height in ((lifted(BALL, BALL, CAP, 0.05), 1.05), (sunk(BALL, BALL, CAP, 0.05), 0.95)):
+        assert surface_along(solid, front) == pytest.approx(height, abs=1e-3)
+        assert surface_along(solid, back) == pytest.approx(1.0, abs=1e-3)
+    rim = framed(BALL, CAP, 0.1, 0.05)
+    edge = 2 * math.asin(0.45 / 2)  # the direction in which the ball's surface is 0.45 from the cap's center
+    assert surface_along(rim, (math.sin(edge), -math.cos(edge), 0.0)) == pytest.approx(1.05, abs=5e-3)
+    assert surface_along(rim, front) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_moved_features_stay_together():
+    eye, pupil = solids.sphere((0.3, -1, 0.2), 0.2), solids.sphere((0.3, -1, 0.2), 0.1)
+    shape = Shape("owl", BALL, [], [(eye, (1.0, 1.0, 1.0)), (pupil, (0.0, 0.0, 0.0))])
+    seen = set()
+    for seed in range(8):
+        moved = moved_features(shape, np.random.default_rng(seed))
+        points = torch.rand(40000, 3, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        inside = [points[region(points) < 0] for region, _ in moved.features]
+        centers = [rows[:, [0, 2]].mean(0) for rows in inside]
+        assert torch.dist(*centers) < 0.05
+        seen.add(tuple(round(float(v), 2) for v in centers[0]))
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize("name", ["robot", "house", "car", "snowman", "television", "object", "vase"])
+def test_every_shape_has_radius_one_about_the_origin(name):
+    for seed in range(4):
+        shape = make_relief_shape(name, np.random.default_rng(seed))
+        line = torch.linspace(-1.3, 1.3, 40)
+        points = torch.cartesian_prod(line, line, line)
+        inside = points[shape.distance(points) < 0]
+        assert 0.85 < float(inside.norm(dim=1).max()) < 1.06
+
+
+def test_depth_and_normals_of_a_ball():
+    distance, camera = 3.0, Camera(azimuth=70, elevation=25, distance=3.0, fov=45)
+    geometry = trace(Shape("ball", BALL), [camera], 65)
+    depth, normals = pictures.buffers(geometry, 0)
+    middle = 32
+    assert float(depth[middle, middle]) == pytest.approx(distance - 1, abs=5e-3)
+    assert normals[middle, middle].tolist() == pytest.approx([0, 0, 1], abs=1e-2)
+    there = geometry.coverage[0] == 1
+    assert float(depth[there].max()) < math.sqrt(distance**2 - 1) + 0.05 and not depth[geometry.coverage[0] == 0].any()
+    right, top = normals[middle, there[middle].nonzero().max()], normals[there[:, middle].nonzero().min(), middle]
+    assert right[0] > 0.8 and abs(right[1]) < 0.1 and top[1] > 0.8 and abs(top[0]) < 0.1
+
+
+def test_near_is_white_and_what_is_kept_back_is_black():
+    depth = torch.zeros(1, 4, 4)
+    depth[0, 1, 1], depth[0, 1, 2], depth[0, 2, 1] = 2.0, 3.0, 2.5
+    normals = torch.zeros(1, 4, 4, 3, dtype=torch.int8)
+    normals[0, 1, 1], normals[0, 1, 2] = torch.tensor([0, 0, 127]), torch.tensor([127, 0, 0])
+    coverage = torch.where(depth > 0, 255, 0).to(torch.uint8)
+    coverage[0, 2, 1] = 128
+    for hard, edge in ((True, 0.5), (False, 0.5 * 128 / 255)):
+        hint = hint_pictures(depth.half(), normals, coverage, torch.tensor([hard]))
+        assert hint[0, 0, 1, 1] == 1 and hint[0, 0, 1, 2] == 0
+        assert float(hint[0, 0, 2, 1]) == pytest.approx(edge)
+        assert hint[0, 1:, 1, 1].tolist() == pytest.approx([0.5, 0.5, 1.0])
+        assert hint[0, 1:, 1, 2].tolist() == pytest.approx([0.0, 0.5, 0.5])  # what looks to the right has no red
+        assert not hint[0, :, 0].any()
+    kinds = {name: k for k, name in enumerate(DROPS)}
+    both = torch.ones(4, 4, 2, 2)
+    kept = drop(both, np.array([kinds[name] for name in ("nothing", "all", "depth", "normals")]))
+    assert kept[:, :, 0, 0].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1], [1, 0, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def tiny_world(tmp_path_factory):
+    """A tiny model of the mini model's build, and a part with few pictures."""
+    folder = tmp_path_factory.mktemp("control")
+    torch.manual_seed(0)
+    sizes = Sizes((8, 8, 8), (16, 16, 16), 32, 1)
+    save_pipeline(folder / "weights", make_vae(sizes), make_unet(sizes), make_text_encoder(sizes))
+    (folder / "cache").mkdir()
+    part = pictures.render_part(3, 0, shapes=3)
+    with (folder / "cache" / "part_00000.npz").open("wb") as file:
+        np.savez(file, **part)
+    return folder
+
+
+def test_the_same_part_has_the_same_bytes(tiny_world):
+    stored, again = np.load(tiny_world / "cache" / "part_00000.npz"), pictures.render_part(3, 0, shapes=3)
+    assert all(np.array_equal(stored[name], again[name]) for name in again)
+    assert stored["images"].shape[1:] == (64, 64, 3) and (stored["depth"] > 0).any()
+
+
+def test_a_training_that_was_cut_takes_the_same_steps_and_learns(tiny_world, tmp_path, monkeypatch):
+    config = train.Config(
+        tiny_world / "weights", tiny_world / "cache", tmp_path / "whole", count=1, steps=6, batch=8, processes=1
+    )
+    train.train_control(config)
+    cut = replace(config, out=tmp_path / "cut", steps=3)
+    factor = train.learning_factor
+    with monkeypatch.context() as patch:  # the fall of the rate is of the whole training
+        patch.setattr(train, "learning_factor", lambda step, progress, **rest: factor(step, step / 6, **rest))
+        train.train_control(cut)
+    train.train_control(replace(cut, steps=6))
+    nets = [torch.load(c.out / "control.pt", weights_only=True)["net"] for c in (config, cut)]
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
+    frozen = train.load_frozen(config.weights)
+    start = train.make_control_net(frozen.unet, config.seed).state_dict()
+    assert any(not torch.equal(start[name], nets[0][name]) for name in start)
+
+
+def test_the_exported_net_is_diffusers_own_and_gives_the_averaged_residuals(tiny_world, tmp_path):
+    from diffusers import ControlNetModel
+
+    config = train.Config(
+        tiny_world / "weights", tiny_world / "cache", tmp_path / "run", count=1, steps=2, batch=4, processes=1
+    )
+    train.train_control(config)
+    unet = UNet2DConditionModel.from_pretrained(config.weights / "unet", torch_dtype=torch.float32)
+    assert train.export(config.out, unet, tmp_path / "net") == 2
+    net = ControlNetModel.from_pretrained(tmp_path / "net", torch_dtype=torch.float32)
+    average = torch.load(config.out / "control.pt", weights_only=True)["average"]
+    assert all(torch.allclose(value, average[name].half().float()) for name, value in net.state_dict().items())

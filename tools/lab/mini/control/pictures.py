@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training pictures with depth and normals, in parts on the disk as :mod:`..dataset` keeps its own.
+
+A part has `images` uint8 [K, 64, 64, 3], `coverage` uint8 [K, 64, 64], `depth` float16 [K, 64, 64] (distance along the
+direction in which the camera looks, in units of the object's radius; 0 where nothing is), `normals` int8 [K, 64, 64, 3]
+(in the camera's frame: right, up, towards it; times 127) and `labels` int16 [K, 8] (columns: `dataset.COLUMNS`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csd_blender.backend.mini import vocabulary as voc
+
+from .. import dataset
+from ..render import Geometry, paint, random_light, trace
+from .relief import make_relief_shape
+
+#: Of the parts' shapes, those that have a front: only these have features.
+FRONT_SHARE = 0.6
+FLAT_SHARE = 0.75  # of pictures without light: textures ask for bare colors
+SHAPES_PER_PART, CAMERAS = 60, 4
+PART = SHAPES_PER_PART * CAMERAS
+
+
+def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
+    """Depth ``[S, S]`` and normals ``[S, S, 3]`` of one camera, as the module's text has them, float32."""
+    camera, area = geometry.cameras[view], geometry.size**2
+    chosen = (geometry.index >= view * area) & (geometry.index < (view + 1) * area)
+    where = geometry.index[chosen] - view * area
+    right, up, forward = camera.axes()
+    depth, normals = torch.zeros(area), torch.zeros(area, 3)
+    depth[where] = (geometry.points[chosen] - camera.position()) @ forward
+    normals[where] = geometry.normals[chosen] @ torch.stack((right, up, -forward), dim=1)
+    return depth.view(geometry.size, geometry.size), normals.view(geometry.size, geometry.size, 3)
+
+
+def shape_name(rng: np.random.Generator) -> str:
+    """Of the shape of some pictures."""
+    if rng.random() < FRONT_SHARE:
+        return voc.FRONT_SHAPES[rng.integers(len(voc.FRONT_SHAPES))]
+    others = [*voc.OTHER_SHAPES, *["object"] * (len(voc.OTHER_SHAPES) // 2)]
+    return others[rng.integers(len(others))]
+
+
+def render_part(seed: int, part: int, shapes: int = SHAPES_PER_PART) -> dict[str, np.ndarray]:
+    """Renders one part. Same arguments, same bytes."""
+    rng = np.random.default_rng((seed, 77, part))
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "coverage", "depth", "normals", "labels")}
+    for _ in range(shapes):
+        shape = make_relief_shape(shape_name(rng), rng)
+        close = [rng.random() < 0.25 for _ in range(CAMERAS)]
+        geometry = trace(shape, [dataset.random_camera(rng, c) for c in close], dataset.SIZE)
+        for view, camera in enumerate(geometry.cameras):
+            material, color = dataset.random_surface(rng)
+            flat = rng.random() < FLAT_SHARE
+            light = None if flat else random_light(rng, camera)
+            surface = dataset.make_material(material, color, rng)
+            image = paint(geometry, view, surface, dataset.random_background(rng), light)
+            depth, normals = buffers(geometry, view)
+            rows["images"].append(_bytes(image.permute(1, 2, 0)))
+            rows["coverage"].append(_bytes(geometry.coverage[view]))
+            rows["depth"].append(depth.half().numpy())
+            rows["normals"].append((normals * 127).round().to(torch.int8).numpy())
+            label = dataset.label(shape.name, material, color, camera, close[view], not flat, 0)
+            rows["labels"].append(np.array(label, np.int16))
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+def _bytes(values: Tensor) -> np.ndarray:
+    return (values * 255).round().to(torch.uint8).numpy()
+
+
+def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None) -> list[Path]:
+    """Renders what is missing of ``count`` pictures (rounded up to whole parts); returns the part files in order."""
+    return dataset.render_parts(folder, -(-count // PART), seed, render_part, processes, log)
