@@ -32,7 +32,7 @@ class PictureJob:
     Attributes:
         prompt: what they should show.
         method: id, or ``all``: every method makes the same pictures, from the same starts, with the same settings.
-        model: ``mini``, a catalogue id, or a folder in the diffusers layout.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
         lora, lora_weight: as in a texture job.
         count: pictures (of each method). The k-th one has random numbers of its own, from the seed and k.
         size: side in pixels; 0 takes the model's own. Other sizes are resized to that before the model sees them.

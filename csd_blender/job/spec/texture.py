@@ -27,7 +27,7 @@ class TextureJob:
 
     Attributes:
         prompt: what the surface should look like.
-        model: ``mini``, a catalogue id, or a folder in the diffusers layout.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
         lora: a file of small changes to the model's weights, empty for none; ``lora_weight``: how strongly it counts.
         steps: optimization steps; ``views``: pictures in each.
         render_size: side of these pictures in pixels; 0 takes the model's own.

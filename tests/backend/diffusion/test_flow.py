@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
+from csd_blender.backend.diffusion import flow
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import NoiseSchedule
 from csd_blender.backend.distillation import inversion
@@ -184,3 +185,15 @@ def test_a_preset_uses_the_levels_that_are_published_for_flows(folders):
     assert float(sigmas[int(1000 * guidance.t_min.at(0))]) == pytest.approx(0.3, abs=2e-3)
     assert float(sigmas[int(1000 * guidance.t_max.at(0))]) == pytest.approx(0.98, abs=2e-3)
     assert guidance.t_max.at(100) == 0.5 and texture_job("a mug", model="sd15", steps=100).guidance.t_min.at(0) == 0.02
+
+
+def test_the_half_precision_of_a_gpu_gives_the_same_but_for_rounding(folders, monkeypatch):
+    full = load_model(str(folders[True]), CPU)
+    monkeypatch.setattr(flow, "network_dtypes", lambda device: (torch.float16, torch.bfloat16))
+    half = load_model(str(folders[True]), CPU)
+    assert half.unet.dtype == half.vae.dtype == half.long_text.dtype == torch.bfloat16
+    noisy = torch.randn((2, 16, 24, 24), generator=torch.Generator().manual_seed(0))
+    t, prompts = torch.tensor([100, 800]), ["", "a red mug"]
+    found = half.predict_noise(noisy, t, half.encode_prompts(prompts))
+    assert found.dtype == torch.float32 and half.refused_predictions == 0
+    torch.testing.assert_close(found, full.predict_noise(noisy, t, full.encode_prompts(prompts)), rtol=0.1, atol=0.1)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
 
-from csd_blender.backend.diffusion import sdxl
+from csd_blender.backend.diffusion import parts, sdxl
+from csd_blender.backend.diffusion.load_control import load_controls
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.pipelines.texture import texture_mesh
+from csd_blender.job.models.control import ControlFiles, read_control
 from csd_blender.job.models.files import Part, read_model
 from csd_blender.job.presets.texture import texture_job
 from tests.support.damage import edit_json, refusal
 from tests.support.killed_jobs import albedo, reporter_until, square_folder
-from tests.support.tiny_models import write_sdxl
+from tests.support.tiny_models import write_control, write_sdxl
 
 CPU = torch.device("cpu")
 PROMPTS = ["A red Mug, front view", "a wooden owl " * 40, "x"]
@@ -45,7 +48,7 @@ def recorded(pipeline, **options):
     calls, forward = [], pipeline.unet.forward
 
     def spy(sample, t, **told):
-        result = forward(sample, t, **told)
+        result = forward(sample, t, **told)  # (a ControlNet's pipeline tells more)
         calls.append((sample, t, told["encoder_hidden_states"], told["added_cond_kwargs"], result[0]))
         return result
 
@@ -163,3 +166,46 @@ def test_a_texture_is_made(folder, tmp_path, method):
     model = load_model(str(folder), CPU)
     result = texture_mesh(made.spec, made, reporter_until(), lambda *a: model)
     assert result.stats["network_calls"] > 0 and albedo(made).std() > 0.5
+
+
+def test_a_control_net_is_told_what_the_network_is_told_as_in_its_own_pipeline(folder, tmp_path):
+    place = write_control(tmp_path / "depth", folder, seed=1)
+    net = ControlNetModel.from_pretrained(place)
+    absent = dict.fromkeys(("feature_extractor", "image_encoder"))
+    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(
+        folder, controlnet=net, local_files_only=True, add_watermarker=False, **absent
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    picture = torch.rand((1, 3, 192, 192), generator=torch.Generator().manual_seed(0))
+    calls = recorded(pipeline, image=picture, controlnet_conditioning_scale=0.7)
+    model = load_model(str(folder), CPU)
+    plain = model.encode_prompts(["", "A red Mug"])
+    model.control = load_controls([ControlFiles(str(place), ("depth",), read_control(place))], model)
+    shown = replace(plain, control=picture.expand(2, -1, -1, -1), control_weight=torch.full((2, 1), 0.7))
+    for sample, t, _, _, answer in calls:
+        steps = t.reshape(-1).expand(len(sample)).long()
+        found = model.predict_noise(sample, steps, shown)
+        close(found, answer)
+        assert float((found - model.predict_noise(sample, steps, plain)).abs().max()) > 1e-3
+
+
+def test_half_precision_of_the_network_goes_with_full_precision_of_the_encoder(folder, monkeypatch):
+    """What a GPU has; a processor is slow at it, and can."""
+    half = load_half(folder, monkeypatch, sdxl)
+    full = load_model(str(folder), CPU)
+    assert (half.unet.dtype, half.vae.dtype, half.text.dtype) == (torch.float16, torch.float32, torch.float16)
+    noisy = torch.randn((2, 4, 24, 24), generator=torch.Generator().manual_seed(0))
+    t, prompts = torch.tensor([100, 800]), ["", "a red mug"]
+    found = half.predict_noise(noisy, t, half.encode_prompts(prompts))
+    expected = full.predict_noise(noisy, t, full.encode_prompts(prompts))
+    assert found.dtype == torch.float32 and half.refused_predictions == 0
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
+    assert half.encode_images(torch.rand((1, 3, 192, 192))).dtype == torch.float32
+
+
+def load_half(folder, monkeypatch, module):
+    for place in (module, parts):
+        monkeypatch.setattr(place, "network_dtypes", lambda device: (torch.float16, torch.bfloat16))
+    model = load_model(str(folder), CPU)
+    monkeypatch.undo()
+    return model
