@@ -198,8 +198,8 @@ class TextTo3DJob:
     Attributes:
         recipe: which published system the values come from; it stands for the values in the stages and changes none.
         subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
-        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file. coarse_model: another one for the coarse
-            stage; empty for the same.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
+        coarse_model: another one for the coarse stage; empty for the same.
         lora, lora_weight: as in a texture job; the changes are to ``model``, and not to another coarse one.
         start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
