@@ -81,7 +81,7 @@ def make_property(setting: Setting, options: frozenset[str] = frozenset()):
             search = MODEL_NAMES if names is True else names_search(names)
             said.update(search=search, search_options={"SORT", "SUGGESTION"})
         if setting.get("path"):
-            said["subtype"] = "DIR_PATH"
+            said["subtype"] = "FILE_PATH" if setting.get("path") == "file" else "DIR_PATH"
         return StringProperty(default=setting.default, **said)
     low, high = setting.limits
     numbers = {"min": low, "max": high, "soft_max": setting.get("soft_high", high), "default": setting.default}

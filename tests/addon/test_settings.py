@@ -273,6 +273,23 @@ def test_prompt_debiasing_is_shown_and_counts_where_it_has_an_effect(kind):
         csd.property_unset(name)
 
 
+@pytest.mark.parametrize("kind", sorted(CHOSEN))
+def test_a_lora_is_shown_and_counts_where_it_has_an_effect(kind):
+    usual, csd = from_panel(kind), bpy.context.scene.csd
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
+    csd.lora, csd.lora_weight = "/style.safetensors", 0.8
+    assert {"lora", "lora_weight"} <= unused(csd).keys(), "none was made for the bundled model"
+    assert from_panel(kind).spec_hash() == usual.spec_hash()
+    csd.model = "sd15"
+    assert not {"lora", "lora_weight"} & unused(csd).keys()
+    spec = from_panel(kind)
+    assert (spec.lora, spec.lora_weight) == ("/style.safetensors", pytest.approx(0.8))
+    csd.lora = ""
+    assert unused(csd).keys() & {"lora", "lora_weight"} == {"lora_weight"} and from_panel(kind).lora_weight == 1.0
+    for name in ("lora", "lora_weight", "model"):
+        csd.property_unset(name)
+
+
 @pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
 def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
     usual, csd = from_panel(kind), bpy.context.scene.csd

@@ -186,7 +186,7 @@ def test_a_model_that_could_be_got_says_how():
         find_folder("sd15")
     assert "csd models get sd15" in caught.value.fix
     with pytest.raises(JobError) as caught:
-        find_folder("sdxl-base")
+        find_folder("taesdxl")
     assert "models get" not in caught.value.fix
 
 

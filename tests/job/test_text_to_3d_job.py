@@ -154,6 +154,8 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "extra_words": "matte",
         "debias_prompt": "mini",
         "debias_words": "eyes",
+        "lora": "style.safetensors",
+        "lora_weight": 0.5,
         "rasterizer": "torch",
         "allow_noncommercial": True,
     }

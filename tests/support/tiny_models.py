@@ -16,11 +16,22 @@ from diffusers import (
     ControlNetModel,
     DDIMScheduler,
     DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 diffusers_logging.disable_progress_bar()
 
@@ -128,6 +139,98 @@ def write_if(folder: Path, seed: int = 0, only_spiece: bool = False, sample_size
     )
     text_encoder.save_pretrained(folder / "text_encoder")
     return write_index(folder, "IFPipeline", T5EncoderModel, T5Tokenizer, vae=False)
+
+
+def write_sdxl(folder: Path, seed: int = 0, sample_size: int = 24, empty_is_zero: bool = True) -> Path:
+    """Stable Diffusion XL in small: two text encoders, a UNet that is told sizes and a vector for the whole text."""
+    torch.manual_seed(seed)
+    EulerDiscreteScheduler(**SD_BETAS, timestep_spacing="leading", steps_offset=1).save_pretrained(folder / "scheduler")
+    unet = {
+        "block_out_channels": (4, 8),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2),
+        "cross_attention_dim": 16 + 24,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 12,
+    }
+    write_sd(folder, sample_size, unet=unet)
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 0.13025}))
+    tokenizer = clip_tokenizer("!")
+    write_clip_tokenizer(tokenizer, folder / "tokenizer_2")
+    settings = clip_text_encoder(tokenizer).config.to_dict() | {"hidden_size": 24, "projection_dim": 12}
+    CLIPTextModelWithProjection(CLIPTextConfig(**settings)).save_pretrained(folder / "text_encoder_2")
+    write_index(folder, "StableDiffusionXLPipeline", CLIPTextModel, CLIPTokenizer, vae=True)
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["safety_checker"]
+    index |= {
+        "force_zeros_for_empty_prompt": empty_is_zero,
+        "image_encoder": [None, None],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
+
+
+def write_sd3(folder: Path, seed: int = 0, sample_size: int = 24, t5: bool = True, shift: float = 3.0) -> Path:
+    """Stable Diffusion 3.5 in small: a transformer, latents of 16 channels, three text encoders or two."""
+    torch.manual_seed(seed)
+    FlowMatchEulerDiscreteScheduler(shift=shift).save_pretrained(folder / "scheduler")
+    vae = AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8),
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=16,
+        sample_size=sample_size * 8,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5305,
+        shift_factor=0.0609,
+    )
+    vae.save_pretrained(folder / "vae")
+    transformer = SD3Transformer2DModel(
+        sample_size=sample_size,
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=48,
+        caption_projection_dim=32,
+        pooled_projection_dim=16 + 12,
+        pos_embed_max_size=32,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    transformer.save_pretrained(folder / "transformer")
+    index: dict = {"_class_name": "StableDiffusion3Pipeline", "_diffusers_version": "0.32.0"}
+    for which, pad, wide, projected in (("", "<|endoftext|>", 16, 16), ("_2", "!", 24, 12)):
+        tokenizer = clip_tokenizer(pad)
+        write_clip_tokenizer(tokenizer, folder / f"tokenizer{which}")
+        settings = clip_text_encoder(tokenizer).config.to_dict() | {"hidden_size": wide, "projection_dim": projected}
+        CLIPTextModelWithProjection(CLIPTextConfig(**settings)).save_pretrained(folder / f"text_encoder{which}")
+        index[f"text_encoder{which}"] = ["transformers", "CLIPTextModelWithProjection"]
+        index[f"tokenizer{which}"] = ["transformers", "CLIPTokenizer"]
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    if t5:
+        t5_tokenizer().save_pretrained(folder / "tokenizer_3")
+        settings = T5Config(vocab_size=400, d_model=48, d_kv=8, d_ff=16, num_layers=2, num_heads=2)
+        T5EncoderModel(settings).save_pretrained(folder / "text_encoder_3")
+        index |= {
+            "text_encoder_3": ["transformers", "T5EncoderModel"],
+            "tokenizer_3": ["transformers", "T5TokenizerFast"],
+        }
+    for part, name in (("vae", "AutoencoderKL"), ("transformer", "SD3Transformer2DModel")):
+        index[part] = ["diffusers", name]
+    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
 
 
 def write_index(folder: Path, pipeline: str, text_encoder: type, tokenizer: type, vae: bool) -> Path:

@@ -129,6 +129,8 @@ def spec_values(kind: type[Any], values: dict) -> dict:
     chosen = {name: value for name, value in values.items() if name not in inputs}
     for setting in needed(kind):
         chosen[setting.name] = stripped(chosen[setting.name])
+    if chosen.get("lora"):
+        chosen["lora"] = bpy.path.abspath(chosen["lora"])
     for setting in shown_settings(kind):
         if setting.get("usual") and setting.name in chosen:
             chosen[setting.name] = size_of(chosen[setting.name])

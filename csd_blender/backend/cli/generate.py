@@ -14,6 +14,7 @@ from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.control import lasting_control_names
 from ...job.models.language import lasting_language_name
 from ...job.models.licences import check_job
+from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
@@ -69,6 +70,9 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     """The folder of a new job, with what it begins with. Raises ``JobError``; nothing was written then."""
     kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
     given = vars(arguments)
+    if isinstance(values.get("lora"), str):
+        values["lora"], weight = with_weight(values["lora"])
+        values |= {} if weight is None else {"lora_weight": weight}
     coarse, mesh_file = None, given.get("mesh")
     if given.get("start") is not None:
         mesh_file, values["start"] = arguments.start, "mesh"
@@ -106,7 +110,7 @@ def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
     lasting = {
         "model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name,
-        "control_model": lasting_control_names,
+        "control_model": lasting_control_names, "lora": lasting_lora,
     }  # fmt: skip
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})

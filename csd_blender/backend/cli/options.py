@@ -105,7 +105,7 @@ def metavar(setting: Setting) -> str:
     if names is True or BUNDLED in (names or ()):
         return "mini|PATH|NAME"
     if setting.sort == "text":
-        return "TEXT"
+        return "FILE[:STRENGTH]" if setting.get("path") == "file" else "TEXT"
     low, high = setting.limits
     return f"{low:g}..{high:g}" if high < 1e6 else "N"
 

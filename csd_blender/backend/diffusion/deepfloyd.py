@@ -84,4 +84,4 @@ def load(name: str, files: ModelFiles, device: torch.device) -> DeepFloyd:
     unet = load_unet(files, device)
     check_channels(files, unet, CHANNELS)
     text = load_text_reader(files, unet, device)
-    return DeepFloyd(name, unet, text, schedule, native_size(files, unet, 1), device)
+    return DeepFloyd(name, unet, text, schedule, native_size(files.unet, unet, 1), device)

@@ -8,13 +8,14 @@ import torch
 
 from ...job.errors import JobError
 from ...job.models.files import read_model
+from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
-from . import deepfloyd, stable_diffusion
+from . import deepfloyd, flow, sdxl, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
-FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load}
+FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load}
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 
@@ -47,8 +48,10 @@ def find_model(name: str) -> Path:
     return MINI_FOLDER if name == "mini" else find_folder(name)
 
 
-def load_model(name: str, device: torch.device) -> DiffusionModel:
+def load_model(name: str, device: torch.device, lora: Lora | None = None) -> DiffusionModel:
     """Load a model, named as in :func:`find_model`, onto ``device``, frozen and in evaluation mode.
+
+    ``lora``: is added to its weights.
 
     Raises:
         JobError: ``model_missing`` when there is no such model; ``model_unreadable`` when a file is missing, damaged or
@@ -56,5 +59,7 @@ def load_model(name: str, device: torch.device) -> DiffusionModel:
             programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
     """
     files = read_model(find_model(name))
+    if lora is not None:
+        files = with_lora(files, lora)
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
         return FAMILIES[files.family](name, files, device)

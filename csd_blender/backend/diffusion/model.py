@@ -48,22 +48,33 @@ class NoiseSchedule:
         alphas_cumprod: float32 ``[T]``, the products written as alpha-bar in DDPM (Ho et al. 2020).
         prediction_type: what the network predicts, of :data:`PREDICTION_TYPES`.
         device: where pictures are.
+        sigmas: of a flow, float32 ``[T]``: ``x_t = (1 - sigma_t) x + sigma_t eps``. Its alpha-bar is that of a schedule
+            with as much of the picture in as much noise: ``(1 - sigma)^2 / ((1 - sigma)^2 + sigma^2)``.
     """
 
     alphas_cumprod: Tensor
     prediction_type: str
     device: torch.device
+    sigmas: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        """The share of the picture at integer steps ``t [B]``, ``[B, 1, 1, 1]``; weights are counted with it."""
+        return self.alphas_cumprod[t.to(self.alphas_cumprod.device)].to(self.device).view(-1, 1, 1, 1)
+
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """``sqrt(alpha-bar_t)`` and ``sqrt(1 - alpha-bar_t)`` for integer steps ``t [B]``, each ``[B, 1, 1, 1]``."""
-        alpha_bar = self.alphas_cumprod[t.to(self.alphas_cumprod.device)].to(self.device).view(-1, 1, 1, 1)
+        """What picture and noise are multiplied by at integer steps ``t [B]``, each ``[B, 1, 1, 1]``:
+        ``sqrt(alpha-bar_t)`` and ``sqrt(1 - alpha-bar_t)``, or a flow's ``1 - sigma_t`` and ``sigma_t``."""
+        if self.sigmas is not None:
+            sigma = self.sigmas[t.to(self.sigmas.device)].to(self.device).view(-1, 1, 1, 1)
+            return 1 - sigma, sigma
+        alpha_bar = self.alpha_bar(t)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """``x_t = sqrt(alpha-bar_t) x + sqrt(1 - alpha-bar_t) noise``."""
+        """``x_t = alpha_t x + sigma_t noise``."""
         alpha, sigma = self.alpha_sigma(t)
         return alpha * latents + sigma * noise
 

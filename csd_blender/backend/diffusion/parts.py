@@ -13,14 +13,21 @@ from typing import Any
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, Part, unreadable
+from ...job.models.contents import unreadable
+from ...job.models.files import ModelFiles, Part
 from .model import NoiseSchedule
 from .text import TextReader, last_layer
+from .weights.clip_words import clip_tokenizer
+from .weights.lora import add_lora
+from .weights.single_file import network_of_single_file
 
 log = logging.getLogger(__name__)
 
 LARGEST_PICTURE = 4096  # pixels along a side
 LEAST_STEPS = 50  # of a noise schedule; published models have 1000
+#: Of a picture, at the end of a schedule with zero terminal SNR (Lin et al. 2023, arXiv 2305.08891): clean pictures are
+#: found by a division by its root, which must not be zero. The library's Euler schedulers have the same number.
+LEAST_LEFT = 2.0**-24
 LEAST_TOKENS = 8  # of a text; CLIP reads 77
 IF_TOKENS = 77  # DeepFloyd IF was trained on texts of that length, though its T5 reads longer ones
 #: Endings of keys that old checkpoints have and no network needs: a buffer that counts from 0, and parts of a whole
@@ -75,7 +82,7 @@ def load_noise(files: ModelFiles, device: torch.device) -> NoiseSchedule:
     predicts = scheduler.config.prediction_type
     if predicts not in ("epsilon", "v_prediction"):
         raise unreadable(f"{files.scheduler.folder} predicts {predicts!r}, which is not known")
-    return NoiseSchedule(scheduler.alphas_cumprod.float(), predicts, device)
+    return NoiseSchedule(scheduler.alphas_cumprod.float().clamp_min(LEAST_LEFT), predicts, device)
 
 
 def load_unet(files: ModelFiles, device: torch.device) -> torch.nn.Module:
@@ -118,7 +125,8 @@ def load_text_reader(
     wanted = width or unet.config.encoder_hid_dim or unet.config.cross_attention_dim
     wide = encoder.config.hidden_size
     if wanted != wide:
-        raise unreadable(f"{files.unet.folder} wants texts {wanted} wide, but {network.folder} gives {wide}")
+        folder = files.network.folder
+        raise unreadable(f"{folder} wants texts {wanted} wide, but {network.folder} gives {wide}")
     if tokenizer.pad_token is None:
         raise unreadable(f"{words.folder} has no token to pad with")
     t5 = _is_t5(network)
@@ -184,21 +192,27 @@ def load_network(
             holds something else than numbers.
     """
     cls = cls or _network_class(part)
-    with or_unreadable(f"{part.folder / 'config.json'} and {part.weights.name} do not make a {part.class_name}"):
+    config = f"{part.folder / 'config.json'} and {part.weights.name}"
+    with or_unreadable(f"{part.folder if part.prefix else config} do not make a {part.class_name}"):
         options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
-        network, report = cls.from_pretrained(
-            part.folder,
-            torch_dtype=dtype,
-            variant=part.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
-            output_loading_info=True,
-            **options,
-        )
+        if part.prefix:
+            network, report = network_of_single_file(cls, part, options.get("config", part.config), dtype)
+        else:
+            network, report = cls.from_pretrained(
+                part.folder,
+                torch_dtype=dtype,
+                variant=part.variant,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # to be told of all of them, not to load them
+                output_loading_info=True,
+                **options,
+            )
     _check_keys(part, report, spare)
     network.requires_grad_(False).eval().to(device)
     _check_numbers(part, network, dtype, spare)
+    if part.lora is not None:
+        add_lora(network, part)
     return network
 
 
@@ -265,6 +279,8 @@ def _text_config(cls: Any, part: Part) -> Any:
 def _load_tokenizer(part: Part) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
+    if part.prefix:  # of a single file, which brings none
+        return clip_tokenizer(part.config["pad_token"], part.config["model_max_length"])
     kind = part.class_name.removesuffix("Fast")
     cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
     with or_unreadable(f"{part.weights} does not make a {part.class_name}"):
@@ -292,11 +308,19 @@ def _text_tokens(network: Part, tokenizer: Any, text_encoder: torch.nn.Module) -
     return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
 
 
-def native_size(files: ModelFiles, unet: torch.nn.Module, factor: int) -> int:
+def text_width(part: Part) -> int:
+    """How many numbers a text encoder gives for a token, as its settings say."""
+    width = part.config.get("d_model" if _is_t5(part) else "hidden_size")
+    if isinstance(width, bool) or not isinstance(width, int):
+        raise unreadable(f"{part.folder / 'config.json'} does not say how wide its texts are (hidden_size)")
+    return width
+
+
+def native_size(network: Part, unet: torch.nn.Module, factor: int) -> int:
     """Side of the pictures in pixels, for latents of so many pixels along one side."""
     size = unet.config.sample_size
     if isinstance(size, (list, tuple)):
         size = size[0] if len(set(size)) == 1 else None
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size * factor <= LARGEST_PICTURE:
-        raise unreadable(f"{files.unet.folder / 'config.json'} does not say how large its pictures are (sample_size)")
+        raise unreadable(f"{network.folder / 'config.json'} does not say how large its pictures are (sample_size)")
     return size * factor

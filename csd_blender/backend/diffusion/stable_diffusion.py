@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ...job.models.files import ModelFiles
-from ..support.draws import Draws, normal
+from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets, residuals
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
@@ -30,6 +29,7 @@ from .parts import (
     network_dtypes,
 )
 from .text import TextReader
+from .vae import decode_pictures, encode_pictures, latent_factor
 
 
 @dataclass
@@ -59,7 +59,7 @@ class StableDiffusion:
 
     @property
     def latent_factor(self) -> int:
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return latent_factor(self.vae)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
         return Conditions(text=self.text.read(prompts))
@@ -71,36 +71,12 @@ class StableDiffusion:
         self.text.free()
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
-        pixels = resize(images * 2 - 1, self.native_size).to(self.vae.dtype)
-        if self.encodes_one_by_one:  # and made again on the way back
-            rows = [checkpoint(self._moments, row, use_reentrant=False) for row in pixels.split(1)]
-            moments = torch.cat(rows).float()
-        else:
-            moments = self._moments(pixels).float()
-        mean, log_variance = moments.chunk(2, dim=1)
-        if generator is not None:
-            noise = normal(mean.shape, generator).to(mean)
-            mean = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
-        return (mean - self._shift) * self.vae.config.scaling_factor
-
-    def _moments(self, pixels: Tensor) -> Tensor:
-        hidden = self.vae.encoder(pixels)
-        return hidden if self.vae.quant_conv is None else self.vae.quant_conv(hidden)
+        pixels = resize(images * 2 - 1, self.native_size)
+        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        hidden = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
-        rows = hidden.split(1) if self.encodes_one_by_one else [hidden]
-        return torch.cat([self._decoded(row) for row in rows])
-
-    def _decoded(self, hidden: Tensor) -> Tensor:
-        if self.vae.post_quant_conv is not None:
-            hidden = self.vae.post_quant_conv(hidden)
-        return (self.vae.decoder(hidden).float() / 2 + 0.5).clamp(0, 1)
-
-    @property
-    def _shift(self) -> float:
-        return getattr(self.vae.config, "shift_factor", None) or 0.0
+        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
@@ -122,5 +98,5 @@ def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
     check_vae(files.parts["vae"], vae.config)
     check_channels(files, unet, vae.config.latent_channels)
     text = load_text_reader(files, unet, device)
-    size = native_size(files, unet, 2 ** (len(vae.config.block_out_channels) - 1))
+    size = native_size(files.unet, unet, latent_factor(vae))
     return StableDiffusion(name, unet, vae, text, schedule, size, device)

@@ -15,6 +15,17 @@ def last_layer(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tupl
     return (encoder(tokens, **mask)[0],)
 
 
+def layer_before_last(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
+    """``[N, L, D]``, the last layer but one, before the encoder's last normalization."""
+    return (encoder(tokens, output_hidden_states=True, **mask).hidden_states[-2],)
+
+
+def layer_before_last_and_whole(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
+    """The same, and ``[N, P]``, the projected vector of the whole text."""
+    read = encoder(tokens, output_hidden_states=True, **mask)
+    return read.hidden_states[-2], read.text_embeds
+
+
 @dataclass
 class TextReader:
     """Reads prompts as the family's own pipeline in diffusers does.

@@ -245,7 +245,7 @@ class Guide:
             negative_prompt=batch.negative,
             view_predictions=predictions.views,
             view_weights=predictions.view_weights,
-            alpha=model.schedule.alpha_sigma(batch.t)[0],
+            alpha=model.schedule.alpha_bar(batch.t).sqrt(),
             time=batch.t.double() / len(model.schedule),
             latents=batch.latents,
         )

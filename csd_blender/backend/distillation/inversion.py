@@ -110,4 +110,8 @@ def _ddim_deviation(schedule: NoiseSchedule, earlier: Tensor, later: Tensor) -> 
     """Deviation of DDIM's fresh noise for a step between these times at eta 1 (arXiv 2010.02502, equation 16)."""
     low, high = (schedule.alphas_cumprod[t.to(schedule.alphas_cumprod.device)] for t in (earlier, later))
     variance = (1 - low) / (1 - high) * (1 - high / low)
-    return variance.clamp_min(0).sqrt().to(schedule.device).view(-1, 1, 1, 1)
+    deviation = variance.clamp_min(0).sqrt().to(schedule.device).view(-1, 1, 1, 1)
+    if schedule.sigmas is None:
+        return deviation
+    alpha, sigma = schedule.alpha_sigma(later)  # a flow's pictures are less wide than those of the equation
+    return deviation * (alpha.square() + sigma.square()).sqrt()

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...job.errors import JobError
 from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
 from ..diffusion.model import DiffusionModel
@@ -72,6 +73,10 @@ class VariationalState:
         self.model, self.device = model, model.device
         generator = torch.Generator().manual_seed(seed)
         rank, rate = guidance.lora_rank, guidance.lora_rate
+        if not hasattr(model.unet, "time_embedding"):
+            raise JobError(
+                "bad_setting", "VSD trains changes to a UNet, and this model has none", "Choose another method."
+            )
         self.unet = unet = model.unet if guidance.lora_network == "shared" else copy.deepcopy(model.unet)
         layers = {
             name: layer

@@ -10,7 +10,8 @@ from huggingface_hub import HfApi, constants
 
 from ...job.errors import JobError
 from ...job.models.catalogue import ModelEntry
-from ...job.models.files import CODE, INDEX, PICKLES
+from ...job.models.contents import CODE
+from ...job.models.files import INDEX, PICKLES
 from ...job.models.store import is_inside
 from .answers import in_words
 

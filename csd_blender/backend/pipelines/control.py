@@ -62,17 +62,18 @@ def use_controls(
 
 def find_controls(name: str, config: Any, words: str, names: str) -> tuple[ControlFiles, ...]:
     """The ControlNets for a model of that name, whose network has these settings. Raises ``JobError``."""
-    if int(config["in_channels"]) == PIXELS:
+    width = config.get("cross_attention_dim")
+    if int(config["in_channels"]) == PIXELS or width is None:  # (Stable Diffusion 3's are of another kind)
         if wanted_kinds(words):
             raise JobError("bad_setting", f"there are no ControlNets for {name}; set control to off")
         return ()
-    return chosen_controls(words, names, config["cross_attention_dim"], bundled_control(name))
+    return chosen_controls(words, names, width, bundled_control(name))
 
 
 def check_controls(job: TextTo3DJob) -> None:
     """Raise ``JobError`` when the job wants ControlNets that are not there, before its model is loaded."""
     if wanted_kinds(job.control) != {}:
-        find_controls(job.model, read_model(find_model(job.model)).unet.config, job.control, job.control_model)
+        find_controls(job.model, read_model(find_model(job.model)).network.config, job.control, job.control_model)
 
 
 def record(files: Sequence[ControlFiles]) -> dict[str, str]:

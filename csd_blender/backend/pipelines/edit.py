@@ -11,7 +11,6 @@ With ``w1 = w2`` it is the difference of the two prompts on the same noisy pictu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -30,6 +29,7 @@ from ..fields.painted_field import PaintedField
 from ..geometry.files.colors import Colors, load_colors
 from ..render.surface import Surface
 from ..support.reporting import Reporter
+from .prepare import LoadModel
 from .texture import JobResult, make_field, texture_mesh
 
 
@@ -37,7 +37,7 @@ def edit_texture(
     job: EditJob,
     folder: JobFolder,
     reporter: Reporter,
-    load_model: Callable[[str, str], DiffusionModel],
+    load_model: LoadModel,
     resume: bool = False,
 ) -> JobResult:
     """Edit the texture of the mesh in ``folder`` and write ``result/``. Arguments and errors are those of

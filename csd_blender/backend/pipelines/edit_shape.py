@@ -8,7 +8,6 @@ at the mesh's foot.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,7 +22,6 @@ from ...job.presets.edit import shape_stage
 from ...job.spec.edit import EditJob
 from ...job.spec.stages import LOAD, PREPARE, REFINE, UNWRAP
 from ...job.spec.text_to_3d import TextTo3DJob
-from ..diffusion.model import DiffusionModel
 from ..distillation.prompt_debiasing import debias_job
 from ..fields.nearest_colors import NearestColors
 from ..geometry.files.colors import load_colors
@@ -36,7 +34,7 @@ from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
 from .control import use_controls
 from .edit import paint
-from .prepare import choose_rasterizer, load_for
+from .prepare import LoadModel, choose_rasterizer, load_for
 from .text_to_3d.job import refine_guide, resume_refine, run_refine
 from .text_to_3d.output import ObjectPreview, write_object
 from .text_to_3d.refine import mesh_shape, mesh_size, start_refine
@@ -71,13 +69,13 @@ def edit_shape(
     job: EditJob,
     folder: JobFolder,
     reporter: Reporter,
-    load_model: Callable[[str, str], DiffusionModel],
+    load_model: LoadModel,
     resume: bool = False,
 ) -> JobResult:
     """Edit the mesh in ``folder`` with its shape and write ``result/``.
 
     Args:
-        load_model: from (model name, device name) to a loaded model.
+        load_model: from (model name, device name, LoRA or None) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:

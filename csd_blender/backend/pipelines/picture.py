@@ -8,7 +8,6 @@ is seen here is the method and the model; what a surface that is looked at from 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,7 @@ from ..optimize.loop import run_steps
 from ..output.pictures import PicturePreview, film_steps, write_pictures
 from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
+from .prepare import LoadModel, lora_for
 from .texture import JobResult
 
 #: In place of a step's number: random numbers of what a picture begins with, and of what its method keeps.
@@ -69,13 +69,13 @@ def make_pictures(
     job: PictureJob,
     folder: JobFolder,
     reporter: Reporter,
-    load_model: Callable[[str, str], DiffusionModel],
+    load_model: LoadModel,
     resume: bool = False,
 ) -> JobResult:
     """Make the pictures that the job's prompt asks for and write ``result/``.
 
     Args:
-        load_model: from (model name, device name) to a loaded model.
+        load_model: from (model name, device name, LoRA or None) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:
@@ -84,7 +84,7 @@ def make_pictures(
     whole = JobClock()
     plan = job.stages()
     reporter.stage(LOAD, plan)
-    model = load_model(job.model, job.device)
+    model = load_model(job.model, job.device, lora_for(job, job.model))
     model.control = None  # of a job before this one; pictures show no shape that they could follow
     groups = make_groups(job, model, reporter)
     reporter.check_stop()

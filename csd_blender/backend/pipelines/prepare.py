@@ -12,6 +12,7 @@ from ...job.errors import JobError
 from ...job.files import RESULT_UV
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.models.lora import Lora, find_lora
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
@@ -23,6 +24,9 @@ from ..render.rasterizer.interface import Rasterizer
 from ..render.surface import Surface
 from ..support.reporting import Reporter, Stopped
 from ..texture.unwrap import choose_uv
+
+#: From a model's name, a device's name and what is added to the model.
+LoadModel = Callable[[str, str, "Lora | None"], DiffusionModel]
 
 
 def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> Surface:
@@ -56,12 +60,22 @@ def choose_rasterizer(job: JobSpec) -> Rasterizer:
         raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
 
 
-def load_for(job: JobSpec, name: str, load_model: Callable[[str, str], DiffusionModel]) -> DiffusionModel:
-    """A model on the job's device. Raises ``JobError('bad_setting')`` when the rasterizer does not work there."""
-    model = load_model(name, job.device)
+def load_for(job: JobSpec, name: str, load_model: LoadModel) -> DiffusionModel:
+    """A model on the job's device, with the job's LoRA where it is the job's own model.
+
+    Raises:
+        JobError: ``bad_setting`` when the rasterizer does not work there; as
+            :func:`~csd_blender.job.models.lora.find_lora` does.
+    """
+    model = load_model(name, job.device, lora_for(job, name))
     if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
         raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
     return model
+
+
+def lora_for(job: JobSpec, name: str) -> Lora | None:
+    """What the job adds to the model of that name. Raises as :func:`~csd_blender.job.models.lora.find_lora` does."""
+    return find_lora(job.lora, job.lora_weight) if job.lora and name == job.model else None
 
 
 def find_uv(

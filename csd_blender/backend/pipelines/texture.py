@@ -38,7 +38,7 @@ from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
 from .control import use_controls, write_sheet
-from .prepare import load_for, prepare_surface
+from .prepare import LoadModel, load_for, prepare_surface
 
 
 @dataclass
@@ -90,7 +90,7 @@ def texture_mesh(
     job: TextureJob,
     folder: JobFolder,
     reporter: Reporter,
-    load_model: Callable[[str, str], DiffusionModel],
+    load_model: LoadModel,
     resume: bool = False,
     field: Callable[[Surface, int], nn.Module] = gray_field,
     encode: Callable[..., EncodedPrompts] = texture_prompts,
@@ -98,7 +98,7 @@ def texture_mesh(
     """Texture the mesh in ``folder`` and write ``result/``.
 
     Args:
-        load_model: from (model name, device name) to a loaded model.
+        load_model: from (model name, device name, LoRA or None) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
         field, encode: what is optimized, and after which prompts.
 

@@ -15,6 +15,7 @@ from ...job.files import LOCK
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.licences import check_job, models_of, unknown_terms
+from ...job.models.lora import Lora
 from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
 from ...job.spec.edit import EditJob
@@ -33,16 +34,17 @@ log = logging.getLogger(__name__)
 class ModelCache:
     """Keeps the last diffusion model in memory, so that the next job starts at once."""
 
-    key: tuple[str, str] | None = None
+    key: tuple[str, str, Lora | None] | None = None
     model: DiffusionModel | None = None
 
-    def get(self, name: str, wanted_device: str) -> DiffusionModel:
+    def get(self, name: str, wanted_device: str, lora: Lora | None = None) -> DiffusionModel:
         """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
         device = select_device(wanted_device)
-        if self.model is None or self.key != (name, str(device)):
+        key = (name, str(device), lora)
+        if self.model is None or self.key != key:
             self.unload()
-            self.model = load_model(name, device)
-            self.key = (name, str(device))
+            self.model = load_model(name, device, lora)
+            self.key = key
         return self.model
 
     def unload(self) -> None:

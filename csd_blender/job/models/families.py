@@ -24,18 +24,22 @@ class Family:
     Attributes:
         id: as the catalogue and the backend name it. label: as people do.
         parts: by their names in ``model_index.json``, the classes that each may be of. A scheduler all families have.
+        optional: those of them that a model may do without.
     """
 
     id: str
     label: str
     parts: Mapping[str, tuple[str, ...]]
+    optional: tuple[str, ...] = ()
 
     def fits(self, classes: Mapping[str, str]) -> bool:
         """Whether a model with parts of these classes (an absent part has none, or an empty one) is of the family."""
         others = (name for name in DEFINING if name not in self.parts)
-        return all(classes.get(name) in known for name, known in self.parts.items()) and not any(
-            classes.get(name) for name in others
+        fit = (
+            classes.get(name) in known or (name in self.optional and not classes.get(name))
+            for name, known in self.parts.items()
         )
+        return all(fit) and not any(classes.get(name) for name in others)
 
 
 FAMILIES = (
@@ -45,6 +49,33 @@ FAMILIES = (
         {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER, "vae": ("AutoencoderKL",)},
     ),
     Family("if", "DeepFloyd IF", {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER}),
+    Family(
+        "sdxl",
+        "Stable Diffusion XL",
+        {
+            "unet": _UNET,
+            "text_encoder": _TEXT[:2],
+            "tokenizer": _TOKENIZER,
+            "text_encoder_2": ("CLIPTextModelWithProjection",),
+            "tokenizer_2": _TOKENIZER,
+            "vae": ("AutoencoderKL",),
+        },
+    ),
+    Family(
+        "sd3",
+        "Stable Diffusion 3",
+        {
+            "transformer": ("SD3Transformer2DModel",),
+            "text_encoder": ("CLIPTextModelWithProjection",),
+            "tokenizer": _TOKENIZER,
+            "text_encoder_2": ("CLIPTextModelWithProjection",),
+            "tokenizer_2": _TOKENIZER,
+            "text_encoder_3": ("T5EncoderModel",),
+            "tokenizer_3": _TOKENIZER,
+            "vae": ("AutoencoderKL",),
+        },
+        optional=("text_encoder_3", "tokenizer_3"),
+    ),
 )
 
 

@@ -6,84 +6,32 @@ its own (Python files, an ``auto_map``) is refused as a whole, and so is one tha
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import JobError
+from .contents import AGAIN, check_file, read_header, read_json, refuse_code, unreadable, values_of
 from .families import DEFINING, FAMILIES, Family, find_family
+from .parts import ModelFiles, Part
+from .single_file import read_single_file
 
 INDEX = "model_index.json"
-JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
 WORDS_LIMIT = 64 * 2**20  # bytes of a tokenizer's vocabulary; CLIP's has one of them, T5's two
-HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
 LARGEST_NUMBER, MOST_LAYERS = 10**7, 1000  # beyond these, settings are damaged and not a network's
-FLOATS = ("F64", "F32", "F16", "BF16", "F8")  # kinds of numbers that weights have
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
-CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
-LFS_POINTER = b"version https://git-lfs"
-AGAIN = "Download the model again."
-WHOLE = f"Choose the folder of a whole {' or '.join(family.label for family in FAMILIES)} model."
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a model.
-
-    Attributes:
-        class_name: as the model's index names it.
-        config: its settings, as they are in its JSON file.
-        weights: file that holds, or lists, its weights, or a tokenizer's vocabulary; None for what has neither.
-        variant: word in the names of its weight files, such as ``fp16``; None where there is none.
-    """
-
-    folder: Path
-    class_name: str
-    config: dict = field(default_factory=dict)
-    weights: Path | None = None
-    variant: str | None = None
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """A model in the diffusers layout, all of whose files are there.
-
-    ``pipeline`` is the class that its index names, ``family`` an id of ``families``, ``parts`` those of the family.
-    """
-
-    folder: Path
-    pipeline: str
-    family: str
-    scheduler: Part
-    parts: Mapping[str, Part]
-
-    @property
-    def unet(self) -> Part:
-        return self.parts["unet"]
-
-    @property
-    def text_encoder(self) -> Part:
-        return self.parts["text_encoder"]
-
-    @property
-    def tokenizer(self) -> Part:
-        return self.parts["tokenizer"]
-
-
-def unreadable(detail: str, fix: str = "") -> JobError:
-    """The error for a model's files, to be raised."""
-    return JobError("model_unreadable", detail, fix=fix)
+_LABELS = [family.label for family in FAMILIES]
+WHOLE = f"Choose the folder of a whole model: {', '.join(_LABELS[:-1])} or {_LABELS[-1]}."
 
 
 def read_model(folder: Path) -> ModelFiles:
-    """Look through ``folder``, which has a ``model_index.json``.
+    """Look through ``folder``, which has a ``model_index.json``, or is a single file.
 
     Raises:
         JobError: ``model_unreadable`` for the first thing that is missing, damaged, of a family that this version
             cannot drive, or that brings code; the detail names the file, the fix says what to do.
     """
+    if folder.is_file():
+        return read_single_file(folder)
     refuse_code(folder)
     index = read_json(folder / INDEX)
     pipeline = str(index.get("_class_name", "model without a name"))
@@ -95,8 +43,9 @@ def read_model(folder: Path) -> ModelFiles:
         folder,
         pipeline,
         family.id,
-        _scheduler(folder / "scheduler", classes["scheduler"]),
-        {name: _part(folder / name, classes[name]) for name in family.parts},
+        _scheduler(folder / "scheduler", classes["scheduler"], flows="transformer" in family.parts),
+        {name: _part(folder / name, classes[name]) for name in family.parts if classes[name]},
+        {name: value for name, value in index.items() if isinstance(value, (bool, int, float))},
     )
 
 
@@ -106,116 +55,6 @@ def _part(folder: Path, class_name: str) -> Part:
         return _tokenizer(folder, class_name)
     stem = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
     return read_network(folder, class_name, stem)
-
-
-def refuse_code(folder: Path) -> None:
-    """Raise ``JobError('model_unreadable')`` when there is a program anywhere in ``folder``."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted(files):
-            if name.lower().endswith(CODE):
-                raise unreadable(
-                    f"{Path(place) / name} is a program, and models with programs are never opened",
-                    "Choose another model, or delete the file if the model does not need it.",
-                )
-
-
-def read_json(path: Path, limit: int = JSON_LIMIT) -> dict:
-    """A JSON file of at most ``limit`` bytes. Raises ``JobError('model_unreadable')`` naming it when it is missing or
-    damaged, or asks for a program."""
-    check_file(path)
-    try:
-        if path.stat().st_size > limit:
-            raise ValueError("too large")
-        data = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_constant)
-    except OSError as error:
-        raise unreadable(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
-    except (ValueError, RecursionError) as error:
-        raise unreadable(f"{path} is damaged", AGAIN) from error
-    if not isinstance(data, dict):
-        raise unreadable(f"{path} is damaged: it holds no table", AGAIN)
-    if any(name == "auto_map" for name, _ in _values(data)):
-        raise unreadable(f"{path} asks for a program of its own (auto_map)", "Choose another model.")
-    return data
-
-
-def _constant(name: str) -> float:
-    """Schedulers are saved with ``-Infinity`` for a limit that they have not; NaN is nobody's setting."""
-    if name == "NaN":
-        raise ValueError("NaN")
-    return float(name)
-
-
-def check_file(path: Path) -> None:
-    """Raise ``JobError('model_unreadable')`` unless ``path`` is a file with contents of its own."""
-    try:
-        if not path.is_file():
-            half = path.is_symlink() or any(path.parent.glob("*.incomplete"))
-            raise unreadable(f"{path} is missing" + (", its download did not end" if half else ""), AGAIN)
-        with open(path, "rb") as file:
-            start = file.read(len(LFS_POINTER))
-    except OSError as error:
-        raise unreadable(f"{path} cannot be read ({error.strerror})", "Change its permissions.") from error
-    if start == LFS_POINTER:
-        raise unreadable(
-            f"{path} is a Git LFS pointer and not the file itself", "Run “git lfs pull” in the model's folder."
-        )
-    if not start:
-        raise unreadable(f"{path} is empty", AGAIN)
-
-
-def read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Names of the tensors in a safetensors file, with their types (``F16`` …) and shapes.
-
-    Raises:
-        JobError: ``model_unreadable`` when the file is damaged, cut off or of another kind.
-    """
-    check_file(path)
-    damaged = unreadable(f"{path} is no safetensors file, or a damaged one", AGAIN)
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length < 2 or length > HEADER_LIMIT:
-            raise damaged
-        if 8 + length > size:
-            raise unreadable(f"{path} is cut off, its download did not end", AGAIN)
-        try:
-            table = json.loads(file.read(length))
-            tensors = {n: (e["dtype"], tuple(e["shape"]), e["data_offsets"][1]) for n, e in _tensors(table)}
-            end = 8 + length + max((int(last) for _, _, last in tensors.values()), default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-            raise damaged from error
-    if not tensors:
-        raise unreadable(f"{path} holds no weights", AGAIN)
-    odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
-    if odd is not None:
-        detail = f"{path} holds {tensors[odd][0]} in {odd} and no fractions: these weights are quantized or damaged"
-        raise unreadable(detail, "Choose the model's usual ones.")
-    if end > size:
-        raise unreadable(f"{path} is cut off after {size:,} of {end:,} bytes", AGAIN)
-    return {name: (kind, shape) for name, (kind, shape, _) in tensors.items()}
-
-
-def _counts(name: str) -> bool:
-    """Whether a tensor is no weight but counts from 0, as old checkpoints have it."""
-    return name.endswith("position_ids")
-
-
-def _tensors(table: dict) -> Iterator[tuple[str, dict]]:
-    return ((name, entry) for name, entry in table.items() if name != "__metadata__")
-
-
-def _values(data: object) -> Iterator[tuple[str, object]]:
-    """Every named value of a JSON document, whatever the depth; without recursion, since it may be deep."""
-    waiting = [data]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield from item.items()
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
 
 
 def _class_of(folder: Path, index: dict, name: str) -> str:
@@ -238,16 +77,21 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
     family = find_family(classes)
     if family is not None and classes["scheduler"]:
         return family
-    if index.get("text_encoder_2", [None, None])[-1:] not in ([], [None]) or "XL" in pipeline:
-        raise unreadable(f"{folder} is a {pipeline} with two text encoders, which cannot be used yet", WHOLE)
+    if classes.get("text_encoder_2") and not classes["text_encoder"]:
+        raise unreadable(f"{folder} is a {pipeline} with the second text encoder alone: a refiner", WHOLE)
+    if index.get("image_encoder") not in (None, [None, None]) and not classes["text_encoder"]:
+        what = "which is told a picture and a camera (as Zero-1-to-3) and no prompt"
+        raise unreadable(f"{folder} is a {pipeline}, {what}", WHOLE)
+    named = {name for name, class_name in classes.items() if class_name and name != "scheduler"}
+    like = (f for f in FAMILIES if set(f.parts) - set(f.optional) <= named <= set(f.parts))
+    for name, known in next(like, FAMILIES[0]).parts.items():
+        if classes[name] and classes[name] not in known:
+            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
     if index.get("transformer") or index.get("prior") or index.get("controlnet"):
         raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
     for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
         if not classes[name]:
             raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
-    for name, known in FAMILIES[0].parts.items():
-        if classes[name] and classes[name] not in known:
-            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
     raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
 
 
@@ -273,7 +117,7 @@ def read_network(folder: Path, class_name: str, stem: str) -> Part:
 
 def _check_sizes(file: Path, config: dict) -> None:
     """Raise for numbers that would ask for more memory than any computer has."""
-    for name, value in _values(config):
+    for name, value in values_of(config):
         limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
         if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
             raise unreadable(f"{file} is damaged at {name!r}", AGAIN)
@@ -386,14 +230,18 @@ def _check_words(folder: Path, words: dict) -> None:
         raise unreadable(f"{file} is damaged", AGAIN)
 
 
-def _scheduler(folder: Path, class_name: str) -> Part:
+def _scheduler(folder: Path, class_name: str, flows: bool) -> Part:
+    """``flows``: whether the family's noise is that of a flow; all others have betas."""
     if not folder.is_dir():
         raise unreadable(f"the folder {folder} is missing", AGAIN)
     file = folder / "scheduler_config.json"
     config = read_json(file)
     _check_sizes(file, config)
-    if "Flow" in class_name or "Flow" in str(config.get("_class_name", "")):
-        raise unreadable(f"{file} is of a flow matching model, which cannot be used yet", WHOLE)
-    if not config.get("beta_schedule") and not config.get("trained_betas"):
+    if flows != ("Flow" in class_name or "Flow" in str(config.get("_class_name", ""))):
+        what = (
+            f"{file} is no schedule of a flow" if flows else f"{file} is of a flow matching model, and the rest is not"
+        )
+        raise unreadable(what, AGAIN)
+    if not flows and not config.get("beta_schedule") and not config.get("trained_betas"):
         raise unreadable(f"{file} has no noise schedule (beta_schedule)", AGAIN)
     return Part(folder, class_name, config)

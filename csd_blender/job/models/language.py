@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import JobError
-from .files import AGAIN, INDEX, WORDS_LIMIT, Part, check_file, read_json, read_network, refuse_code, unreadable
+from .contents import AGAIN, check_file, read_json, refuse_code, unreadable
+from .files import INDEX, WORDS_LIMIT, Part, read_network
 from .places import existing, in_cache, shortened, snapshot
 
 #: The bundled one, which is looked for by the backend.

@@ -12,25 +12,18 @@ from pathlib import Path
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
-from .files import (
-    INDEX,
-    PICKLES,
-    WHOLE,
-    read_header,
-    read_json,
-    read_model,
-    read_network,
-    unreadable,
-)
+from .contents import read_header, read_json, unreadable
+from .files import INDEX, PICKLES, WHOLE, read_model, read_network
+from .single_file import is_single_file
 from .store import whole_copy
 
-LAYOUT = "Choose the same model as a folder in the diffusers layout; single files cannot be used yet."
+LAYOUT = "Choose the same model as a folder in the diffusers layout, or as one whole .safetensors file."
 GET = "Get it in the panel's Models, or by “csd models get {name}”."
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
 def find_folder(name: str) -> Path:
-    """Folder, with a ``model_index.json``, of a catalogue id, a repository of the hub, or a path.
+    """Folder with a ``model_index.json``, or single file, of a catalogue id, a repository of the hub, or a path.
 
     The first two are looked for among the models that were got through this program, then in the hub's cache.
 
@@ -167,14 +160,26 @@ def _folder_at(place: Path) -> Path:
         raise unreadable(f"{place} holds {len(below)} models ({some}{' …' if len(below) > 4 else ''})", "Choose one.")
     if (place.parent / INDEX).is_file() and read_json(place.parent / INDEX).get(place.name):
         return place.parent
+    if len(whole := [p for p in inside if _is_whole(p)]) == 1:
+        return whole[0]
     raise _no_model(place, inside)
 
 
 def _folder_of_file(file: Path) -> Path:
-    """The model that a file belongs to, where it is the index; all others are refused with what they are."""
+    """The model that a file is, or that it is the index of; all others are refused with what they are."""
     if file.name == INDEX:
         return file.parent
+    if _is_whole(file):
+        return file
     raise _what_file(file)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file looks like a whole model; where it cannot be read, it is no such."""
+    try:
+        return file.suffix.lower() == ".safetensors" and is_single_file(read_header(file))
+    except JobError:
+        return False
 
 
 def _what_file(file: Path) -> JobError:
@@ -190,12 +195,10 @@ def _what_file(file: Path) -> JobError:
     if any("lora" in key.lower() or ".hada_" in key or ".lokr_" in key for key in keys):
         return unreadable(
             f"{file} is a LoRA, an addition to a model and not a whole one",
-            "Choose the folder of the model that it belongs to; LoRA files cannot be used yet.",
+            "Choose the model that it belongs to; the LoRA is a setting of its own.",
         )
     if any(key.startswith("control_model.") for key in keys):
         return unreadable(f"{file} is a ControlNet and not a whole model", WHOLE)
-    if any(key.startswith(("model.diffusion_model.", "cond_stage_model.", "first_stage_model.")) for key in keys):
-        return unreadable(f"{file} is a model in a single file", LAYOUT)
     return unreadable(f"{file} is a single file of weights and not a whole model", LAYOUT)
 
 
@@ -213,6 +216,9 @@ def _no_model(place: Path, inside: list[Path]) -> JobError:
         kind = config.get("_class_name") or (config.get("architectures") or ["network"])[0]
         return unreadable(f"{place} is a {shortened(str(kind))} alone and not a whole model", WHOLE)
     files = [p for p in inside if p.suffix.lower() in (".safetensors", *PICKLES)]
+    if len(whole := [p for p in files if _is_whole(p)]) > 1:
+        some = ", ".join(p.name for p in whole[:4])
+        return unreadable(f"{place} holds {len(whole)} models ({some}{' …' if len(whole) > 4 else ''})", "Choose one.")
     if files:
         return _what_file(files[0])
     return unreadable(f"{place} has no {INDEX}", WHOLE)

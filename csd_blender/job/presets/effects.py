@@ -52,6 +52,10 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= dict.fromkeys(("debias_prompt", "debias_words"), "Sides are not named")
     elif not chosen.get("debias_prompt"):
         found["debias_words"] = "No language model"
+    if chosen.get("model", "mini") == "mini":
+        found |= dict.fromkeys(("lora", "lora_weight"), "None for this model")
+    elif not chosen.get("lora"):
+        found["lora_weight"] = "No LoRA"
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
     usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ..errors import JobError
 from ..models.catalogue import find_entry
-from ..models.files import INDEX, read_json
+from ..models.contents import read_json
+from ..models.files import INDEX
 from ..models.places import find_folder
 from ..spec.schedule import Schedule, constant
 
@@ -46,8 +47,24 @@ def works_on_pixels(model: str) -> bool:
         index = read_json(find_folder(str(model)) / INDEX)
     except JobError:
         return str(model).lower().startswith("deepfloyd/if-i-")
-    named = {name: value if isinstance(value, list) else [] for name, value in index.items()}
-    return not any(named.get("vae", [])) and "T5" in str(named.get("text_encoder", [])[-1:])
+    return not any(_named(index, "vae")) and "T5" in str(_named(index, "text_encoder")[-1:])
+
+
+def predicts_a_flow(model: str) -> bool:
+    """Whether a model is one like Stable Diffusion 3, whose noise is that of a flow; arguments as above."""
+    entry = find_entry(str(model))
+    if entry is not None:
+        return entry.family == "sd3"
+    try:
+        place = find_folder(str(model))
+        return place.is_dir() and any(_named(read_json(place / INDEX), "transformer"))
+    except JobError:
+        return False
+
+
+def _named(index: dict, part: str) -> list:
+    entry = index.get(part)
+    return entry if isinstance(entry, list) else []
 
 
 def published(

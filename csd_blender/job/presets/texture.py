@@ -12,6 +12,7 @@ from ..spec.methods import METHODS, find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.texture import TextureJob
+from .recipes import predicts_a_flow
 from .variants import chosen_guidance, of_method
 
 __all__ = [
@@ -36,6 +37,9 @@ CSD_NEGATIVE_PROMPT = "oversaturated color, ugly, tiling, low quality, noisy"
 #: for the others. The published systems have none; ours are a setting (``extra_words``), for textures only.
 MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
 
+#: The part of a flow's levels that is used. RFDS (2406.03293) has sigma from 0.3 to 0.98 for Stable Diffusion 3; its
+#: levels are moved by a shift of 3, so that these are sigma / (3 - 2 sigma) of all.
+FLOW_TIMES = (0.125, 0.942)
 BRIDGE_SHARE = 0.5  # of the steps before SDS-Bridge compares wordings, as published for pictures
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
@@ -92,6 +96,8 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))
         usual = to_json(guidance(steps, method, mini)) | of_method(method, mini, steps, BRIDGE_SHARE)
+        if not mini and predicts_a_flow(model):
+            usual |= {"t_min": constant(FLOW_TIMES[0]), "t_max": Schedule(steps / 2, FLOW_TIMES[1], 0.5, steps / 2 + 1)}
         values["guidance"] = chosen_guidance(usual, overrides, steps, method, mini, model)
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)

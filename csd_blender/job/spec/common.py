@@ -35,8 +35,22 @@ NEGATIVE_PROMPT = partial(
 METHOD = partial(choice, KNOWN_METHODS, METHODS[0], label="Method", help="How the diffusion model guides the work")
 MODEL = partial(
     text, "mini", label="Model", names=True,
-    help="Diffusion model: a name from the list, or the path of a folder in diffusers layout",
+    help="Diffusion model: a name from the list, or the path of a folder in diffusers layout or of a .safetensors file",
 )  # fmt: skip
+LORA = partial(
+    text, "", True, label="LoRA", path="file", unset="none",
+    help="A .safetensors file of small changes to the model, for a style or a subject; made for the same family",
+)  # fmt: skip
+LORA_WEIGHT = partial(
+    number,
+    -4,
+    4,
+    1.0,
+    True,
+    label="LoRA Strength",
+    soft_high=1.5,
+    help="How strongly the LoRA counts; 1 as it was made",
+)
 QUALITY = partial(
     choice, (*QUALITY_OPTIONS, "custom"), "normal", label="Quality", help="How long to work on it", place="top"
 )

@@ -41,9 +41,10 @@ class EditJob(TextureJob):
     help: ClassVar[str] = "Change the textures of the selected meshes"
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
-        "source", "prompt", "quality", "alignment", "shape", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views",
-        "learning_rate", "guidance.generative_weight", *common.VARIANTS, "extra_words", "texture_size", "uv",
+        "source", "prompt", "quality", "alignment", "shape", "model", "lora", "lora_weight", "method",
+        "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
+        "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", *common.VARIANTS,
+        "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "control", "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",

@@ -66,9 +66,10 @@ def _field(default: Any, added: bool, shown: dict[str, Any], **rules: Any) -> An
     ``soft_high``, where a slider ends; ``usual``, the numbers that a menu offers; ``flags``, more names of the option
     on the command line; ``example``, for an empty text field; ``unset``, what an empty one means, or a number's
     default; ``bare``, what the option means that stands without a value; ``path`` and ``names``, what sort of text it
-    is (``names``: True for the catalogue's models, or those to offer); ``needed``, of a text that must not be empty;
-    ``held_as``, its name in the scene, where other kinds have another setting of the same name; ``place``, the part of
-    the panel: ``top``, ``guidance`` (where it is left out), ``output``, or ``hidden`` for what only the operator has.
+    is (``path``: True for a folder, ``file`` for a file; ``names``: True for the catalogue's models, or those to
+    offer); ``needed``, of a text that must not be empty; ``held_as``, its name in the scene, where other kinds have
+    another setting of the same name; ``place``, the part of the panel: ``top``, ``guidance`` (where it is left out),
+    ``output``, or ``hidden`` for what only the operator has.
     """
     return field(default=default, metadata={**rules, **shown, "added": added})
 

@@ -32,7 +32,8 @@ class PictureJob:
     Attributes:
         prompt: what they should show.
         method: id, or ``all``: every method makes the same pictures, from the same starts, with the same settings.
-        model: ``mini``, a catalogue id, or a folder in the diffusers layout.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
+        lora, lora_weight: as in a texture job.
         count: pictures (of each method). The k-th one has random numbers of its own, from the seed and k.
         size: side in pixels; 0 takes the model's own. Other sizes are resized to that before the model sees them.
         space: whether ``latents`` are optimised, or ``pixels``, as logits of their colors.
@@ -52,7 +53,7 @@ class PictureJob:
     makes_object: ClassVar[bool] = False
     #: As in :class:`~.texture.TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "method", "seed", "space", "start",
+        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "space", "start",
         "guidance.guidance_scale", "steps", "learning_rate", "guidance.negative_weight", "negative_course",
         "guidance.generative_weight", "clip", "times", "count", "size",
     )  # fmt: skip
@@ -101,6 +102,8 @@ class PictureJob:
     )  # fmt: skip
     negative_course: str = common.NEGATIVE_COURSE()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL(added=True)
+    lora: str = common.LORA()
+    lora_weight: float = common.LORA_WEIGHT()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -198,8 +198,9 @@ class TextTo3DJob:
     Attributes:
         recipe: which published system the values come from; it stands for the values in the stages and changes none.
         subject: ``character`` has a clear front; ``sparse`` is an object whose scene fills up too soon.
-        model: ``mini``, a catalogue id, or a folder in the diffusers layout. coarse_model: another one for the coarse
-            stage; empty for the same.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
+        coarse_model: another one for the coarse stage; empty for the same.
+        lora, lora_weight: as in a texture job; the changes are to ``model``, and not to another coarse one.
         start: from a ``blob``, an ``ellipsoid``, the user's ``mesh`` (``mesh.npz`` of the job folder), or the
             ``coarse`` stage of another job (``stages/coarse.safetensors``). The latter three begin with the refine
             stage.
@@ -224,9 +225,9 @@ class TextTo3DJob:
     makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "subject", "quality", "model", "recipe", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course", *common.VARIANTS,
-        "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+        "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "recipe", "method", "seed",
+        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course",
+        *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
@@ -278,6 +279,8 @@ class TextTo3DJob:
     control_end: float = common.CONTROL_END()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    lora: str = common.LORA()
+    lora_weight: float = common.LORA_WEIGHT()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -27,7 +27,8 @@ class TextureJob:
 
     Attributes:
         prompt: what the surface should look like.
-        model: ``mini``, a catalogue id, or a folder in the diffusers layout.
+        model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
+        lora: a file of small changes to the model's weights, empty for none; ``lora_weight``: how strongly it counts.
         steps: optimization steps; ``views``: pictures in each.
         render_size: side of these pictures in pixels; 0 takes the model's own.
         texture_size: side of the result in pixels.
@@ -55,10 +56,10 @@ class TextureJob:
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "method", "seed", "view_prompts", "debias_prompt",
-        "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps", "views",
-        "learning_rate",
-        "guidance.negative_weight", "negative_course", "guidance.generative_weight", *common.VARIANTS, "extra_words",
+        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "view_prompts",
+        "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps",
+        "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
+        *common.VARIANTS, "extra_words",
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
@@ -110,6 +111,8 @@ class TextureJob:
     control_end: float = common.CONTROL_END()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
+    lora: str = common.LORA()
+    lora_weight: float = common.LORA_WEIGHT()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -103,7 +103,7 @@ def test_the_panel_lists_what_jobs_can_use_with_licence_size_and_state():
     assert "Licence: CreativeML-OpenRAIL-M Commercial use: permitted, with rules" in joined
     assert "Licence: DeepFloyd IF License Commercial use: forbidden" in joined and "free for models" in joined
     usable, _, later = joined.partition("Not usable yet")
-    assert "DeepFloyd" in usable and "taesd" in later and "sdxl-base" in later
+    assert "DeepFloyd" in usable and "taesd" in later
 
 
 def test_the_same_list_stands_in_the_preferences():

@@ -122,7 +122,7 @@ def single_file(folder, keys):
 
 def test_single_files_are_told_apart(tmp_path):
     whole = single_file(tmp_path, ["model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.x"])
-    assert "single file" in (message := refusal(whole)) and str(whole) in message and "folder" in message
+    assert "no encoder of pictures" in (message := refusal(whole)) and str(whole) in message and "folder" in message
     for keys in (["lora_unet_down_blocks_0.lora_down.weight"], ["unet.mid_block.attn.to_q.lora_A.weight"]):
         lora = single_file(tmp_path, keys)
         assert "is a LoRA" in (message := refusal(lora)) and str(lora) in message
@@ -270,6 +270,13 @@ def test_a_part_that_is_missing_is_named(copy, part):
         {"_class_name": "StableDiffusionXLPipeline", "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]},
         {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"], "unet": None},
         {"_class_name": "KandinskyPipeline", "unet": ["diffusers", "UNet3DConditionModel"]},
+        {
+            "_class_name": "Zero1to3StableDiffusionPipeline",
+            "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+            "cc_projection": ["pipeline_zero1to3", "CCProjection"],
+            "text_encoder": [None, None],
+            "tokenizer": [None, None],
+        },
         {"vae": ["diffusers", "AutoencoderTiny"]},
         {"text_encoder": ["transformers", "LlamaModel"]},
         {"tokenizer": ["transformers", "LlamaTokenizer"]},

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from csd_blender.job.models.files import read_header, unreadable
+from csd_blender.job.models.contents import read_header, unreadable
 
 from ..mini.readers.judge import load_judge
 

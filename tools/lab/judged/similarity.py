@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csd_blender.backend.diffusion.parts import load_network, or_unreadable, quiet_libraries
-from csd_blender.job.models.files import AGAIN, check_file, read_json, read_network, refuse_code, unreadable
+from csd_blender.job.models.contents import AGAIN, check_file, read_json, refuse_code, unreadable
+from csd_blender.job.models.files import read_network
 
 from ..mini.readers.pairs import load_pairs, said_words
 from .perceptual import Distance, by_layers, clip_pictures, judge_distance

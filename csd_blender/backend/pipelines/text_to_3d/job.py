@@ -32,7 +32,7 @@ from ...optimize.loop import run_steps
 from ...support.clock import JobClock, StepClock
 from ...support.reporting import Reporter
 from ..control import check_controls, use_controls, write_sheet
-from ..prepare import choose_rasterizer, load_for
+from ..prepare import LoadModel, choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
 from .followed import next_controls
@@ -49,8 +49,6 @@ from .refine import (
     start_refine,
 )
 
-LoadModel = Callable[[str, str], DiffusionModel]
-
 
 def make_object(
     job: TextTo3DJob, folder: JobFolder, reporter: Reporter, load_model: LoadModel, resume: bool = False
@@ -58,7 +56,7 @@ def make_object(
     """Make the object that the job's prompt asks for and write ``result/`` and ``stages/``.
 
     Args:
-        load_model: from (model name, device name) to a loaded model.
+        load_model: from (model name, device name, LoRA or None) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:
