@@ -14,7 +14,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
-from .texture import usual_control
+from .texture import takes_lora, usual_control
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
@@ -52,7 +52,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= dict.fromkeys(("debias_prompt", "debias_words"), "Sides are not named")
     elif not chosen.get("debias_prompt"):
         found["debias_words"] = "No language model"
-    if chosen.get("model", "mini") == "mini":
+    if not takes_lora(chosen.get("model", "mini")):
         found |= dict.fromkeys(("lora", "lora_weight"), "None for this model")
     elif not chosen.get("lora"):
         found["lora_weight"] = "No LoRA"

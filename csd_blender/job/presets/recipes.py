@@ -7,6 +7,8 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from ..errors import JobError
 from ..models.catalogue import find_entry
 from ..models.contents import read_json
@@ -40,23 +42,25 @@ def works_on_pixels(model: str) -> bool:
         model: a catalogue id, a repository of the hub that is in its cache, or a path. One that is not here, or cannot
             be read, is taken for Stable Diffusion, unless it has DeepFloyd's name.
     """
-    entry = find_entry(str(model))
+    name = str(model) if isinstance(model, (str, PurePath)) else ""  # the job's check names what is no name
+    entry = find_entry(name)
     if entry is not None:
         return entry.family == "if"
     try:
-        index = read_json(find_folder(str(model)) / INDEX)
+        index = read_json(find_folder(name) / INDEX)
     except JobError:
-        return str(model).lower().startswith("deepfloyd/if-i-")
+        return name.lower().startswith("deepfloyd/if-i-")
     return not any(_named(index, "vae")) and "T5" in str(_named(index, "text_encoder")[-1:])
 
 
 def predicts_a_flow(model: str) -> bool:
     """Whether a model is one like Stable Diffusion 3, whose noise is that of a flow; arguments as above."""
-    entry = find_entry(str(model))
+    name = str(model) if isinstance(model, (str, PurePath)) else ""  # the job's check names what is no name
+    entry = find_entry(name)
     if entry is not None:
         return entry.family == "sd3"
     try:
-        place = find_folder(str(model))
+        place = find_folder(name)
         return place.is_dir() and any(_named(read_json(place / INDEX), "transformer"))
     except JobError:
         return False

@@ -24,6 +24,7 @@ __all__ = [
     "QUALITIES",
     "falling_decay",
     "rising_prior",
+    "takes_lora",
     "texture_job",
     "usual_control",
 ]
@@ -106,6 +107,11 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
 def usual_control(model: object) -> str:
     """Which ControlNets a texture or an edit has when nobody says it: those that are there; the bundled model: none."""
     return "off" if model == "mini" else "auto"
+
+
+def takes_lora(model: object) -> bool:
+    """Whether there are LoRA files for a model; for the bundled one there are none."""
+    return model != "mini"
 
 
 def word(value: object) -> str:

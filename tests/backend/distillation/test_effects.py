@@ -41,8 +41,9 @@ def test_noise_and_times_are_found_by_the_methods_that_say_so(method):
 
 
 def test_a_sheet_of_all_methods_has_use_for_what_one_of_them_has_use_for():
-    assert set(without_effect(PictureJob, {"method": "csd"})) == {"guidance_scale"}
-    assert not without_effect(PictureJob, {"method": "all"})
+    of_mini = {"lora", "lora_weight"}
+    assert set(without_effect(PictureJob, {"method": "csd"})) == {"guidance_scale"} | of_mini
+    assert set(without_effect(PictureJob, {"method": "all"})) == of_mini
 
 
 def test_words_that_there_are_not_hide_nothing_and_break_nothing():
@@ -51,7 +52,7 @@ def test_words_that_there_are_not_hide_nothing_and_break_nothing():
             found = without_effect(
                 kind.spec, {"method": wrong, "recipe": wrong, "start": wrong, "debias_prompt": wrong}
             )
-            others = {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model"}
+            others = {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model", "lora", "lora_weight"}
             assert set(found) <= others | {*CONTROL_DETAILS}
 
 
