@@ -41,8 +41,8 @@ class Faulty(torch.nn.Module):
         self.network, self.config, self.dtype = network, network.config, network.dtype
         self.seen, self.bad, self.value, self.rows = [], set(), math.nan, slice(None)
 
-    def forward(self, sample, t, encoder_hidden_states):
-        output = self.network(sample, t, encoder_hidden_states=encoder_hidden_states)
+    def forward(self, sample, t, **told):
+        output = self.network(sample, t, **told)
         time = int(t[0])
         if not self.seen or self.seen[-1] != time:
             self.seen.append(time)
@@ -58,7 +58,7 @@ class Models:
         self.model = load_model(str(folder), torch.device("cpu"))
         self.model.unet = Faulty(self.model.unet)
 
-    def get(self, name, device):
+    def get(self, name, device, lora=None):
         return self.model
 
     def unload(self):

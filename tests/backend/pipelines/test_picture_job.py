@@ -29,7 +29,7 @@ from csd_blender.job.result import is_complete, read_result
 from csd_blender.job.spec.methods import METHODS
 from csd_blender.job.spec.picture import PictureJob
 from tests.support.no_memory import hungry
-from tests.support.tiny_jobs import after, first_step, run
+from tests.support.tiny_jobs import after, first_step, run, warnings_but_terms
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS, SIDE = 6, 32  # the tiny model's own size
@@ -220,7 +220,7 @@ def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models,
     hungry(monkeypatch, model, {0, 1})
     outcome, events = run(folder, models)
     assert outcome.type == "result"
-    assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"] * 2
+    assert warnings_but_terms(events) == ["oom_step_down"] * 2
     assert all(np.abs(a - b).max() <= 2 for a, b in zip(pictures(folder), pictures(usual), strict=True))
 
 

@@ -26,7 +26,7 @@ from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.process.processes import HeldFile
 from csd_blender.job.result import Part, is_complete, read_result
 from tests.support.no_memory import hungry
-from tests.support.tiny_jobs import after, run
+from tests.support.tiny_jobs import after, run, warnings_but_terms
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = 1200  # seconds after which a test gives up; no machine that works comes near it
@@ -269,7 +269,7 @@ def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models,
     hungry(monkeypatch, model, {0})
     outcome, events = run(folder, models)
     assert outcome.type == "result"
-    assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"]
+    assert warnings_but_terms(events) == ["oom_step_down"]
 
 
 def test_a_step_repeated_after_memory_ran_out_takes_the_random_numbers_of_the_first_try(make_job, models, monkeypatch):

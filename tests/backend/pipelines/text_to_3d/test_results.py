@@ -177,7 +177,7 @@ def test_a_coarse_model_of_its_own_is_loaded_for_the_coarse_stage_only(whole, ma
     loaded = []
     cache = ModelCache()
     get = cache.get
-    cache.get = lambda name, device: loaded.append(Path(name).name) or get(name, device)
+    cache.get = lambda name, *rest: loaded.append(Path(name).name) or get(name, *rest)
     folder = make_job(coarse_model=str(tmp_path / "other"))
     outcome, _ = run(folder, cache)
     assert outcome.type == "result" and loaded == ["other", tiny_folder.name]

@@ -24,6 +24,7 @@ from tests.support.tiny_jobs import (
     run,
     same_result,
     stages,
+    warnings_but_terms,
 )
 
 
@@ -114,7 +115,7 @@ def test_memory_that_runs_out_once_costs_a_warning_not_the_job(make_job, models,
     hungry(monkeypatch, models.get(folder.spec.model, "cpu"), {call})
     outcome, events = run(folder, models)
     assert outcome.type == "result" and is_complete(folder.path)
-    assert [b["code"] for k, b in events if k == "warning"] == ["oom_step_down"]
+    assert warnings_but_terms(events) == ["oom_step_down"]
 
 
 def test_memory_that_keeps_running_out_halves_the_views(make_job, models, monkeypatch):
