@@ -123,7 +123,7 @@ def test_memory_that_keeps_running_out_halves_the_views(make_job, models, monkey
     hungry(monkeypatch, models.get(folder.spec.model, "cpu"), {0, 1, 2})
     outcome, events = run(folder, models)
     assert outcome.type == "result" and is_complete(folder.path)
-    said = [b["text"] for k, b in events if k == "warning"]
+    said = [b["text"] for k, b in events if k == "warning" and b["code"] == "oom_step_down"]
     assert len(said) == 3 and "one at a time" in said[0] and "2 views" in said[1] and "1 views" in said[2]
 
 
