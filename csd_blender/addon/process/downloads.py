@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
-import time
 from dataclasses import dataclass, field
 
 from ...job.errors import ERRORS
 from ...job.models.catalogue import ModelEntry
 from ...job.process.client import backend_command
 from ..job import Problem
-from ..preferences import log_path, models_folder, preference
+from ..preferences import models_folder, preference
 from ..session import session
 from . import backend
-from .lines import Lines, number_of, problem_of
+from .lines import Lines, number_of, problem_of, start_child, take_in, wait_for
 
 LAST_WORDS = 5.0  # seconds that quitting Blender leaves a download, which keeps what came in any case
 
@@ -52,14 +50,7 @@ class Download:
 
     def poll(self) -> bool:
         """Take in what the child said; returns whether anything changed. The end is noted in the session."""
-        changed = False
-        for news in self.lines.take():
-            changed = True
-            if news is None:
-                self.finish()
-            else:
-                self.take(news)
-        return changed
+        return take_in(self)
 
     def take(self, news: dict) -> None:
         kind = news.get("type")
@@ -113,20 +104,12 @@ def start(entry: ModelEntry) -> Download:
     words = command(entry.id)
     # what the owner of this computer says about the hub counts; our own processes are offline but for this one
     env = {**backend.environment(), "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
-    path = log_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hide = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
-    pipe = subprocess.PIPE
-    with open(path, "ab") as log:
-        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=log, env=env, creationflags=hide)
-    return Download(process, entry)
+    return Download(start_child(words, env), entry)
 
 
 def run_to_end() -> None:
     """Wait here until the download ended: for scripts, and for Blender without a window."""
-    while session.download is not None:
-        session.download.poll()
-        time.sleep(0.05)
+    wait_for(lambda: session.download)
 
 
 def stop() -> None:

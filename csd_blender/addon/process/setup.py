@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 
 import bpy
 
 from ...job.errors import ERRORS
 from ..job import Problem
-from ..preferences import environments_folder, log_path, preference
+from ..preferences import environments_folder, preference
 from ..session import session
 from . import backend
-from .lines import Lines, problem_of
+from .lines import Lines, problem_of, start_child, take_in, wait_for
 
 
 @dataclass
@@ -39,14 +38,7 @@ class Setup:
 
     def poll(self) -> bool:
         """Take in what the child said; returns whether anything changed. The end is noted in the session."""
-        changed = False
-        for news in self.lines.take():
-            changed = True
-            if news is None:
-                self.finish()
-            else:
-                self.take(news)
-        return changed
+        return take_in(self)
 
     def take(self, news: dict) -> None:
         if news.get("type") == "error":
@@ -90,21 +82,12 @@ def command() -> list[str]:
 def start() -> Setup:
     """Begin the installation. Raises ``OSError`` when the child cannot be started."""
     backend.stop()
-    path = log_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hide = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
-    with open(path, "ab") as log:
-        process = subprocess.Popen(
-            command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, creationflags=hide
-        )
-    return Setup(process)
+    return Setup(start_child(command()))
 
 
 def run_to_end() -> None:
     """Wait here until the installation ended."""
-    while session.setup is not None:
-        session.setup.poll()
-        time.sleep(0.05)
+    wait_for(lambda: session.setup)
 
 
 def stop() -> None:

@@ -16,7 +16,7 @@ from ..errors import JobError, quoted
 from .catalogue import entry_of, find_entry
 from .files import INDEX, Part, read_json, read_network, unreadable
 from .language import in_its_own_words
-from .places import GET, existing, in_cache, shortened, snapshot
+from .places import GET, existing, folder_of, in_cache, shortened
 from .store import whole_copy
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
@@ -141,11 +141,7 @@ def find_control(name: str) -> Path:
         place = existing(name)
         if place is None:
             return _copy(name)
-        if place.name == "snapshots" or (place / "snapshots").is_dir():
-            return snapshot(place.parent if place.name == "snapshots" else place, read_control)
-        folder = place if place.is_dir() else place.parent
-        read_control(folder)
-        return folder
+        return folder_of(place, read_control)
 
 
 def read_control(folder: Path) -> Part:

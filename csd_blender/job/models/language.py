@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import JobError
 from .contents import AGAIN, check_file, read_json, refuse_code, unreadable
 from .files import INDEX, WORDS_LIMIT, Part, read_network
-from .places import existing, in_cache, shortened, snapshot
+from .places import existing, folder_of, in_cache, shortened
 
 #: The bundled one, which is looked for by the backend.
 BUNDLED = "mini"
@@ -35,11 +35,7 @@ def find_language_model(name: str) -> Path:
         place = existing(name)
         if place is None:
             return in_cache(name, (name,) if _REPOSITORY.fullmatch(name) else (), read_language_model)
-        if place.name == "snapshots" or (place / "snapshots").is_dir():
-            return snapshot(place.parent if place.name == "snapshots" else place, read_language_model)
-        folder = place if place.is_dir() else place.parent
-        read_language_model(folder)
-        return folder
+        return folder_of(place, read_language_model)
 
 
 def lasting_language_name(name: str) -> str:

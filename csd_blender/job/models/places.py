@@ -98,6 +98,18 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
     return own
 
 
+def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
+    """Folder of a network that somebody named by a path: itself, a file in it, or a repository of the hub's cache.
+
+    ``read`` looks through it and raises ``JobError`` when something is amiss.
+    """
+    if place.name == "snapshots" or (place / "snapshots").is_dir():
+        return snapshot(place.parent if place.name == "snapshots" else place, read)
+    folder = place if place.is_dir() else place.parent
+    read(folder)
+    return folder
+
+
 def read_addition(folder: Path) -> None:
     """Look through a ControlNet or a small encoder, one network in a folder of its own. Raises ``JobError`` as
     :func:`~csd_blender.job.models.files.read_model` does, but not for scripts: published ones bring some, never run."""

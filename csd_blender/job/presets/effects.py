@@ -14,7 +14,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
-from .texture import takes_lora, usual_control
+from .texture import takes_lora, usual_control, word
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
@@ -41,8 +41,8 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         chosen: settings by name; what is missing is as the preset has it. A word that does not exist hides nothing;
             the job's own check names it.
     """
-    recipe = _word(chosen.get("recipe", "csd"))
-    method = _word(chosen.get("method") or RECIPE_METHODS.get(recipe, ""))
+    recipe = word(chosen.get("recipe", "csd"))
+    method = word(chosen.get("method") or RECIPE_METHODS.get(recipe, ""))
     methods = [m for m in KNOWN_METHODS if m.id == (method or KNOWN_METHODS[0].id)] or KNOWN_METHODS
     each = [_of_method(m) for m in methods]  # several, where a picture is made by all of them
     found = {name: reason for name, reason in each[0].items() if all(name in other for other in each)}
@@ -59,7 +59,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
     usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))
-    if _word(chosen.get("control", usual)).strip().lower() == "off":
+    if word(chosen.get("control", usual)).strip().lower() == "off":
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
@@ -99,7 +99,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
     if recipe in COARSE_ALONE:
         found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh"}
-    elif recipe != "fantasia3d" and any(chosen.get(word) for word in ("start", "start_from_mesh", "refine_from")):
+    elif recipe != "fantasia3d" and any(chosen.get(name) for name in ("start", "start_from_mesh", "refine_from")):
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")
     return found
@@ -107,7 +107,3 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
 
 def _label(recipe: object) -> str:
     return next((option.label for option in RECIPE_OPTIONS if option.id == recipe), "")
-
-
-def _word(value: object) -> str:
-    return value if isinstance(value, str) else ""

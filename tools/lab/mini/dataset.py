@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -217,10 +217,10 @@ def render_parts(
     return paths
 
 
-def load_parts(paths: list[Path]) -> dict[str, np.ndarray]:
-    """All parts joined: every array of theirs along its first axis."""
-    parts = [dict(np.load(path)) for path in paths]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+def load_parts(paths: list[Path], names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """All parts joined along their first axis: the arrays of these names, or all."""
+    parts = [np.load(path) for path in paths]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names or parts[0].files}
 
 
 # ---- captions ------------------------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def refine_step(
         )
         as_latents = normals_as_latents(stage, model, look, state.step)
         layout = guide.layout if look.kind in FOLLOWED else ()
-        pictures, control = render_followed(
+        pictures, control = render_mesh(
             state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents, layout, model.native_size
         )
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
@@ -344,30 +344,17 @@ def render_mesh(
     rasterizer: Rasterizer,
     edges: Topology | None = None,
     as_latents: bool = False,
-) -> Tensor:
-    """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors.
+    layout: Layout = (),
+    side: int = 0,
+) -> tuple[Tensor, Tensor | None]:
+    """Pictures ``[B, 3, size, size]`` in [0, 1] of the mesh, differentiable with respect to shape and colors; and those
+    that the ControlNets of ``layout`` see, from the same raster, or None.
 
     Args:
         edges: of the mesh, where they are known already.
         as_latents: normals in [-1, 1] and the mesh's mask, ``[B, 4, size, size]``; for a ``look`` of normals.
+        side: of the ControlNets' pictures.
     """
-    return render_followed(state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents)[0]
-
-
-def render_followed(
-    state: RefineState,
-    vertices: Tensor,
-    triangles: Tensor,
-    cameras: Cameras,
-    size: int,
-    look: Look,
-    rasterizer: Rasterizer,
-    edges: Topology | None = None,
-    as_latents: bool = False,
-    layout: Layout = (),
-    side: int = 0,
-) -> tuple[Tensor, Tensor | None]:
-    """As :func:`render_mesh`, with pictures for the ControlNets of ``layout`` from the same raster."""
     samples = 2 if size <= SMALL_PICTURE else 1
     clip = cameras.clip(vertices).contiguous()
     raster = rasterizer.rasterize(clip, triangles, (size * samples, size * samples))

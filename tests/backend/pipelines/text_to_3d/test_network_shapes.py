@@ -175,7 +175,7 @@ def test_latents_of_the_warm_up_are_normals_and_mask(model):
     state, cameras = state_of(job, model), orbit(2, distance=3.0)
     vertices, triangles = state.geometry()
     arguments = (state, vertices, triangles, cameras, 32, normal_look(), get_rasterizer())
-    pictures, latents = render_mesh(*arguments), render_mesh(*arguments, as_latents=True)
+    pictures, latents = render_mesh(*arguments)[0], render_mesh(*arguments, as_latents=True)[0]
     assert latents.shape == (2, 4, 32, 32)
     assert torch.allclose(latents[:, :3], pictures * 2 - 1, atol=1e-5)
     mask = latents[:, 3].detach()

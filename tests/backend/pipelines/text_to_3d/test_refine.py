@@ -174,7 +174,8 @@ def look_of(kind, background=0.0, views=4):
 def picture(state, kind, size=48, background=0.0, views=4):
     vertices, triangles = state.geometry()
     cameras = orbit(views, elevation=20.0, distance=2.6)
-    return render_mesh(state, vertices, triangles, cameras, size, look_of(kind, background, views), get_rasterizer())
+    look = look_of(kind, background, views)
+    return render_mesh(state, vertices, triangles, cameras, size, look, get_rasterizer())[0]
 
 
 @pytest.mark.parametrize("kind", ["color", "normal", "lit", "white"])
@@ -224,7 +225,8 @@ def test_the_shape_s_gradient_through_its_silhouette_is_that_of_the_pictures(kin
         look = look_of(kind, views=1)
         look.diffuse.zero_()
         cameras = orbit(1, elevation=0.0, distance=2.6)
-        return (render_mesh(state, vertices, triangles, cameras, 96, look, get_rasterizer()).double() * weight).mean()
+        pictures, _ = render_mesh(state, vertices, triangles, cameras, 96, look, get_rasterizer())
+        return (pictures.double() * weight).mean()
 
     loss().backward()
     found = float((sdf.grad * direction).sum())

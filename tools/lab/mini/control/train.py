@@ -128,10 +128,10 @@ def train_control(config: Config, log: Log = lambda text: None) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     paths = render_cache(config.cache, config.count, config.seed, config.processes, log)
     encoded = config.out / "latents.npz"
-    if not encoded.exists() or len(np.load(encoded)["latents"]) != len(load_parts(paths)["labels"]):
+    if not encoded.exists() or len(np.load(encoded)["latents"]) != len(load_parts(paths, ("labels",))["labels"]):
         log("encoding pictures")
         vae = AutoencoderKL.from_pretrained(config.weights / "vae", torch_dtype=torch.float32).eval()
-        latents, _ = encode_latents(vae.to(config.device), load_parts(paths)["images"], config.device)
+        latents, _ = encode_latents(vae.to(config.device), load_parts(paths, ("images",))["images"], config.device)
         np.savez(encoded, latents=latents, scale=vae.config.scaling_factor)
     if config.processes == 1:
         _train(0, config, paths, log)
@@ -149,7 +149,8 @@ def _worker(rank: int, config: Config, paths: list[Path]) -> None:
 
 
 def _train(rank: int, config: Config, paths: list[Path], log: Log) -> None:
-    data, stored = load_parts(paths), np.load(config.out / "latents.npz")
+    data = load_parts(paths, ("depth", "normals", "coverage", "labels"))
+    stored = np.load(config.out / "latents.npz")
     latents, scale, labels = stored["latents"], float(stored["scale"]), data["labels"]
     frozen = load_frozen(config.weights, config.device)
     net = make_control_net(frozen.unet, config.seed)
