@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     pairs.add_argument("--processes", type=int, default=2)
     pairs.set_defaults(run=_pairs_train, seed=2001)
 
-    for sub in (train, card, samples, judge_train, judge, language, pairs):
+    for sub in (train, card, samples, judge_train, judge, control, language, pairs):
         sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
         sub.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
