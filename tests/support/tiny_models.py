@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -23,11 +24,14 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
+from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -229,6 +233,44 @@ def write_sd3(folder: Path, seed: int = 0, sample_size: int = 24, t5: bool = Tru
     for part, name in (("vae", "AutoencoderKL"), ("transformer", "SD3Transformer2DModel")):
         index[part] = ["diffusers", name]
     index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
+
+
+def write_zero123(folder: Path, seed: int = 0, layer: str = "cc_projection") -> Path:
+    """Zero-1-to-3 in small: pictures of 64 pixels, CLIP's eye for pictures of 24, eight channels in.
+
+    ``layer``: what the linear layer is called, ``cc_projection`` or ``clip_camera_projection``.
+    """
+    torch.manual_seed(seed)
+    DDIMScheduler(**SD_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1).save_pretrained(
+        folder / "scheduler"
+    )
+    write_sd(folder, sample_size=8, unet={"in_channels": 8, "cross_attention_dim": 16})
+    eye = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=24, projection_dim=12, num_hidden_layers=2, num_attention_heads=2,
+        image_size=24, patch_size=8,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(eye).save_pretrained(folder / "image_encoder")
+    own = {"cc_projection": ("projection", "CCProjection"), "clip_camera_projection": ("proj", "CLIPCameraProjection")}
+    inner, class_name = own[layer]
+    linear = torch.nn.Linear(12 + 4, 16)
+    (folder / layer).mkdir()
+    weights = {f"{inner}.{name}": value.detach() for name, value in linear.named_parameters()}
+    save_file(weights, folder / layer / "diffusion_pytorch_model.safetensors")
+    (folder / layer / "config.json").write_text(json.dumps({"_class_name": class_name}))
+    for part in ("tokenizer", "text_encoder"):
+        shutil.rmtree(folder / part)
+    index = {
+        "_class_name": "Zero1to3StableDiffusionPipeline",
+        "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+        layer: ["pipeline_zero1to3", class_name],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+    }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     return folder
 

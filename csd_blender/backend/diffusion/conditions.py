@@ -18,6 +18,7 @@ class Conditions:
         pooled: ``[N, P]``, one vector for the whole text (SDXL, SD 3).
         time_ids: ``[N, 6]``, size and cut of the training picture (SDXL).
         cameras: ``[N, K]``, from where each picture is seen, as the family writes it (MVDream, Zero-1-to-3).
+        picture: ``[N, C, h, w]``, latents that the network sees beside the noisy ones (Zero-1-to-3).
         control: ``[N, C, H, W]`` pictures that ControlNets follow, in [0, 1], those of one behind those of another.
         control_weight: ``[N, K]``, how strongly each of K ControlNets counts.
     """
@@ -26,6 +27,7 @@ class Conditions:
     pooled: Tensor | None = None
     time_ids: Tensor | None = None
     cameras: Tensor | None = None
+    picture: Tensor | None = None
     control: Tensor | None = None
     control_weight: Tensor | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from ...job.errors import JobError
 from ...job.models.files import read_model
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
-from . import deepfloyd, flow, sdxl, stable_diffusion
+from . import deepfloyd, flow, sdxl, stable_diffusion, zero123
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
 
@@ -63,3 +64,11 @@ def load_model(name: str, device: torch.device, lora: Lora | None = None) -> Dif
         files = with_lora(files, lora)
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
         return FAMILIES[files.family](name, files, device)
+
+
+def load_picture_model(name: str, device: torch.device) -> zero123.Zero123:
+    """The same for a model that is told a picture and a camera, in place of a prompt. Raises as :func:`load_model`."""
+    read = partial(read_model, told="picture")
+    files = read(find_folder(name, read))
+    with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
+        return zero123.load(name, files, device)

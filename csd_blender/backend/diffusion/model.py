@@ -158,14 +158,22 @@ class DiffusionModel(Protocol):
 
 
 def unet_noise(
-    unet: torch.nn.Module, schedule: NoiseSchedule, noisy: Tensor, t: Tensor, text: Tensor, **told: Any
+    unet: torch.nn.Module,
+    schedule: NoiseSchedule,
+    noisy: Tensor,
+    t: Tensor,
+    text: Tensor,
+    beside: Tensor | None = None,
+    **told: Any,
 ) -> Tensor:
     """The noise that a UNet predicts with a text beside it, float32 ``[N, C, h, w]``.
 
-    A network of more channels than it is given predicts a variance in the rest. ``told``: its further arguments.
+    A network of more channels than it is given predicts a variance in the rest. ``beside``: further channels that it
+    sees, ``[N, C', h, w]``. ``told``: its further arguments.
     """
     dtype = unet.dtype
-    prediction = unet(noisy.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype), **told).sample
+    seen = noisy if beside is None else torch.cat((noisy, beside.to(noisy)), 1)
+    prediction = unet(seen.to(dtype), t.to(schedule.device), encoder_hidden_states=text.to(dtype), **told).sample
     return schedule.to_noise(prediction[:, : noisy.shape[1]].float(), noisy, t)
 
 

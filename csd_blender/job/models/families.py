@@ -14,7 +14,10 @@ _TOKENIZER = tuple(
     "CLIPTokenizer CLIPTokenizerFast T5Tokenizer T5TokenizerFast PreTrainedTokenizerFast TokenizersBackend".split()
 )
 #: Parts that make a model another one than those without them.
-DEFINING = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "prior", "controlnet")
+DEFINING = (
+    "unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "prior", "controlnet",
+    "cc_projection", "clip_camera_projection",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Family:
         id: as the catalogue and the backend name it. label: as people do.
         parts: by their names in ``model_index.json``, the classes that each may be of. A scheduler all families have.
         optional: those of them that a model may do without.
+        told: what it draws after: a ``prompt``, or a ``picture`` and a camera.
     """
 
     id: str
     label: str
     parts: Mapping[str, tuple[str, ...]]
     optional: tuple[str, ...] = ()
+    told: str = "prompt"
 
     def fits(self, classes: Mapping[str, str]) -> bool:
         """Whether a model with parts of these classes (an absent part has none, or an empty one) is of the family."""
@@ -75,6 +80,21 @@ FAMILIES = (
             "vae": ("AutoencoderKL",),
         },
         optional=("text_encoder_3", "tokenizer_3"),
+    ),
+    *(
+        # The same layer by two names: the published folders come from two conversions of the authors' checkpoint.
+        Family(
+            "zero123",
+            "Zero-1-to-3",
+            {
+                "unet": _UNET,
+                "vae": ("AutoencoderKL",),
+                "image_encoder": ("CLIPVisionModelWithProjection",),
+                name: (class_name,),
+            },
+            told="picture",
+        )
+        for name, class_name in (("cc_projection", "CCProjection"), ("clip_camera_projection", "CLIPCameraProjection"))
     ),
 )
 

@@ -19,19 +19,30 @@ INDEX = "model_index.json"
 WORDS_LIMIT = 64 * 2**20  # bytes of a tokenizer's vocabulary; CLIP's has one of them, T5's two
 LARGEST_NUMBER, MOST_LAYERS = 10**7, 1000  # beyond these, settings are damaged and not a network's
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
-_LABELS = [family.label for family in FAMILIES]
+_LABELS = [family.label for family in FAMILIES if family.told == "prompt"]
+#: What a model draws after, for people.
+TOLD = {
+    "prompt": "which is told a prompt and no picture",
+    "picture": "which is told a picture and a camera (as Zero-1-to-3) and no prompt",
+}
+#: Parts whose classes stand in a program of the model's own, which is never run: one linear layer, read as numbers.
+LAYERS = ("cc_projection", "clip_camera_projection")
 WHOLE = f"Choose the folder of a whole model: {', '.join(_LABELS[:-1])} or {_LABELS[-1]}."
 
 
-def read_model(folder: Path) -> ModelFiles:
+def read_model(folder: Path, told: str = "prompt") -> ModelFiles:
     """Look through ``folder``, which has a ``model_index.json``, or is a single file.
+
+    ``told``: what the model has to draw after, see :class:`~.families.Family`.
 
     Raises:
         JobError: ``model_unreadable`` for the first thing that is missing, damaged, of a family that this version
             cannot drive, or that brings code; the detail names the file, the fix says what to do.
     """
     if folder.is_file():
-        return read_single_file(folder)
+        files = read_single_file(folder)
+        _check_told(folder, files.pipeline, next(f for f in FAMILIES if f.id == files.family), told)
+        return files
     refuse_code(folder)
     index = read_json(folder / INDEX)
     pipeline = str(index.get("_class_name", "model without a name"))
@@ -39,6 +50,7 @@ def read_model(folder: Path) -> ModelFiles:
     classes = {name: str(index[name]) for name in DEFINING if index.get(name) not in (None, [None, None])}
     classes |= {name: _class_of(folder, index, name) for name in wanted}
     family = _find_family(folder, index, pipeline, classes)
+    _check_told(folder, pipeline, family, told)
     return ModelFiles(
         folder,
         pipeline,
@@ -53,7 +65,7 @@ def _part(folder: Path, class_name: str) -> Part:
     """A tokenizer, or a network; those of transformers call their files otherwise than those of diffusers."""
     if folder.name.startswith("tokenizer"):
         return _tokenizer(folder, class_name)
-    stem = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
+    stem = "model" if folder.name.startswith(("text_encoder", "image_encoder")) else "diffusion_pytorch_model"
     return read_network(folder, class_name, stem)
 
 
@@ -67,6 +79,8 @@ def _class_of(folder: Path, index: dict, name: str) -> str:
     library, class_name = entry
     if class_name is None:
         return ""
+    if name in LAYERS and isinstance(class_name, str):
+        return class_name
     if library not in ("diffusers", "transformers") or not isinstance(class_name, str):
         raise unreadable(f"{folder / INDEX} asks for {name!r} from a program of its own", "Choose another model.")
     return class_name
@@ -79,9 +93,8 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
         return family
     if classes.get("text_encoder_2") and not classes["text_encoder"]:
         raise unreadable(f"{folder} is a {pipeline} with the second text encoder alone: a refiner", WHOLE)
-    if index.get("image_encoder") not in (None, [None, None]) and not classes["text_encoder"]:
-        what = "which is told a picture and a camera (as Zero-1-to-3) and no prompt"
-        raise unreadable(f"{folder} is a {pipeline}, {what}", WHOLE)
+    if classes["image_encoder"] and not classes["text_encoder"]:
+        raise unreadable(f"{folder} is a {pipeline}, {TOLD['picture']}", WHOLE)
     named = {name for name, class_name in classes.items() if class_name and name != "scheduler"}
     like = (f for f in FAMILIES if set(f.parts) - set(f.optional) <= named <= set(f.parts))
     for name, known in next(like, FAMILIES[0]).parts.items():
@@ -93,6 +106,13 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
         if not classes[name]:
             raise unreadable(f"{folder / INDEX} names no {name}, so this is no text to image model", WHOLE)
     raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
+
+
+def _check_told(folder: Path, pipeline: str, family: Family, told: str) -> None:
+    """Raise for a model that draws after something else than what the job has for it."""
+    if family.told != told:
+        fix = WHOLE if told == "prompt" else "Choose a Zero-1-to-3 in the diffusers layout."
+        raise unreadable(f"{folder} is a {pipeline}, {TOLD[family.told]}", fix)
 
 
 def read_network(folder: Path, class_name: str, stem: str) -> Part:

@@ -22,10 +22,11 @@ GET = "Get it in the panel's Models, or by “csd models get {name}”."
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
-def find_folder(name: str) -> Path:
+def find_folder(name: str, read: Callable[[Path], object] = read_model) -> Path:
     """Folder with a ``model_index.json``, or single file, of a catalogue id, a repository of the hub, or a path.
 
     The first two are looked for among the models that were got through this program, then in the hub's cache.
+    ``read``: as in :func:`in_cache`.
 
     Raises:
         JobError: ``model_missing`` when there is nothing of that name, ``model_unreadable`` when there is something
@@ -33,14 +34,14 @@ def find_folder(name: str) -> Path:
     """
     place = existing(name)
     if place is not None:
-        return _folder_at(place)
+        return _folder_at(place, read)
     entry = entry_of(name)
     if entry is None:
-        return in_cache(name, (), read_model)
+        return in_cache(name, (), read)
     own = whole_copy(entry.id)
     if own is not None:
         return own
-    return in_cache(name, entry.sources if name == entry.id else (name,), read_model)
+    return in_cache(name, entry.sources if name == entry.id else (name,), read)
 
 
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
@@ -150,23 +151,23 @@ def existing(name: str) -> Path | None:
         return None
 
 
-def _folder_at(place: Path) -> Path:
+def _folder_at(place: Path, read: Callable[[Path], object]) -> Path:
     """The model's folder at, just above or just below ``place``."""
     if not place.is_dir():
         return _folder_of_file(place)
     if (place / INDEX).exists():
         return place
     if (place / "snapshots").is_dir():
-        return snapshot(place)
+        return snapshot(place, read)
     if place.name == "snapshots":
-        return snapshot(place.parent)
+        return snapshot(place.parent, read)
     try:
         inside = sorted(place.iterdir())
     except OSError as error:
         raise unreadable(f"{place} cannot be read ({error.strerror})", "Change its permissions.") from error
     below = [p for p in inside if p.is_dir() and ((p / INDEX).is_file() or (p / "snapshots").is_dir())]
     if len(below) == 1:
-        return _folder_at(below[0])
+        return _folder_at(below[0], read)
     if below:
         some = ", ".join(p.name for p in below[:4])
         raise unreadable(f"{place} holds {len(below)} models ({some}{' …' if len(below) > 4 else ''})", "Choose one.")
