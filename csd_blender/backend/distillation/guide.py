@@ -24,7 +24,8 @@ from ..diffusion.model import DiffusionModel, latent_side, resize
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
 from ..support.draws import Draws, normal
-from .methods import ROWS, gradient_for_predictions
+from .gradient import row_gradient
+from .methods import ROWS
 from .score import (
     Predictions,
     ScoreGradient,
@@ -235,18 +236,14 @@ class Guide:
         predictions = Predictions(
             {**predictions.branches, **own}, batch.noise, predictions.views, predictions.view_weights
         )
-        score = gradient_for_predictions(
+        score = row_gradient(
             method,
             guidance,
-            predictions.branches,
-            batch.noise,
-            batch.t,
+            predictions,
             batch.step,
             negative_prompt=batch.negative,
-            view_predictions=predictions.views,
-            view_weights=predictions.view_weights,
-            alpha=model.schedule.alpha_bar(batch.t).sqrt(),
-            time=batch.t.double() / len(model.schedule),
+            alpha=model.schedule.alpha_bar(batch.t).sqrt().to(batch.noise),
+            time=(batch.t.double() / len(model.schedule)).to(batch.noise),
             latents=batch.latents,
         )
         score.metrics["t"] = float(batch.t.float().mean()) / len(model.schedule)

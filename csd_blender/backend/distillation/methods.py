@@ -7,22 +7,20 @@ read of each method stands in ``job/spec/methods``, under the same id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...job.spec.guidance import Guidance
 from ..diffusion.model import DiffusionModel
 from . import asynchronous, inversion, times
 from .dsd import FIRST, LAST, DiverseState
-from .score import NOISE, Finish, Predictions, ScoreGradient, Weights, combine, counted_scale
+from .score import NOISE, Finish, Weights, counted_scale
 from .state import MethodState, NoisyBatch, Prepared
 from .vsd import VariationalState
 
-__all__ = ["ROWS", "MethodState", "NoisyBatch", "Row", "csd_weights", "gradient_for_predictions", "sds_weights"]
+__all__ = ["ROWS", "MethodState", "NoisyBatch", "Row", "csd_weights", "sds_weights"]
 
 NFSD_SMALL_TIMES = 0.2  # of all; below, the noise in a picture is small and nothing is taken away
 
@@ -168,83 +166,3 @@ ROWS: dict[str, Row] = {
     "mvdream": Row(_sds, finish=Finish(weighting="x0", rescales=True)),
     "csd-mvdream": Row(_csd_mvdream, finish=Finish(weighting="uniform", channel_share=0.9)),
 }
-
-
-def gradient_for_predictions(
-    method: str,
-    guidance: Guidance,
-    predictions: Mapping[str, Any],
-    noise: Any,
-    t: Any,
-    step: int = 0,
-    *,
-    negative_prompt: bool | None = None,
-    view_predictions: Any = None,
-    view_weights: Any = None,
-    alpha: Any = None,
-    time: Any = None,
-    latents: Any = None,
-    views_per_object: int | None = None,
-) -> ScoreGradient:
-    """A method's gradient for given noise predictions, without a network. Nothing is random here.
-
-    All arrays may be tensors or whatever ``torch.as_tensor`` takes; B pictures, latents ``[C, h, w]`` each::
-
-        guidance = Guidance(negative_weight=constant(0.5), weighting="sds")
-        eps = {"positive": a, "negative": b, "null": c}
-        grad = gradient_for_predictions("csd", guidance, eps, noise, t=[500], step=100).grad
-
-    Args:
-        method: id, of ``job.spec.methods.METHODS``, or ``mvdream`` or ``csd-mvdream``.
-        guidance: its settings: weights as schedules, scale and convention, w(t), Perp-Neg, clip, normalization.
-        predictions: ``[B, C, h, w]`` by branch: ``positive``, ``negative`` and ``null`` (the empty prompt's) at ``x_t``
-            and t, and what a method has beside: ``lora`` (vsd), ``later`` (asd: the prompt at ``t + dt``), ``before``
-            (ism: the empty prompt at ``s < t``), ``ahead_positive`` and, with convention ``1+s``, ``ahead_negative`` or
-            ``ahead_null`` (dsd: at ``d >= t``), ``good`` and ``bad`` (bridge). Branches whose weight is zero may be
-            left out.
-        noise: ``[B, C, h, w]``, what was added to the latents.
-        t: ``[B]`` integer times; they count only where ``alpha`` is left out, for w(t).
-        step: of the job, at which the schedules are read.
-        negative_prompt: whether the job has a negative prompt; None: when ``predictions`` has its branch.
-        view_predictions: ``[B, K, C, h, w]`` for K view prompts to stay away from (Perp-Neg).
-        view_weights: ``[B, K]`` of these, zero or negative.
-        alpha: ``[B]``, sqrt(alpha-bar_t); None for Stable Diffusion's 1000 steps.
-        time: ``[B]``, t as a fraction of all steps, for nfsd; None: t / 1000.
-        latents: ``[B, C, h, w]`` clean ones, for mvdream with ``Guidance.rescale``. views_per_object: so many items
-            share one rescaling; None: all.
-
-    Returns:
-        ``grad`` ``[B, C, h, w]``, to be descended (``dL/dlatents`` is ``grad / B`` in a job), and ``metrics``.
-
-    Raises:
-        ValueError: for an unknown method, a missing branch, or an unknown word in ``guidance``.
-    """
-    if method not in ROWS:
-        raise ValueError(f"there is no method {method!r}; known are {', '.join(ROWS)}")
-    noise, row = torch.as_tensor(noise), ROWS[method]
-    fraction = torch.as_tensor(t).double() / 1000 if time is None else torch.as_tensor(time)
-    alpha = _stable_diffusion_alpha(torch.as_tensor(t)) if alpha is None else torch.as_tensor(alpha)
-    given = Predictions(
-        {name: torch.as_tensor(value) for name, value in predictions.items()},
-        noise,
-        None if view_predictions is None else torch.as_tensor(view_predictions),
-        None if view_weights is None else torch.as_tensor(view_weights),
-    )
-    negative = "negative" in predictions if negative_prompt is None else negative_prompt
-    return combine(
-        row.weights(guidance, step, negative),
-        given,
-        guidance,
-        step,
-        alpha.to(noise).view(-1, 1, 1, 1),
-        finish=row.finish,
-        time=fraction.to(noise).view(-1, 1, 1, 1),
-        latents=None if latents is None else torch.as_tensor(latents),
-        views_per_object=views_per_object,
-    )
-
-
-def _stable_diffusion_alpha(t: Tensor) -> Tensor:
-    """``[B]`` sqrt(alpha-bar) of Stable Diffusion 1 and 2 ("scaled linear" betas from 0.00085 to 0.012)."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
-    return (1.0 - betas).cumprod(0)[t.long()].sqrt()

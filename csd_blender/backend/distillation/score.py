@@ -160,9 +160,11 @@ def combine(
     missing = sorted(needed_branches(weights, guidance, with_views) - eps.keys())
     if missing:
         raise ValueError(f"there is no prediction for the branch {missing[0]!r}")
-    direction = _at(weights.get(NOISE, 0.0), time) * noise
-    for name, value in eps.items():
-        direction = direction + _at(weights.get(name, 0.0), time) * value
+    direction = torch.zeros_like(noise)
+    for name, value in {NOISE: noise, **eps}.items():
+        part = weights.get(name, 0.0)
+        if callable(part) or part != 0.0:  # 0 times what is no number would be no number
+            direction = direction + _at(part, time) * value
     if with_views:
         direction = direction + perp_neg_term(predictions, guidance)
     weighting = finish.weighting or guidance.weighting
@@ -170,11 +172,14 @@ def combine(
     if finish.rescales and guidance.rescale != 0.0:
         only_positive = weight("x0", alpha**2) * (eps["positive"] - noise)
         grad = _rescaled(grad, only_positive, latents, guidance.rescale, views_per_object)
+        grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)  # one deviation reaches all views of an object
     metrics = _metrics(eps, noise, grad)
     if guidance.grad_clip is not None:
         bound = guidance.grad_clip.at(step)
         grad = grad.clamp(-bound, bound)
     if finish.channel_share != 0.0:
+        if grad.shape[2] * grad.shape[3] < 2:
+            raise ValueError("a deviation over a channel needs more than one number in it")
         spread = grad.std(dim=(2, 3), keepdim=True) + 1e-8
         grad = finish.channel_share * grad / spread + (1 - finish.channel_share) * grad
     if guidance.grad_normalize:
@@ -199,7 +204,10 @@ def _rescaled(grad: Tensor, only_positive: Tensor, latents: Tensor | None, share
     if latents is None:
         raise ValueError("rescale needs the latents")
     guided, plain = latents - grad, latents - only_positive
-    groups = len(latents) // (views or len(latents))
+    views = len(latents) if views is None else views
+    if views < 1 or len(latents) % views:
+        raise ValueError(f"{len(latents)} pictures cannot be {views} of each object")
+    groups = len(latents) // views
 
     def spread(x: Tensor) -> Tensor:
         deviation = x.reshape(groups, -1).std(dim=1) + 1e-8
