@@ -25,8 +25,8 @@ def use_encoder(words: str, model: DiffusionModel) -> None:
 
     Raises ``JobError`` as :func:`encoder_files` and :func:`load_encoder` do.
     """
-    files = None if model.on_pixels else encoder_files(words, model.name)
     had, model.small_encoder = model.small_encoder, None
+    files = None if model.on_pixels else encoder_files(words, model.name)
     if files is not None:
         model.small_encoder = load_encoder(files, model.latent_channels, model.latent_factor, model.device, had)
 
