@@ -1,4 +1,4 @@
-"""Textures, edits, pictures and objects through a small encoder: that it is at work, that jobs resume, what is refused."""
+"""Jobs of all kinds through a small encoder: that it is at work, that they resume, what is refused."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_checkpoint_of_the_full_one_is_not_gone_on_with(make_job, models):
     run(left, models, stop=after(3, "leave"))
     other = make_job("other")
     (left.path / "job.json").write_bytes((other.path / "job.json").read_bytes())
-    _, events = run(JobFolder.open(left.path), models, resume=True)
-    assert next(body["step"] for kind, body in events if kind == "progress") == 1
+    outcome, _ = run(JobFolder.open(left.path), models, resume=True)
+    assert outcome.code == "bad_job_folder" and "made with other settings" in outcome.detail
 
 
 def test_the_bundled_model_has_one(make_job, models):
