@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     encoder.add_argument("--cache", type=Path, required=True, help="folder of pictures, those of control-train")
     encoder.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it belongs to")
     encoder.add_argument("--data-count", type=int, default=4320, help="of pictures to learn from")
-    encoder.add_argument("--steps", type=int, default=3000)
+    encoder.add_argument("--steps", type=int, default=1500)
     encoder.add_argument("--processes", type=int, default=2, help="that render, and encode, the pictures")
     encoder.set_defaults(run=_encoder_train, seed=5)
 

@@ -50,9 +50,9 @@ class Config:
     pictures_seed: int = 3
     count: int = 4320
     held_out: int = 1
-    steps: int = 3000
+    steps: int = 1500
     batch: int = 16
-    decoded: int = 4
+    decoded: int = 2
     rate: float = 3e-3
     ema: float = 0.998
     processes: int = 2
