@@ -51,8 +51,8 @@ class Config:
     count: int = 4320
     held_out: int = 1
     steps: int = 1500
-    batch: int = 16
-    decoded: int = 2
+    batch: int = 8
+    decoded: int = 1
     rate: float = 3e-3
     ema: float = 0.998
     processes: int = 2
