@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from csd_blender.backend.cli.generate import with_lasting_names
 from csd_blender.backend.geometry.files.colors import Colors, save_colors
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.worker.run_job import ModelCache
@@ -175,6 +176,12 @@ def test_an_object_whose_second_model_lacks_one_is_refused_before_the_first_stag
     folder = object_folder(tmp_path / "job", tiny_folder, "small", coarse_model=str(pixels))
     outcome, events = run(folder, models)
     assert outcome.code == "encoder_missing" and not [kind for kind, _ in events if kind in ("progress", "stage")]
+
+
+def test_the_shell_writes_a_path_that_leads_there_from_everywhere(small, monkeypatch):
+    monkeypatch.chdir(small.parent)
+    job = with_lasting_names(texture_job("a mug", encoder=small.name))
+    assert job.encoder == str(small) and with_lasting_names(replace(job, encoder="small")).encoder == "small"
 
 
 def test_a_named_one_that_is_not_for_commercial_use_is_refused(make_job, models, monkeypatch):
