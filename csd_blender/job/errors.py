@@ -97,6 +97,13 @@ ERRORS = {
         "A ControlNet cannot be used.",
         "Choose the folder of a ControlNet with safetensors that belongs to this model, or set Control to off.",
     ),
+    "encoder_missing": ErrorCode(
+        "The small encoder is not on this computer.", "Choose its folder or download it, or set Encoder to full."
+    ),
+    "encoder_unreadable": ErrorCode(
+        "The small encoder cannot be used.",
+        "Choose the folder of an AutoencoderTiny with safetensors that belongs to this model, or set Encoder to full.",
+    ),
     "model_not_finite": ErrorCode(
         "The diffusion model answers with invalid numbers.",
         "Choose another model, or set the device to the CPU, where large numbers do not overflow.",

@@ -179,12 +179,13 @@ def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
     assert [p.name for p in (nothing_here / "models").iterdir()] == ["sd21-base"]
 
 
-def test_a_model_that_could_be_got_says_how():
+def test_a_model_that_could_be_got_says_how(monkeypatch):
     from csd_blender.job.models.places import find_folder
 
     with pytest.raises(JobError) as caught:
         find_folder("sd15")
     assert "csd models get sd15" in caught.value.fix
+    monkeypatch.setattr(catalogue, "DRIVEN_ROLES", ("model", "control"))
     with pytest.raises(JobError) as caught:
         find_folder("taesdxl")
     assert "models get" not in caught.value.fix

@@ -24,6 +24,7 @@ ALONE = {
     "--janus",
     "--pictures",
     "--alignment",
+    "--encoders",
     "--guidance",
     "-h",
     "--help",

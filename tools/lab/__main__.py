@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from csd_blender.backend.cli.options import Parser, whole
+from csd_blender.job.models.encoder import FULL
 from csd_blender.job.process.processes import open_streams
 from csd_blender.job.spec.common import QUALITIES
 from csd_blender.job.spec.methods import METHODS
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the quality table"
     )
+    parser.add_argument("--encoder", default=FULL, metavar="WORD", help="of the quality table's jobs; full, small …")
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
     parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
@@ -63,12 +65,12 @@ def main(argv: list[str]) -> int:
 
         print_object_bench(run_bench(arguments.large), arguments.large)
         return 0
-    methods = arguments.method or list(METHODS)
+    methods, quality = arguments.method or list(METHODS), arguments.preset or "normal"
     if arguments.quality == "text-to-3d":
         from .judged.quality_objects import run_object_table as run_table
     else:
         from .judged.quality_textures import run_texture_table as run_table
-    return run_table(arguments.out, methods, arguments.meshes, arguments.preset or "normal", arguments.processes)
+    return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, arguments.encoder)
 
 
 def positive(text: str) -> int:

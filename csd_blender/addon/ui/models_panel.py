@@ -20,6 +20,8 @@ COMMERCIAL = {
     "no": "forbidden",
     "unknown": "see its page",
 }
+#: What takes an addition that is here, by its role.
+TAKEN = {"control": "Taken by Control: Auto", "encoder": "Taken by Encoder: Small"}
 ICONS = {BUNDLED: "CHECKMARK", READY: "CHECKMARK", PAUSED: "PAUSE", ABSENT: "IMPORT", BROKEN: "ERROR"}
 
 
@@ -74,7 +76,7 @@ def draw_model(layout, context, found: ModelState) -> None:
         write(box, context, found.text.capitalize() if found.state == PAUSED else f"{found.text}.", ICONS[found.state])
     row = box.row(align=True)
     if found.state in (READY, BUNDLED) and entry.role != "model":
-        row.label(text="Taken by Control: Auto", translate=False)
+        row.label(text=TAKEN[entry.role], translate=False)
     elif found.state in (READY, BUNDLED):
         used = context.scene.csd.model == entry.id
         chosen = row.row(align=True)

@@ -12,6 +12,7 @@ from ...job.files import COARSE_SHAPE, INPUT_COLORS
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.control import lasting_control_names
+from ...job.models.encoder import lasting_encoder_name
 from ...job.models.language import lasting_language_name
 from ...job.models.licences import check_job
 from ...job.models.lora import lasting_lora, with_weight
@@ -110,7 +111,7 @@ def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
     lasting = {
         "model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name,
-        "control_model": lasting_control_names, "lora": lasting_lora,
+        "control_model": lasting_control_names, "lora": lasting_lora, "encoder": lasting_encoder_name,
     }  # fmt: skip
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})

@@ -17,6 +17,7 @@ from .conditions import Conditions
 from .control import ControlNets
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
+from .small_encoder import SmallEncoder
 from .text import TextReader
 
 CHANNELS = 3
@@ -30,7 +31,8 @@ class DeepFloyd:
         unet: ``UNet2DConditionModel``.
         text: a T5, which gets a mask of the padding, and texts in lower case. (The family's own pipeline can also clean
             web captions of addresses and the like, if two more packages are there; prompts need none of it.)
-        control: always None, since there are no ControlNets for this family.
+        control: always None, since there are no ControlNets for this family. small_encoder: None, too, since nothing is
+            encoded.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DeepFloyd:
     refused_predictions: int = 0
     on_pixels: bool = True
     control: ControlNets | None = None
+    small_encoder: SmallEncoder | None = None
 
     @property
     def latent_channels(self) -> int:

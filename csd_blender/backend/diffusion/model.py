@@ -17,6 +17,7 @@ from torch import Tensor
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .small_encoder import SmallEncoder
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "flow_prediction")
@@ -96,6 +97,7 @@ class DiffusionModel(Protocol):
             changes nothing for a model on pixels.
         refused_predictions: how many calls of the network gave NaN or infinite numbers.
         control: the job's ControlNets, which count where the conditions have pictures for them; None for none.
+        small_encoder: in the place of the model's own; None for that.
     """
 
     name: str
@@ -107,6 +109,7 @@ class DiffusionModel(Protocol):
     encodes_one_by_one: bool
     refused_predictions: int
     control: ControlNets | None
+    small_encoder: SmallEncoder | None
 
     @property
     def latent_channels(self) -> int: ...

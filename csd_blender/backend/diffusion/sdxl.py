@@ -30,6 +30,7 @@ from .parts import (
     network_dtypes,
     text_width,
 )
+from .small_encoder import SmallEncoder
 from .text import TextReader, layer_before_last, layer_before_last_and_whole
 from .vae import decode_pictures, encode_pictures, latent_factor
 
@@ -60,6 +61,7 @@ class StableDiffusionXL:
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
+    small_encoder: SmallEncoder | None = None
 
     @property
     def latent_channels(self) -> int:
@@ -88,7 +90,7 @@ class StableDiffusionXL:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
+        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from .parts import (
     native_size,
     network_dtypes,
 )
+from .small_encoder import SmallEncoder
 from .text import TextReader
 from .vae import decode_pictures, encode_pictures, latent_factor
 
@@ -52,6 +53,7 @@ class StableDiffusion:
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
+    small_encoder: SmallEncoder | None = None
 
     @property
     def latent_channels(self) -> int:
@@ -72,7 +74,7 @@ class StableDiffusion:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
+        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:

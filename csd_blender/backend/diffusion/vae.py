@@ -7,14 +7,23 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..support.draws import Draws, normal
+from .small_encoder import SmallEncoder
 
 
-def encode_pictures(vae: torch.nn.Module, pixels: Tensor, one_by_one: bool, generator: Draws | None) -> Tensor:
+def encode_pictures(
+    vae: torch.nn.Module,
+    pixels: Tensor,
+    one_by_one: bool,
+    generator: Draws | None,
+    small: SmallEncoder | None = None,
+) -> Tensor:
     """Latents ``[B, C, h, w]``, float32 of about unit variance, of ``pixels`` ``[B, 3, H, W]`` in [-1, 1].
 
     A gradient passes. ``one_by_one``: one picture's activations at a time. ``generator``: for a sample of the
-    posterior; None takes its mean.
+    posterior; None takes its mean. ``small``: an encoder in the place of the VAE's own.
     """
+    if small is not None:
+        return small.encode(pixels, one_by_one, generator)
     pixels = pixels.to(vae.dtype)
     if one_by_one:  # and made again on the way back
         rows = [checkpoint(_moments, vae, row, use_reentrant=False) for row in pixels.split(1)]

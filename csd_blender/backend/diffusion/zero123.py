@@ -31,6 +31,7 @@ from .parts import (
     native_size,
     network_dtypes,
 )
+from .small_encoder import SmallEncoder
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 #: Mean and deviation of CLIP's pictures, red, green and blue (Radford et al. 2021).
@@ -82,6 +83,7 @@ class Zero123:
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
+    small_encoder: SmallEncoder | None = None
 
     @property
     def latent_channels(self) -> int:
@@ -124,7 +126,7 @@ class Zero123:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
+        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -160,4 +160,6 @@ def licences(model: DiffusionModel) -> dict[str, str]:
     """Licences of the model and of the code that made the result."""
     nets = () if model.control is None else model.control.nets
     controls = {f"ControlNet {net.name}": control.licence_of(net.name) for net in nets}
-    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence_of(model.name)} | controls
+    small = model.small_encoder
+    encoder = {} if small is None else {f"encoder {small.name}": licence_of(small.name)}
+    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence_of(model.name)} | encoder | controls

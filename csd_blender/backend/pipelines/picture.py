@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ...job.errors import JobError
 from ...job.folder import JobFolder
+from ...job.models.encoder import FULL
 from ...job.spec.methods import find_method
-from ...job.spec.picture import PictureJob
+from ...job.spec.picture import LATENTS, PictureJob
 from ...job.spec.stages import DEVELOP, LOAD, PAINT
+from ..diffusion.load_encoder import use_encoder
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
 from ..distillation.guide import Guide
@@ -86,6 +88,7 @@ def make_pictures(
     reporter.stage(LOAD, plan)
     model = load_model(job.model, job.device, lora_for(job, job.model))
     model.control = None  # of a job before this one; pictures show no shape that they could follow
+    use_encoder(FULL if job.space == LATENTS else job.encoder, model)
     groups = make_groups(job, model, reporter)
     reporter.check_stop()
 

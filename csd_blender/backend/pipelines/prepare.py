@@ -14,6 +14,7 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.lora import Lora, find_lora
 from ...job.spec.texture import TextureJob
+from ..diffusion.load_encoder import use_encoder
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
 from ..geometry.gather import gather_parts
@@ -61,15 +62,16 @@ def choose_rasterizer(job: JobSpec) -> Rasterizer:
 
 
 def load_for(job: JobSpec, name: str, load_model: LoadModel) -> DiffusionModel:
-    """A model on the job's device, with the job's LoRA where it is the job's own model.
+    """A model on the job's device, with the job's LoRA where it is the job's own model, and with the job's encoder.
 
     Raises:
         JobError: ``bad_setting`` when the rasterizer does not work there; as
-            :func:`~csd_blender.job.models.lora.find_lora` does.
+            :func:`~csd_blender.job.models.lora.find_lora` and :func:`~..diffusion.load_encoder.use_encoder` do.
     """
     model = load_model(name, job.device, lora_for(job, name))
     if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
         raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
+    use_encoder(job.encoder, model)
     return model
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from .families import FAMILIES
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-#: What a job can do with an entry by now. "encoder" belongs here once jobs take small ones.
-DRIVEN_ROLES = ("model", "control")
+#: What a job can do with an entry by now.
+DRIVEN_ROLES = ("model", "control", "encoder")
 #: What a licence says of commercial work, for people.
 TERMS = {
     "yes": "commercial use permitted",
@@ -292,6 +292,19 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         label="TAESDXL, a small encoder",
         sources=("madebyollin/taesdxl",),
         purpose="quicker steps with Stable Diffusion XL",
+        licence="MIT",
+        commercial="yes",
+        download_mb=10,
+        memory_mb=100,
+        native_size=1024,
+        role="encoder",
+    ),
+    ModelEntry(
+        id="taesd3",
+        family="sd3",
+        label="TAESD3, a small encoder",
+        sources=("madebyollin/taesd3",),
+        purpose="quicker steps with Stable Diffusion 3",
         licence="MIT",
         commercial="yes",
         download_mb=10,

@@ -6,35 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobError
-from .catalogue import ModelEntry, entry_of, find_entry
+from .catalogue import find_entry
 from .control import OFF, listed_names
-from .places import existing, shortened
-from .store import RECORD, own_folder, read_record
-
-
-def entry_behind(name: str) -> ModelEntry | None:
-    """What is known of a job's model, named as in a job: the catalogue's entry, also where the name is the path of a
-    copy that was got through this program or that lies in the hub's cache; None for folders of anybody's own."""
-    known = find_entry(name)
-    if known is not None:
-        return known
-    place = existing(name)
-    if place is None:
-        return entry_of(name)
-    for folder in (place, *place.parents):
-        record = read_record(folder) if (folder / RECORD).is_file() else None
-        if record is not None:
-            return entry_of(record.id)
-        if folder.name.startswith("models--"):
-            return entry_of(folder.name.removeprefix("models--").replace("--", "/", 1))
-    return None
+from .encoder import FULL, named_encoder
+from .places import entry_behind, existing, shortened
+from .store import own_folder, read_record
 
 
 def models_of(job: Any) -> list[str]:
-    """The names of all models that a job of any kind loads, and of ControlNets that it names."""
+    """The names of all models that a job of any kind loads, and of ControlNets and of a small encoder that it names."""
     names = [getattr(job, field, "") for field in ("model", "coarse_model")]
     if getattr(job, "control", OFF) != OFF:
         names += [name for _, name in listed_names(job.control_model)]
+    names.append(named_encoder(getattr(job, "encoder", FULL)))
     return list(dict.fromkeys(name for name in names if name))
 
 

@@ -15,7 +15,7 @@ from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, unreadable
 from .files import INDEX, PICKLES, WHOLE, read_model, read_network
 from .single_file import is_single_file
-from .store import whole_copy
+from .store import RECORD, read_record, whole_copy
 
 LAYOUT = "Choose the same model as a folder in the diffusers layout, or as one whole .safetensors file."
 GET = "Get it in the panel's Models, or by “csd models get {name}”."
@@ -149,6 +149,24 @@ def existing(name: str) -> Path | None:
         return place.absolute() if place.exists() else None
     except (OSError, ValueError):  # too long, a null character
         return None
+
+
+def entry_behind(name: str) -> ModelEntry | None:
+    """What is known of a job's model, named as in a job: the catalogue's entry, also where the name is the path of a
+    copy that was got through this program or that lies in the hub's cache; None for folders of anybody's own."""
+    known = find_entry(name)
+    if known is not None:
+        return known
+    place = existing(name)
+    if place is None:
+        return entry_of(name)
+    for folder in (place, *place.parents):
+        record = read_record(folder) if (folder / RECORD).is_file() else None
+        if record is not None:
+            return entry_of(record.id)
+        if folder.name.startswith("models--"):
+            return entry_of(folder.name.removeprefix("models--").replace("--", "/", 1))
+    return None
 
 
 def _folder_at(place: Path, read: Callable[[Path], object]) -> Path:

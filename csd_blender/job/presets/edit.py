@@ -90,9 +90,9 @@ def shape_stage(job: EditJob) -> TextTo3DJob:
     rates of colors and shape are the edit's. Raises ``JobError('bad_setting')`` for a pull that no object can have.
     """
     alike = (
-        "prompt", "model", "lora", "lora_weight", "method", "seed", "device", "view_prompts", "extra_words",
-        "debias_prompt", "debias_words", "texture_size", "rasterizer", "allow_noncommercial", "preview_interval",
-        "checkpoint_interval", "control", "control_model", "control_strength", "control_end",
+        "prompt", "model", "lora", "lora_weight", "encoder", "method", "seed", "device", "view_prompts",
+        "extra_words", "debias_prompt", "debias_words", "texture_size", "rasterizer", "allow_noncommercial",
+        "preview_interval", "checkpoint_interval", "control", "control_model", "control_strength", "control_end",
     )  # fmt: skip
     refine = {
         "views": job.views,

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..models.catalogue import find_entry
 from ..spec.common import CONTROL_DETAILS
 from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, Method, find_method
-from ..spec.picture import PictureJob
+from ..spec.picture import LATENTS, PictureJob
 from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
@@ -56,6 +57,8 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= dict.fromkeys(("lora", "lora_weight"), "None for this model")
     elif not chosen.get("lora"):
         found["lora_weight"] = "No LoRA"
+    if reason := _nothing_encoded(kind, chosen):
+        found["encoder"] = reason
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
     usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))
@@ -90,6 +93,17 @@ def _of_method(method: Method) -> dict[str, str]:
     if method.finds_times:
         found["times"] = f"{method.label} has its own"
     return found
+
+
+def _nothing_encoded(kind: type[Any], chosen: Mapping[str, Any]) -> str:
+    """Why no picture is brought to latents; empty where some are, or a model is not known by its name: the panel asks
+    this at every redraw, and no file is opened for it."""
+    if kind is PictureJob and chosen.get("space", LATENTS) == LATENTS:
+        return "Latents are not encoded"
+    model = word(chosen.get("model", "mini"))
+    names = {model, word(chosen.get("coarse_model")) or model} if kind is TextTo3DJob else {model}
+    entries = [find_entry(name) for name in names]
+    return "The model takes pixels" if all(entry is not None and entry.family == "if" for entry in entries) else ""
 
 
 def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import JobError
 from ..models.control import wanted_kinds
+from ..models.encoder import FULL, SMALL
 from .fields import Option, bad, choice, number, switch, text, to_json
 from .guidance import NOISE_OPTIONS, TIMES_OPTIONS
 from .methods import KNOWN_METHODS, METHODS
@@ -128,6 +129,12 @@ CONTROL_END = partial(
 )
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.
 CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
+ENCODER = partial(
+    text, FULL, True, label="Encoder", names=(FULL, SMALL),
+    help="What brings pictures to the model's latents, and the gradient back: full is the model's own; small is a "
+    "quicker one, bundled for mini and published for others; else the folder of an AutoencoderTiny, or its name in the "
+    "hub's cache",
+)  # fmt: skip
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
     switch, False, label="Allow Non-Commercial",
@@ -148,6 +155,8 @@ def check_job(job: Any) -> None:
     if not _DEVICE.fullmatch(job.device):
         raise bad("device", job.device, "auto, cpu, cuda, cuda:N or mps")
     wanted_kinds(getattr(job, "control", "off"))  # refuses other words
+    if not getattr(job, "encoder", FULL).strip():
+        raise bad("encoder", job.encoder, "full, small, or a folder or name of an AutoencoderTiny")
     if not job.model:
         raise bad("model", job.model, "mini, the name of a model or a folder")
 

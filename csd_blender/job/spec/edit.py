@@ -41,7 +41,7 @@ class EditJob(TextureJob):
     help: ClassVar[str] = "Change the textures of the selected meshes"
     inputs: ClassVar[type[Any]] = ColoredMeshInput
     shown: ClassVar[tuple[str, ...]] = (
-        "source", "prompt", "quality", "alignment", "shape", "model", "lora", "lora_weight", "method",
+        "source", "prompt", "quality", "alignment", "shape", "model", "lora", "lora_weight", "encoder", "method",
         "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
         "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", *common.VARIANTS,
         "extra_words", "texture_size", "uv",

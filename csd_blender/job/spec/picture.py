@@ -14,8 +14,9 @@ from .methods import KNOWN_METHODS, METHODS
 from .stages import Plan, picture_plan
 
 ALL_METHODS = Option("all", "All Methods", "The same pictures by every method, a row each on one sheet")
+LATENTS = "latents"
 SPACE_OPTIONS = (
-    Option("latents", "Latents", "The model's own latents are optimised, and decoded at the end: quick"),
+    Option(LATENTS, "Latents", "The model's own latents are optimised, and decoded at the end: quick"),
     Option("pixels", "Pixels", "The pictures themselves are optimised, through the model's encoder, as textures are"),
 )
 START_OPTIONS = (
@@ -33,7 +34,7 @@ class PictureJob:
         prompt: what they should show.
         method: id, or ``all``: every method makes the same pictures, from the same starts, with the same settings.
         model: ``mini``, a catalogue id, a folder in the diffusers layout, or a single file.
-        lora, lora_weight: as in a texture job.
+        lora, lora_weight, encoder: as in a texture job.
         count: pictures (of each method). The k-th one has random numbers of its own, from the seed and k.
         size: side in pixels; 0 takes the model's own. Other sizes are resized to that before the model sees them.
         space: whether ``latents`` are optimised, or ``pixels``, as logits of their colors.
@@ -53,8 +54,8 @@ class PictureJob:
     makes_object: ClassVar[bool] = False
     #: As in :class:`~.texture.TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "space", "start",
-        "guidance.guidance_scale", "steps", "learning_rate", "guidance.negative_weight", "negative_course",
+        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "encoder", "method", "seed", "space",
+        "start", "guidance.guidance_scale", "steps", "learning_rate", "guidance.negative_weight", "negative_course",
         "guidance.generative_weight", "clip", "times", "count", "size",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
@@ -85,7 +86,7 @@ class PictureJob:
         0, 1024, 0, label="Picture Size", unit="px", place="output",
         help="Width and height of a picture; 0 is the model's own",
     )  # fmt: skip
-    space: str = choice(SPACE_OPTIONS, "latents", label="Optimize", help="What the steps change")
+    space: str = choice(SPACE_OPTIONS, LATENTS, label="Optimize", help="What the steps change")
     start: str = choice(START_OPTIONS, "gray", label="Start", help="What the pictures are before the first step")
     seed: int = common.SEED()
     device: str = common.DEVICE()
@@ -104,6 +105,7 @@ class PictureJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL(added=True)
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    encoder: str = common.ENCODER()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

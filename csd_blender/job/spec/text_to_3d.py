@@ -215,6 +215,7 @@ class TextTo3DJob:
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
         control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
             colors.
+        encoder: as in a texture job, for both stages; a coarse model on pixels encodes nothing.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -225,9 +226,9 @@ class TextTo3DJob:
     makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "recipe", "method", "seed",
-        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "negative_course",
-        *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+        "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "encoder", "recipe",
+        "method", "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
+        "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
@@ -277,6 +278,7 @@ class TextTo3DJob:
     control_model: str = common.CONTROL_MODEL()
     control_strength: float = common.CONTROL_STRENGTH()
     control_end: float = common.CONTROL_END()
+    encoder: str = common.ENCODER()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()

@@ -45,6 +45,8 @@ class TextureJob:
         control: what ControlNets follow: ``off``, ``auto``, or a list of ``depth``, ``normal``, ``canny``, with commas.
         control_model: which they are, see ``job/models/control``; empty for the published ones in the hub's cache.
         control_strength, control_end: how strongly they count, from the first step straight to the last.
+        encoder: what brings pictures to latents: ``full``, the model's own, ``small``, or an ``AutoencoderTiny``, see
+            ``job/models/encoder``. Previews and results are decoded by the model's own in any case.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -56,9 +58,9 @@ class TextureJob:
     makes_object: ClassVar[bool] = False
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "method", "seed", "view_prompts",
-        "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale", "steps",
-        "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
+        "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "encoder", "method", "seed",
+        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale",
+        "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
         *common.VARIANTS, "extra_words",
         "texture_size", "uv",
     )  # fmt: skip
@@ -109,6 +111,7 @@ class TextureJob:
     control_model: str = common.CONTROL_MODEL()
     control_strength: float = common.CONTROL_STRENGTH()
     control_end: float = common.CONTROL_END()
+    encoder: str = common.ENCODER()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()

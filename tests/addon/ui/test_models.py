@@ -102,8 +102,14 @@ def test_the_panel_lists_what_jobs_can_use_with_licence_size_and_state():
     joined = " ".join(text)
     assert "Licence: CreativeML-OpenRAIL-M Commercial use: permitted, with rules" in joined
     assert "Licence: DeepFloyd IF License Commercial use: forbidden" in joined and "free for models" in joined
-    usable, _, later = joined.partition("Not usable yet")
-    assert "DeepFloyd" in usable and "taesd" in later
+    assert "DeepFloyd" in joined and "TAESD" in joined and "Not usable yet" not in joined
+
+
+def test_what_jobs_cannot_use_yet_is_named_and_no_more(monkeypatch):
+    monkeypatch.setattr(module("job.models.catalogue"), "DRIVEN_ROLES", ("model", "control"))
+    module("addon.run.models").refresh(now=True)
+    usable, _, later = " ".join(panel_text()).partition("Not usable yet")
+    assert "DeepFloyd" in usable and "TAESD" not in usable and "taesd" in later
 
 
 def test_the_same_list_stands_in_the_preferences():

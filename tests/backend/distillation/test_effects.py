@@ -41,7 +41,7 @@ def test_noise_and_times_are_found_by_the_methods_that_say_so(method):
 
 
 def test_a_sheet_of_all_methods_has_use_for_what_one_of_them_has_use_for():
-    of_mini = {"lora", "lora_weight"}
+    of_mini = {"lora", "lora_weight", "encoder"}  # (the latter in the space of latents, the usual one)
     assert set(without_effect(PictureJob, {"method": "csd"})) == {"guidance_scale"} | of_mini
     assert set(without_effect(PictureJob, {"method": "all"})) == of_mini
 
@@ -53,6 +53,7 @@ def test_words_that_there_are_not_hide_nothing_and_break_nothing():
                 kind.spec, {"method": wrong, "recipe": wrong, "start": wrong, "debias_prompt": wrong}
             )
             others = {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model", "lora", "lora_weight"}
+            others |= {"encoder"}
             assert set(found) <= others | {*CONTROL_DETAILS}
 
 

@@ -118,14 +118,14 @@ def test_what_is_not_for_commercial_use_is_refused_unless_that_is_allowed(hub, m
     assert refused(models, "model_gated", "if-xl", allow_noncommercial=True)
 
 
-def test_what_jobs_cannot_use_yet_is_not_downloaded(hub, models):
+def test_what_jobs_cannot_use_yet_is_not_downloaded(hub, models, monkeypatch):
+    monkeypatch.setattr(catalogue, "DRIVEN_ROLES", ("model", "control"))
     assert "cannot use" in refused(models, "model_unreadable", "taesd").detail
     assert "needs no download" in refused(models, "model_unreadable", "mini").fix.lower()
     assert hub.asked == []
 
 
-def test_an_addition_is_one_network_without_an_index(hub, models, published, monkeypatch):
-    monkeypatch.setattr(catalogue, "DRIVEN_ROLES", ("model", "control"))
+def test_an_addition_is_one_network_without_an_index(hub, models, published):
     for name in ("model_index.json", "LICENSE.md"):
         (published / name).unlink()
     for file in (published / "unet").iterdir():

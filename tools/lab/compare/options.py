@@ -16,6 +16,7 @@ TABLES = {
     "janus": "how often objects have two faces, and what helps",
     "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
     "alignment": "how well textures fit the parts of six meshes, without and with ControlNets",
+    "encoders": "the bundled model's small encoder beside its own: gradients, latents, seconds",
     "guidance": "one step of each method beside one as the published code takes it",
 }
 PARTS = ("textures", "normal", "objects")
@@ -63,6 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         sizes = REHEARSAL if arguments.rehearse else Sizes(pixels=arguments.pixels, repeats=arguments.repeats)
         return run_guidance(out, sizes=sizes, **shared)
+    if table == "encoders":
+        from .encoders import run_encoders
+
+        return run_encoders(out, arguments.large, arguments.rehearse, arguments.show)
     shared |= {"processes": arguments.processes, "rehearse": arguments.rehearse}
     if table == "methods":
         from .table import run_methods

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.models.encoder import FULL
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
@@ -108,7 +109,12 @@ class Task:
 
 
 def run_object_table(
-    out: Path | None, methods: Sequence[str], count: int | None = None, quality: str = "draft", processes: int = 1
+    out: Path | None,
+    methods: Sequence[str],
+    count: int | None = None,
+    quality: str = "draft",
+    processes: int = 1,
+    encoder: str = FULL,
 ) -> int:
     """Make, judge and print all objects; pictures and ``table.json`` go to ``out``. Returns 0.
 
@@ -117,10 +123,12 @@ def run_object_table(
 
     Args:
         count: only the first so many prompts. processes: objects made side by side, one thread each.
+        encoder: of all jobs.
     """
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_objects_"))
     out.mkdir(parents=True, exist_ok=True)
     tasks = list_tasks(out, methods, count, quality)
+    tasks = [replace(task, settings=task.settings | {"encoder": encoder}) for task in tasks]
     verdicts: list[ObjectVerdict] = []
     with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for verdict in pool.map(make_and_judge, tasks):

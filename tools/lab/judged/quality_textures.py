@@ -34,6 +34,7 @@ from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.kinds import JobSpec
+from csd_blender.job.models.encoder import FULL
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
@@ -74,7 +75,12 @@ class Verdict:
 
 
 def run_texture_table(
-    out: Path | None, methods: Sequence[str], meshes: int | None = None, quality: str = "normal", processes: int = 1
+    out: Path | None,
+    methods: Sequence[str],
+    meshes: int | None = None,
+    quality: str = "normal",
+    processes: int = 1,
+    encoder: str = FULL,
 ) -> int:
     """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0.
 
@@ -83,12 +89,15 @@ def run_texture_table(
     Args:
         quality: the preset of all jobs.
         processes: textures made side by side, one thread each.
+        encoder: of all jobs.
     """
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_quality_"))
     out.mkdir(parents=True, exist_ok=True)
     prompts = quality_prompts(meshes)
     tasks = [
-        (asked, method, quality, out / f"{method}_{i:02d}") for method in methods for i, asked in enumerate(prompts)
+        (asked, method, quality, out / f"{method}_{i:02d}", {"encoder": encoder})
+        for method in methods
+        for i, asked in enumerate(prompts)
     ]
     verdicts: list[Verdict] = []
     with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
@@ -128,8 +137,9 @@ def worker_tools() -> tuple[ModelCache, Judge]:
     return ModelCache(), load_judge()
 
 
-def _judged_task(task: tuple[QualityPrompt, str, str, Path]) -> Verdict:
-    return make_and_judge(*task, *worker_tools())
+def _judged_task(task: tuple[QualityPrompt, str, str, Path, dict[str, Any]]) -> Verdict:
+    asked, method, quality, folder, settings = task
+    return make_and_judge(asked, method, quality, folder, *worker_tools(), **settings)
 
 
 def quality_job(asked: QualityPrompt, method: str, quality: str, **settings: Any) -> TextureJob:

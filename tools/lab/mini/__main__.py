@@ -13,6 +13,7 @@ from ...paths import PACKAGE
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 LANGUAGE = PACKAGE / "backend" / "mini" / "language"
 CONTROL = PACKAGE / "backend" / "mini" / "control"
+ENCODER = PACKAGE / "backend" / "mini" / "encoder"
 JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 
@@ -107,6 +108,21 @@ def _control_export(args: argparse.Namespace) -> None:
     _log(f"exported step {step} to {args.output}")
 
 
+def _encoder_train(args: argparse.Namespace) -> None:
+    from .encoder.train import Config, train_encoder
+
+    train_encoder(Config(
+        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
+        processes=args.processes, device=args.device,
+    ), _log)  # fmt: skip
+
+
+def _encoder_export(args: argparse.Namespace) -> None:
+    from .encoder.train import export
+
+    _log(f"exported step {export(args.checkpoint, args.output)} to {args.output}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
@@ -174,6 +190,20 @@ def main(argv: list[str] | None = None) -> int:
     control_export.add_argument("--output", type=Path, default=CONTROL)
     control_export.set_defaults(run=_control_export)
 
+    encoder = commands.add_parser("encoder-train", help="distil the model's encoder into a small one")
+    encoder.add_argument("--out", type=Path, required=True, help="folder of targets, checkpoint and progress.jsonl")
+    encoder.add_argument("--cache", type=Path, required=True, help="folder of pictures, those of control-train")
+    encoder.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it belongs to")
+    encoder.add_argument("--data-count", type=int, default=4320, help="of pictures to learn from")
+    encoder.add_argument("--steps", type=int, default=1500)
+    encoder.add_argument("--processes", type=int, default=2, help="that render, and encode, the pictures")
+    encoder.set_defaults(run=_encoder_train, seed=5)
+
+    encoder_export = commands.add_parser("encoder-export", help="write the small encoder in half precision")
+    encoder_export.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of its training")
+    encoder_export.add_argument("--output", type=Path, default=ENCODER)
+    encoder_export.set_defaults(run=_encoder_export)
+
     language = commands.add_parser("language-train", help="train the masked language model for prompt debiasing")
     language.add_argument("--weights", type=Path, default=LANGUAGE)
     language.add_argument("--steps", type=int, default=1500)
@@ -191,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     pairs.add_argument("--processes", type=int, default=2)
     pairs.set_defaults(run=_pairs_train, seed=2001)
 
-    for sub in (train, card, samples, judge_train, judge, control, language, pairs):
+    for sub in (train, card, samples, judge_train, judge, control, encoder, language, pairs):
         sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
         sub.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)

@@ -19,6 +19,7 @@ from ....job.spec.methods import find_method
 from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
+from ...diffusion.load_encoder import encoder_files
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide
@@ -68,6 +69,7 @@ def make_object(
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
     check_controls(job)  # they come into use in the second stage, which may be hours away
+    encoder_files(job.encoder, job.model)  # and so may this, where the first stage has another model
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
