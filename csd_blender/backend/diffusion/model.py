@@ -17,6 +17,7 @@ from torch import Tensor
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .thrift import Thrift
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "flow_prediction")
@@ -92,8 +93,7 @@ class DiffusionModel(Protocol):
         schedule: its noise.
         on_pixels: latents are the picture's own pixels in [-1, 1], so nothing is encoded.
         latent_channels: C of its latents. latent_factor: pixels per latent along one side.
-        encodes_one_by_one: a switch: one picture's activations at a time, the cheapest step when memory runs out. It
-            changes nothing for a model on pixels.
+        thrift: what it does for memory's sake; nothing of it changes a number.
         refused_predictions: how many calls of the network gave NaN or infinite numbers.
         control: the job's ControlNets, which count where the conditions have pictures for them; None for none.
     """
@@ -104,7 +104,7 @@ class DiffusionModel(Protocol):
     native_size: int
     schedule: NoiseSchedule
     on_pixels: bool
-    encodes_one_by_one: bool
+    thrift: Thrift
     refused_predictions: int
     control: ControlNets | None
 
@@ -179,8 +179,16 @@ def unet_noise(
 
 @torch.no_grad()
 def counted_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-    """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count."""
-    noise = model.network_noise(noisy, t, conditions)
+    """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count.
+
+    With ``saving.rows`` each row is a call of the network by itself.
+    """
+    if model.thrift.saving.rows:
+        rows = range(len(noisy))
+        one = [model.network_noise(noisy[i : i + 1], t[i : i + 1], conditions.select(slice(i, i + 1))) for i in rows]
+        noise = torch.cat(one)
+    else:
+        noise = model.network_noise(noisy, t, conditions)
     if not bool(torch.isfinite(noise).all()):
         model.refused_predictions += 1
     return noise

@@ -7,7 +7,7 @@ noise in them, or v.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from .parts import (
     network_dtypes,
 )
 from .text import TextReader
+from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 
@@ -48,7 +49,7 @@ class StableDiffusion:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -72,16 +73,18 @@ class StableDiffusion:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
+        return encode_pictures(self.vae, pixels, self.thrift, generator)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        unet, found = self.unet if unet is None else unet, residuals(self.control, noisy, t, conditions)
+        unet = self.unet if unet is None else unet
+        found = residuals(self.control, noisy, t, conditions, thrift=self.thrift)
+        self.thrift.bring(unet)
         return unet_noise(unet, self.schedule, noisy, t, conditions.text, **found)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -11,22 +11,22 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..support.draws import Draws, normal
+from .thrift import Thrift
 
 
-def encode_pictures(
-    vae: torch.nn.Module, pixels: Tensor, one_by_one: bool, generator: Draws | None, by_layers: bool = False
-) -> Tensor:
+def encode_pictures(vae: torch.nn.Module, pixels: Tensor, thrift: Thrift, generator: Draws | None) -> Tensor:
     """Latents ``[B, C, h, w]``, float32 of about unit variance, of ``pixels`` ``[B, 3, H, W]`` in [-1, 1].
 
     A gradient passes. ``generator``: for a sample of the posterior; None takes its mean.
 
-    Args:
-        one_by_one: one picture's activations at a time, made again on the way back.
-        by_layers: and of these one layer's at a time. Tiles would save as much, but are other pictures: the encoder's
-            normalizations and its attention look at the whole.
+    With ``saving.pictures`` there are one picture's activations at a time, which are made again on the way back; with
+    ``saving.layers`` of these one layer's at a time. (Tiles would save as much, and give other latents: the encoder's
+    normalizations and its attention look at the whole picture.)
     """
-    pixels = pixels.to(vae.dtype)
-    if one_by_one or by_layers:
+    thrift.bring(vae)
+    pixels, saving = pixels.to(vae.dtype), thrift.saving
+    by_layers = saving.layers
+    if saving.pictures or by_layers:
         encode = _moments_by_layers if by_layers else _moments
         if by_layers and len(pixels) == 1:  # what lies between its layers may stay meanwhile
             moments = encode(vae, pixels).float()
@@ -34,6 +34,7 @@ def encode_pictures(
             moments = torch.cat([_made_again(encode, vae, row) for row in pixels.split(1)]).float()
     else:
         moments = _moments(vae, pixels).float()
+    moments = thrift.guard(moments, vae)
     mean, log_variance = moments.chunk(2, dim=1)
     if generator is not None:
         noise = normal(mean.shape, generator).to(mean)
@@ -41,10 +42,11 @@ def encode_pictures(
     return (mean - _shift(vae)) * vae.config.scaling_factor
 
 
-def decode_pictures(vae: torch.nn.Module, latents: Tensor, one_by_one: bool) -> Tensor:
+def decode_pictures(vae: torch.nn.Module, latents: Tensor, thrift: Thrift) -> Tensor:
     """Pictures ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]`` in any size."""
     hidden = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
-    rows = hidden.split(1) if one_by_one else [hidden]
+    thrift.bring(vae)
+    rows = hidden.split(1) if thrift.saving.pictures else [hidden]
     return torch.cat([_decoded(vae, row) for row in rows])
 
 

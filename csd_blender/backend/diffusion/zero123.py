@@ -9,7 +9,7 @@ pipeline repeats it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from .parts import (
     native_size,
     network_dtypes,
 )
+from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 #: Mean and deviation of CLIP's pictures, red, green and blue (Radford et al. 2021).
@@ -78,7 +79,7 @@ class Zero123:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -105,7 +106,7 @@ class Zero123:
         seen = ((small + 1) / 2 - mean) / deviation
         vector = self.image_encoder(seen.to(self.image_encoder.dtype)).image_embeds
         own = resize(pixels, self.native_size)
-        latents = encode_pictures(self.vae, own, False, None) / self.vae.config.scaling_factor
+        latents = encode_pictures(self.vae, own, self.thrift, None) / self.vae.config.scaling_factor
         return Shown(vector.float(), latents)
 
     @torch.no_grad()
@@ -124,16 +125,17 @@ class Zero123:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator)
+        return encode_pictures(self.vae, pixels, self.thrift, generator)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
         network = self.unet if unet is None else unet
+        self.thrift.bring(network)
         return unet_noise(network, self.schedule, noisy, t, conditions.text, beside=conditions.picture)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -29,7 +29,7 @@ from ..optimize.loop import run_steps
 from ..output.pictures import PicturePreview, film_steps, write_pictures
 from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
-from .prepare import LoadModel, lora_for
+from .prepare import LoadModel, load_for
 from .texture import JobResult
 
 #: In place of a step's number: random numbers of what a picture begins with, and of what its method keeps.
@@ -84,7 +84,7 @@ def make_pictures(
     whole = JobClock()
     plan = job.stages()
     reporter.stage(LOAD, plan)
-    model = load_model(job.model, job.device, lora_for(job, job.model))
+    model = load_for(job, job.model, load_model, reporter)
     model.control = None  # of a job before this one; pictures show no shape that they could follow
     groups = make_groups(job, model, reporter)
     reporter.check_stop()
@@ -196,6 +196,7 @@ def optimize(
         take=take,
         show=lambda: preview.show(seen(state.pictures, job, model), state.step),
         store=store,
+        load=groups[0].guide.load(min(job.batch, job.count), state.optimizer),
     )
 
 

@@ -128,6 +128,10 @@ CONTROL_END = partial(
 )
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.
 CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
+COMPILE = partial(
+    switch, False, True, label="Compile",
+    help="Let torch.compile make the diffusion network quicker; the first steps take minutes then",
+)  # fmt: skip
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
     switch, False, label="Allow Non-Commercial",
@@ -162,7 +166,7 @@ def without_kind(kind: str, data: object) -> dict:
 def fingerprint(kind: str, job: Any) -> str:
     """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
     that came later and are not used."""
-    passing = ("preview_interval", "checkpoint_interval", "device")
+    passing = ("preview_interval", "checkpoint_interval", "device", "compile")
     settings = {"kind": kind, **to_json(job, for_fingerprint=True)}
     relevant = {name: value for name, value in settings.items() if name not in passing}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

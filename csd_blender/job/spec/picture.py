@@ -43,6 +43,7 @@ class PictureJob:
         learning_rate: of AdamW; rises over ``warm_up`` steps and falls to zero by a cosine.
         weight_decay: pull towards gray (AdamW).
         times: stands for ``guidance.times``, and changes nothing by itself; ``usual`` leaves that to the preset.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -59,7 +60,7 @@ class PictureJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
     scripted: ClassVar[tuple[str, ...]] = (
-        "warm_up", "weight_decay", "batch", "device", "allow_noncommercial", "preview_interval",
+        "warm_up", "weight_decay", "batch", "device", "compile", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",
     )  # fmt: skip
 
@@ -104,6 +105,7 @@ class PictureJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL(added=True)
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

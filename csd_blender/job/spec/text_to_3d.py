@@ -215,6 +215,7 @@ class TextTo3DJob:
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
         control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
             colors.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -231,8 +232,8 @@ class TextTo3DJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
-        "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
-        "checkpoint_interval",
+        "coarse_model", "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
+        "preview_interval", "checkpoint_interval",
     )  # fmt: skip
 
     prompt: str = text(
@@ -281,6 +282,7 @@ class TextTo3DJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

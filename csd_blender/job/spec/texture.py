@@ -45,6 +45,7 @@ class TextureJob:
         control: what ControlNets follow: ``off``, ``auto``, or a list of ``depth``, ``normal``, ``canny``, with commas.
         control_model: which they are, see ``job/models/control``; empty for the published ones in the hub's cache.
         control_strength, control_end: how strongly they count, from the first step straight to the last.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -69,6 +70,7 @@ class TextureJob:
     #: What only scripts and the command line set, besides.
     scripted: ClassVar[tuple[str, ...]] = (
         "device",
+        "compile",
         "rasterizer",
         "allow_noncommercial",
         "preview_interval",
@@ -113,6 +115,7 @@ class TextureJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 
