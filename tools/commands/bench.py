@@ -25,6 +25,7 @@ ALONE = {
     "--pictures",
     "--alignment",
     "--guidance",
+    "--memory",
     "-h",
     "--help",
 }

@@ -179,19 +179,19 @@ def unet_noise(
 
 @torch.no_grad()
 def counted_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-    """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count.
-
-    With ``saving.rows`` each row is a call of the network by itself.
-    """
-    if model.thrift.saving.rows:
-        rows = range(len(noisy))
-        one = [model.network_noise(noisy[i : i + 1], t[i : i + 1], conditions.select(slice(i, i + 1))) for i in rows]
-        noise = torch.cat(one)
-    else:
-        noise = model.network_noise(noisy, t, conditions)
+    """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count."""
+    noise = asked_noise(model, noisy, t, conditions)
     if not bool(torch.isfinite(noise).all()):
         model.refused_predictions += 1
     return noise
+
+
+def asked_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+    """What the network says of all rows: in one call, or with ``saving.rows`` in one for each."""
+    if not model.thrift.saving.rows or len(noisy) == 1:
+        return model.network_noise(noisy, t, conditions)
+    rows = [slice(i, i + 1) for i in range(len(noisy))]
+    return torch.cat([model.network_noise(noisy[row], t[row], conditions.select(row)) for row in rows])
 
 
 def latent_side(model: DiffusionModel) -> int:

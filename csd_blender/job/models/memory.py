@@ -12,7 +12,7 @@ the largest of what is there in turn (numbers of ``width`` bytes, n positions of
   normalizations, two activations and two convolutions), one of a convolution that halves the size, seven of the
   attention in the middle. Layer by layer there is what goes into each layer up to the largest, that one's own six, and
   the gradient on both its sides.
-* **a network that is trained along** (VSD): the same six of each residual block, and 42 C n of a transformer's block.
+* **a network that is trained along** (VSD): the same six of each residual block, and 36 C n of a transformer's block.
 
 Counted with tensors without numbers (``build.py bench --memory``) this is right within 5 % for the encoder, the UNets
 of Stable Diffusion 1, 2 and XL, ControlNets, DeepFloyd IF, and within 15 % for Stable Diffusion 3 and for what is
@@ -29,7 +29,7 @@ GIB = 2**30
 SPARE = 0.25 * GIB  # and a tenth of all that comes and goes
 SPARE_SHARE = 0.1
 SIX = 3  # of each, in and out: what a residual block keeps for the way back
-GATED, PLAIN, LEARNS = 21, 9, 42  # C n: of a transformer's block, of attention alone, of a block that is trained along
+GATED, PLAIN, LEARNS = 21, 9, 36  # C n: of a transformer's block, of attention alone, of a block that is trained along
 ATTENTION_KEPT = 7
 PICTURE_BYTES = 3 * 4 * 4  # of a pixel: the picture, its gradient, both resized, in float32
 
