@@ -117,7 +117,7 @@ def begin(monkeypatch, reporter, free, load=LOAD, found=None):
 def test_with_room_enough_a_stage_begins_as_it_always_did(reporter, monkeypatch, caplog):
     caplog.set_level("INFO")
     assert begin(monkeypatch, reporter, 8 * GIB) == WHOLE and not reporter.warnings
-    assert "needs about 4.0 GB, 9.8 free" in caplog.text
+    assert "needs about 3.9 GB, 9.8 free" in caplog.text
 
 
 @pytest.mark.parametrize("saving", [PICTURES, LAYERS])
@@ -125,7 +125,7 @@ def test_a_stage_begins_on_the_first_rung_that_fits_and_says_so_once(reporter, m
     room = needed(LOAD, saving) - LOAD.weights
     assert begin(monkeypatch, reporter, room) == saving
     (warning,) = reporter.warnings
-    assert warning["code"] == "memory" and "needs about 4.0 GB" in warning["text"]
+    assert warning["code"] == "memory" and "needs about 3.9 GB" in warning["text"]
     assert begin(monkeypatch, reporter, room - 1) != saving  # a byte less is not enough
 
 
