@@ -8,6 +8,7 @@ import torch
 from csd_blender.backend.diffusion.compiling import as_written, is_compiled, use_compiler
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import asked_noise
+from csd_blender.backend.diffusion.parts import laid_out, network_dtypes
 from csd_blender.backend.diffusion.thrift import Turns
 from csd_blender.backend.optimize.free_memory import free_memory, load_of, networks_of
 from csd_blender.backend.support.reporting import Reporter
@@ -83,11 +84,33 @@ def test_networks_take_turns_and_each_is_there_when_it_is_used(model):
 @pytest.mark.parametrize("write", [write_sdxl, write_sd3, write_if])
 def test_in_every_family_networks_are_there_when_they_are_used(write, tmp_path):
     other = load_model(str(write(tmp_path / "model", sample_size=8)), CPU)
+    processors = [part.processor for part in other.unet.modules() if hasattr(part, "processor")]
+    assert processors and all(type(one).__name__.endswith("2_0") for one in processors)  # torch's own attention
     wanted = step(other, views=1)
     other.thrift.turns = Spoiling(networks_of(other), CPU)
     other.thrift.saving = Saving(True, True, True)
     for found, right in zip(step(other, views=1), wanted, strict=True):
         torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "bfloat16", "wanted"),
+    [
+        ("cpu", True, (torch.float32, torch.float32)),
+        ("mps", True, (torch.float32, torch.float32)),
+        ("cuda", True, (torch.float16, torch.bfloat16)),
+        ("cuda:1", False, (torch.float16, torch.float32)),
+    ],
+)
+def test_precision_by_device(device, bfloat16, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+    assert network_dtypes(torch.device(device)) == wanted
+
+
+def test_on_cuda_alone_convolutions_have_channels_last():
+    layer = torch.nn.Conv2d(4, 4, 3)
+    assert laid_out(layer, torch.device("mps")).weight.is_contiguous()
+    assert laid_out(layer, torch.device("cuda")).weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_network_that_learns_cannot_rest(model):
