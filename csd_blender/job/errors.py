@@ -86,6 +86,10 @@ ERRORS = {
         "The language model for prompt debiasing cannot be used.",
         "Choose the folder of a masked language model such as BERT with safetensors, or leave the field empty.",
     ),
+    "lora_missing": ErrorCode("The LoRA file is not there.", "Choose it again, or leave the field empty."),
+    "lora_unreadable": ErrorCode(
+        "The LoRA cannot be used.", "Choose one that was made for this model, or leave the field empty."
+    ),
     "control_missing": ErrorCode(
         "A ControlNet is not on this computer.", "Choose its folder or download it, or set Control to off."
     ),

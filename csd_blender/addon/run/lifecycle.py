@@ -25,19 +25,17 @@ from . import results, showing, view_icon
 from .belonging import check_accept, resume_here
 from .showing import forget_pictures, refresh_preview
 
-# Errors whose detail an artist can use; that of the others is for the log.
+# Errors whose detail an artist can use, those about files among them, since it names the file; else it is for the log.
 TELLING = (
     "bad_setting",
-    "model_missing",
-    "model_unreadable",
-    "language_model_missing",
-    "language_model_unreadable",
+    "licence_not_accepted",
     "model_not_finite",
-    "uv_overlap",
-    "uv_missing",
-    "no_space",
+    "no_gpu",
     "no_permission",
+    "no_space",
+    "uv_overlap",
 )
+TELLING_ENDS = ("_missing", "_unreadable")
 
 
 def start(context, kind: Kind, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:
@@ -168,7 +166,7 @@ def end(job: Job, said: Finished | Cancelled | Failed) -> None:
                 folders.close(job.folder, folders.DISCARDED)  # nothing had been computed
     else:
         text = said.text
-        if said.detail and said.code in TELLING:
+        if said.detail and (said.code in TELLING or said.code.endswith(TELLING_ENDS)):
             text = f"{text.rstrip('.')}: {said.detail}."
         if said.kept:  # what there was before it failed is offered, as after a cancel
             job.stopped_early = True

@@ -13,7 +13,13 @@ from . import poll
 from .panels import CSDPanel, write
 
 #: What a licence says of commercial work, in as few words as a sidebar has room for; the dialog says it in full.
-COMMERCIAL = {"yes": "permitted", "rules": "permitted, with rules", "no": "forbidden", "unknown": "see its page"}
+COMMERCIAL = {
+    "yes": "permitted",
+    "rules": "permitted, with rules",
+    "limited": "up to 1 M$ a year",
+    "no": "forbidden",
+    "unknown": "see its page",
+}
 ICONS = {BUNDLED: "CHECKMARK", READY: "CHECKMARK", PAUSED: "PAUSE", ABSENT: "IMPORT", BROKEN: "ERROR"}
 
 

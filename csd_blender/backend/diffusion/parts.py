@@ -15,6 +15,7 @@ import torch
 from ...job.errors import JobError
 from ...job.models.contents import unreadable
 from ...job.models.files import ModelFiles, Part
+from ...job.models.language import in_its_own_words
 from .model import NoiseSchedule
 from .text import TextReader, last_layer
 from .weights.clip_words import clip_tokenizer
@@ -216,7 +217,8 @@ def load_network(
     network.requires_grad_(False).eval().to(device)
     _check_numbers(part, network, dtype, spare)
     if part.lora is not None:
-        add_lora(network, part)
+        with in_its_own_words("lora"):
+            add_lora(network, part)
     return network
 
 

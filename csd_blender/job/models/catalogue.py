@@ -23,6 +23,7 @@ DRIVEN_ROLES = ("model", "control")
 TERMS = {
     "yes": "commercial use permitted",
     "rules": "commercial use permitted, except for a list of uses",
+    "limited": "commercial use permitted up to a yearly revenue of 1 million US dollars",
     "no": "not for commercial use",
     "unknown": "unknown terms, look at the publisher's page",
 }
@@ -40,8 +41,8 @@ class ModelEntry:
         sources: repositories in the diffusers layout, in the order they are tried; empty for the bundled model.
         purpose: what it is for, in half a sentence.
         licence: short name of the weights' licence.
-        commercial: ``yes``, ``rules`` (yes, with a list of forbidden uses), ``no``, or, outside of the catalogue,
-            ``unknown``.
+        commercial: ``yes``, ``rules`` (yes, with a list of forbidden uses), ``limited`` (yes, for those who earn no
+            more than a sum), ``no``, or, outside of the catalogue, ``unknown``.
         download_mb: size of the download, 0 when bundled.
         memory_mb: device memory a texture job with one view of the native size needs, about; of an addition, how much
             more.
@@ -165,6 +166,20 @@ CATALOGUE: tuple[ModelEntry, ...] = (
                 "bcb60880a46b63dea58e9bc591abe15f8350bde47b405f9c38f4be70c6161e68"
             ),
         },
+    ),
+    ModelEntry(
+        id="sd35-medium",
+        family="sd3",
+        label="Stable Diffusion 3.5 Medium",
+        sources=("stabilityai/stable-diffusion-3.5-medium",),
+        purpose="any subject, and long prompts, for cards with 12 GB; no VSD and no ControlNets",
+        licence="Stability AI Community License",
+        commercial="limited",
+        download_mb=16400,
+        memory_mb=12000,
+        native_size=1024,
+        gated=True,
+        note="A third text encoder, which reads long prompts, is more than half of the download.",
     ),
     ModelEntry(
         id="if-xl",

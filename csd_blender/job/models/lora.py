@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from .contents import Header, read_header, read_remarks, unreadable
+from .language import in_its_own_words
 from .parts import LoraLayer, LoraPart, ModelFiles
 from .places import existing, shortened
 
@@ -66,17 +67,18 @@ def find_lora(name: str, weight: float = 1.0) -> Lora:
     """The LoRA at a path, whose header is looked through; a folder with one such file counts as that.
 
     Raises:
-        JobError: ``model_missing`` when there is nothing, ``model_unreadable`` for what is no LoRA or another kind.
+        JobError: ``lora_missing`` when there is nothing, ``lora_unreadable`` for what is no LoRA or another kind.
     """
     place = existing(name)
     if place is None:
-        raise JobError("model_missing", f"there is no LoRA file “{shortened(name)}”", fix="Choose the file again.")
-    if place.is_dir():
-        files = sorted(p for p in place.iterdir() if p.suffix.lower() == ".safetensors")
-        if len(files) != 1:
-            raise unreadable(f"{place} holds {len(files)} .safetensors files and not one LoRA", "Choose the file.")
-        place = files[0]
-    read_lora(place)
+        raise JobError("lora_missing", f"there is no “{shortened(name)}”")
+    with in_its_own_words("lora"):
+        if place.is_dir():
+            files = sorted(p for p in place.iterdir() if p.suffix.lower() == ".safetensors")
+            if len(files) != 1:
+                raise unreadable(f"{place} holds {len(files)} .safetensors files and not one LoRA", "Choose the file.")
+            place = files[0]
+        read_lora(place)
     return Lora(place, weight)
 
 
@@ -133,13 +135,14 @@ def with_lora(files: ModelFiles, lora: Lora) -> ModelFiles:
     """A model's files, to whose parts the LoRA is added when they are loaded.
 
     Raises:
-        JobError: ``model_unreadable`` as :func:`read_lora`, and when the model lacks a part that the LoRA adds to.
+        JobError: ``lora_unreadable`` as :func:`find_lora`, and when the model lacks a part that the LoRA adds to.
     """
-    layers = read_lora(lora.file)
-    lost = next((layer for layer in layers if layer.part not in files.parts), None)
-    if lost is not None:
-        what = f"{lora.file} adds to the {lost.part} ({lost.down}), which {files.folder} has not"
-        raise unreadable(f"{what}: it was made for another family of models", "Choose a LoRA for this model.")
+    with in_its_own_words("lora"):
+        layers = read_lora(lora.file)
+        lost = next((layer for layer in layers if layer.part not in files.parts), None)
+        if lost is not None:
+            what = f"{lora.file} adds to the {lost.part} ({lost.down}), which {files.folder} has not"
+            raise unreadable(f"{what}: it was made for another family of models", "Choose a LoRA for this model.")
     parts = dict(files.parts)
     for name in {layer.part for layer in layers}:
         added = tuple(layer for layer in layers if layer.part == name)

@@ -112,6 +112,16 @@ def test_a_late_failure_says_why_and_offers_what_there_was_before(click, monkeyp
     assert cube().material_slots[0].material.name == "Red brick"
 
 
+@pytest.mark.parametrize("code", ["model_unreadable", "control_missing", "lora_missing", "licence_not_accepted"])
+def test_a_failure_about_a_file_names_it_in_the_panel(code, click, monkeypatch):
+    use_worker(monkeypatch, "hang")
+    job = click()
+    turn_pump(lambda: job.step >= 1)
+    error = module("job.errors").JobError(code, "it lies at far/away")
+    module("addon.run.lifecycle").end(job, module("job.process.bodies").Failed.of(error))
+    assert job.phase == "failed" and "far/away" in " ".join(panel_text()) and "far/away" in job.problem.text
+
+
 def test_a_crashed_job_is_resumed_with_one_press(click, monkeypatch):
     use_worker(monkeypatch, "crash")
     job = click()

@@ -195,7 +195,7 @@ def test_what_fits_no_layer_is_named(sd15_folder, tmp_path, key, said):
     file = written(tmp_path / "a.safetensors", {key: (torch.ones(RANK, 8), torch.ones(8, RANK))})
     with pytest.raises(JobError) as caught:
         load_model(str(sd15_folder), CPU, find_lora(str(file)))
-    assert caught.value.code == "model_unreadable" and caught.value.fix
+    assert caught.value.code == "lora_unreadable" and caught.value.fix
     assert key in caught.value.detail and said in caught.value.detail and str(file) in caught.value.detail
 
 
@@ -244,7 +244,7 @@ def test_a_file_is_found_with_its_weight_and_as_the_only_one_of_a_folder(tmp_pat
     assert with_weight("C:\\loras\\a.safetensors") == ("C:\\loras\\a.safetensors", None)
     with pytest.raises(JobError) as caught:
         find_lora("b.safetensors")
-    assert caught.value.code == "model_missing" and "b.safetensors" in caught.value.detail
+    assert caught.value.code == "lora_missing" and "b.safetensors" in caught.value.detail
     written(tmp_path / "b.safetensors", pair)
     with pytest.raises(JobError, match="2 .safetensors files"):
         find_lora(str(tmp_path))
