@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -122,7 +123,8 @@ def random_networks(case: Case) -> StableDiffusion:
         ),
     )
     schedule = NoiseSchedule(torch.linspace(0.99, 0.01, 1000), "epsilon", CPU)
-    model = StableDiffusion("random", unet, vae, None, schedule, size.pixels, CPU)
+    nobody: Any = None  # reads texts here
+    model = StableDiffusion("random", unet, vae, nobody, schedule, size.pixels, CPU)
     if case.controls:
         nets = (_made(half, lambda: ControlNetModel.from_unet(unet)) for _ in range(case.controls))
         model.control = ControlNets(

@@ -90,5 +90,5 @@ def _of_windows() -> int | None:
         ]
 
     status = Status(length=ctypes.sizeof(Status))
-    library = ctypes.WinDLL("kernel32")  # ty: ignore[unresolved-attribute]
+    library = ctypes.WinDLL("kernel32")  # ty: ignore[missing-attribute]
     return status.free if library.GlobalMemoryStatusEx(ctypes.byref(status)) else None
