@@ -16,9 +16,9 @@ from torch import nn
 
 from csd_blender.backend.diffusion.conditions import Conditions
 from csd_blender.backend.diffusion.control import ControlNet, ControlNets
+from csd_blender.backend.diffusion.cost.thrift import Turns
 from csd_blender.backend.diffusion.model import DiffusionModel, NoiseSchedule, asked_noise
 from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
-from csd_blender.backend.diffusion.thrift import Turns
 from csd_blender.backend.optimize.free_memory import load_of, networks_of
 from csd_blender.backend.optimize.out_of_memory import RUNGS
 from csd_blender.job.models.memory import GIB, Saving, needed

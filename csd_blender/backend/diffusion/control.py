@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .conditions import Conditions
-from .thrift import Thrift
+from .cost.thrift import Thrift
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
 from .text import TextReader
-from .thrift import Thrift
 
 CHANNELS = 3
 

@@ -21,6 +21,7 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize
 from .parts import (
     LEAST_LEFT,
@@ -34,7 +35,6 @@ from .parts import (
     text_width,
 )
 from .text import TextReader, layer_before_last_and_whole
-from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 T5_TOKENS = 256  # of a text, as the family's own pipeline gives them

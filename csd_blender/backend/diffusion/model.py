@@ -17,7 +17,7 @@ from torch import Tensor
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
-from .thrift import Thrift
+from .cost.thrift import Thrift
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "flow_prediction")

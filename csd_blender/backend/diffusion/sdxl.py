@@ -17,6 +17,7 @@ from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets, residuals
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -31,7 +32,6 @@ from .parts import (
     text_width,
 )
 from .text import TextReader, layer_before_last, layer_before_last_and_whole
-from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 TIME_IDS = 6  # height and width of the training picture, top and left of its cut, height and width wanted

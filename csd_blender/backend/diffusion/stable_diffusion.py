@@ -16,6 +16,7 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets, residuals
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -29,7 +30,6 @@ from .parts import (
     network_dtypes,
 )
 from .text import TextReader
-from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..support.draws import Draws, normal
-from .thrift import Thrift
+from .cost.thrift import Thrift
 
 
 def encode_pictures(vae: torch.nn.Module, pixels: Tensor, thrift: Thrift, generator: Draws | None) -> Tensor:

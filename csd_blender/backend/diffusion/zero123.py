@@ -21,6 +21,7 @@ from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_told,
@@ -31,7 +32,6 @@ from .parts import (
     native_size,
     network_dtypes,
 )
-from .thrift import Thrift
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 #: Mean and deviation of CLIP's pictures, red, green and blue (Radford et al. 2021).

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ...job.errors import JobError
 from ...job.spec.guidance import Guidance
-from ..diffusion.compiling import as_written
 from ..diffusion.conditions import Conditions
+from ..diffusion.cost.compiling import as_written
 from ..diffusion.model import DiffusionModel
 from ..optimize.checkpoint import check_tensors, optimizer_tensors, restore_optimizer
 from ..render.cameras import Cameras

@@ -14,7 +14,7 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.lora import Lora, find_lora
 from ...job.spec.texture import TextureJob
-from ..diffusion.compiling import use_compiler
+from ..diffusion.cost.compiling import use_compiler
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
 from ..geometry.gather import gather_parts
@@ -72,7 +72,7 @@ def load_for(job: JobSpec, name: str, load_model: LoadModel, reporter: Reporter)
     if getattr(job, "rasterizer", "") == "nvdiffrast" and model.device.type != "cuda":
         raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
     model.thrift.reset()  # the job before may have left it on a lower rung
-    use_compiler(model, getattr(job, "compile", False), reporter)
+    use_compiler(model.unet, getattr(job, "compile", False), reporter)
     return model
 
 

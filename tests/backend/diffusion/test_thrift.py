@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.compiling import as_written, is_compiled, use_compiler
+from csd_blender.backend.diffusion.cost.compiling import as_written, is_compiled, use_compiler
+from csd_blender.backend.diffusion.cost.thrift import Turns
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import asked_noise
 from csd_blender.backend.diffusion.parts import laid_out, network_dtypes
-from csd_blender.backend.diffusion.thrift import Turns
 from csd_blender.backend.optimize.free_memory import free_memory, load_of, networks_of
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.models.memory import Network, Saving, encoding, needed, row_bytes
@@ -33,7 +33,7 @@ def model(tiny_folder):
 def fresh(model):
     yield
     model.thrift.reset()
-    use_compiler(model, False, Reporter(emit=lambda said: None))
+    use_compiler(model.unet, False, Reporter(emit=lambda said: None))
 
 
 def step(model, views=2):
@@ -174,7 +174,7 @@ def test_without_a_compiler_there_is_one_warning_and_the_network_as_it_is(model,
 
     monkeypatch.setattr(torch, "compile", missing)
     for _ in range(2):
-        use_compiler(model, True, reporter)
+        use_compiler(model.unet, True, reporter)
     assert [w["code"] for w in reporter.warnings] == ["no_compiler"] and not is_compiled(model.unet)
 
 
@@ -186,7 +186,7 @@ def test_a_compiled_network_is_one_only_while_it_is_wanted(model, reporter, monk
 
     monkeypatch.setattr(torch, "compile", fake)
     wanted = step(model)
-    use_compiler(model, True, reporter)
+    use_compiler(model.unet, True, reporter)
     assert is_compiled(model.unet) and not reporter.warnings
     calls.clear()
     torch.testing.assert_close(step(model), wanted)
@@ -195,7 +195,7 @@ def test_a_compiled_network_is_one_only_while_it_is_wanted(model, reporter, monk
     monkeypatch.setattr(torch.compiler, "set_stance", lambda stance: stances.append(stance) or torch.no_grad())
     with as_written(model.unet):
         pass
-    use_compiler(model, False, reporter)
+    use_compiler(model.unet, False, reporter)
     with as_written(model.unet):
         pass
     assert stances == ["force_eager"] and not is_compiled(model.unet)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.thrift import Thrift
+from csd_blender.backend.diffusion.cost.thrift import Thrift
 from csd_blender.backend.optimize import out_of_memory
 from csd_blender.backend.optimize.out_of_memory import StepDown
 from csd_blender.backend.support.reporting import Reporter

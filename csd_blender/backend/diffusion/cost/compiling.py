@@ -10,18 +10,16 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
 
-from ..support.reporting import Reporter
-from .model import DiffusionModel
+from ...support.reporting import Reporter
 
 log = logging.getLogger(__name__)
 
 
-def use_compiler(model: DiffusionModel, wanted: bool, reporter: Reporter) -> None:
+def use_compiler(network: nn.Module, wanted: bool, reporter: Reporter) -> None:
     """Let the network that predicts be compiled at its next call, or run as it is written.
 
     A compiler that is not there costs one warning: its first words are tried on a handful of numbers.
     """
-    network = model.unet
     if not wanted:
         if is_compiled(network):
             network._compiled_call_impl = None  # (torch has no word of its own for it)
@@ -30,7 +28,7 @@ def use_compiler(model: DiffusionModel, wanted: bool, reporter: Reporter) -> Non
         return
     try:
         works = torch.compile(lambda x: torch.nn.functional.silu(x) * 2)
-        works(torch.ones(8, device=model.device))
+        works(torch.ones(8, device=next(network.parameters()).device))
         torch._dynamo.config.suppress_errors = True  # what it cannot compile later on runs as it is written, too
         network.compile()
     except Exception as error:  # there are many kinds: no Triton, no C++ compiler, a Python that is too new
