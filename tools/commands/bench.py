@@ -26,6 +26,7 @@ ALONE = {
     "--alignment",
     "--encoders",
     "--guidance",
+    "--memory",
     "-h",
     "--help",
 }

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     tables.add_argument(
         "--quality", nargs="?", const="texture", choices=("texture", "text-to-3d"), help="the table of judged results"
     )
+    tables.add_argument("--memory", action="store_true", help="what steps of large models need at most, by counting")
     parser.add_argument("--edit", action="store_true", help="the table of judged edits, over --slider")
     parser.add_argument("--slider", action="append", type=float, help="only these values of the edits' alignment")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these in the quality table")
@@ -50,6 +51,10 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it has processes of its own to end
     if compare.chosen(arguments):
         return compare.run(arguments)
+    if arguments.memory:
+        from .memory import run_memory_table
+
+        return run_memory_table()
     if arguments.similarity:
         from .judged.similarity_table import run_similarity_table
 

@@ -135,7 +135,7 @@ def _wait(client: BackendClient, sought: Callable[[Message], bool], limit: float
 
 
 @dataclass(frozen=True)
-class _Size:
+class Size:
     """What sets one generation of Stable Diffusion apart, as its UNet's settings and the side of its pictures."""
 
     pixels: int
@@ -147,10 +147,10 @@ _USUAL_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
 }
-_SIZES = {
-    "1.5": _Size(512, 768, {"attention_head_dim": 8, **_USUAL_BLOCKS}),
-    "2.1": _Size(512, 1024, {"attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True, **_USUAL_BLOCKS}),
-    "xl": _Size(
+SIZES = {
+    "1.5": Size(512, 768, {"attention_head_dim": 8, **_USUAL_BLOCKS}),
+    "2.1": Size(512, 1024, {"attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True, **_USUAL_BLOCKS}),
+    "xl": Size(
         1024,
         2048,
         {
@@ -175,7 +175,7 @@ def random_stable_diffusion(device: torch.device, version: str = "1.5", latent: 
     """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
-    size = _SIZES[version]
+    size = SIZES[version]
     channels, unet_dtype, vae_dtype = 4 if latent else 3, *network_dtypes(device)
     with torch.device("meta"):
         unet = UNet2DConditionModel(

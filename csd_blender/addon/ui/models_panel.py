@@ -69,6 +69,9 @@ def draw_model(layout, context, found: ModelState) -> None:
     column.scale_y = 0.8
     column.label(text=f"Licence: {entry.licence}", translate=False)
     column.label(text=f"Commercial use: {COMMERCIAL[entry.commercial]}", translate=False)
+    if entry.memory_mb:
+        more = " more" if entry.role != "model" else ""
+        column.label(text=f"Memory: about {entry.memory_mb / 1000:.1f} GB{more}", translate=False)
     if download is not None and download.model == entry.id:
         draw_download(box, download)
         return

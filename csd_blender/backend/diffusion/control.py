@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .conditions import Conditions
+from .cost.thrift import Thrift
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ class ControlNets:
 
     @torch.no_grad()
     def residuals(
-        self, noisy: Tensor, t: Tensor, conditions: Conditions, added: Mapping[str, Tensor] | None = None
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        conditions: Conditions,
+        added: Mapping[str, Tensor] | None = None,
+        thrift: Thrift | None = None,
     ) -> dict[str, Any]:
         """What a ``UNet2DConditionModel`` wants to be told of them, by the names of its arguments.
 
@@ -65,6 +71,7 @@ class ControlNets:
             noisy: ``[N, C, h, w]``. t: ``[N]``.
             conditions: N rows with ``control`` pictures and ``control_weight``.
             added: what the family tells its network besides (``added_cond_kwargs``), in its precision.
+            thrift: the model's.
         """
         pictures, weights = conditions.control, conditions.control_weight
         if pictures is None or weights is None:
@@ -75,6 +82,8 @@ class ControlNets:
             dtype = net.network.dtype
             picture = pictures[:, first : first + net.channels]
             first += net.channels
+            if thrift is not None:
+                thrift.bring(net.network)
             found, center = net.network(
                 noisy.to(dtype),
                 t,
@@ -96,8 +105,9 @@ def residuals(
     t: Tensor,
     conditions: Conditions,
     added: Mapping[str, Tensor] | None = None,
+    thrift: Thrift | None = None,
 ) -> dict[str, Any]:
     """:meth:`ControlNets.residuals`; nothing without nets, or without pictures for them."""
     if nets is None or conditions.control is None:
         return {}
-    return nets.residuals(noisy, t.to(noisy.device), conditions, added)
+    return nets.residuals(noisy, t.to(noisy.device), conditions, added, thrift)

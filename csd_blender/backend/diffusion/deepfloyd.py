@@ -6,7 +6,7 @@ Its network predicts a variance in three more channels, which nobody needs here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import check_channels, check_told, load_noise, load_text_reader, load_unet, native_size
 from .small_encoder import SmallEncoder
@@ -41,7 +42,7 @@ class DeepFloyd:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = True
     control: ControlNets | None = None
@@ -70,7 +71,9 @@ class DeepFloyd:
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        return unet_noise(self.unet if unet is None else unet, self.schedule, noisy, t, conditions.text)
+        network = self.unet if unet is None else unet
+        self.thrift.bring(network)
+        return unet_noise(network, self.schedule, noisy, t, conditions.text)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize
 from .parts import (
     LEAST_LEFT,
@@ -61,7 +62,7 @@ class FlowModel:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -95,11 +96,11 @@ class FlowModel:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
+        return encode_pictures(self.vae, pixels, self.thrift, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
@@ -108,6 +109,7 @@ class FlowModel:
         if pooled is None:
             raise ValueError("the network wants a text's vector too")
         _, sigma = self.schedule.alpha_sigma(t)
+        self.thrift.bring(network)
         velocity = network(
             noisy.to(network.dtype),
             timestep=sigma.flatten() * len(self.schedule),

@@ -11,7 +11,7 @@ from ...job.models.language import in_its_own_words
 from .control import ControlNet, ControlNets
 from .loading import MINI_FOLDER, find_model
 from .model import DiffusionModel
-from .parts import load_network, quiet_libraries
+from .parts import laid_out, load_network, quiet_libraries
 
 #: Of the bundled model; it need not be there.
 MINI_CONTROL = MINI_FOLDER.parent / "control"
@@ -49,7 +49,7 @@ def _load(files: ControlFiles, model: DiffusionModel):
     with quiet_libraries():
         network = load_network(files.part, model.unet.dtype, model.device, ControlNetModel)
     _check_fit(files, network, model)
-    return network
+    return laid_out(network, model.device)
 
 
 def _check_fit(files: ControlFiles, network, model: DiffusionModel) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .small_encoder import SmallEncoder
 
 #: What networks may predict: the noise, v (Salimans and Ho 2022), or a flow's velocity (Lipman et al. 2022).
@@ -93,8 +94,7 @@ class DiffusionModel(Protocol):
         schedule: its noise.
         on_pixels: latents are the picture's own pixels in [-1, 1], so nothing is encoded.
         latent_channels: C of its latents. latent_factor: pixels per latent along one side.
-        encodes_one_by_one: a switch: one picture's activations at a time, the cheapest step when memory runs out. It
-            changes nothing for a model on pixels.
+        thrift: what it does for memory's sake; nothing of it changes a number.
         refused_predictions: how many calls of the network gave NaN or infinite numbers.
         control: the job's ControlNets, which count where the conditions have pictures for them; None for none.
         small_encoder: in the place of the model's own; None for that.
@@ -106,7 +106,7 @@ class DiffusionModel(Protocol):
     native_size: int
     schedule: NoiseSchedule
     on_pixels: bool
-    encodes_one_by_one: bool
+    thrift: Thrift
     refused_predictions: int
     control: ControlNets | None
     small_encoder: SmallEncoder | None
@@ -183,10 +183,18 @@ def unet_noise(
 @torch.no_grad()
 def counted_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
     """A model's :meth:`~DiffusionModel.predict_noise`, of what its network says: calls without valid numbers count."""
-    noise = model.network_noise(noisy, t, conditions)
+    noise = asked_noise(model, noisy, t, conditions)
     if not bool(torch.isfinite(noise).all()):
         model.refused_predictions += 1
     return noise
+
+
+def asked_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+    """What the network says of all rows: in one call, or with ``saving.rows`` in one for each."""
+    if not model.thrift.saving.rows or len(noisy) == 1:
+        return model.network_noise(noisy, t, conditions)
+    rows = [slice(i, i + 1) for i in range(len(noisy))]
+    return torch.cat([model.network_noise(noisy[row], t[row], conditions.select(row)) for row in rows])
 
 
 def latent_side(model: DiffusionModel) -> int:

@@ -7,7 +7,7 @@ pictures here are uncut and of the model's own size, as in the family's own pipe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets, residuals
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -57,7 +58,7 @@ class StableDiffusionXL:
     native_size: int
     device: torch.device
     empty_is_zero: bool = True
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -90,11 +91,11 @@ class StableDiffusionXL:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
+        return encode_pictures(self.vae, pixels, self.thrift, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
@@ -103,7 +104,8 @@ class StableDiffusionXL:
         if pooled is None or sizes is None:
             raise ValueError("the network wants a text's vector and sizes too")
         told = {"text_embeds": pooled.to(network.dtype), "time_ids": sizes}
-        found = residuals(self.control, noisy, t, conditions, told)
+        found = residuals(self.control, noisy, t, conditions, told, self.thrift)
+        self.thrift.bring(network)
         return unet_noise(network, self.schedule, noisy, t, conditions.text, added_cond_kwargs=told, **found)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -7,7 +7,7 @@ noise in them, or v.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ...job.models.files import ModelFiles
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets, residuals
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_channels,
@@ -49,7 +50,7 @@ class StableDiffusion:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -74,16 +75,18 @@ class StableDiffusion:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
+        return encode_pictures(self.vae, pixels, self.thrift, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
-        unet, found = self.unet if unet is None else unet, residuals(self.control, noisy, t, conditions)
+        unet = self.unet if unet is None else unet
+        found = residuals(self.control, noisy, t, conditions, thrift=self.thrift)
+        self.thrift.bring(unet)
         return unet_noise(unet, self.schedule, noisy, t, conditions.text, **found)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -9,7 +9,7 @@ pipeline repeats it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from ...job.models.files import ModelFiles, Part
 from ..support.draws import Draws
 from .conditions import Conditions
 from .control import ControlNets
+from .cost.thrift import Thrift
 from .model import NoiseSchedule, counted_noise, resize, unet_noise
 from .parts import (
     check_told,
@@ -79,7 +80,7 @@ class Zero123:
     schedule: NoiseSchedule
     native_size: int
     device: torch.device
-    encodes_one_by_one: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     refused_predictions: int = 0
     on_pixels: bool = False
     control: ControlNets | None = None
@@ -107,7 +108,7 @@ class Zero123:
         seen = ((small + 1) / 2 - mean) / deviation
         vector = self.image_encoder(seen.to(self.image_encoder.dtype)).image_embeds
         own = resize(pixels, self.native_size)
-        latents = encode_pictures(self.vae, own, False, None) / self.vae.config.scaling_factor
+        latents = encode_pictures(self.vae, own, self.thrift, None) / self.vae.config.scaling_factor
         return Shown(vector.float(), latents)
 
     @torch.no_grad()
@@ -126,16 +127,17 @@ class Zero123:
 
     def encode_images(self, images: Tensor, generator: Draws | None = None) -> Tensor:
         pixels = resize(images * 2 - 1, self.native_size)
-        return encode_pictures(self.vae, pixels, self.encodes_one_by_one, generator, self.small_encoder)
+        return encode_pictures(self.vae, pixels, self.thrift, generator, self.small_encoder)
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        return decode_pictures(self.vae, latents, self.encodes_one_by_one)
+        return decode_pictures(self.vae, latents, self.thrift)
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
         network = self.unet if unet is None else unet
+        self.thrift.bring(network)
         return unet_noise(network, self.schedule, noisy, t, conditions.text, beside=conditions.picture)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -17,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...job.models.memory import Load
 from ...job.spec.guidance import Guidance
 from ...job.spec.schedule import Schedule
 from ..diffusion.conditions import cat
 from ..diffusion.model import DiffusionModel, latent_side, resize
+from ..optimize.free_memory import load_of
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
 from ..support.draws import Draws, normal
@@ -39,9 +41,11 @@ from .state import Ask, MethodState, NoisyBatch
 from .surface_noise import fixed_noise
 from .times import falling_time
 from .view_prompts import EncodedPrompts, PromptBatch, Seen
+from .vsd import VariationalState
 
 #: What the tensors of a method begin with in a checkpoint.
 PREFIX = "guide."
+PERP_NEG_ROWS = 2  # of each picture, at most: the sides that it is not seen from
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,22 @@ class Guide:
     def layout(self) -> tuple[tuple[str, ...], ...]:
         """What the ControlNets follow, each by itself: :attr:`Seen.control` is asked for when there are any."""
         return () if self.strength is None or self.model.control is None else self.model.control.layout
+
+    def load(self, views: int, optimizer: torch.optim.Optimizer) -> Load:
+        """What a step with so many views asks of memory, at most; ``optimizer``: of what the stage changes."""
+        learned = [part for group in optimizer.param_groups for part in group["params"]]
+        rows = max(len(prompts.branches) for prompts in self.prompts.values())
+        if any(guidance.perp_neg for guidance in self._methods().values()):
+            rows += PERP_NEG_ROWS
+        trained = [state for state in self._states.values() if isinstance(state, VariationalState)]
+        return load_of(
+            self.model,
+            views,
+            rows,
+            sum(part.numel() * part.element_size() for part in learned),
+            learns=bool(trained),
+            own_network=any(state.unet is not self.model.unet for state in trained),
+        )
 
     def begin(self, views: int, step: int, generator: Draws) -> Moment:
         """Find the diffusion times of a step with so many views."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ...job.errors import JobError
 from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
+from ..diffusion.cost.compiling import as_written
 from ..diffusion.model import DiffusionModel
 from ..optimize.checkpoint import check_tensors, optimizer_tensors, restore_optimizer
 from ..render.cameras import Cameras
@@ -117,7 +118,7 @@ class VariationalState:
         """The changed network's noise prediction, with a gradient where that is on."""
         if plain is None:
             raise ValueError("VSD needs the prompt without a word for the view")
-        with self._changed(camera):
+        with self._changed(camera), as_written(self.unet):
             return self.model.network_noise(noisy, t, plain, self.unet)
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 
 from ...job.errors import JobError
+from ...job.models.memory import Load
 from ..diffusion.model import DiffusionModel
 from ..support.reporting import Reporter, Stopped
 from .out_of_memory import StepDown
@@ -124,6 +125,7 @@ def run_steps(
     take: Callable[[int], dict[str, float]],
     show: Callable[[], None],
     store: Callable[[], None],
+    load: Load | None = None,
     nothing_yet: bool = True,
 ) -> bool:
     """Take steps until ``steps`` are done. Returns True when they ended early with something worth keeping: the user
@@ -133,6 +135,7 @@ def run_steps(
         checkpoint_interval: seconds.
         take: does one step with so many views, and returns what is logged about it.
         show: makes previews. store: writes a checkpoint.
+        load: what a step asks of memory; None where that is not known.
         nothing_yet: at step 0 there is nothing worth keeping.
 
     Raises:
@@ -142,7 +145,8 @@ def run_steps(
     """
     clock = StoreClock(checkpoint_interval, steps, state.step)
     step_down = StepDown(views=views)
-    model.encodes_one_by_one = False  # a job before this one may have run out of memory
+    model.thrift.reset()  # a stage before this one may have run out of memory
+    step_down.begin(model, load, reporter)
     invalid = InvalidSteps(good=state.step > 0)
     while state.step < steps:
         reason = reporter.stop_reason()

@@ -91,7 +91,7 @@ def edit_shape(
     spoken = debias_job(job, reporter)
 
     reporter.stage(LOAD, plan)
-    model = load_for(job, job.model, load_model)
+    model = load_for(job, job.model, load_model, reporter)
     strength = use_controls(stage, model, folder, reporter, stage.refine.steps, resume)
     guide = refine_guide(model, stage, reporter, clock, spoken, strength, negative_views=True)
     reporter.check_stop()

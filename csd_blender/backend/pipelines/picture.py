@@ -20,7 +20,6 @@ from ...job.models.encoder import FULL
 from ...job.spec.methods import find_method
 from ...job.spec.picture import LATENTS, PictureJob
 from ...job.spec.stages import DEVELOP, LOAD, PAINT
-from ..diffusion.load_encoder import use_encoder
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import guidance_words
 from ..distillation.guide import Guide
@@ -31,7 +30,7 @@ from ..optimize.loop import run_steps
 from ..output.pictures import PicturePreview, film_steps, write_pictures
 from ..support.clock import JobClock, StepClock
 from ..support.reporting import Reporter
-from .prepare import LoadModel, lora_for
+from .prepare import LoadModel, load_for
 from .texture import JobResult
 
 #: In place of a step's number: random numbers of what a picture begins with, and of what its method keeps.
@@ -86,9 +85,8 @@ def make_pictures(
     whole = JobClock()
     plan = job.stages()
     reporter.stage(LOAD, plan)
-    model = load_model(job.model, job.device, lora_for(job, job.model))
+    model = load_for(job, job.model, load_model, reporter, FULL if job.space == LATENTS else job.encoder)
     model.control = None  # of a job before this one; pictures show no shape that they could follow
-    use_encoder(FULL if job.space == LATENTS else job.encoder, model)
     groups = make_groups(job, model, reporter)
     reporter.check_stop()
 
@@ -199,6 +197,7 @@ def optimize(
         take=take,
         show=lambda: preview.show(seen(state.pictures, job, model), state.step),
         store=store,
+        load=groups[0].guide.load(min(job.batch, job.count), state.optimizer),
     )
 
 

@@ -14,6 +14,7 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.lora import Lora, find_lora
 from ...job.spec.texture import TextureJob
+from ..diffusion.cost.compiling import use_compiler
 from ..diffusion.load_encoder import use_encoder
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
@@ -61,17 +62,24 @@ def choose_rasterizer(job: JobSpec) -> Rasterizer:
         raise JobError("licence_not_accepted" if forbidden else "bad_setting", str(error).rstrip(".")) from None
 
 
-def load_for(job: JobSpec, name: str, load_model: LoadModel) -> DiffusionModel:
-    """A model on the job's device, with the job's LoRA where it is the job's own model, and with the job's encoder.
+def load_for(
+    job: JobSpec, name: str, load_model: LoadModel, reporter: Reporter, encoder: str | None = None
+) -> DiffusionModel:
+    """A model on the job's device, with the job's LoRA where it is the job's own model, compiled where it is to be,
+    and with the job's encoder.
+
+    ``encoder``: another one than the job says.
 
     Raises:
         JobError: ``bad_setting`` when the rasterizer does not work there; as
             :func:`~csd_blender.job.models.lora.find_lora` and :func:`~..diffusion.load_encoder.use_encoder` do.
     """
     model = load_model(name, job.device, lora_for(job, name))
-    if job.rasterizer == "nvdiffrast" and model.device.type != "cuda":
+    if getattr(job, "rasterizer", "") == "nvdiffrast" and model.device.type != "cuda":
         raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
-    use_encoder(job.encoder, model)
+    model.thrift.reset()  # the job before may have left it on a lower rung
+    use_compiler(model.unet, getattr(job, "compile", False), reporter)
+    use_encoder(job.encoder if encoder is None else encoder, model)
     return model
 
 

@@ -112,7 +112,7 @@ def texture_mesh(
     surface = prepare_surface(job, folder, reporter)
 
     reporter.stage(LOAD, plan)
-    model = load_for(job, job.model, load_model)
+    model = load_for(job, job.model, load_model, reporter)
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
@@ -201,6 +201,7 @@ def optimize(
         take=lambda views: texture_step(state, job, surface, guide, views),
         show=lambda: preview.show(state.field, state.step),
         store=lambda: store_state(state, guide, folder, job, reporter),
+        load=guide.load(job.views, state.optimizer),
     )
 
 

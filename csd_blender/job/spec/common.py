@@ -135,6 +135,10 @@ ENCODER = partial(
     "quicker one, bundled for mini and published for others; else the folder of an AutoencoderTiny, or its name in the "
     "hub's cache",
 )  # fmt: skip
+COMPILE = partial(
+    switch, False, True, label="Compile",
+    help="Let torch.compile make the diffusion network quicker; the first steps take minutes then",
+)  # fmt: skip
 RASTERIZER = partial(choice, RASTERIZERS, "auto", label="Rasterizer", help="Which renderer draws the mesh")
 ALLOW_NONCOMMERCIAL = partial(
     switch, False, label="Allow Non-Commercial",
@@ -171,7 +175,7 @@ def without_kind(kind: str, data: object) -> dict:
 def fingerprint(kind: str, job: Any) -> str:
     """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
     that came later and are not used."""
-    passing = ("preview_interval", "checkpoint_interval", "device")
+    passing = ("preview_interval", "checkpoint_interval", "device", "compile")
     settings = {"kind": kind, **to_json(job, for_fingerprint=True)}
     relevant = {name: value for name, value in settings.items() if name not in passing}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

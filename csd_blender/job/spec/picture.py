@@ -44,6 +44,7 @@ class PictureJob:
         learning_rate: of AdamW; rises over ``warm_up`` steps and falls to zero by a cosine.
         weight_decay: pull towards gray (AdamW).
         times: stands for ``guidance.times``, and changes nothing by itself; ``usual`` leaves that to the preset.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -60,7 +61,7 @@ class PictureJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
     scripted: ClassVar[tuple[str, ...]] = (
-        "warm_up", "weight_decay", "batch", "device", "allow_noncommercial", "preview_interval",
+        "warm_up", "weight_decay", "batch", "device", "compile", "allow_noncommercial", "preview_interval",
         "checkpoint_interval",
     )  # fmt: skip
 
@@ -106,6 +107,7 @@ class PictureJob:
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
     encoder: str = common.ENCODER()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -216,6 +216,7 @@ class TextTo3DJob:
         control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
             colors.
         encoder: as in a texture job, for both stages; a coarse model on pixels encodes nothing.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -232,8 +233,8 @@ class TextTo3DJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
-        "coarse_model", "extra_words", "keep", "device", "rasterizer", "allow_noncommercial", "preview_interval",
-        "checkpoint_interval",
+        "coarse_model", "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
+        "preview_interval", "checkpoint_interval",
     )  # fmt: skip
 
     prompt: str = text(
@@ -283,6 +284,7 @@ class TextTo3DJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

@@ -47,6 +47,7 @@ class TextureJob:
         control_strength, control_end: how strongly they count, from the first step straight to the last.
         encoder: what brings pictures to latents: ``full``, the model's own, ``small``, or an ``AutoencoderTiny``, see
             ``job/models/encoder``. Previews and results are decoded by the model's own in any case.
+        compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
 
@@ -71,6 +72,7 @@ class TextureJob:
     #: What only scripts and the command line set, besides.
     scripted: ClassVar[tuple[str, ...]] = (
         "device",
+        "compile",
         "rasterizer",
         "allow_noncommercial",
         "preview_interval",
@@ -116,6 +118,7 @@ class TextureJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
 

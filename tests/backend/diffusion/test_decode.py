@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.job.models.memory import Saving
 from tests.support.tiny_models import write_if
 
 CPU = torch.device("cpu")
@@ -21,11 +22,11 @@ def test_latents_are_decoded_as_the_library_does(latent_model):
     found = latent_model.decode_latents(latents)
     assert found.shape == (2, 3, 32, 32) and not found.requires_grad
     torch.testing.assert_close(found, wanted)
-    latent_model.encodes_one_by_one = True
+    latent_model.thrift.saving = Saving(pictures=True)
     try:
         torch.testing.assert_close(latent_model.decode_latents(latents), wanted)
     finally:
-        latent_model.encodes_one_by_one = False
+        latent_model.thrift.reset()
 
 
 def test_a_model_on_pixels_gives_back_what_it_was_given(tmp_path):

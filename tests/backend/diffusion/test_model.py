@@ -12,6 +12,7 @@ from csd_blender.backend.diffusion.model import PREDICTION_TYPES, to_noise
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.catalogue import CATALOGUE
 from csd_blender.job.models.files import read_model
+from csd_blender.job.models.memory import Saving
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def test_encoding_matches_diffusers_own_encoder(tiny):
     images = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     expected = tiny.vae.encode(images * 2 - 1).latent_dist.mode() * 0.5
     torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-5, atol=1e-6)
-    tiny.encodes_one_by_one = True
+    tiny.thrift.saving = Saving(pictures=True)
     torch.testing.assert_close(tiny.encode_images(images), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from csd_blender.backend.diffusion.load_encoder import MINI_ENCODER, use_encoder
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.job.errors import JobError
+from csd_blender.job.models.memory import Saving
 from tests.support.tiny_models import write_if, write_sd3, write_sdxl, write_small_encoder
 
 CPU = torch.device("cpu")
@@ -60,13 +61,13 @@ def test_one_picture_at_a_time_gives_the_same(model, small, pictures):
     leaf = pictures.clone().requires_grad_(True)
     together = model.encode_images(leaf)
     gradient = torch.autograd.grad(together.square().sum(), leaf)[0]
-    model.encodes_one_by_one = True
+    model.thrift.saving = Saving(pictures=True)
     try:
         alone = model.encode_images(leaf)
         torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(torch.autograd.grad(alone.square().sum(), leaf)[0], gradient, rtol=1e-4, atol=1e-5)
     finally:
-        model.encodes_one_by_one = False
+        model.thrift.reset()
 
 
 def test_it_adds_nothing_random_and_leaves_the_rest_of_the_random_numbers_as_they_were(model, small, pictures):

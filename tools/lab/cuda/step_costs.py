@@ -16,6 +16,7 @@ from csd_blender.backend.pipelines.texture import TextureState, picture_size
 from csd_blender.backend.render.camera_draws import draw_backgrounds, draw_shots
 from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.clock import StepClock
+from csd_blender.job.models.memory import Saving
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
@@ -58,14 +59,14 @@ def steps_by_network(lab: Lab) -> str:
         times.append([*row, first, later, again, official, f"{official / min(later, again):.2f}"])
         shares.append([*row, *clocked(guide, take, lab)])
         peaks = [peak_gib(take, lab.device)]
-        model.encodes_one_by_one = True
+        model.thrift.saving = Saving(pictures=True)
         peaks.append(peak_gib(take, lab.device))
         four = replace(job, views=4)
         del take, published
         state, guide, take = texture_steps(four, model, surface)
         state.step = STEPS // 2
         peaks.append(peak_gib(take, lab.device))
-        model.encodes_one_by_one = False
+        model.thrift.reset()
         four_ms = median_ms(take, lab.device, 1, 3)
         peaks.append(peak_gib(take, lab.device))
         memory.append([*row, weights, peaks[0], peaks[1], peaks[3], peaks[2], four_ms])

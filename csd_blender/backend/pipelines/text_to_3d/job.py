@@ -75,7 +75,7 @@ def make_object(
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        model = load_for(job, job.model, load_model)
+        model = load_for(job, job.model, load_model, reporter)
         strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
         guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         refined = resume_refine(job, saved, guide)
@@ -89,7 +89,7 @@ def make_object(
 
     # A second loading belongs to the stage that it is for: the count of stages must not go back.
     reporter.stage(LOAD, plan, of=None if coarse is None else REFINE)
-    model = load_for(job, job.model, load_model)
+    model = load_for(job, job.model, load_model, reporter)
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
@@ -126,7 +126,7 @@ def find_shape(
     A function of its own, so that its model is gone before the next one is loaded.
     """
     reporter.stage(LOAD, job.stages())
-    model = load_for(job, job.coarse_model or job.model, load_model)
+    model = load_for(job, job.coarse_model or job.model, load_model, reporter)
     guide = coarse_guide(model, job, reporter, clock, spoken)
     reporter.check_stop()
     reporter.stage(COARSE, job.stages())
@@ -258,6 +258,7 @@ def run_coarse(
         take=lambda views: coarse_step(state, job, guide, views),
         show=lambda: preview.coarse(state),
         store=store,
+        load=guide.load(job.coarse.views, state.optimizer),
     )
 
 
@@ -329,5 +330,6 @@ def run_refine(
         take=lambda views: refine_step(state, job, guide, preview.rasterizer, views),
         show=lambda: preview.refined(state, before + state.step),
         store=store,
+        load=guide.load(job.refine.views, state.optimizer),
         nothing_yet=False,
     )
