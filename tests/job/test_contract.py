@@ -301,7 +301,7 @@ def test_the_first_model_is_free_needs_no_download_and_no_model_is_of_unknown_li
     assert first.commercial == "yes" and first.download_mb == 0 and not first.sources
     assert len({m.id for m in CATALOGUE}) == len(CATALOGUE)
     for model in CATALOGUE:
-        assert model.licence and model.commercial in ("yes", "rules", "no")
+        assert model.licence and model.commercial in ("yes", "rules", "limited", "no")
         assert model.sources or model.id == "mini"
 
 
