@@ -123,7 +123,8 @@ def test_every_kind_has_a_case_in_the_worker():
 
 
 def test_every_family_has_a_loader():
-    assert [family.id for family in families.FAMILIES] == list(loading.FAMILIES)
+    of_prompts = [family.id for family in families.FAMILIES if family.told == "prompt"]
+    assert of_prompts == list(loading.FAMILIES)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_what_is_no_text_to_3d_job_is_refused(data):
 
 def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
     job = text_to_3d_job("a mug")
-    same = {"preview_interval": 9.0, "checkpoint_interval": 9.0, "device": "cpu"}
+    same = {"preview_interval": 9.0, "checkpoint_interval": 9.0, "device": "cpu", "compile": True}
     assert dataclasses.replace(job, **same).spec_hash() == job.spec_hash()
     other = {
         "prompt": "a cup",
@@ -162,6 +162,7 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "lora_weight": 0.5,
         "rasterizer": "torch",
         "allow_noncommercial": True,
+        "encoder": "small",
     }
     assert set(same) | set(other) == {f.name for f in dataclasses.fields(TextTo3DJob)}
     prints = [dataclasses.replace(job, **{name: value}).spec_hash() for name, value in other.items()]

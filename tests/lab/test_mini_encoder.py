@@ -10,9 +10,9 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
-from csd_blender.backend.diffusion.load_encoder import MINI_ENCODER
+from csd_blender.backend.diffusion.additions.load_encoder import MINI_ENCODER
 from csd_blender.backend.diffusion.loading import load_model
-from tools.lab.compare import encoders
+from tools.lab import encoders
 from tools.lab.mini.control.pictures import render_part
 from tools.lab.mini.encoder import targets, train
 from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline

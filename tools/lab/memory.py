@@ -21,7 +21,7 @@ from csd_blender.backend.diffusion.model import DiffusionModel, NoiseSchedule, a
 from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.backend.optimize.free_memory import load_of, networks_of
 from csd_blender.backend.optimize.out_of_memory import RUNGS
-from csd_blender.job.models.memory import GIB, Saving, needed
+from csd_blender.backend.support.memory import GIB, Saving, needed
 
 from .bench import SIZES
 from .live_bytes import counted

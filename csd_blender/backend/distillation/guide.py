@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...job.models.memory import Load
 from ...job.spec.guidance import Guidance
 from ...job.spec.schedule import Schedule
 from ..diffusion.conditions import cat
@@ -26,6 +25,7 @@ from ..optimize.free_memory import load_of
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
 from ..support.draws import Draws, normal
+from ..support.memory import Load
 from .gradient import row_gradient
 from .methods import ROWS
 from .score import (

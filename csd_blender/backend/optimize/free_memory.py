@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...job.models.memory import Load, Network
 from ..diffusion.model import DiffusionModel, latent_side
+from ..support.memory import Load, Network
 
 MOMENTS = 3  # of each learned number, in float32 beside itself: its gradient, and the two that Adam keeps
 
@@ -29,7 +29,7 @@ def load_of(
     Args:
         views: pictures in it. rows: of each, how many prompts go through the network at once.
         learned: bytes of what the stage optimizes.
-        learns, own_network: as in :class:`~csd_blender.job.models.memory.Load`.
+        learns, own_network: as in :class:`~csd_blender.backend.support.memory.Load`.
     """
     encoder = getattr(model, "vae", None)
     controls = () if model.control is None else model.control.nets

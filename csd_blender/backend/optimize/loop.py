@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 
 from ...job.errors import JobError
-from ...job.models.memory import Load
 from ..diffusion.model import DiffusionModel
+from ..support.memory import Load
 from ..support.reporting import Reporter, Stopped
 from .out_of_memory import StepDown
 

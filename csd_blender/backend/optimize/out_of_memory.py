@@ -16,9 +16,9 @@ import torch
 
 from ...job.errors import JobError
 from ...job.models.catalogue import CATALOGUE, find_entry
-from ...job.models.memory import GIB, Load, Saving, needed
 from ..diffusion.cost.thrift import Turns
 from ..diffusion.model import DiffusionModel
+from ..support.memory import GIB, Load, Saving, needed
 from ..support.reporting import Reporter
 from .free_memory import free_memory, networks_of
 

@@ -16,7 +16,7 @@ from ...job.models.files import read_json, read_model
 from ...job.spec.schedule import Schedule
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
-from ..diffusion.load_control import bundled_control, load_controls
+from ..diffusion.additions.load_control import bundled_control, load_controls
 from ..diffusion.loading import find_model
 from ..diffusion.model import DiffusionModel
 from ..render.controls import Layout, control_rows

@@ -14,8 +14,8 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.lora import Lora, find_lora
 from ...job.spec.texture import TextureJob
+from ..diffusion.additions.load_encoder import use_encoder
 from ..diffusion.cost.compiling import use_compiler
-from ..diffusion.load_encoder import use_encoder
 from ..diffusion.model import DiffusionModel
 from ..geometry.files.npz import UV_ARRAYS, read_arrays
 from ..geometry.gather import gather_parts
@@ -72,7 +72,8 @@ def load_for(
 
     Raises:
         JobError: ``bad_setting`` when the rasterizer does not work there; as
-            :func:`~csd_blender.job.models.lora.find_lora` and :func:`~..diffusion.load_encoder.use_encoder` do.
+            :func:`~csd_blender.job.models.lora.find_lora` and
+            :func:`~..diffusion.additions.load_encoder.use_encoder` do.
     """
     model = load_model(name, job.device, lora_for(job, name))
     if getattr(job, "rasterizer", "") == "nvdiffrast" and model.device.type != "cuda":

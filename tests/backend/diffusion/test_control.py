@@ -10,9 +10,9 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from safetensors.torch import load_file, save_file
 
+from csd_blender.backend.diffusion.additions.load_control import load_controls
 from csd_blender.backend.diffusion.conditions import Conditions
 from csd_blender.backend.diffusion.control import residuals
-from csd_blender.backend.diffusion.load_control import load_controls
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.control import ControlFiles, chosen_controls, read_control

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.job.models.memory import Saving
+from csd_blender.backend.support.memory import Saving
 from tests.support.tiny_models import write_if
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from csd_blender.backend.diffusion.conditions import Conditions
 from csd_blender.backend.diffusion.deepfloyd import DeepFloyd
 from csd_blender.backend.diffusion.loading import FAMILIES, load_model, select_device
 from csd_blender.backend.diffusion.model import PREDICTION_TYPES, to_noise
+from csd_blender.backend.support.memory import Saving
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.catalogue import CATALOGUE
 from csd_blender.job.models.files import read_model
-from csd_blender.job.models.memory import Saving
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
 
 from csd_blender.backend.diffusion import parts, sdxl
-from csd_blender.backend.diffusion.load_control import load_controls
+from csd_blender.backend.diffusion.additions.load_control import load_controls
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.pipelines.texture import texture_mesh
 from csd_blender.job.models.control import ControlFiles, read_control

@@ -11,11 +11,12 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
-from csd_blender.backend.diffusion.load_encoder import MINI_ENCODER, use_encoder
+from csd_blender.backend.diffusion.additions.load_encoder import MINI_ENCODER, use_encoder
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.support.memory import Saving
 from csd_blender.job.errors import JobError
-from csd_blender.job.models.memory import Saving
-from tests.support.tiny_models import write_if, write_sd3, write_sdxl, write_small_encoder
+from tests.support.tiny_encoders import write_small_encoder
+from tests.support.tiny_models import write_if, write_sd3, write_sdxl
 
 CPU = torch.device("cpu")
 

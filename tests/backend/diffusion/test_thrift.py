@@ -11,8 +11,8 @@ from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import asked_noise
 from csd_blender.backend.diffusion.parts import laid_out, network_dtypes
 from csd_blender.backend.optimize.free_memory import free_memory, load_of, networks_of
+from csd_blender.backend.support.memory import Network, Saving, encoding, needed, row_bytes
 from csd_blender.backend.support.reporting import Reporter
-from csd_blender.job.models.memory import Network, Saving, encoding, needed, row_bytes
 from tests.support.tiny_models import write_if, write_sd3, write_sdxl
 from tools.lab.live_bytes import counted
 

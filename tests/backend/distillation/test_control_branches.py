@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.load_control import load_controls
+from csd_blender.backend.diffusion.additions.load_control import load_controls
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.distillation.view_prompts import Seen, encode_job_prompts

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.distillation import methods
+from csd_blender.backend.distillation import gradient
 from csd_blender.backend.distillation.guide import Guide
 from csd_blender.backend.distillation.methods import ROWS, Row
 from csd_blender.backend.distillation.state import Prepared
@@ -88,8 +88,8 @@ def test_a_branch_of_the_method_s_own_counts_and_is_not_asked_of_the_network(mod
     guide, asked = guide_of(model), []
     predict = model.predict_noise
     monkeypatch.setattr(model, "predict_noise", lambda x, t, c: asked.append(predict(x, t, c)) or asked[-1])
-    caught, known = [], methods.combine
-    monkeypatch.setattr(methods, "combine", lambda *a, **k: caught.append(known(*a, **k)) or caught[-1])
+    caught, known = [], gradient.combine
+    monkeypatch.setattr(gradient, "combine", lambda *a, **k: caught.append(known(*a, **k)) or caught[-1])
     before = guide.tensors()["guide.mean"].clone()
     take(guide)
     assert [len(x) for x in asked] == [2]

@@ -10,9 +10,9 @@ import torch
 from csd_blender.backend.diffusion.cost.thrift import Thrift
 from csd_blender.backend.optimize import out_of_memory
 from csd_blender.backend.optimize.out_of_memory import StepDown
+from csd_blender.backend.support.memory import GIB, Load, Network, Saving, needed
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
-from csd_blender.job.models.memory import GIB, Load, Network, Saving, needed
 
 WHOLE = Saving()
 PICTURES, LAYERS, ROWS = Saving(True), Saving(True, True), Saving(True, True, True)

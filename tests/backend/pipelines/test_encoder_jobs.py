@@ -18,8 +18,9 @@ from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.result import read_result
+from tests.support.tiny_encoders import write_small_encoder
 from tests.support.tiny_jobs import TINY, after, albedo, answer, box, run, same_result
-from tests.support.tiny_models import write_if, write_small_encoder
+from tests.support.tiny_models import write_if
 
 SETTINGS = {"steps": 5, "views": 2, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from csd_blender.backend.diffusion.load_control import bundled_control
+from csd_blender.backend.diffusion.additions.load_control import bundled_control
 from csd_blender.backend.geometry.mesh import normalize
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo

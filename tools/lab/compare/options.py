@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         sizes = REHEARSAL if arguments.rehearse else Sizes(pixels=arguments.pixels, repeats=arguments.repeats)
         return run_guidance(out, sizes=sizes, **shared)
     if table == "encoders":
-        from .encoders import run_encoders
+        from ..encoders import run_encoders
 
         return run_encoders(out, arguments.large, arguments.rehearse, arguments.show)
     shared |= {"processes": arguments.processes, "rehearse": arguments.rehearse}

@@ -16,7 +16,7 @@ from csd_blender.backend.pipelines.texture import TextureState, picture_size
 from csd_blender.backend.render.camera_draws import draw_backgrounds, draw_shots
 from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.clock import StepClock
-from csd_blender.job.models.memory import Saving
+from csd_blender.backend.support.memory import Saving
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ....job.models.memory import Saving
+from ...support.memory import Saving
 
 CPU = torch.device("cpu")
 

@@ -19,7 +19,7 @@ from ....job.spec.methods import find_method
 from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
-from ...diffusion.load_encoder import encoder_files
+from ...diffusion.additions.load_encoder import encoder_files
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide

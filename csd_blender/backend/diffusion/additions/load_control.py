@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...job.models.control import OTHER, ControlFiles, channels_of
-from ...job.models.files import unreadable
-from ...job.models.language import in_its_own_words
-from .control import ControlNet, ControlNets
-from .loading import MINI_FOLDER, find_model
-from .model import DiffusionModel
-from .parts import laid_out, load_network, quiet_libraries
+from ....job.models.control import OTHER, ControlFiles, channels_of
+from ....job.models.files import unreadable
+from ....job.models.language import in_its_own_words
+from ..control import ControlNet, ControlNets
+from ..loading import MINI_FOLDER, find_model
+from ..model import DiffusionModel
+from ..parts import laid_out, load_network, quiet_libraries
 
 #: Of the bundled model; it need not be there.
 MINI_CONTROL = MINI_FOLDER.parent / "control"
@@ -29,8 +29,8 @@ def load_controls(files: Sequence[ControlFiles], model: DiffusionModel) -> Contr
     Those that the model has already are taken from there.
 
     Raises:
-        JobError: ``control_unreadable`` naming the file, as :func:`~.parts.load_network`, and for one that does not fit
-            the model.
+        JobError: ``control_unreadable`` naming the file, as :func:`~..parts.load_network`, and for one that does
+            not fit the model.
     """
     had = {} if model.control is None else {net.folder: net for net in model.control.nets}
     nets = []

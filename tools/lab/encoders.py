@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from csd_blender.backend.diffusion.load_encoder import use_encoder
+from csd_blender.backend.diffusion.additions.load_encoder import use_encoder
 from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.model import DiffusionModel
 from csd_blender.backend.diffusion.stable_diffusion import StableDiffusion
 from csd_blender.job.models.encoder import FULL, SMALL
 from csd_blender.job.presets.texture import texture_job
 
-from ..bench import random_stable_diffusion, texture_steps, texture_surface
-from ..mini.control.pictures import render_part
+from .bench import random_stable_diffusion, texture_steps, texture_surface
+from .mini.control.pictures import render_part
 
 ENCODERS = (FULL, SMALL)
 #: Mesh, prompt, of the texture jobs whose steps are looked at; none of the pictures behind the encoder is of a job.
@@ -212,7 +212,7 @@ def run_encoders(out: Path, large: bool = False, rehearse: bool = False, show: b
         file.write_text(json.dumps(told, indent=1))
     if not file.is_file():
         print(f"Nothing was measured in {out} yet.")
-        return 1
+        return 0
     print(format_table(json.loads(file.read_text())))
     return 0
 

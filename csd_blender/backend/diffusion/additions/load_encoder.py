@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ...job.models.encoder import FULL, OTHER, EncoderFiles, chosen_encoder
-from ...job.models.files import read_model, unreadable
-from ...job.models.language import in_its_own_words
-from .loading import MINI_FOLDER, find_model
-from .model import DiffusionModel
-from .parts import check_vae, load_network, network_dtypes, quiet_libraries
-from .small_encoder import SmallEncoder
+from ....job.models.encoder import FULL, OTHER, EncoderFiles, chosen_encoder
+from ....job.models.files import read_model, unreadable
+from ....job.models.language import in_its_own_words
+from ..loading import MINI_FOLDER, find_model
+from ..model import DiffusionModel
+from ..parts import check_vae, load_network, network_dtypes, quiet_libraries
+from ..small_encoder import SmallEncoder
 
 #: Of the bundled model.
 MINI_ENCODER = MINI_FOLDER.parent / "encoder"
@@ -34,7 +34,7 @@ def use_encoder(words: str, model: DiffusionModel) -> None:
 def encoder_files(words: str, name: str) -> EncoderFiles | None:
     """Which small encoder a model of that name gets; None for its own, and for a model on pixels, which needs none.
 
-    Raises ``JobError`` as :func:`~...job.models.encoder.chosen_encoder` does, and for a model that cannot be read.
+    Raises ``JobError`` as :func:`~....job.models.encoder.chosen_encoder` does, and for a model that cannot be read.
     """
     if words == FULL:
         return None
@@ -53,8 +53,8 @@ def load_encoder(
     ``had``: one that the model has already; it is kept where it is the same.
 
     Raises:
-        JobError: ``encoder_unreadable`` naming the file, as :func:`~.parts.load_network`, and for one that does not fit
-            the model.
+        JobError: ``encoder_unreadable`` naming the file, as :func:`~..parts.load_network`, and for one that does
+            not fit the model.
     """
     from diffusers import AutoencoderTiny
 
