@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from csd_blender.backend.diffusion import load_control
+from csd_blender.backend.diffusion.additions import load_control
 from csd_blender.backend.geometry.files.colors import Colors, save_colors
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.worker.run_job import ModelCache
