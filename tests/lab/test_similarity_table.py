@@ -41,7 +41,7 @@ def results(tmp_path_factory):
         save_npz(folder.mesh_path, demo_mesh("mug"))
         reporter = Reporter(emit=lambda said: None)
         surface = prepare_surface(job, folder, reporter)
-        model = type("Model", (), {"name": "mini", "control": None})()
+        model = type("Model", (), {"name": "mini", "control": None, "small_encoder": None})()
         output.write_results(Painted(material, color), surface, job, folder, reporter, {"steps": job.steps}, model)
         folders.append(folder.path)
     return folders
