@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import traceback
 from dataclasses import dataclass
-
-import torch
 
 from ...job.errors import JobError, writing_failed
 from ...job.files import LOCK
@@ -24,7 +21,7 @@ from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..diffusion.loading import load_model, select_device
 from ..diffusion.model import DiffusionModel
-from ..optimize.out_of_memory import is_out_of_memory
+from ..optimize.out_of_memory import is_out_of_memory, make_free
 from ..support.reporting import Reporter, Stopped
 
 log = logging.getLogger(__name__)
@@ -50,9 +47,7 @@ class ModelCache:
     def unload(self) -> None:
         """Free the model's memory, on the GPU as well."""
         self.key = self.model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        make_free()
 
 
 #: A job's terminal event.

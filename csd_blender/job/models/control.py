@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..errors import JobError, quoted
 from .catalogue import entry_of, find_entry
-from .files import INDEX, Part, read_json, read_network, unreadable
+from .files import Part
 from .language import in_its_own_words
-from .places import GET, existing, folder_of, in_cache, shortened
+from .places import GET, existing, folder_of, in_cache, read_network_alone, shortened
 from .store import whole_copy
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.
@@ -147,14 +147,9 @@ def find_control(name: str) -> Path:
 def read_control(folder: Path) -> Part:
     """Look through a ControlNet's folder. Raises ``JobError('control_unreadable')`` for the first thing amiss."""
     with in_its_own_words("control"):
-        if (folder / INDEX).exists():
-            raise unreadable(f"{folder} is a whole diffusion model and no ControlNet", OTHER)
-        if not (folder / "config.json").exists():
-            raise unreadable(f"{folder} has no config.json and is no ControlNet in the diffusers layout", OTHER)
-        named = str(read_json(folder / "config.json").get("_class_name", "network without a name"))
-        if named != "ControlNetModel":
-            raise unreadable(f"{folder} is a {shortened(named)} and no ControlNet", OTHER)
-        return read_network(folder, named, "diffusion_pytorch_model")
+        return read_network_alone(
+            folder, "ControlNetModel", "ControlNet", OTHER, "{folder} is a {named} and no ControlNet"
+        )
 
 
 def guess_kinds(name: str, config: dict) -> tuple[str, ...]:

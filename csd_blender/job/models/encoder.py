@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..errors import JobError
 from .catalogue import entry_of, find_entry
-from .files import INDEX, Part, read_json, read_network, unreadable
+from .files import Part
 from .language import in_its_own_words
-from .places import GET, entry_behind, existing, folder_of, in_cache, shortened
+from .places import GET, entry_behind, existing, folder_of, in_cache, read_network_alone, shortened
 from .store import whole_copy
 
 FULL, SMALL = "full", "small"
@@ -121,11 +121,6 @@ def find_encoder(name: str) -> Path:
 def read_encoder(folder: Path) -> Part:
     """Look through a small encoder's folder. Raises ``JobError('encoder_unreadable')`` for the first thing amiss."""
     with in_its_own_words("encoder"):
-        if (folder / INDEX).exists():
-            raise unreadable(f"{folder} is a whole diffusion model and no small encoder", OTHER)
-        if not (folder / "config.json").exists():
-            raise unreadable(f"{folder} has no config.json and is no small encoder in the diffusers layout", OTHER)
-        named = str(read_json(folder / "config.json").get("_class_name", "network without a name"))
-        if named != "AutoencoderTiny":
-            raise unreadable(f"{folder} is of the class {shortened(named)} and no AutoencoderTiny", OTHER)
-        return read_network(folder, named, "diffusion_pytorch_model")
+        return read_network_alone(
+            folder, "AutoencoderTiny", "small encoder", OTHER, "{folder} is of the class {named} and no AutoencoderTiny"
+        )

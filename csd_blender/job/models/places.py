@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, unreadable
-from .files import INDEX, PICKLES, WHOLE, read_model, read_network
+from .files import INDEX, PICKLES, WHOLE, Part, read_model, read_network
 from .single_file import is_single_file
 from .store import RECORD, read_record, whole_copy
 
@@ -109,6 +109,26 @@ def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     folder = place if place.is_dir() else place.parent
     read(folder)
     return folder
+
+
+def read_network_alone(folder: Path, class_name: str, what: str, other: str, mismatch: str) -> Part:
+    """A folder of one network as diffusers saves it, of that class.
+
+    Args:
+        what: it is to be, for people. other: what to choose else. mismatch: the sentence for another class, with
+            ``{folder}`` and ``{named}``.
+
+    Raises:
+        JobError: ``model_unreadable`` for the first thing that is missing, damaged or another.
+    """
+    if (folder / INDEX).exists():
+        raise unreadable(f"{folder} is a whole diffusion model and no {what}", other)
+    if not (folder / "config.json").exists():
+        raise unreadable(f"{folder} has no config.json and is no {what} in the diffusers layout", other)
+    named = str(read_json(folder / "config.json").get("_class_name", "network without a name"))
+    if named != class_name:
+        raise unreadable(mismatch.format(folder=folder, named=shortened(named)), other)
+    return read_network(folder, named, "diffusion_pytorch_model")
 
 
 def read_addition(folder: Path) -> None:
