@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
         "--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the quality table"
     )
     parser.add_argument("--encoder", default=FULL, metavar="WORD", help="of the quality table's jobs; full, small …")
+    parser.add_argument("--control", metavar="WORD", help="of the quality table's jobs; none, auto, depth,normal …")
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
     parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
@@ -75,7 +76,8 @@ def main(argv: list[str]) -> int:
         from .judged.quality_objects import run_object_table as run_table
     else:
         from .judged.quality_textures import run_texture_table as run_table
-    return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, arguments.encoder)
+    settings = {"encoder": arguments.encoder} | ({"control": arguments.control} if arguments.control else {})
+    return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, settings)
 
 
 def positive(text: str) -> int:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +31,6 @@ from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.texture.unwrap import check_uv
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.models.encoder import FULL
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
@@ -114,7 +115,7 @@ def run_object_table(
     count: int | None = None,
     quality: str = "draft",
     processes: int = 1,
-    encoder: str = FULL,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
     """Make, judge and print all objects; pictures and ``table.json`` go to ``out``. Returns 0.
 
@@ -123,12 +124,12 @@ def run_object_table(
 
     Args:
         count: only the first so many prompts. processes: objects made side by side, one thread each.
-        encoder: of all jobs.
+        settings: more of them, of all jobs.
     """
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_objects_"))
     out.mkdir(parents=True, exist_ok=True)
     tasks = list_tasks(out, methods, count, quality)
-    tasks = [replace(task, settings=task.settings | {"encoder": encoder}) for task in tasks]
+    tasks = [replace(task, settings=task.settings | settings) for task in tasks]
     verdicts: list[ObjectVerdict] = []
     with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for verdict in pool.map(make_and_judge, tasks):

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,6 @@ from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache, run_job
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.kinds import JobSpec
-from csd_blender.job.models.encoder import FULL
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.texture import TextureJob
 
@@ -80,7 +80,7 @@ def run_texture_table(
     meshes: int | None = None,
     quality: str = "normal",
     processes: int = 1,
-    encoder: str = FULL,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
     """Make, judge and print all textures; pictures and ``table.json`` go to ``out``. Returns 0.
 
@@ -89,13 +89,13 @@ def run_texture_table(
     Args:
         quality: the preset of all jobs.
         processes: textures made side by side, one thread each.
-        encoder: of all jobs.
+        settings: more of them, of all jobs.
     """
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_quality_"))
     out.mkdir(parents=True, exist_ok=True)
     prompts = quality_prompts(meshes)
     tasks = [
-        (asked, method, quality, out / f"{method}_{i:02d}", {"encoder": encoder})
+        (asked, method, quality, out / f"{method}_{i:02d}", dict(settings))
         for method in methods
         for i, asked in enumerate(prompts)
     ]

@@ -183,7 +183,6 @@ def label(
 
 def _render_to(job: tuple[str, int, int, Callable[[int, int], dict[str, np.ndarray]]]) -> str:
     folder, seed, part, render = job
-    torch.set_num_threads(1)
     path = Path(folder) / f"part_{part:05d}.npz"
     if not path.exists():
         partial = path.with_suffix(f".{os.getpid()}.tmp")
@@ -207,7 +206,7 @@ def render_parts(
     paths = [folder / f"part_{part:05d}.npz" for part in range(count)]
     todo = [(str(folder), seed, part, render) for part, path in enumerate(paths) if not path.exists()]
     if todo and processes > 1:
-        with torch.multiprocessing.get_context("spawn").Pool(processes) as pool:
+        with torch.multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
             for done, _ in enumerate(pool.imap(_render_to, todo), 1):
                 log(f"rendered {done} of {len(todo)} parts")
     else:
