@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from csd_blender.job.errors import JobError
+from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.presets.recipes import RECIPE_METHODS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
@@ -123,3 +124,20 @@ def test_every_recipe_has_its_method_unless_another_is_asked_for():
     for recipe, method in RECIPE_METHODS.items():
         assert text_to_3d_job("a mug", recipe=recipe).method == method
         assert text_to_3d_job("a mug", recipe=recipe, method="asd").method == "asd"
+
+
+@pytest.mark.parametrize(
+    ("times", "step"),
+    [
+        ({"t_min": 0.5, "t_max": 0.4}, 0),
+        ({"t_max": [0, 0.9, 0.1, 100], "t_min": 0.3}, 100),
+        ({"t_min": [50, 0.1, 0.7, 51], "t_max": 0.6}, 51),
+    ],
+)
+def test_a_range_of_times_that_is_upside_down_is_refused(times, step):
+    for make in (texture_job, picture_job):
+        with pytest.raises(JobError, match=f"guidance.t_min is above guidance.t_max at step {step}[^0-9]"):
+            make("a mug", guidance=times)
+    with pytest.raises(JobError, match=f"coarse.guidance.t_min is above coarse.guidance.t_max at step {step}[^0-9]"):
+        text_to_3d_job("a mug", coarse={"guidance": times})
+    texture_job("a mug", guidance={"t_min": 0.4, "t_max": 0.4})

@@ -75,9 +75,13 @@ def _field(default: Any, added: bool, shown: dict[str, Any], **rules: Any) -> An
 
 
 def check(spec: Any, where: str = "") -> None:
-    """Raise ``JobError('bad_setting')`` for the first field that is out of range."""
+    """Raise ``JobError('bad_setting')`` for the first field that is out of range, or does not go with another of its
+    table (``complaint``)."""
     for f in dataclasses.fields(spec):
         _check_field(where + f.name, getattr(spec, f.name), f)
+    complaint = getattr(spec, "complaint", None)
+    if complaint and (said := complaint(where)):
+        raise JobError("bad_setting", said)
 
 
 def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:

@@ -81,3 +81,9 @@ class Guidance:
     lora_rate: float = number(0, 1, 1e-4, added=True)
     lora_rank: int = number(1, 256, 4, added=True)
     lora_network: str = choice(LORA_NETWORKS, "shared", added=True)
+
+    def complaint(self, where: str) -> str:
+        """What does not go together; ``where`` stands before a setting's name."""
+        marks = {0.0, *(mark for one in (self.t_min, self.t_max) for mark in (one.start_step, one.end_step))}
+        above = [step for step in sorted(marks) if self.t_min.at(step) > self.t_max.at(step)]
+        return f"{where}t_min is above {where}t_max at step {above[0]:.0f}" if above else ""
