@@ -95,6 +95,17 @@ def test_a_copy_is_known_by_where_it_lies_and_by_its_record(nothing_here):
     licences.check_cleared(str(nothing_here), False)
 
 
+def test_a_link_to_a_copy_and_a_folder_around_one_are_under_its_licence(nothing_here):
+    cached = nothing_here / "around" / "models--DeepFloyd--IF-I-XL-v1.0" / "snapshots" / "abc"
+    cached.mkdir(parents=True)
+    (cached / "model_index.json").write_text("{}")
+    (nothing_here / "link").symlink_to(cached)
+    (nothing_here / "link to a part").symlink_to(cached / "model_index.json")
+    for name in ("around", "link", "link to a part"):
+        with pytest.raises(JobError, match="DeepFloyd"):
+            licences.check_cleared(str(nothing_here / name), False)
+
+
 def test_terms_that_nobody_knows_are_said(nothing_here):
     assert licences.unknown_terms("sd15") == licences.unknown_terms("mini") == ""
     assert "owner/name" in licences.unknown_terms("owner/name")

@@ -212,7 +212,9 @@ def unusable(entry: ModelEntry, root: Path) -> str:
 def remove_model(arguments: argparse.Namespace) -> int:
     """Delete a model that was got through this program. Returns the exit status."""
     root, entry = root_of(arguments), entry_for(arguments.model)
-    folders = [f for f in (own_folder(entry.id, root), part_folder(entry.id, root)) if f.is_dir()]
+    if not entry.sources:
+        raise JobError("no_permission", f"{entry.label} came with the program", "It takes no place of its own.")
+    folders = [f for f in (own_folder(entry.id, root), part_folder(entry.id, root)) if os.path.lexists(f)]
     if not folders:
         if look_at(entry, root).state == "ready":
             fix = "Delete it there, with “hf cache rm” or by hand."
@@ -246,6 +248,8 @@ def verify_models(arguments: argparse.Namespace) -> int:
 
 def verified(entry: ModelEntry, root: Path) -> str:
     """What was found sound, in words. Raises ``JobError`` for what is not."""
+    if not entry.sources:
+        return "came with the program; a job looks through its files before it begins"
     folder = own_folder(entry.id, root)
     record = read_record(folder)
     if record is not None:

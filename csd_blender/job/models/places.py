@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JobError
@@ -173,14 +174,18 @@ def existing(name: str) -> Path | None:
 
 def entry_behind(name: str) -> ModelEntry | None:
     """What is known of a job's model, named as in a job: the catalogue's entry, also where the name is the path of a
-    copy that was got through this program or that lies in the hub's cache; None for folders of anybody's own."""
+    copy that was got through this program or that lies in the hub's cache, or leads to one; None for all others."""
     known = find_entry(name)
     if known is not None:
         return known
     place = existing(name)
     if place is None:
         return entry_of(name)
-    for folder in (place, *place.parents):
+    places = [place]
+    with suppress(JobError):
+        places.append(_folder_at(place, lambda folder: None))  # the copy may lie in the folder that was named
+    places += [found.resolve() for found in places]  # or a link may lead to it
+    for folder in dict.fromkeys(folder for found in places for folder in (found, *found.parents)):
         record = read_record(folder) if (folder / RECORD).is_file() else None
         if record is not None:
             return entry_of(record.id)

@@ -193,6 +193,23 @@ def test_a_model_is_removed_whole_or_half_and_another_folder_can_be_named(capsys
     assert not [p for p in root.iterdir() if p.is_dir()]
 
 
+def test_the_bundled_model_is_neither_bad_nor_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    status, out, _ = answer(capsys, "verify", "mini")
+    assert status == 0 and "came with the program" in out
+    status, _, said = answer(capsys, "remove", "mini")
+    assert status == 1 and "came with the program" in said and "not on this computer" not in said
+
+
+def test_a_users_own_folder_among_the_models_is_not_removed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    own = tmp_path / "models" / "sd15"
+    own.mkdir(parents=True)
+    (own / "mine.txt").write_text("mine")
+    status, _, said = answer(capsys, "remove", "sd15")
+    assert status == 1 and "did not come through this program" in said and (own / "mine.txt").is_file()
+
+
 def test_the_list_says_what_is_not_offered_yet(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
     rows = {line.split()[0]: line for line in answer(capsys)[1].splitlines() if line.strip()}
