@@ -159,8 +159,9 @@ def _damaged(path: Path) -> JobError:
 
 
 def _counts(name: str) -> bool:
-    """Whether a tensor is no weight but counts: places from 0, or steps of training, as old checkpoints have them."""
-    return name.endswith(("position_ids", "num_updates", "global_step"))
+    """Whether a tensor is no weight but counts: places from 0, or steps of training, as old checkpoints have them; or
+    the rank of a LoRA's layer as diffusers' scripts write its alpha."""
+    return name.endswith(("position_ids", "num_updates", "global_step", ".alpha"))
 
 
 def _tensors(table: dict) -> Iterator[tuple[str, dict]]:
