@@ -5,10 +5,12 @@ Nothing is ever run. Of safetensors only the header is read, and of other kinds 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JobError
@@ -20,6 +22,10 @@ CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
 LFS_POINTER = b"version https://git-lfs"
 AGAIN = "Download the model again."
 
+READ = (".json", ".safetensors", ".txt", ".model", ".yaml")  # endings of what is read of a model
+#: Files with their sizes and times of change.
+Stamp = tuple[tuple[str, int, int], ...]
+
 #: A file's tensors by name: their types (``F16`` …) and shapes.
 Header = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -27,6 +33,18 @@ Header = dict[str, tuple[str, tuple[int, ...]]]
 def unreadable(detail: str, fix: str = "") -> JobError:
     """The error for a model's files, to be raised."""
     return JobError("model_unreadable", detail, fix=fix)
+
+
+def stamp_of(place: Path) -> Stamp:
+    """What tells the files at a place, a model's folder or a single file, from those that lay there before."""
+    beside = place.parent.glob(f"{glob.escape(place.stem)}.*")
+    found = []
+    for file in sorted((*place.glob("*"), *place.glob("*/*")) if place.is_dir() else beside):
+        with suppress(OSError):  # gone meanwhile
+            if file.suffix.lower() in READ:
+                state = file.stat()
+                found.append((str(file), state.st_size, state.st_mtime_ns))
+    return tuple(found)
 
 
 def refuse_code(folder: Path) -> None:
