@@ -146,7 +146,10 @@ def _check_sizes(file: Path, config: dict) -> None:
 def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
     """Files with the weights, or lists of their pieces, with their variants: the usual one first, then ``fp16`` …"""
     found: dict[str, str] = {}
-    for name in _names_in(folder):
+    names = _names_in(folder)
+    if stem.startswith("diffusion"):  # of a file and a list of pieces, diffusers takes the list, transformers the file
+        names.sort(key=lambda name: not (name.endswith(".json") and (folder / name).is_file()))
+    for name in names:
         if name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
             found.setdefault("", name)
         elif name.startswith(f"{stem}.safetensors.index.") and name.endswith(".json"):

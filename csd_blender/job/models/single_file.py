@@ -8,6 +8,7 @@ a mark among the keys, a remark in the header, a ``.yaml`` of the same name, or,
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .contents import Header, check_file, read_header, read_numbers, read_remarks, unreadable
@@ -26,6 +27,7 @@ HEAD = 64  # numbers in a head of attention, of all text encoders, and of the ne
 SD1_HEADS = 8
 SD2_READ = 23  # of OpenCLIP's 24 layers: Stable Diffusion 2 reads the last but one
 SIZES = 6  # that SDXL's network is told
+V_SETTING = re.compile(r"""\s*["']?parameterization["']?\s*:\s*["']?v["']?\s*(#.*)?$""")  # a line of a .yaml
 #: At the end of its last block, weights of the networks that predict v spread more: ComfyUI tells them apart so.
 V_SPREAD, V_WEIGHT = 0.09, UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 #: The noise of Stable Diffusion 1, 2 and XL.
@@ -38,6 +40,8 @@ SCHEDULE = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+#: Keys of XL models that were trained under another noise (Karras et al. 2022, "EDM"), with what is known of each.
+EDM = {"edm_mean": "Playground v2.5", "edm_std": "Playground v2.5", "edm_vpred.sigma_max": "CosXL"}
 #: Parts of keys of models that are none of these.
 OTHERS = (
     ("double_blocks.", "a Flux model"),
@@ -87,6 +91,11 @@ def _family_of(file: Path, header: Header) -> str:
     for mark, what in OTHERS:
         if any(mark in key for key in header):
             raise unreadable(f"{file} is {what}, which cannot be used as a single file", FOLDER)
+    edm = next((key for key in EDM if key in header), None)
+    if edm is not None:
+        raise unreadable(
+            f"{file} has noise of another kind ({edm}, as in {EDM[edm]}), which cannot be used", "Choose another model."
+        )
     kinds = {"sd1": CLIP, "sd2": OPEN_CLIP, "sdxl": XL_SECOND}
     family = next((name for name, mark in kinds.items() if any(key.startswith(mark) for key in header)), None)
     if family is None and any(key.startswith(XL_REFINER) for key in header):
@@ -111,8 +120,8 @@ def _predicts_v(file: Path, header: Header, family: str) -> bool:
     settings = file.with_suffix(".yaml")
     if settings.is_file():
         check_file(settings)
-        lines = settings.read_bytes()[:YAML_LIMIT].decode("utf-8", "replace").replace('"', "").splitlines()
-        return any("".join(line.split()) == "parameterization:v" for line in lines)
+        lines = settings.read_bytes()[:YAML_LIMIT].decode("utf-8", "replace").splitlines()
+        return any(V_SETTING.match(line) for line in lines)
     numbers = read_numbers(file, V_WEIGHT) if family == "sd2" and V_WEIGHT in header else []
     if not numbers:
         return False

@@ -233,6 +233,7 @@ def test_damaged_settings_are_named(copy, name, text):
         ("vae/config.json", {"scaling_factor": 0}),
         ("vae/config.json", {"scaling_factor": float("nan")}),
         ("vae/config.json", {"scaling_factor": "0.18215"}),
+        ("vae/config.json", {"latents_mean": [0.1, 0.2, 0.3, 0.4], "latents_std": [1, 1, 1, 2]}),
         ("text_encoder/config.json", {"layer_norm_eps": float("nan")}),
         ("tokenizer/tokenizer_config.json", {"model_max_length": 0}),
         ("tokenizer/tokenizer_config.json", {"model_max_length": "77"}),

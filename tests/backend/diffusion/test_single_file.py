@@ -92,6 +92,9 @@ def v_of(file, **options):
         ("sd2", {"metadata": {"modelspec.prediction_type": "v"}}, True),
         ("sd2", {"metadata": {"modelspec.prediction_type": "epsilon"}, "spread": 0.2}, False),
         ("sd2", {"yaml": 'model:\n  params:\n    parameterization: "v"\n'}, True),
+        ("sd1", {"yaml": "model:\n  params:\n    parameterization: 'v'\n"}, True),
+        ("sd1", {"yaml": 'model:\n  params:\n    parameterization: "v"  # and not eps\n'}, True),
+        ("sd1", {"yaml": 'model:\n  params:\n    # parameterization: "v"\n    parameterization: "eps"\n'}, False),
         ("sd2", {"yaml": "model:\n  params:\n    linear_start: 0.00085\n", "spread": 0.2}, False),
     ],
 )
@@ -169,6 +172,36 @@ def test_files_that_lack_a_part_or_are_others_are_named(folders, tmp_path, chang
         load_model(str(file), CPU)
     assert caught.value.code == "model_unreadable" and caught.value.fix
     assert said in caught.value.detail and str(file) in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "said"),
+    [
+        ("sdxl", {"edm_mean": (4,), "edm_std": (4,)}, "Playground"),
+        ("sdxl", {"edm_vpred.sigma_max": (1,), "edm_vpred.sigma_min": (1,)}, "CosXL"),
+        ("sd2", {"model.diffusion_model.label_emb.0.0.weight": (128, 20)}, "label_emb.0.0.weight"),  # unCLIP
+        ("sd1", {"model.diffusion_model.time_embed.cond_proj.weight": (32, 8)}, "cond_proj"),  # LCM
+        ("sd1", {"model.diffusion_model.input_blocks.4.2.motion.weight": (8, 8)}, "input_blocks.4.2.motion"),
+        ("sd1", {"model.diffusion_model.time_embed.0.scale_weight": (1,)}, "scale_weight"),  # scaled 8 bits
+        ("sd1", {"first_stage_model.decoder.extra.weight": (8, 8)}, "first_stage_model.decoder.extra.weight"),
+    ],
+)
+def test_a_network_with_more_than_its_family_has_is_refused_and_not_loaded_in_part(
+    folders, tmp_path, family, keys, said
+):
+    more = {key: torch.ones(shape) for key, shape in keys.items()}
+    file = write_single_file(folders[family], family, tmp_path / "x.safetensors", lambda tensors: tensors.update(more))
+    with pytest.raises(JobError) as caught:
+        load_model(str(file), CPU)
+    assert caught.value.code == "model_unreadable" and caught.value.fix
+    assert said in caught.value.detail and str(file) in caught.value.detail
+
+
+def test_what_only_training_needed_does_no_harm(folders, tmp_path):
+    keys = ("first_stage_model.loss.logvar", "first_stage_model.model_ema.decay", "model_ema.decay", "betas")
+    more = {key: torch.ones(1) for key in keys}
+    file = write_single_file(folders["sd1"], "sd1", tmp_path / "x.safetensors", lambda tensors: tensors.update(more))
+    assert load_model(str(file), CPU).native_size == 512
 
 
 def test_a_refiner_is_called_so(folders, tmp_path):
