@@ -299,8 +299,11 @@ def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> P
     problem = unreadable(f"{repository} holds no downloaded model", "Download it again.")
     for i, state in enumerate(states):
         try:
-            read(state)
-            return state
+            place = state
+            if not (state / INDEX).exists() and any(_is_whole(file) for file in state.iterdir()):
+                place = _folder_at(state, read)  # published as single files
+            read(place)
+            return place
         except JobError as error:
             problem = problem if i else error
     raise problem

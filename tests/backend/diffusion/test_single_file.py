@@ -143,6 +143,18 @@ def test_a_folder_with_one_such_file_is_that_model_and_of_two_one_must_be_chosen
     assert "2 models" in message and "two.safetensors" in message
 
 
+def test_a_repository_of_single_files_in_the_hubs_cache_is_found_by_its_name(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    state = tmp_path / "hub" / "models--some--one" / "snapshots" / "abc"
+    state.mkdir(parents=True)
+    (state / "one.safetensors").symlink_to(files["sd1"])
+    for name in ("some/one", str(tmp_path / "hub" / "models--some--one"), str(state)):
+        assert find_folder(name) == state / "one.safetensors"
+    (state / "two.safetensors").symlink_to(files["sd2"])
+    for name in ("some/one", str(state)):
+        assert "2 models" in refusal(name)
+
+
 def drop(*prefixes):
     def change(tensors):
         for key in [key for key in tensors if key.startswith(prefixes)]:
