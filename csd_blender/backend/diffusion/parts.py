@@ -178,9 +178,7 @@ def check_vae(part: Part, config: Any) -> None:
     """The numbers that a latent is moved and scaled by."""
     channels = (config.in_channels, config.out_channels)
     if part.class_name == "AutoencoderKL" and channels != (3, 3):
-        raise unreadable(
-            f"{part.folder / 'config.json'}: its pictures have {channels} channels and not three colors"
-        )
+        raise unreadable(f"{part.folder / 'config.json'}: its pictures have {channels} channels and not three colors")
     if getattr(config, "latents_mean", None) is not None or getattr(config, "latents_std", None) is not None:
         raise unreadable(f"{part.folder / 'config.json'}: latents that are moved channel by channel cannot be used yet")
     scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0

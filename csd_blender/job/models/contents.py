@@ -114,7 +114,7 @@ def read_header(path: Path) -> Header:
         tensors = {n: (e["dtype"], tuple(e["shape"]), e["data_offsets"][1]) for n, e in _tensors(table)}
         end = begin + max((int(last) for _, _, last in tensors.values()), default=0)
         odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise _damaged(path) from error
     if not tensors:
         raise unreadable(f"{path} holds no weights", AGAIN)
@@ -149,7 +149,7 @@ def read_numbers(path: Path, name: str) -> list[float]:
             data = b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
         form = {"F16": "e", "F32": "f", "BF16": "f", "F64": "d"}.get(kind)
         return [] if form is None else [row[0] for row in struct.iter_unpack("<" + form, data)]
-    except (ValueError, TypeError, KeyError, IndexError, struct.error) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error) as error:
         raise _damaged(path) from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from .contents import Header, read_header, read_json, read_remarks, unreadable
+from .files import PICKLES
 from .language import in_its_own_words
 from .parts import LoraLayer, LoraPart, ModelFiles
 from .places import existing, shortened
@@ -81,6 +82,8 @@ def find_lora(name: str, weight: float = 1.0) -> Lora:
             if len(files) != 1:
                 raise unreadable(f"{place} holds {len(files)} .safetensors files and not one LoRA", "Choose the file.")
             place = files[0]
+        if place.suffix.lower() in PICKLES:
+            raise unreadable(f"{place} is a pickle, which may hold a program and is never opened", OTHER)
         read_lora(place)
     return Lora(place, weight)
 

@@ -129,11 +129,12 @@ def _predicts_v(file: Path, header: Header, family: str) -> bool:
     return (sum((number - mean) ** 2 for number in numbers) / len(numbers)) ** 0.5 > V_SPREAD
 
 
-def _shape(file: Path, header: Header, key: str) -> tuple[int, ...]:
+def _shape(file: Path, header: Header, key: str, sides: int = 0) -> tuple[int, ...]:
+    """The shape of a tensor, of so many ``sides`` where that is told. Raises where it is missing or has another."""
     if key not in header:
         raise unreadable(f"{file} lacks {key}", FOLDER)
     shape = header[key][1]
-    if not shape or not all(isinstance(side, int) and side > 0 for side in shape):
+    if not shape or not all(type(side) is int and side > 0 for side in shape) or sides not in (0, len(shape)):
         raise unreadable(f"{file} has no usable shape for {key}", FOLDER)
     return shape
 
@@ -149,7 +150,7 @@ def _count(header: Header, prefix: str) -> int:
 
 def _unet(file: Path, header: Header, family: str) -> dict:
     """The network's settings, as diffusers' ``UNet2DConditionModel`` has them, but for the pictures' size."""
-    first = _shape(file, header, UNET + "input_blocks.0.0.weight")
+    first = _shape(file, header, UNET + "input_blocks.0.0.weight", 4)
     widths, resnets, depths, linear, context = [], [0], [0], False, 0
     for i in range(1, _count(header, UNET + "input_blocks.")):
         block = f"{UNET}input_blocks.{i}."
@@ -168,7 +169,7 @@ def _unet(file: Path, header: Header, family: str) -> dict:
         raise unreadable(f"{file} has a network whose levels are unlike each other, which cannot be used", FOLDER)
     cross = [depth > 0 for depth in depths]
     config = {
-        "in_channels": first[1] if len(first) > 1 else 0,
+        "in_channels": first[1],
         "out_channels": _shape(file, header, UNET + "out.2.weight")[0],
         "block_out_channels": widths,
         "layers_per_block": resnets[0],
@@ -192,7 +193,7 @@ def _vae(file: Path, header: Header, family: str) -> dict:
     widths = [_shape(file, header, f"{down}{i}.block.0.conv1.weight")[0] for i in range(levels)]
     attention = VAE + "encoder.mid.attn_1.q.weight" in header
     return {
-        "latent_channels": _shape(file, header, VAE + "decoder.conv_in.weight")[1],
+        "latent_channels": _shape(file, header, VAE + "decoder.conv_in.weight", 4)[1],
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
@@ -214,7 +215,7 @@ def _text(file: Path, header: Header, family: str, second: bool) -> Part:
         words, places = (f"text_model.embeddings.{name}_embedding.weight" for name in ("token", "position"))
         layers = "text_model.encoder.layers."
         middle = f"{layers}0.mlp.fc1.weight"
-    vocabulary, width = _shape(file, header, prefix + words)
+    vocabulary, width = _shape(file, header, prefix + words, 2)
     count = _count(header, prefix + layers)
     config = {
         "vocab_size": vocabulary,

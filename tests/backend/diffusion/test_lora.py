@@ -235,6 +235,14 @@ def test_files_of_other_kinds_are_called_by_their_names(tmp_path, keys, said):
     assert said in caught.value.detail and str(file) in caught.value.detail
 
 
+@pytest.mark.parametrize("ending", [".pt", ".bin", ".CKPT"])
+def test_a_lora_that_is_a_pickle_is_called_so(tmp_path, ending):
+    (tmp_path / f"a{ending}").write_bytes(b"PK\x03\x04" + b"\0" * 99)
+    with pytest.raises(JobError, match="is a pickle") as caught:
+        find_lora(str(tmp_path / f"a{ending}"))
+    assert caught.value.code == "lora_unreadable"
+
+
 def test_a_file_is_found_with_its_weight_and_as_the_only_one_of_a_folder(tmp_path, monkeypatch):
     pair = {kohya(ATTENTION, "unet"): (torch.ones(RANK, 8), torch.ones(8, RANK))}
     file = written(tmp_path / "a.safetensors", pair)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -207,6 +210,42 @@ def test_a_network_with_more_than_its_family_has_is_refused_and_not_loaded_in_pa
         load_model(str(file), CPU)
     assert caught.value.code == "model_unreadable" and caught.value.fix
     assert said in caught.value.detail and str(file) in caught.value.detail
+
+
+def write_header(file, change):
+    """The same numbers under a header in which something was changed."""
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    table = json.loads(data[8:end])
+    change(table)
+    text = json.dumps(table).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("sd1", "model.diffusion_model.input_blocks.0.0.weight"),
+        ("sd1", "first_stage_model.decoder.conv_in.weight"),
+        ("sd1", "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"),
+        ("sd2", "cond_stage_model.model.token_embedding.weight"),
+        ("sdxl", "conditioner.embedders.1.model.token_embedding.weight"),
+    ],
+)
+def test_a_shape_that_no_such_weight_has_is_named(files, tmp_path, family, key):
+    file = tmp_path / "x.safetensors"
+    shutil.copy(files[family], file)
+    for shape in ([8], [2, 2, 2], [], [True, 4], [2.0, 4], ["2", 4]):
+        write_header(file, lambda table, shape=shape: table[key].update(shape=shape))
+        with pytest.raises(JobError, match=f"no usable shape for {key}"):
+            read_model(file)
+
+
+def test_a_header_with_endless_places_is_damaged(folders, tmp_path):
+    file = write_single_file(folders["sd1"], "sd1", tmp_path / "x.safetensors")
+    write_header(file, lambda table: table["model_ema.num_updates"].update(data_offsets=[0, float("inf")]))
+    with pytest.raises(JobError, match="or a damaged one"):
+        read_model(file)
 
 
 def test_what_only_training_needed_does_no_harm(folders, tmp_path):

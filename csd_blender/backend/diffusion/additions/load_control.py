@@ -65,6 +65,9 @@ def _check_fit(files: ControlFiles, network, model: DiffusionModel) -> None:
         raise unreadable(f"{place}: the network wants to be told more than the model", OTHER)
     if own.global_pool_conditions:
         raise unreadable(f"{place}: it takes over a picture's style and does not follow a shape", OTHER)
+    order = own.controlnet_conditioning_channel_order
+    if order not in ("rgb", "bgr"):
+        raise unreadable(f"{place} has colors in the order {order!r}, which is not known", OTHER)
     factor = 2 ** (len(own.conditioning_embedding_out_channels) - 1)
     if factor != model.latent_factor:
         raise unreadable(
