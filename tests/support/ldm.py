@@ -43,7 +43,7 @@ OUTER = {
 
 
 def write_folder(folder: Path, family: str, seed: int = 0, v: bool = False) -> Path:
-    """``sd1``, ``sd2``, ``sdxl`` or ``mvdream`` in small, with all of CLIP's words, each with its own heads and layers."""
+    """``sd1``, ``sd2``, ``sdxl`` or ``mvdream`` in small, all of CLIP's words, each with its own heads and layers."""
     torch.manual_seed(seed)
     predicts = "v_prediction" if v else "epsilon"
     DDIMScheduler(**SD_BETAS, prediction_type=predicts, clip_sample=False, steps_offset=1).save_pretrained(
