@@ -10,7 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import JobError
@@ -33,6 +33,17 @@ Header = dict[str, tuple[str, tuple[int, ...]]]
 def unreadable(detail: str, fix: str = "") -> JobError:
     """The error for a model's files, to be raised."""
     return JobError("model_unreadable", detail, fix=fix)
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn what the system says of a place that may not be looked at into a ``JobError('model_unreadable')``; around a
+    block, or a function as a decorator."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or 'a file'} cannot be read ({error.strerror or error})"
+        raise unreadable(what, "Change its permissions.") from error
 
 
 def stamp_of(place: Path) -> Stamp:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ..errors import JobError
-from .contents import AGAIN, check_file, read_header, read_json, refuse_code, unreadable, values_of
+from .contents import AGAIN, check_file, read_header, read_json, readable, refuse_code, unreadable, values_of
 from .families import DEFINING, FAMILIES, Family, find_family, sees_cameras
 from .parts import ModelFiles, Part
 from .single_file import read_single_file
@@ -38,6 +38,7 @@ WANTED = {
 }
 
 
+@readable()
 def read_model(folder: Path, told: str = "prompt") -> ModelFiles:
     """Look through ``folder``, which has a ``model_index.json``, or is a single file.
 
@@ -125,6 +126,7 @@ def _check_told(folder: Path, pipeline: str, family: Family, told: str) -> None:
         raise unreadable(f"{folder} is a {pipeline}, {TOLD[family.told]}", WANTED[told])
 
 
+@readable()
 def read_network(folder: Path, class_name: str, stem: str) -> Part:
     """A part with weights. Raises ``JobError('model_unreadable')`` for what is missing, damaged or none."""
     if not folder.is_dir():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError
-from .contents import Header, read_header, read_json, read_remarks, unreadable
+from .contents import Header, read_header, read_json, read_remarks, readable, unreadable
 from .files import PICKLES
 from .language import in_its_own_words
 from .parts import LoraLayer, LoraPart, ModelFiles
@@ -76,7 +76,7 @@ def find_lora(name: str, weight: float = 1.0) -> Lora:
     place = existing(name)
     if place is None:
         raise JobError("lora_missing", f"there is no “{shortened(name)}”")
-    with in_its_own_words("lora"):
+    with in_its_own_words("lora"), readable():
         if place.is_dir():
             files = sorted(p for p in place.iterdir() if p.suffix.lower() == ".safetensors")
             if len(files) != 1:

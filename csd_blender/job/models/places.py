@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
-from .contents import read_header, read_json, unreadable
+from .contents import read_header, read_json, readable, unreadable
 from .files import INDEX, PICKLES, WHOLE, Part, read_model, read_network
 from .single_file import is_single_file
 from .store import RECORD, read_record, whole_copy
@@ -45,6 +45,7 @@ def find_folder(name: str, read: Callable[[Path], object] = read_model) -> Path:
     return in_cache(name, entry.sources if name == entry.id else (name,), read)
 
 
+@readable()
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
     """Folder of the first of some repositories that is whole in the hub's cache.
 
@@ -100,6 +101,7 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
     return own
 
 
+@readable()
 def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     """Folder of a network that somebody named by a path: itself, a file in it, or a repository of the hub's cache.
 
@@ -112,6 +114,7 @@ def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     return folder
 
 
+@readable()
 def read_network_alone(folder: Path, class_name: str, what: str, other: str, mismatch: str) -> Part:
     """A folder of one network as diffusers saves it, of that class.
 
@@ -186,7 +189,7 @@ def entry_behind(name: str) -> ModelEntry | None:
         places.append(_folder_at(place, lambda folder: None))  # the copy may lie in the folder that was named
     places += [found.resolve() for found in places]  # or a link may lead to it
     for folder in dict.fromkeys(folder for found in places for folder in (found, *found.parents)):
-        record = read_record(folder) if (folder / RECORD).is_file() else None
+        record = read_record(folder) if os.path.isfile(folder / RECORD) else None
         if record is not None:
             return entry_of(record.id)
         if folder.name.startswith("models--"):
@@ -194,6 +197,7 @@ def entry_behind(name: str) -> ModelEntry | None:
     return None
 
 
+@readable()
 def _folder_at(place: Path, read: Callable[[Path], object]) -> Path:
     """The model's folder at, just above or just below ``place``."""
     if not place.is_dir():
@@ -280,6 +284,7 @@ def _no_model(place: Path, inside: list[Path]) -> JobError:
     return unreadable(f"{place} has no {INDEX}", WHOLE)
 
 
+@readable()
 def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> Path:
     """The newest whole state of a repository in the hub's cache: the one that ``main`` names, or an older one.
 

@@ -51,7 +51,7 @@ def look_at(entry: ModelEntry, root: Path | None = None) -> ModelState:
     if not entry.sources:
         return ModelState(entry, BUNDLED)
     folder = own_folder(entry.id, root)
-    own = (folder / RECORD).is_file()
+    own = os.path.isfile(folder / RECORD)
     plan = read_record(part_folder(entry.id, root), PLAN)
     try:
         find_copy(entry, root)

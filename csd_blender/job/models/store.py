@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import JobError
+from .contents import readable
 
 FOLDER = "CSD_MODELS"  # in the environment: where the models lie
 RECORD, PLAN, SUMS = "csd-model.json", "csd-download.json", "first-sums.json"
@@ -222,7 +223,8 @@ def remove(folder: Path) -> None:
 
 
 def check_ours(folder: Path) -> None:
-    """Raise ``JobError('no_permission')`` for what lies in a model's place and did not come through this program.
+    """Raise ``JobError('no_permission')`` for what lies in a model's place and did not come through this program, and
+    ``model_unreadable`` where that cannot be told.
 
     Ours is what has a record or a plan in it, or nothing but pieces of downloads; never a link to somewhere else.
     """
@@ -230,11 +232,16 @@ def check_ours(folder: Path) -> None:
         return
     if folder.is_symlink():
         raise JobError("no_permission", f"{folder} is a link to {os.path.realpath(folder)}", LINK)
-    if folder.is_dir() and any((folder / name).is_file() for name in (RECORD, PLAN)):
+    if any(os.path.isfile(folder / name) for name in (RECORD, PLAN)):
         return
-    files = [name for _, _, names in os.walk(folder) for name in names]
+    with readable():
+        files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
     if not folder.is_dir() or not all(name.endswith((PARTIAL, ".tmp")) for name in files):
         raise JobError("no_permission", f"{folder} did not come through this program", NOT_OURS)
+
+
+def _not_read(error: OSError) -> None:
+    raise error
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -252,11 +259,12 @@ def set_aside(folder: Path) -> Path | None:
     return aside
 
 
+@readable()
 def whole_copy(name: str, root: Path | None = None) -> Path | None:
     """The folder of a model that was got through this program; None when it was not.
 
     Raises:
-        JobError: ``model_unreadable`` when some of it is gone.
+        JobError: ``model_unreadable`` when some of it is gone, or may not be read.
     """
     folder = own_folder(name, root)
     if not (folder / RECORD).is_file():
