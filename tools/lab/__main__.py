@@ -76,7 +76,9 @@ def main(argv: list[str]) -> int:
         from .judged.quality_objects import run_object_table as run_table
     else:
         from .judged.quality_textures import run_texture_table as run_table
-    settings = {"encoder": arguments.encoder} | ({"control": arguments.control} if arguments.control else {})
+    settings = {"encoder": arguments.encoder}
+    if arguments.control:
+        settings |= {"control": arguments.control, "control_strength": arguments.strength}
     return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, settings)
 
 
