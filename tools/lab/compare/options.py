@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser, tables: argparse._MutuallyExclu
     group.add_argument("--rehearse", action="store_true", help="go through it at sizes whose figures mean nothing")
     group.add_argument("--pixels", type=whole, default=0, help="of --guidance: side of the pictures; default: 512")
     group.add_argument("--nets", default="", metavar="PATHS", help="of --alignment: ControlNets; default: the bundled")
-    group.add_argument("--strength", type=number, default=1.0, help="of --alignment and --control: of the nets; default: 1")
+    group.add_argument("--strength", type=number, default=1.0, help="of these, and of --control; default: 1")
     group.add_argument("--repeats", type=whole, default=2, help="of --guidance: timed runs of each step; default: 2")
 
 
