@@ -17,6 +17,7 @@ from .. import folders
 from ..errors import SceneError
 from ..job import Job, Problem
 from ..kinds.choose import Kind, kind_of
+from ..preferences import preference
 from ..process import backend
 from ..scene import apply_texture, cover, export
 from ..scene.previews import read_view
@@ -173,9 +174,17 @@ def end(job: Job, said: Finished | Cancelled | Failed) -> None:
             job.warnings.append(f"{text} {said.fix}".strip())
             finish(job)
             return
-        end_without_result(job, "failed", Problem(text, said.fix, said.retryable, said.code))
+        end_without_result(job, "failed", problem_of(job, text, said))
         backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer
     results.refresh()
+
+
+def problem_of(job: Job, text: str, said: Failed) -> Problem:
+    """What to tell. A Python of the artist's own that ended before it said anything most likely lacks packages."""
+    if said.code == "worker_died" and not job.stage and preference("backend_python").strip():
+        error = backend.missing()
+        return Problem(error.text, f"{error.fix} The log tells more.", said.retryable, error.code)
+    return Problem(text, said.fix, said.retryable, said.code)
 
 
 def finish(job: Job) -> None:

@@ -69,7 +69,15 @@ def look_at(entry: ModelEntry, root: Path | None = None) -> ModelState:
 def look_at_all(root: Path | None = None, entries: Sequence[ModelEntry] = CATALOGUE) -> list[ModelState]:
     """The catalogue, then what else lies in the folder of models."""
     root = models_folder() if root is None else root
-    return [look_at(entry, root) for entry in [*entries, *others(root, entries)]]
+    return [_look_safely(entry, root) for entry in [*entries, *others(root, entries)]]
+
+
+def _look_safely(entry: ModelEntry, root: Path) -> ModelState:
+    """As :func:`look_at`, also where the folder of models cannot even be looked into."""
+    try:
+        return look_at(entry, root)
+    except OSError as error:
+        return ModelState(entry, BROKEN, False, error.strerror or "it cannot be looked at")
 
 
 def others(root: Path, entries: Sequence[ModelEntry] = CATALOGUE) -> list[ModelEntry]:

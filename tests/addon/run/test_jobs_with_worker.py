@@ -1,5 +1,6 @@
 """Whole jobs against a worker process that behaves, or misbehaves, as told."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -270,3 +271,21 @@ def test_blender_quits_cleanly_during_a_job_and_takes_the_worker_with_it(tmp_pat
     pid = int(done.stdout.split("PID")[1].split()[0])
     assert not Path(f"/proc/{pid}").exists()
     assert list(tmp_path.glob("jobs/*/mesh.npz"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="scripts are no programs there")
+@pytest.mark.parametrize(
+    ("text", "runs"), [("#!/bin/sh\nexit 1\n", True), ("#!/no/such/program\n", False), ("no program", False)]
+)
+def test_a_backend_python_that_is_none_is_named_with_what_to_do(text, runs, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    python = tmp_path / "python"
+    python.write_text(text)
+    python.chmod(0o755)
+    bpy.context.preferences.addons[MODULE].preferences.backend_python = str(python)
+    bpy.context.scene.csd.prompt = "red brick"
+    with pytest.raises(RuntimeError) as caught:
+        bpy.ops.csd.texture()
+    said = str(caught.value)
+    assert "Backend Python in the preferences cannot be used" in said and "clear it" in said
+    assert ("log" in said) == runs and "Set Up" not in said and "folder" not in said
