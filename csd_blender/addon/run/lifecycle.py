@@ -89,21 +89,30 @@ def resume(folder: Path, show: bool = False) -> Job:
     if session.active_job() is not None:
         raise JobError("busy")
     folder = Path(folder)
-    opened = JobFolder.open(folder)
-    targets, blend_file = export.read_targets(folder)
-    job = Job(folder.name, folder, opened.spec, targets, blend_file)
-    kind_of(job).job.restore(job)
+    job = read_job(folder)
     complete = folders.is_finished(folder)
     offered = complete or (show and folders.has_result(folder))
     client = None if offered else backend.client()
     put_aside()
-    resume_here(job)
     if offered:
         show_again(job, complete)
     else:
         folders.reopen(folder)
         begin(job, client, resume=True)
     results.refresh()
+    return job
+
+
+def read_job(folder: Path) -> Job:
+    """The job of an earlier session or of this one, with its objects where the open file has them.
+
+    Raises ``SceneError`` or ``JobError`` when the folder cannot be used.
+    """
+    opened = JobFolder.open(folder)
+    targets, blend_file = export.read_targets(folder)
+    job = Job(folder.name, folder, opened.spec, targets, blend_file)
+    kind_of(job).job.restore(job)
+    resume_here(job)
     return job
 
 
