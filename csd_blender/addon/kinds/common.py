@@ -90,6 +90,14 @@ def unused(kind: type[Any], csd: Any) -> dict[str, str]:
     return without_effect(kind, in_panel(kind, csd, {}))
 
 
+def idle_notes(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> list[str]:
+    """A sentence for each setting that a script gave and that has no effect with the rest; the panel shows it gray."""
+    usual = {s.name: s.default for s in shown_settings(kind)}
+    idle = without_effect(kind, in_panel(kind, scene.csd, overrides))
+    given = [name for name in idle if name in overrides and overrides[name] != usual.get(name)]
+    return [f"The setting {name} has no effect. {idle[name]}." for name in given]
+
+
 def asked(settings: ModuleType, context, overrides: dict) -> dict:
     """A kind's :func:`gather`, looked at before anything is exported or written.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ...job.process.messages import Message
 from .. import folders
 from ..errors import SceneError
 from ..job import Job, Problem
+from ..kinds import common
 from ..kinds.choose import Kind, kind_of
 from ..preferences import preference
 from ..process import backend
@@ -53,12 +55,15 @@ def start(context, kind: Kind, overrides: dict, objects: Sequence[bpy.types.Obje
         raise JobError("busy")
     try:
         job = kind.job.write(kind.settings, context, overrides, objects)
+        job.warnings = [*common.idle_notes(kind.spec, context.scene, overrides), *job.warnings]
         client = backend.client()
     except BaseException:
         refresh_preview()  # the result before this one is still offered
         raise
     put_aside()
     begin(job, client, resume=False)
+    for text, listener in itertools.product(job.warnings, list(session.listeners)):
+        listener(Warned(text).message(job.id))  # as those of the backend reach a script
     results.refresh()
     return job
 

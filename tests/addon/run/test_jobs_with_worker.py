@@ -289,3 +289,15 @@ def test_a_backend_python_that_is_none_is_named_with_what_to_do(text, runs, monk
     said = str(caught.value)
     assert "Backend Python in the preferences cannot be used" in said and "clear it" in said
     assert ("log" in said) == runs and "Set Up" not in said and "folder" not in said
+
+
+def test_a_script_is_told_which_of_its_settings_have_no_effect(capfd):
+    told = []
+    module("addon.api").texture(cube(), "red brick", lora="/style.safetensors", guidance_scale=7.0, lora_weight=1.0,
+                                progress=told.append)  # fmt: skip
+    warned = [m.body["text"] for m in told if m.type == "warning"]
+    assert "The setting lora has no effect. None for this model." in warned
+    assert not any("lora_weight" in text for text in warned), "it was given what it is anyway"
+    capfd.readouterr()
+    bpy.ops.csd.texture(prompt="red brick", control_strength=0.5)
+    assert "Warning: The setting control_strength has no effect. No ControlNet." in capfd.readouterr().out
