@@ -203,10 +203,13 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
     del mesh[ADDED]
 
 
-def uncover_all(keep_job: str = "") -> None:
+def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
     """Take away every preview and temporary data-block, but not those of the job ``keep_job``.
 
     What is linked from another file, such as one that was saved in a crash, is left alone: it cannot be changed.
+
+    Args:
+        meshes: also what was added to the meshes; else a later call takes that away.
     """
     prefix = f"{keep_job}/"
 
@@ -218,7 +221,7 @@ def uncover_all(keep_job: str = "") -> None:
             uncover(obj)
     covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
     for mesh in bpy.data.meshes:
-        if mesh.is_editable and mesh not in covered:
+        if meshes and mesh.is_editable and mesh not in covered:
             clear_mesh(mesh)
     for material in bpy.data.materials:
         if material.is_editable and goes(material.get(KEY, "")):
