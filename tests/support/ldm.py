@@ -17,6 +17,7 @@ from csd_blender.backend.diffusion.weights.clip_words import clip_merges, clip_v
 from tests.support.tiny_models import SD_BETAS, write_index
 
 WIDE = 16  # of texts
+OPEN_CLIP = ("sd2", "mvdream")
 RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -28,6 +29,8 @@ RESNET = {
 OUTER = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "class_embedding.linear_1": "camera_embed.0",
+    "class_embedding.linear_2": "camera_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
@@ -40,7 +43,7 @@ OUTER = {
 
 
 def write_folder(folder: Path, family: str, seed: int = 0, v: bool = False) -> Path:
-    """``sd1``, ``sd2`` or ``sdxl`` in small, with all of CLIP's words and each family's own heads and layers."""
+    """``sd1``, ``sd2``, ``sdxl`` or ``mvdream`` in small, all of CLIP's words, each with its own heads and layers."""
     torch.manual_seed(seed)
     predicts = "v_prediction" if v else "epsilon"
     DDIMScheduler(**SD_BETAS, prediction_type=predicts, clip_sample=False, steps_offset=1).save_pretrained(
@@ -48,7 +51,7 @@ def write_folder(folder: Path, family: str, seed: int = 0, v: bool = False) -> P
     )
     xl = family == "sdxl"
     settings: dict = {
-        "sample_size": {"sd1": 64, "sd2": 96 if v else 64, "sdxl": 128}[family],
+        "sample_size": {"sd1": 64, "sd2": 96 if v else 64, "sdxl": 128, "mvdream": 32}[family],
         "block_out_channels": (32, 64, 128),
         "down_block_types": ("DownBlock2D",) * xl + ("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",) * (not xl),
         "up_block_types": ("UpBlock2D",) * (not xl) + ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",) * xl,
@@ -57,6 +60,8 @@ def write_folder(folder: Path, family: str, seed: int = 0, v: bool = False) -> P
         "attention_head_dim": 8 if family == "sd1" else (1, 1, 2),
         "use_linear_projection": family != "sd1",
     }
+    if family == "mvdream":
+        settings |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 16}
     if xl:
         settings |= {
             "transformer_layers_per_block": (1, 1, 2),
@@ -73,7 +78,7 @@ def write_folder(folder: Path, family: str, seed: int = 0, v: bool = False) -> P
         scaling_factor=0.13025 if xl else 0.18215,
     )
     vae.save_pretrained(folder / "vae")
-    _write_text(folder, "", WIDE, CLIPTextModel, "quick_gelu" if family != "sd2" else "gelu")
+    _write_text(folder, "", WIDE, CLIPTextModel, "gelu" if family in OPEN_CLIP else "quick_gelu")
     if xl:
         _write_text(folder, "_2", 24, CLIPTextModelWithProjection, "gelu")
     write_index(
@@ -119,7 +124,7 @@ def single_file_of(folder: Path, family: str) -> dict[str, torch.Tensor]:
         key = "first_stage_model." + _vae_key(key)
         found[key] = value[:, :, None, None] if ".attn_1." in key and value.ndim == 2 else value
     text = _text_weights(folder / "text_encoder")
-    if family == "sd2":
+    if family in OPEN_CLIP:
         found |= _open_clip(text, "cond_stage_model.model.", None)
         return found
     prefix = "conditioner.embedders.0.transformer." if family == "sdxl" else "cond_stage_model.transformer."

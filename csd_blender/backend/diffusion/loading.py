@@ -11,9 +11,10 @@ from ...job.errors import JobError
 from ...job.models.files import read_model
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
-from . import deepfloyd, flow, sdxl, stable_diffusion, zero123
+from . import deepfloyd, flow, sdxl, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
+from .views import mvdream, zero123
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
 FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load}
@@ -72,3 +73,11 @@ def load_picture_model(name: str, device: torch.device) -> zero123.Zero123:
     files = read(find_folder(name, read))
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
         return zero123.load(name, files, device)
+
+
+def load_view_model(name: str, device: torch.device) -> mvdream.MVDream:
+    """The same for a model that is told a prompt and draws several views at once. Raises as :func:`load_model`."""
+    read = partial(read_model, told="views")
+    files = read(find_folder(name, read))
+    with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
+        return mvdream.load(name, files, device)

@@ -190,10 +190,12 @@ def counted_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: C
 
 
 def asked_noise(model: DiffusionModel, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-    """What the network says of all rows: in one call, or with ``saving.rows`` in one for each."""
-    if not model.thrift.saving.rows or len(noisy) == 1:
+    """What the network says of all rows: in one call, or with ``saving.rows`` in one for each, or for as many as
+    belong together."""
+    few = model.thrift.least_rows
+    if not model.thrift.saving.rows or len(noisy) <= few:
         return model.network_noise(noisy, t, conditions)
-    rows = [slice(i, i + 1) for i in range(len(noisy))]
+    rows = [slice(i, i + few) for i in range(0, len(noisy), few)]
     return torch.cat([model.network_noise(noisy[row], t[row], conditions.select(row)) for row in rows])
 
 

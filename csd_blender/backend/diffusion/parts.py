@@ -148,11 +148,14 @@ def load_text_reader(
     )
 
 
-def check_told(files: ModelFiles, added: tuple[str | None, ...] = (None, "text")) -> None:
-    """Raise for networks that want to be told more than a text; ``added``: what the family adds to the time."""
+def check_told(
+    files: ModelFiles, added: tuple[str | None, ...] = (None, "text"), classes: tuple[str | None, ...] = (None,)
+) -> None:
+    """Raise for networks that want to be told more than a text; ``added``, ``classes``: what the family adds to the
+    time."""
     config, place = files.unet.config, files.unet.folder
     wanted = {
-        "class_embed_type": (None,),
+        "class_embed_type": classes,
         "num_class_embeds": (None,),
         "addition_embed_type": added,
         "encoder_hid_dim_type": (None, "text_proj"),

@@ -93,10 +93,15 @@ class StableDiffusion:
         return counted_noise(self, noisy, t, conditions)
 
 
-def load(name: str, files: ModelFiles, device: torch.device) -> StableDiffusion:
-    """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit."""
+def load(
+    name: str, files: ModelFiles, device: torch.device, classes: tuple[str | None, ...] = (None,)
+) -> StableDiffusion:
+    """The model that the files hold. Raises ``JobError('model_unreadable')`` naming the file that does not fit.
+
+    ``classes``: what may be added to the time, as diffusers' ``class_embed_type`` has it.
+    """
     _, vae_dtype = network_dtypes(device)
-    check_told(files)
+    check_told(files, classes=classes)
     schedule = load_noise(files, device)
     unet = load_unet(files, device)
     vae = load_network(files.parts["vae"], vae_dtype, device)

@@ -28,7 +28,8 @@ class Family:
         id: as the catalogue and the backend name it. label: as people do.
         parts: by their names in ``model_index.json``, the classes that each may be of. A scheduler all families have.
         optional: those of them that a model may do without.
-        told: what it draws after: a ``prompt``, or a ``picture`` and a camera.
+        told: what it draws after: a ``prompt``, a ``picture`` and a camera, or a prompt and the cameras of several
+            ``views``.
     """
 
     id: str
@@ -47,12 +48,12 @@ class Family:
         return all(fit) and not any(classes.get(name) for name in others)
 
 
+_SD = {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER, "vae": ("AutoencoderKL",)}
+
 FAMILIES = (
-    Family(
-        "sd",
-        "Stable Diffusion 1 or 2",
-        {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER, "vae": ("AutoencoderKL",)},
-    ),
+    Family("sd", "Stable Diffusion 1 or 2", _SD),
+    # Of Stable Diffusion 2's own classes; the network's settings tell it apart.
+    Family("mvdream", "MVDream", _SD, told="views"),
     Family("if", "DeepFloyd IF", {"unet": _UNET, "text_encoder": _TEXT, "tokenizer": _TOKENIZER}),
     Family(
         "sdxl",
@@ -102,3 +103,8 @@ FAMILIES = (
 def find_family(classes: Mapping[str, str]) -> Family | None:
     """The family of a model whose parts are of these classes; None when it is of none of them."""
     return next((family for family in FAMILIES if family.fits(classes)), None)
+
+
+def sees_cameras(unet: Mapping[str, object]) -> bool:
+    """Whether a network with these settings adds a camera to its time, which makes an MVDream of a Stable Diffusion."""
+    return unet.get("class_embed_type") == "projection"

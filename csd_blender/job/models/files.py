@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from .contents import AGAIN, check_file, read_header, read_json, refuse_code, unreadable, values_of
-from .families import DEFINING, FAMILIES, Family, find_family
+from .families import DEFINING, FAMILIES, Family, find_family, sees_cameras
 from .parts import ModelFiles, Part
 from .single_file import read_single_file
 
@@ -23,11 +23,19 @@ _LABELS = [family.label for family in FAMILIES if family.told == "prompt"]
 #: What a model draws after, for people.
 TOLD = {
     "prompt": "which is told a prompt and no picture",
+    "views": "which is told cameras beside a prompt and draws several views at once (as MVDream)",
     "picture": "which is told a picture and a camera (as Zero-1-to-3) and no prompt",
 }
 #: Parts whose classes stand in a program of the model's own, which is never run: one linear layer, read as numbers.
 LAYERS = ("cc_projection", "clip_camera_projection")
 WHOLE = f"Choose the folder of a whole model: {', '.join(_LABELS[:-1])} or {_LABELS[-1]}."
+
+#: What to choose for a job that has such a thing to tell.
+WANTED = {
+    "prompt": WHOLE,
+    "picture": "Choose a Zero-1-to-3 in the diffusers layout.",
+    "views": "Choose an MVDream, as one .safetensors file or in the diffusers layout.",
+}
 
 
 def read_model(folder: Path, told: str = "prompt") -> ModelFiles:
@@ -90,6 +98,9 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
     """The model's family. Raises, with what is amiss, for a model that this version cannot drive."""
     family = find_family(classes)
     if family is not None and classes["scheduler"]:
+        settings = folder / "unet" / "config.json"
+        if family.id == "sd" and settings.is_file() and sees_cameras(read_json(settings)):
+            return next(other for other in FAMILIES if other.told == "views")
         return family
     if classes.get("text_encoder_2") and not classes["text_encoder"]:
         raise unreadable(f"{folder} is a {pipeline} with the second text encoder alone: a refiner", WHOLE)
@@ -111,8 +122,7 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
 def _check_told(folder: Path, pipeline: str, family: Family, told: str) -> None:
     """Raise for a model that draws after something else than what the job has for it."""
     if family.told != told:
-        fix = WHOLE if told == "prompt" else "Choose a Zero-1-to-3 in the diffusers layout."
-        raise unreadable(f"{folder} is a {pipeline}, {TOLD[family.told]}", fix)
+        raise unreadable(f"{folder} is a {pipeline}, {TOLD[family.told]}", WANTED[told])
 
 
 def read_network(folder: Path, class_name: str, stem: str) -> Part:

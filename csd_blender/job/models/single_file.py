@@ -20,10 +20,12 @@ XL_FIRST, XL_SECOND, XL_REFINER = (
     "conditioner.embedders.1.model.",
     "conditioner.embedders.0.model.",
 )
+CAMERA = UNET + "camera_embed."  # MVDream's, which is a Stable Diffusion 2 but for this
 FOLDER = "Choose a whole model, or the same one as a folder in the diffusers layout."
 YAML_LIMIT = 2**20  # bytes
 HEAD = 64  # numbers in a head of attention, of all text encoders, and of the networks since Stable Diffusion 2
 SD1_HEADS = 8
+CAMERA_SIZE = 32  # MVDream's latents, of 256 x 256 pixels
 SD2_READ = 23  # of OpenCLIP's 24 layers: Stable Diffusion 2 reads the last but one
 SIZES = 6  # that SDXL's network is told
 #: At the end of its last block, weights of the networks that predict v spread more: ComfyUI tells them apart so.
@@ -63,6 +65,11 @@ def read_single_file(file: Path) -> ModelFiles:
     unet = _unet(file, header, family)
     v = _predicts_v(file, header, family)
     unet["sample_size"] = {"sd1": 64, "sd2": 96 if v else 64, "sdxl": 128}[family]
+    sees = f"{CAMERA}0.weight" in header
+    if sees:
+        sides = _shape(file, header, f"{CAMERA}0.weight")
+        unet |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": sides[-1]}
+        unet["sample_size"] = CAMERA_SIZE
     encoders = {"text_encoder": _text(file, header, family, second=False)}
     if family == "sdxl":
         encoders["text_encoder_2"] = second = _text(file, header, family, second=True)
@@ -79,6 +86,8 @@ def read_single_file(file: Path) -> ModelFiles:
     schedule["rescale_betas_zero_snr"] = "ztsnr" in header
     pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
     scheduler = Part(file, "DDIMScheduler", schedule)
+    if sees:
+        return ModelFiles(file, "MVDreamPipeline", "mvdream", scheduler, parts)
     return ModelFiles(file, pipeline, "sdxl" if family == "sdxl" else "sd", scheduler, parts)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
 from csd_blender.backend.diffusion.loading import load_model, load_picture_model
-from csd_blender.backend.diffusion.zero123 import pose
+from csd_blender.backend.diffusion.views.zero123 import pose
 from csd_blender.job.errors import JobError
 from tests.support.damage import edit_json
 from tests.support.tiny_models import write_sd15, write_zero123

@@ -129,7 +129,7 @@ def run_object_table(
     out = Path(out) if out else Path(tempfile.mkdtemp(prefix="csd_objects_"))
     out.mkdir(parents=True, exist_ok=True)
     tasks = list_tasks(out, methods, count, quality)
-    tasks = [replace(task, settings=task.settings | settings) for task in tasks]
+    tasks = [replace(task, settings=task.settings | dict(settings)) for task in tasks]
     verdicts: list[ObjectVerdict] = []
     with ProcessPoolExecutor(processes, get_context("spawn"), start_process, (processes > 1,)) as pool:
         for verdict in pool.map(make_and_judge, tasks):

@@ -22,10 +22,12 @@ class Thrift:
 
     Attributes:
         saving: of activations. turns: of weights; None while all networks are on the device.
+        least_rows: so many rows, side by side, have to go through the network in one call.
     """
 
     saving: Saving = Saving()
     turns: Turns | None = None
+    least_rows: int = 1
 
     def bring(self, network: nn.Module) -> None:
         """To be called before ``network`` is used: it is on the device then, on its way back too (see ``guard``)."""

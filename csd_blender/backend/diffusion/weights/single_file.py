@@ -47,6 +47,8 @@ def _converted(network: torch.nn.Module, part: Part, weights: dict[str, Tensor])
     from diffusers.loaders import single_file_utils as ldm
 
     if part.class_name == "UNet2DConditionModel":
+        # MVDream's camera goes the way of the classes that the first UNets knew.
+        weights = {key.replace(".camera_embed.", ".label_emb.0."): value for key, value in weights.items()}
         return ldm.convert_ldm_unet_checkpoint(weights, network.config)
     if part.class_name == "AutoencoderKL":
         return ldm.convert_ldm_vae_checkpoint(weights, network.config)

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...job.models.contents import unreadable
-from ...job.models.files import ModelFiles, Part
-from ..support.draws import Draws
-from .conditions import Conditions
-from .control import ControlNets
-from .cost.thrift import Thrift
-from .model import NoiseSchedule, counted_noise, resize, unet_noise
-from .parts import (
+from ....job.models.contents import unreadable
+from ....job.models.files import ModelFiles, Part
+from ...support.draws import Draws
+from ..conditions import Conditions
+from ..control import ControlNets
+from ..cost.thrift import Thrift
+from ..model import NoiseSchedule, counted_noise, resize, unet_noise
+from ..parts import (
     check_told,
     check_vae,
     load_network,
@@ -32,8 +32,8 @@ from .parts import (
     native_size,
     network_dtypes,
 )
-from .small_encoder import SmallEncoder
-from .vae import decode_pictures, encode_pictures, latent_factor
+from ..small_encoder import SmallEncoder
+from ..vae import decode_pictures, encode_pictures, latent_factor
 
 #: Mean and deviation of CLIP's pictures, red, green and blue (Radford et al. 2021).
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -66,7 +66,7 @@ class Shown:
 class Zero123:
     """A model on latents that is told a picture and a camera.
 
-    It has what a :class:`~.model.DiffusionModel` has, but for prompts: conditions come from :meth:`conditions`.
+    It has what a :class:`~..model.DiffusionModel` has, but for prompts: conditions come from :meth:`conditions`.
 
     Attributes:
         image_encoder: ``CLIPVisionModelWithProjection``. projection: of the vector and the pose, ``[D + 4] -> [D']``.

@@ -1,0 +1,4 @@
+"""Models that know cameras: several views at once, or another side of what one picture shows.
+
+Read first: mvdream.py.
+"""
