@@ -159,6 +159,12 @@ def test_a_net_of_another_family_is_named_with_both(tmp_path):
     assert str(own / "config.json") in said and said.count(".") < 8 and said.endswith("or set Control to off.")
 
 
+@pytest.mark.parametrize("width", ["768", [768], {"a": 1}, None, 7.5, True])
+def test_a_net_whose_settings_name_no_width_is_damaged(tmp_path, width):
+    message = refusal("depth", str(net(tmp_path / "depth", width)), code="control_unreadable")
+    assert "damaged at 'cross_attention_dim'" in message and str(tmp_path / "depth") in message
+
+
 def test_lasting_names_lead_to_the_same_folders_from_everywhere(tmp_path, cache, monkeypatch):
     net(tmp_path / "my_depth")
     cached(cache, "a/normal")

@@ -73,6 +73,13 @@ def test_one_that_is_not_here_says_how_to_get_it():
     assert "no small one for models of this kind" in refusal("small", "if", code="encoder_missing")
 
 
+@pytest.mark.parametrize("name", ["mini", "sd15", "sdxl-depth"])
+def test_a_model_of_another_sort_is_called_so_and_not_offered_to_be_got(name):
+    with pytest.raises(JobError, match="is no small encoder") as caught:
+        chosen_encoder(name, "sd")
+    assert caught.value.code == "encoder_unreadable" and "models get" not in caught.value.fix
+
+
 def test_one_of_another_family_is_refused_by_what_is_known_of_it(cache):
     folder = cached(cache, "madebyollin/taesdxl")
     for name in ("taesdxl", "madebyollin/taesdxl", str(folder)):

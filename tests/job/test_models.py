@@ -11,7 +11,9 @@ import pytest
 from csd_blender.job.errors import JobError
 from csd_blender.job.models import catalogue, control, licences, store
 from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
+from csd_blender.job.models.encoder import find_encoder
 from csd_blender.job.models.families import FAMILIES
+from csd_blender.job.models.places import find_folder
 from csd_blender.job.models.states import BROKEN, BUNDLED, look_at, look_at_all
 from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
@@ -95,6 +97,17 @@ def test_a_copy_is_known_by_where_it_lies_and_by_its_record(nothing_here):
     licences.check_cleared(str(nothing_here), False)
 
 
+def test_a_link_to_a_copy_and_a_folder_around_one_are_under_its_licence(nothing_here):
+    cached = nothing_here / "around" / "models--DeepFloyd--IF-I-XL-v1.0" / "snapshots" / "abc"
+    cached.mkdir(parents=True)
+    (cached / "model_index.json").write_text("{}")
+    (nothing_here / "link").symlink_to(cached)
+    (nothing_here / "link to a part").symlink_to(cached / "model_index.json")
+    for name in ("around", "link", "link to a part"):
+        with pytest.raises(JobError, match="DeepFloyd"):
+            licences.check_cleared(str(nothing_here / name), False)
+
+
 def test_terms_that_nobody_knows_are_said(nothing_here):
     assert licences.unknown_terms("sd15") == licences.unknown_terms("mini") == ""
     assert "owner/name" in licences.unknown_terms("owner/name")
@@ -169,6 +182,50 @@ def test_files_that_are_gone_or_cut_off_are_named():
     assert "2 of 3 bytes" in look_at(entry_of("tiny/sd15")).text
 
 
+@pytest.fixture
+def locked(nothing_here, monkeypatch):
+    """A folder that the system lets nobody look into."""
+    place = nothing_here / "locked"
+    place.mkdir()
+    for name in ("is_file", "is_dir", "exists"):
+        usual = getattr(Path, name)
+
+        def denied(path, *args, usual=usual, **options):
+            if place in path.parents:
+                raise PermissionError(13, "Permission denied", str(path))
+            return usual(path, *args, **options)
+
+        monkeypatch.setattr(Path, name, denied)
+    return place
+
+
+@pytest.mark.parametrize("variable", ["CSD_MODELS", "HF_HUB_CACHE"])
+def test_a_place_that_may_not_be_looked_into_is_named_and_the_rest_goes_on(locked, monkeypatch, variable):
+    monkeypatch.setenv(variable, str(locked))
+    finders = {find_folder: "sd15", control.find_control: "sd15-depth", find_encoder: "taesd"}
+    for find, name in finders.items():
+        with pytest.raises(JobError, match="cannot be read") as caught:
+            find(name)
+        assert caught.value.code.endswith("_unreadable") and "permissions" in caught.value.fix
+    assert {found.entry.id for found in look_at_all()} >= set(MODEL_IDS)
+    assert look_at(entry_of("sd15")).state == "broken"
+    assert control.chosen_controls("auto", "", 768) == ()  # a job that asked for none goes without
+
+
+def test_removing_leaves_a_folder_that_cannot_be_looked_into(nothing_here, monkeypatch):
+    folder = store.own_folder("sd15")
+    folder.mkdir(parents=True)
+
+    def walk(place, onerror):
+        onerror(PermissionError(13, "Permission denied", str(place)))
+        return iter(())
+
+    monkeypatch.setattr(store.os, "walk", walk)
+    with pytest.raises(JobError, match="cannot be read"):
+        store.remove(folder)
+    assert folder.is_dir()
+
+
 def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
     folder = store.own_folder("sd15")
     (folder / "unet").mkdir(parents=True)
@@ -180,8 +237,6 @@ def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
 
 
 def test_a_model_that_could_be_got_says_how(monkeypatch):
-    from csd_blender.job.models.places import find_folder
-
     with pytest.raises(JobError) as caught:
         find_folder("sd15")
     assert "csd models get sd15" in caught.value.fix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from ...job.models.places import find_copy, shortened
 from ...job.models.states import ModelState, look_at, look_at_all
 from ...job.models.store import (
     FOLDER,
+    RECORD,
     file_sum,
     free_bytes,
     lock_file,
@@ -123,6 +125,8 @@ def get_model(arguments: argparse.Namespace) -> int:
     from .console import interrupt_once
 
     print(f"{entry.label}: {entry.licence}, {entry.terms}.", file=sys.stderr)
+    if arguments.new_version and (own_folder(entry.id, root) / RECORD).is_file():
+        print("Note: it is here already; remove it first where another version is wanted.", file=sys.stderr)
     bar = tqdm(total=0, unit="B", unit_scale=True, file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
 
     def report(progress: Progress) -> None:
@@ -212,7 +216,9 @@ def unusable(entry: ModelEntry, root: Path) -> str:
 def remove_model(arguments: argparse.Namespace) -> int:
     """Delete a model that was got through this program. Returns the exit status."""
     root, entry = root_of(arguments), entry_for(arguments.model)
-    folders = [f for f in (own_folder(entry.id, root), part_folder(entry.id, root)) if f.is_dir()]
+    if not entry.sources:
+        raise JobError("no_permission", f"{entry.label} came with the program", "It takes no place of its own.")
+    folders = [f for f in (own_folder(entry.id, root), part_folder(entry.id, root)) if os.path.lexists(f)]
     if not folders:
         if look_at(entry, root).state == "ready":
             fix = "Delete it there, with “hf cache rm” or by hand."
@@ -246,14 +252,34 @@ def verify_models(arguments: argparse.Namespace) -> int:
 
 def verified(entry: ModelEntry, root: Path) -> str:
     """What was found sound, in words. Raises ``JobError`` for what is not."""
+    if not entry.sources:
+        return "came with the program; a job looks through its files before it begins"
     folder = own_folder(entry.id, root)
     record = read_record(folder)
     if record is not None:
         verify(folder, record)
         return f"sound, {len(record.files)} files"
     folder = find_copy(entry, root)
-    known = {path: found for path, found in entry.sums.items() if (folder / path).is_file()}
-    for path, published in known.items():
-        if file_sum(folder / path) != published:
-            raise JobError("model_changed", str(folder / path), "Delete it from the Hugging Face cache, then get it.")
-    return f"in the Hugging Face cache; {len(known)} files with known sums are sound"
+    known = 0
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        sums = (entry.sums.get(file.relative_to(folder).as_posix(), ""), sum_of_link(file))
+        for published in filter(None, dict.fromkeys(sums)):
+            if sum_like(published, file) != published:
+                raise JobError("model_changed", str(file), "Delete it from the Hugging Face cache, then get it.")
+        known += any(sums)
+    return f"in the Hugging Face cache; {known} files with known sums are sound"
+
+
+def sum_of_link(file: Path) -> str:
+    """The sum that the cache names a file by; empty where it is no link to one that is named so."""
+    name = os.path.basename(os.path.realpath(file)) if file.is_symlink() else ""
+    return name if re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", name) else ""
+
+
+def sum_like(published: str, file: Path) -> str:
+    """A file's sum of the same kind: SHA-256, as of large files, or Git's own."""
+    if len(published) == 64:
+        return file_sum(file)
+    from ..hub.fetch import git_sum
+
+    return git_sum(file)

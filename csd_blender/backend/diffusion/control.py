@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...job.models.contents import Stamp
 from .conditions import Conditions
 from .cost.thrift import Thrift
 
@@ -27,6 +28,7 @@ class ControlNet:
         name: as a job gives it. folder: where it lies. network: a ``ControlNetModel``.
         kinds: what it follows, see ``job/models/control``.
         weight: how strongly it counts beside the others.
+        stamp: of its files when they were read, see ``contents.stamp_of``.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ControlNet:
     kinds: tuple[str, ...]
     network: nn.Module
     weight: float = 1.0
+    stamp: Stamp = ()
 
     @property
     def channels(self) -> int:

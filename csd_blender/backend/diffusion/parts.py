@@ -179,6 +179,11 @@ def _check_schedule(part: Part, betas: torch.Tensor, alphas: torch.Tensor) -> No
 
 def check_vae(part: Part, config: Any) -> None:
     """The numbers that a latent is moved and scaled by."""
+    channels = (config.in_channels, config.out_channels)
+    if part.class_name == "AutoencoderKL" and channels != (3, 3):
+        raise unreadable(f"{part.folder / 'config.json'}: its pictures have {channels} channels and not three colors")
+    if getattr(config, "latents_mean", None) is not None or getattr(config, "latents_std", None) is not None:
+        raise unreadable(f"{part.folder / 'config.json'}: latents that are moved channel by channel cannot be used yet")
     scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
     for name, value, least in (("scaling_factor", scale, 1e-6), ("shift_factor", shift, -100.0)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 100.0:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ...job.models.contents import Stamp
 from ..support.draws import Draws, normal
 
 
@@ -25,6 +26,7 @@ class SmallEncoder:
         name: as a job gives it. folder: where it lies.
         network: diffusers' ``EncoderTiny``, frozen; it takes pictures in [-1, 1].
         shift, scale: of its latents.
+        stamp: of its files when they were read, see ``contents.stamp_of``.
     """
 
     name: str
@@ -32,6 +34,7 @@ class SmallEncoder:
     network: torch.nn.Module
     shift: float = 0.0
     scale: float = 1.0
+    stamp: Stamp = ()
 
     def encode(self, pixels: Tensor, one_by_one: bool, generator: Draws | None) -> Tensor:
         """Latents and arguments as of :func:`~.vae.encode_pictures`.

@@ -135,7 +135,7 @@ def _from_cache(listing: Listing, file: RemoteFile, partial: Path) -> bool:
     blobs = hub_cache() / ("models--" + listing.source.replace("/", "--")) / "blobs"
     name = file.sha256 or file.git_sum
     blob = blobs / name
-    if not name or not blob.is_file() or _size(blob) != file.size:
+    if not name or not os.path.isfile(blob) or _size(blob) != file.size:
         return False
     with suppress(OSError):
         partial.unlink(missing_ok=True)

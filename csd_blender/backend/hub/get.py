@@ -16,11 +16,13 @@ from ...job.models.catalogue import CATALOGUE, ModelEntry
 from ...job.models.licences import check_cleared
 from ...job.models.places import find_copy
 from ...job.models.store import (
+    PARTIAL,
     PLAN,
     RECORD,
     SUMS,
     Record,
     StoredFile,
+    check_ours,
     downloaded,
     free_bytes,
     lock_file,
@@ -116,13 +118,15 @@ def get_model(
 
 
 def mend(entry: ModelEntry, root: Path) -> None:
-    """Let a download go on from a copy of which some is gone. Raises ``JobError('no_permission')``."""
+    """Let a download go on from a copy of which some is gone. Raises ``JobError('no_permission')``, also where
+    something of the user's own lies in the model's place: nothing is written there then."""
     folder, part = own_folder(entry.id, root), part_folder(entry.id, root)
+    for place in (folder, part):
+        check_ours(place)
     if not folder.is_dir() or part.exists():
         return
     try:
-        (folder / RECORD).unlink(missing_ok=True)
-        os.replace(folder, part)
+        os.replace(folder, part)  # with its record, which says what came until another one takes its place
     except OSError as error:
         raise writing_failed(error, folder) from error
 
@@ -151,6 +155,7 @@ class _Download:
         self.total = plan.size
         done = downloaded(self.part, plan)
         self.check_space(plan, done)
+        self.drop_others(plan)
         self.write(self.part / PLAN, plan.to_json())
         found = self.fetch_all(listing, files)
         self.check_sums(listing, found)
@@ -199,6 +204,17 @@ class _Download:
         if need > free:
             detail = f"{need / 1e9:.1f} GB are needed in {self.root}, {free / 1e9:.1f} GB are free"
             raise JobError("no_space", detail, ROOM)
+
+    def drop_others(self, plan: Record) -> None:
+        """Delete what came of another state of the repository and is no part of this one: jobs would read it."""
+        wanted = {file.path for file in plan.files}
+        for before in (read_record(self.part, name) for name in (PLAN, RECORD)):
+            for path in (file.path for file in (before.files if before else ()) if file.path not in wanted):
+                for there in (self.part / path, self.part / (path + PARTIAL)):
+                    try:
+                        there.unlink(missing_ok=True)
+                    except OSError as error:
+                        raise writing_failed(error, there) from error
 
     def fetch_all(self, listing: Listing, files: list[RemoteFile]) -> dict[str, str]:
         """All files, the small ones first. Returns their sums."""

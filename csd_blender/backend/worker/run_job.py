@@ -11,15 +11,16 @@ from ...job.errors import JobError, writing_failed
 from ...job.files import LOCK
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
+from ...job.models.contents import Stamp, stamp_of
 from ...job.models.licences import check_job, models_of, unknown_terms
-from ...job.models.lora import Lora
+from ...job.models.lora import ADAPTER_CONFIG, Lora
 from ...job.process.bodies import Body, Cancelled, Failed, Finished
 from ...job.process.processes import HeldFile
 from ...job.spec.edit import EditJob
 from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
-from ..diffusion.loading import load_model, select_device
+from ..diffusion.loading import find_model, load_model, select_device
 from ..diffusion.model import DiffusionModel
 from ..optimize.out_of_memory import is_out_of_memory, make_free
 from ..support.reporting import Reporter, Stopped
@@ -29,15 +30,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ModelCache:
-    """Keeps the last diffusion model in memory, so that the next job starts at once."""
+    """Keeps the last diffusion model in memory, so that the next job starts at once.
 
-    key: tuple[str, str, Lora | None] | None = None
+    It is loaded again where another one lies in its place by then, or another LoRA in that of its own.
+    """
+
+    key: tuple[str, str, Lora | None, Stamp] | None = None
     model: DiffusionModel | None = None
 
     def get(self, name: str, wanted_device: str, lora: Lora | None = None) -> DiffusionModel:
         """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
         device = select_device(wanted_device)
-        key = (name, str(device), lora)
+        places = [find_model(name), *([lora.file, lora.file.with_name(ADAPTER_CONFIG)] if lora is not None else [])]
+        key = (name, str(device), lora, tuple(entry for place in places for entry in stamp_of(place)))
         if self.model is None or self.key != key:
             self.unload()
             self.model = load_model(name, device, lora)

@@ -5,10 +5,12 @@ Nothing is ever run. Of safetensors only the header is read, and of other kinds 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import JobError
@@ -20,6 +22,10 @@ CODE = (".py", ".pyc", ".pyd", ".pyo", ".pyw")
 LFS_POINTER = b"version https://git-lfs"
 AGAIN = "Download the model again."
 
+READ = (".json", ".safetensors", ".txt", ".model", ".yaml")  # endings of what is read of a model
+#: Files with their sizes and times of change.
+Stamp = tuple[tuple[str, int, int], ...]
+
 #: A file's tensors by name: their types (``F16`` …) and shapes.
 Header = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -27,6 +33,29 @@ Header = dict[str, tuple[str, tuple[int, ...]]]
 def unreadable(detail: str, fix: str = "") -> JobError:
     """The error for a model's files, to be raised."""
     return JobError("model_unreadable", detail, fix=fix)
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn what the system says of a place that may not be looked at into a ``JobError('model_unreadable')``; around a
+    block, or a function as a decorator."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or 'a file'} cannot be read ({error.strerror or error})"
+        raise unreadable(what, "Change its permissions.") from error
+
+
+def stamp_of(place: Path) -> Stamp:
+    """What tells the files at a place, a model's folder or a single file, from those that lay there before."""
+    beside = place.parent.glob(f"{glob.escape(place.stem)}.*")
+    found = []
+    for file in sorted((*place.glob("*"), *place.glob("*/*")) if place.is_dir() else beside):
+        with suppress(OSError):  # gone meanwhile
+            if file.suffix.lower() in READ:
+                state = file.stat()
+                found.append((str(file), state.st_size, state.st_mtime_ns))
+    return tuple(found)
 
 
 def refuse_code(folder: Path) -> None:
@@ -96,7 +125,7 @@ def read_header(path: Path) -> Header:
         tensors = {n: (e["dtype"], tuple(e["shape"]), e["data_offsets"][1]) for n, e in _tensors(table)}
         end = begin + max((int(last) for _, _, last in tensors.values()), default=0)
         odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise _damaged(path) from error
     if not tensors:
         raise unreadable(f"{path} holds no weights", AGAIN)
@@ -131,7 +160,7 @@ def read_numbers(path: Path, name: str) -> list[float]:
             data = b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
         form = {"F16": "e", "F32": "f", "BF16": "f", "F64": "d"}.get(kind)
         return [] if form is None else [row[0] for row in struct.iter_unpack("<" + form, data)]
-    except (ValueError, TypeError, KeyError, IndexError, struct.error) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error) as error:
         raise _damaged(path) from error
 
 
@@ -159,8 +188,9 @@ def _damaged(path: Path) -> JobError:
 
 
 def _counts(name: str) -> bool:
-    """Whether a tensor is no weight but counts: places from 0, or steps of training, as old checkpoints have them."""
-    return name.endswith(("position_ids", "num_updates", "global_step"))
+    """Whether a tensor is no weight but counts: places from 0, or steps of training, as old checkpoints have them; or
+    the rank of a LoRA's layer as diffusers' scripts write its alpha."""
+    return name.endswith(("position_ids", "num_updates", "global_step", ".alpha"))
 
 
 def _tensors(table: dict) -> Iterator[tuple[str, dict]]:

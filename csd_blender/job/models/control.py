@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import JobError, quoted
 from .catalogue import entry_of, find_entry
+from .contents import unreadable
 from .files import Part
 from .language import in_its_own_words
 from .places import GET, existing, folder_of, in_cache, read_network_alone, shortened
@@ -270,6 +271,9 @@ def _check_width(files: ControlFiles, width: int) -> None:
     own = files.part.config.get("cross_attention_dim", 1280)  # (diffusers' default)
     if own == width:
         return
+    if type(own) is not int:
+        with in_its_own_words("control"):
+            raise unreadable(f"{files.part.folder / 'config.json'} is damaged at 'cross_attention_dim'", OTHER)
     its, ours = (f"{w} wide" + (f" ({FAMILY_NAMES[w]})" if w in FAMILY_NAMES else "") for w in (own, width))
     raise JobError(
         "control_unreadable",

@@ -113,6 +113,8 @@ def find_encoder(name: str) -> Path:
             if error.code != "model_missing":
                 raise
             known = find_entry(name)
+            if known is not None and known.role != "encoder":
+                raise JobError("encoder_unreadable", f"{known.label} is no small encoder", OTHER) from error
             get = "Download it into the Hugging Face cache" if known is None else GET.format(name=known.id)[:-1]
             fix = f"{get}, or set Encoder to full." if entry is not None else ""
             raise JobError("encoder_missing", f"there is none “{shortened(name)}”", fix) from error

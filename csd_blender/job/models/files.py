@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ..errors import JobError
-from .contents import AGAIN, check_file, read_header, read_json, refuse_code, unreadable, values_of
+from .contents import AGAIN, check_file, read_header, read_json, readable, refuse_code, unreadable, values_of
 from .families import DEFINING, FAMILIES, Family, find_family, sees_cameras
 from .parts import ModelFiles, Part
 from .single_file import read_single_file
@@ -38,6 +38,7 @@ WANTED = {
 }
 
 
+@readable()
 def read_model(folder: Path, told: str = "prompt") -> ModelFiles:
     """Look through ``folder``, which has a ``model_index.json``, or is a single file.
 
@@ -125,6 +126,7 @@ def _check_told(folder: Path, pipeline: str, family: Family, told: str) -> None:
         raise unreadable(f"{folder} is a {pipeline}, {TOLD[family.told]}", WANTED[told])
 
 
+@readable()
 def read_network(folder: Path, class_name: str, stem: str) -> Part:
     """A part with weights. Raises ``JobError('model_unreadable')`` for what is missing, damaged or none."""
     if not folder.is_dir():
@@ -156,7 +158,10 @@ def _check_sizes(file: Path, config: dict) -> None:
 def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
     """Files with the weights, or lists of their pieces, with their variants: the usual one first, then ``fp16`` …"""
     found: dict[str, str] = {}
-    for name in _names_in(folder):
+    names = _names_in(folder)
+    if stem.startswith("diffusion"):  # of a file and a list of pieces, diffusers takes the list, transformers the file
+        names.sort(key=lambda name: not (name.endswith(".json") and (folder / name).is_file()))
+    for name in names:
         if name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
             found.setdefault("", name)
         elif name.startswith(f"{stem}.safetensors.index.") and name.endswith(".json"):

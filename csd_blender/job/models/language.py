@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import JobError
-from .contents import AGAIN, check_file, read_json, refuse_code, unreadable
+from .contents import AGAIN, check_file, read_json, readable, refuse_code, unreadable
 from .files import INDEX, WORDS_LIMIT, Part, read_network
 from .places import existing, folder_of, in_cache, shortened
 
@@ -47,6 +47,7 @@ def lasting_language_name(name: str) -> str:
     return name if place is None else str(place)
 
 
+@readable()
 def read_language_model(folder: Path) -> Part:
     """Look through a folder. Raises ``JobError`` for the first thing that is missing, damaged, or a program."""
     with in_its_own_words():

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError
-from .contents import Header, read_header, read_remarks, unreadable
+from .contents import Header, read_header, read_json, read_remarks, readable, unreadable
+from .files import PICKLES
 from .language import in_its_own_words
 from .parts import LoraLayer, LoraPart, ModelFiles
 from .places import existing, shortened
@@ -44,6 +45,9 @@ PARTS = {
     "up_blocks.": "unet",
 }
 ADAPTER = "base_model.model."  # before all names, as PEFT saves an adapter by itself
+ADAPTER_CONFIG = "adapter_config.json"  # beside it, with what its weights count
+#: What that may ask for that is more than one alpha for all layers.
+MORE = ("alpha_pattern", "use_rslora", "use_dora", "lora_bias")
 #: Additions of other kinds, by a part of their keys.
 KINDS = (
     (".hada_", "a LoHa"),
@@ -72,12 +76,14 @@ def find_lora(name: str, weight: float = 1.0) -> Lora:
     place = existing(name)
     if place is None:
         raise JobError("lora_missing", f"there is no “{shortened(name)}”")
-    with in_its_own_words("lora"):
+    with in_its_own_words("lora"), readable():
         if place.is_dir():
             files = sorted(p for p in place.iterdir() if p.suffix.lower() == ".safetensors")
             if len(files) != 1:
                 raise unreadable(f"{place} holds {len(files)} .safetensors files and not one LoRA", "Choose the file.")
             place = files[0]
+        if place.suffix.lower() in PICKLES:
+            raise unreadable(f"{place} is a pickle, which may hold a program and is never opened", OTHER)
         read_lora(place)
     return Lora(place, weight)
 
@@ -109,7 +115,7 @@ def read_lora(file: Path) -> tuple[LoraLayer, ...]:
         odd = next((key for key in header if mark in key), None)
         if odd is not None:
             raise unreadable(f"{file} is {what} ({odd}), which cannot be used", OTHER)
-    alphas, layers, known = _alphas_of_adapter(file), [], set()
+    alphas, layers, known = _alphas_of_adapter(file) | _alpha_beside(file, header), [], set()
     for down in header:
         ends = next((pair for pair in FACTORS if down.endswith(pair[0])), None)
         if ends is None:
@@ -121,7 +127,8 @@ def read_lora(file: Path) -> tuple[LoraLayer, ...]:
         alpha = name + ".alpha" if name + ".alpha" in header else None
         part, layer = _placed(file, name)
         known |= {down, up, alpha}
-        layers.append(LoraLayer(part, layer, down, up, _rank(file, header, down, up), alpha or alphas.get(part)))
+        told = alpha or alphas.get(part, alphas.get(ADAPTER))
+        layers.append(LoraLayer(part, layer, down, up, _rank(file, header, down, up), told))
     if not layers:
         raise unreadable(f"{file} is no LoRA: it has no pairs of small weights", OTHER)
     unknown = [key for key in header if key not in known]
@@ -182,5 +189,21 @@ def _alphas_of_adapter(file: Path) -> dict[str, float]:
     return {part: float(value) for part, value in found.items() if isinstance(value, (int, float))}
 
 
+def _alpha_beside(file: Path, header: Header) -> dict[str, float]:
+    """What PEFT writes into a file of its own beside the weights: one alpha for all parts, under :data:`ADAPTER`."""
+    settings = file.with_name(ADAPTER_CONFIG)
+    if not settings.is_file() or not any(key.startswith(ADAPTER) for key in header):
+        return {}
+    told = read_json(settings)
+    kind = told.get("peft_type", "LORA")
+    odd = f"the kind {kind}" if kind != "LORA" else next((key for key in MORE if told.get(key)), None)
+    if odd is not None:
+        raise unreadable(f"{settings} asks for {odd}, which cannot be used", OTHER)
+    alpha = told.get("lora_alpha")
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise unreadable(f"{settings} does not say what the weights count (lora_alpha)", "Download it again.")
+    return {ADAPTER: float(alpha)}
+
+
 def _is_more_than_alpha(key: str, value: object) -> bool:
-    return bool(value) and key.endswith((".alpha_pattern", ".use_rslora", ".use_dora", ".lora_bias"))
+    return bool(value) and key.endswith(tuple(f".{name}" for name in MORE))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
-from .contents import read_header, read_json, unreadable
+from .contents import read_header, read_json, readable, unreadable
 from .files import INDEX, PICKLES, WHOLE, Part, read_model, read_network
 from .single_file import is_single_file
 from .store import RECORD, read_record, whole_copy
@@ -44,6 +45,7 @@ def find_folder(name: str, read: Callable[[Path], object] = read_model) -> Path:
     return in_cache(name, entry.sources if name == entry.id else (name,), read)
 
 
+@readable()
 def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) -> Path:
     """Folder of the first of some repositories that is whole in the hub's cache.
 
@@ -99,6 +101,7 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
     return own
 
 
+@readable()
 def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     """Folder of a network that somebody named by a path: itself, a file in it, or a repository of the hub's cache.
 
@@ -111,6 +114,7 @@ def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     return folder
 
 
+@readable()
 def read_network_alone(folder: Path, class_name: str, what: str, other: str, mismatch: str) -> Part:
     """A folder of one network as diffusers saves it, of that class.
 
@@ -173,15 +177,19 @@ def existing(name: str) -> Path | None:
 
 def entry_behind(name: str) -> ModelEntry | None:
     """What is known of a job's model, named as in a job: the catalogue's entry, also where the name is the path of a
-    copy that was got through this program or that lies in the hub's cache; None for folders of anybody's own."""
+    copy that was got through this program or that lies in the hub's cache, or leads to one; None for all others."""
     known = find_entry(name)
     if known is not None:
         return known
     place = existing(name)
     if place is None:
         return entry_of(name)
-    for folder in (place, *place.parents):
-        record = read_record(folder) if (folder / RECORD).is_file() else None
+    places = [place]
+    with suppress(JobError):
+        places.append(_folder_at(place, lambda folder: None))  # the copy may lie in the folder that was named
+    places += [found.resolve() for found in places]  # or a link may lead to it
+    for folder in dict.fromkeys(folder for found in places for folder in (found, *found.parents)):
+        record = read_record(folder) if os.path.isfile(folder / RECORD) else None
         if record is not None:
             return entry_of(record.id)
         if folder.name.startswith("models--"):
@@ -189,6 +197,7 @@ def entry_behind(name: str) -> ModelEntry | None:
     return None
 
 
+@readable()
 def _folder_at(place: Path, read: Callable[[Path], object]) -> Path:
     """The model's folder at, just above or just below ``place``."""
     if not place.is_dir():
@@ -275,6 +284,7 @@ def _no_model(place: Path, inside: list[Path]) -> JobError:
     return unreadable(f"{place} has no {INDEX}", WHOLE)
 
 
+@readable()
 def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> Path:
     """The newest whole state of a repository in the hub's cache: the one that ``main`` names, or an older one.
 
@@ -294,8 +304,11 @@ def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> P
     problem = unreadable(f"{repository} holds no downloaded model", "Download it again.")
     for i, state in enumerate(states):
         try:
-            read(state)
-            return state
+            place = state
+            if not (state / INDEX).exists() and any(_is_whole(file) for file in state.iterdir()):
+                place = _folder_at(state, read)  # published as single files
+            read(place)
+            return place
         except JobError as error:
             problem = problem if i else error
     raise problem

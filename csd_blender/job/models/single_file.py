@@ -8,6 +8,7 @@ a mark among the keys, a remark in the header, a ``.yaml`` of the same name, or,
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .contents import Header, check_file, read_header, read_numbers, read_remarks, unreadable
@@ -28,6 +29,7 @@ SD1_HEADS = 8
 CAMERA_SIZE = 32  # MVDream's latents, of 256 x 256 pixels
 SD2_READ = 23  # of OpenCLIP's 24 layers: Stable Diffusion 2 reads the last but one
 SIZES = 6  # that SDXL's network is told
+V_SETTING = re.compile(r"""\s*["']?parameterization["']?\s*:\s*["']?v["']?\s*(#.*)?$""")  # a line of a .yaml
 #: At the end of its last block, weights of the networks that predict v spread more: ComfyUI tells them apart so.
 V_SPREAD, V_WEIGHT = 0.09, UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 #: The noise of Stable Diffusion 1, 2 and XL.
@@ -40,6 +42,8 @@ SCHEDULE = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+#: Keys of XL models that were trained under another noise (Karras et al. 2022, "EDM"), with what is known of each.
+EDM = {"edm_mean": "Playground v2.5", "edm_std": "Playground v2.5", "edm_vpred.sigma_max": "CosXL"}
 #: Parts of keys of models that are none of these.
 OTHERS = (
     ("double_blocks.", "a Flux model"),
@@ -96,6 +100,11 @@ def _family_of(file: Path, header: Header) -> str:
     for mark, what in OTHERS:
         if any(mark in key for key in header):
             raise unreadable(f"{file} is {what}, which cannot be used as a single file", FOLDER)
+    edm = next((key for key in EDM if key in header), None)
+    if edm is not None:
+        raise unreadable(
+            f"{file} has noise of another kind ({edm}, as in {EDM[edm]}), which cannot be used", "Choose another model."
+        )
     kinds = {"sd1": CLIP, "sd2": OPEN_CLIP, "sdxl": XL_SECOND}
     family = next((name for name, mark in kinds.items() if any(key.startswith(mark) for key in header)), None)
     if family is None and any(key.startswith(XL_REFINER) for key in header):
@@ -120,8 +129,8 @@ def _predicts_v(file: Path, header: Header, family: str) -> bool:
     settings = file.with_suffix(".yaml")
     if settings.is_file():
         check_file(settings)
-        lines = settings.read_bytes()[:YAML_LIMIT].decode("utf-8", "replace").replace('"', "").splitlines()
-        return any("".join(line.split()) == "parameterization:v" for line in lines)
+        lines = settings.read_bytes()[:YAML_LIMIT].decode("utf-8", "replace").splitlines()
+        return any(V_SETTING.match(line) for line in lines)
     numbers = read_numbers(file, V_WEIGHT) if family == "sd2" and V_WEIGHT in header else []
     if not numbers:
         return False
@@ -129,11 +138,12 @@ def _predicts_v(file: Path, header: Header, family: str) -> bool:
     return (sum((number - mean) ** 2 for number in numbers) / len(numbers)) ** 0.5 > V_SPREAD
 
 
-def _shape(file: Path, header: Header, key: str) -> tuple[int, ...]:
+def _shape(file: Path, header: Header, key: str, sides: int = 0) -> tuple[int, ...]:
+    """The shape of a tensor, of so many ``sides`` where that is told. Raises where it is missing or has another."""
     if key not in header:
         raise unreadable(f"{file} lacks {key}", FOLDER)
     shape = header[key][1]
-    if not shape or not all(isinstance(side, int) and side > 0 for side in shape):
+    if not shape or not all(type(side) is int and side > 0 for side in shape) or sides not in (0, len(shape)):
         raise unreadable(f"{file} has no usable shape for {key}", FOLDER)
     return shape
 
@@ -149,7 +159,7 @@ def _count(header: Header, prefix: str) -> int:
 
 def _unet(file: Path, header: Header, family: str) -> dict:
     """The network's settings, as diffusers' ``UNet2DConditionModel`` has them, but for the pictures' size."""
-    first = _shape(file, header, UNET + "input_blocks.0.0.weight")
+    first = _shape(file, header, UNET + "input_blocks.0.0.weight", 4)
     widths, resnets, depths, linear, context = [], [0], [0], False, 0
     for i in range(1, _count(header, UNET + "input_blocks.")):
         block = f"{UNET}input_blocks.{i}."
@@ -168,7 +178,7 @@ def _unet(file: Path, header: Header, family: str) -> dict:
         raise unreadable(f"{file} has a network whose levels are unlike each other, which cannot be used", FOLDER)
     cross = [depth > 0 for depth in depths]
     config = {
-        "in_channels": first[1] if len(first) > 1 else 0,
+        "in_channels": first[1],
         "out_channels": _shape(file, header, UNET + "out.2.weight")[0],
         "block_out_channels": widths,
         "layers_per_block": resnets[0],
@@ -192,7 +202,7 @@ def _vae(file: Path, header: Header, family: str) -> dict:
     widths = [_shape(file, header, f"{down}{i}.block.0.conv1.weight")[0] for i in range(levels)]
     attention = VAE + "encoder.mid.attn_1.q.weight" in header
     return {
-        "latent_channels": _shape(file, header, VAE + "decoder.conv_in.weight")[1],
+        "latent_channels": _shape(file, header, VAE + "decoder.conv_in.weight", 4)[1],
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
@@ -214,7 +224,7 @@ def _text(file: Path, header: Header, family: str, second: bool) -> Part:
         words, places = (f"text_model.embeddings.{name}_embedding.weight" for name in ("token", "position"))
         layers = "text_model.encoder.layers."
         middle = f"{layers}0.mlp.fc1.weight"
-    vocabulary, width = _shape(file, header, prefix + words)
+    vocabulary, width = _shape(file, header, prefix + words, 2)
     count = _count(header, prefix + layers)
     config = {
         "vocab_size": vocabulary,

@@ -51,7 +51,7 @@ def look_at(entry: ModelEntry, root: Path | None = None) -> ModelState:
     if not entry.sources:
         return ModelState(entry, BUNDLED)
     folder = own_folder(entry.id, root)
-    own = (folder / RECORD).is_file()
+    own = os.path.isfile(folder / RECORD)
     plan = read_record(part_folder(entry.id, root), PLAN)
     try:
         find_copy(entry, root)
@@ -69,15 +69,7 @@ def look_at(entry: ModelEntry, root: Path | None = None) -> ModelState:
 def look_at_all(root: Path | None = None, entries: Sequence[ModelEntry] = CATALOGUE) -> list[ModelState]:
     """The catalogue, then what else lies in the folder of models."""
     root = models_folder() if root is None else root
-    return [_look_safely(entry, root) for entry in [*entries, *others(root, entries)]]
-
-
-def _look_safely(entry: ModelEntry, root: Path) -> ModelState:
-    """As :func:`look_at`, also where the folder of models cannot even be looked into."""
-    try:
-        return look_at(entry, root)
-    except OSError as error:
-        return ModelState(entry, BROKEN, False, error.strerror or "it cannot be looked at")
+    return [look_at(entry, root) for entry in [*entries, *others(root, entries)]]
 
 
 def others(root: Path, entries: Sequence[ModelEntry] = CATALOGUE) -> list[ModelEntry]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import JobError
+from .contents import readable
 
 FOLDER = "CSD_MODELS"  # in the environment: where the models lie
 RECORD, PLAN, SUMS = "csd-model.json", "csd-download.json", "first-sums.json"
@@ -25,6 +26,8 @@ PART, PARTIAL, LOCK, GONE = ".part", ".partial", ".lock", ".gone"  # endings
 LARGEST_TABLE = 2**22  # bytes; a model of a hundred files has 20 thousand
 PIECE = 2**20  # bytes that are read at once
 AGAIN = "Remove it and get it again."
+NOT_OURS = "Move it away, or delete it by hand where nobody needs it."
+LINK = "Delete the link by hand, and what it leads to where nobody needs that."
 
 
 @dataclass(frozen=True)
@@ -212,16 +215,39 @@ def remove(folder: Path) -> None:
     """Delete a model's folder, all of it or, while its files are in use, nothing.
 
     Raises:
-        JobError: ``no_permission`` when the system does not let go of it.
+        JobError: ``no_permission`` when the system does not let go of it, or when it is not ours (:func:`check_ours`).
     """
     aside = set_aside(folder)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_ours(folder: Path) -> None:
+    """Raise ``JobError('no_permission')`` for what lies in a model's place and did not come through this program, and
+    ``model_unreadable`` where that cannot be told.
+
+    Ours is what has a record or a plan in it, or nothing but pieces of downloads; never a link to somewhere else.
+    """
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink():
+        raise JobError("no_permission", f"{folder} is a link to {os.path.realpath(folder)}", LINK)
+    if any(os.path.isfile(folder / name) for name in (RECORD, PLAN)):
+        return
+    with readable():
+        files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
+    if not folder.is_dir() or not all(name.endswith((PARTIAL, ".tmp")) for name in files):
+        raise JobError("no_permission", f"{folder} did not come through this program", NOT_OURS)
+
+
+def _not_read(error: OSError) -> None:
+    raise error
+
+
 def set_aside(folder: Path) -> Path | None:
     """The quick half of :func:`remove`: the folder under another name, by which nothing finds it; None when there is
     none. Raises as that does."""
+    check_ours(folder)
     aside = folder.with_name(folder.name + GONE)
     shutil.rmtree(aside, ignore_errors=True)  # what an end in the middle left behind
     try:
@@ -233,11 +259,12 @@ def set_aside(folder: Path) -> Path | None:
     return aside
 
 
+@readable()
 def whole_copy(name: str, root: Path | None = None) -> Path | None:
     """The folder of a model that was got through this program; None when it was not.
 
     Raises:
-        JobError: ``model_unreadable`` when some of it is gone.
+        JobError: ``model_unreadable`` when some of it is gone, or may not be read.
     """
     folder = own_folder(name, root)
     if not (folder / RECORD).is_file():

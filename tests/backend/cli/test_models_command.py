@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from csd_blender.backend.cli import main
-from tests.support.local_hub import Hub
+from tests.support.local_hub import Hub, git_sum, sha256
 from tests.support.tiny_models import write_sd15
 
 LAUNCH = Path(__file__).parents[3] / "csd_blender" / "launch.py"
@@ -191,6 +191,45 @@ def test_a_model_is_removed_whole_or_half_and_another_folder_can_be_named(capsys
     status, out, _ = answer(capsys, "remove", NAME, "--folder", str(root))
     assert status == 0 and out.count("removed ") == 2
     assert not [p for p in root.iterdir() if p.is_dir()]
+
+
+def test_verify_finds_a_changed_byte_in_the_hubs_cache_by_the_sums_in_its_names(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = write_sd15(tmp_path / "hub" / "models--tiny--sd15" / "snapshots" / "abc")
+    blobs = tmp_path / "hub" / "models--tiny--sd15" / "blobs"
+    blobs.mkdir()
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    for file in files:
+        data = file.read_bytes()
+        name = sha256(data) if file.suffix == ".safetensors" else git_sum(data)
+        os.replace(file, blobs / name)
+        file.symlink_to(blobs / name)
+    status, out, _ = answer(capsys, "verify", NAME)
+    assert status == 0 and f"{len(files)} files with known sums are sound" in out
+    for changed in ("unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"):
+        data = (folder / changed).read_bytes()
+        (folder / changed).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        status, out, _ = answer(capsys, "verify", NAME)
+        assert status == 1 and "BAD" in out and changed in out
+        (folder / changed).write_bytes(data)
+
+
+def test_the_bundled_model_is_neither_bad_nor_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    status, out, _ = answer(capsys, "verify", "mini")
+    assert status == 0 and "came with the program" in out
+    status, _, said = answer(capsys, "remove", "mini")
+    assert status == 1 and "came with the program" in said and "not on this computer" not in said
+
+
+def test_a_users_own_folder_among_the_models_is_not_removed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    own = tmp_path / "models" / "sd15"
+    own.mkdir(parents=True)
+    (own / "mine.txt").write_text("mine")
+    status, _, said = answer(capsys, "remove", "sd15")
+    assert status == 1 and "did not come through this program" in said and (own / "mine.txt").is_file()
 
 
 def test_the_list_says_what_is_not_offered_yet(capsys, monkeypatch, tmp_path):

@@ -174,6 +174,11 @@ def test_a_net_of_another_build_is_named(tmp_path, sd15_folder, tiny_folder):
     assert "block_out_channels [8, 16], but the model has [4, 8, 8]" in refusal(other, sd15_folder)
 
 
+def test_colors_in_an_unknown_order_are_named_before_the_first_step(net, sd15_folder):
+    change(net, controlnet_conditioning_channel_order="grb")
+    assert "the order 'grb'" in refusal(net, sd15_folder)
+
+
 def test_a_net_that_takes_over_style_is_refused(net, sd15_folder):
     change(net, global_pool_conditions=True)
     assert "does not follow a shape" in refusal(net, sd15_folder)

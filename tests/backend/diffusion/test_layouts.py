@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from csd_blender.backend.diffusion import loading
@@ -233,6 +234,7 @@ def test_damaged_settings_are_named(copy, name, text):
         ("vae/config.json", {"scaling_factor": 0}),
         ("vae/config.json", {"scaling_factor": float("nan")}),
         ("vae/config.json", {"scaling_factor": "0.18215"}),
+        ("vae/config.json", {"latents_mean": [0.1, 0.2, 0.3, 0.4], "latents_std": [1, 1, 1, 2]}),
         ("text_encoder/config.json", {"layer_norm_eps": float("nan")}),
         ("tokenizer/tokenizer_config.json", {"model_max_length": 0}),
         ("tokenizer/tokenizer_config.json", {"model_max_length": "77"}),
@@ -242,6 +244,12 @@ def test_damaged_settings_are_named(copy, name, text):
 def test_settings_that_make_no_network_of_text_to_image_are_refused_with_their_place(copy, name, changes):
     edit_json(copy / name, **changes)
     assert str(copy / name.split("/")[0]) in refusal(copy)
+
+
+def test_a_vae_of_pictures_with_depth_is_named_before_the_first_step(copy):
+    vae = AutoencoderKL.from_pretrained(copy / "vae")
+    AutoencoderKL(**{**vae.config, "in_channels": 6, "out_channels": 6}).save_pretrained(copy / "vae")
+    assert "(6, 6) channels" in refusal(copy)
 
 
 def test_a_limit_that_a_scheduler_was_saved_without_is_no_damage(copy):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from csd_blender.backend.cli.generate import write_folder
 from csd_blender.backend.cli.main import _parser
@@ -235,6 +235,14 @@ def test_files_of_other_kinds_are_called_by_their_names(tmp_path, keys, said):
     assert said in caught.value.detail and str(file) in caught.value.detail
 
 
+@pytest.mark.parametrize("ending", [".pt", ".bin", ".CKPT"])
+def test_a_lora_that_is_a_pickle_is_called_so(tmp_path, ending):
+    (tmp_path / f"a{ending}").write_bytes(b"PK\x03\x04" + b"\0" * 99)
+    with pytest.raises(JobError, match="is a pickle") as caught:
+        find_lora(str(tmp_path / f"a{ending}"))
+    assert caught.value.code == "lora_unreadable"
+
+
 def test_a_file_is_found_with_its_weight_and_as_the_only_one_of_a_folder(tmp_path, monkeypatch):
     pair = {kohya(ATTENTION, "unet"): (torch.ones(RANK, 8), torch.ones(8, RANK))}
     file = written(tmp_path / "a.safetensors", pair)
@@ -276,3 +284,60 @@ def test_a_job_without_one_keeps_its_fingerprint():
     usual = texture_job("a mug")
     assert "lora" in usual.to_json() and usual.spec_hash() == texture_job("a mug", lora="", lora_weight=1.0).spec_hash()
     assert usual.spec_hash() != texture_job("a mug", lora="x").spec_hash()
+
+
+def adapter(folder, pair, **told):
+    folder.mkdir(exist_ok=True)
+    names = ("lora_A.weight", "lora_B.weight")
+    written(folder / "adapter_model.safetensors", {f"base_model.model.{ATTENTION}": pair}, names, None)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, **told}))
+    return folder
+
+
+def test_a_folder_that_peft_saved_counts_as_its_settings_say(sd15_folder, tmp_path):
+    plain = load_model(str(sd15_folder), CPU)
+    pair = factors(layer_of(plain.unet, ATTENTION), 7)
+    folder = adapter(tmp_path / "adapter", pair, lora_alpha=12, alpha_pattern={}, use_rslora=False)
+    for place in (folder, folder / "adapter_model.safetensors"):
+        found = load_model(str(sd15_folder), CPU, find_lora(str(place)))
+        value = layer_of(plain.unet, ATTENTION).weight + change(*pair, 12 / RANK)
+        torch.testing.assert_close(layer_of(found.unet, ATTENTION).weight, value, rtol=1e-5, atol=1e-5)
+    for told, said in (
+        ({"lora_alpha": 4, "use_rslora": True}, "use_rslora"),
+        ({"lora_alpha": 4, "use_dora": True}, "use_dora"),
+        ({"lora_alpha": 4, "alpha_pattern": {"to_q": 2}}, "alpha_pattern"),
+        ({"lora_alpha": 4, "peft_type": "LOHA"}, "LOHA"),
+        ({}, "lora_alpha"),
+    ):
+        with pytest.raises(JobError, match=said) as caught:
+            find_lora(str(adapter(tmp_path / "adapter", pair, **told)))
+        assert caught.value.code == "lora_unreadable" and "adapter_config.json" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("alpha", "said"),
+    [
+        (torch.tensor(torch.nan), "alpha that is no number"),
+        (torch.tensor(torch.inf), "alpha that is no number"),
+        (torch.tensor([1.0, 2.0]), "alpha that is no number"),
+        (torch.tensor(3e38), "too large for torch.float32"),
+    ],
+)
+def test_an_alpha_that_makes_no_numbers_is_named(sd15_folder, tmp_path, alpha, said):
+    pair = {kohya(ATTENTION, "unet"): (torch.full((RANK, 8), 2.0), torch.full((8, RANK), 2.0))}
+    file = written(tmp_path / "a.safetensors", pair, alpha=None)
+    tensors = load_file(file) | {f"{kohya(ATTENTION, 'unet')}.alpha": alpha}
+    save_file(tensors, file)
+    with pytest.raises(JobError, match=said) as caught:
+        load_model(str(sd15_folder), CPU, find_lora(str(file)))
+    assert caught.value.code == "lora_unreadable" and str(file) in caught.value.detail
+
+
+def test_an_alpha_that_is_a_whole_number_counts_as_diffusers_scripts_write_it(sd15_folder, tmp_path):
+    plain = load_model(str(sd15_folder), CPU)
+    pair = factors(layer_of(plain.unet, ATTENTION), 7)
+    file = written(tmp_path / "a.safetensors", {kohya(ATTENTION, "unet"): pair}, alpha=6)
+    assert load_file(file)[kohya(ATTENTION, "unet") + ".alpha"].dtype == torch.int64
+    found = load_model(str(sd15_folder), CPU, find_lora(str(file)))
+    value = layer_of(plain.unet, ATTENTION).weight + change(*pair, 6 / RANK)
+    torch.testing.assert_close(layer_of(found.unet, ATTENTION).weight, value, rtol=1e-5, atol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -92,6 +95,9 @@ def v_of(file, **options):
         ("sd2", {"metadata": {"modelspec.prediction_type": "v"}}, True),
         ("sd2", {"metadata": {"modelspec.prediction_type": "epsilon"}, "spread": 0.2}, False),
         ("sd2", {"yaml": 'model:\n  params:\n    parameterization: "v"\n'}, True),
+        ("sd1", {"yaml": "model:\n  params:\n    parameterization: 'v'\n"}, True),
+        ("sd1", {"yaml": 'model:\n  params:\n    parameterization: "v"  # and not eps\n'}, True),
+        ("sd1", {"yaml": 'model:\n  params:\n    # parameterization: "v"\n    parameterization: "eps"\n'}, False),
         ("sd2", {"yaml": "model:\n  params:\n    linear_start: 0.00085\n", "spread": 0.2}, False),
     ],
 )
@@ -140,6 +146,18 @@ def test_a_folder_with_one_such_file_is_that_model_and_of_two_one_must_be_chosen
     assert "2 models" in message and "two.safetensors" in message
 
 
+def test_a_repository_of_single_files_in_the_hubs_cache_is_found_by_its_name(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    state = tmp_path / "hub" / "models--some--one" / "snapshots" / "abc"
+    state.mkdir(parents=True)
+    (state / "one.safetensors").symlink_to(files["sd1"])
+    for name in ("some/one", str(tmp_path / "hub" / "models--some--one"), str(state)):
+        assert find_folder(name) == state / "one.safetensors"
+    (state / "two.safetensors").symlink_to(files["sd2"])
+    for name in ("some/one", str(state)):
+        assert "2 models" in refusal(name)
+
+
 def drop(*prefixes):
     def change(tensors):
         for key in [key for key in tensors if key.startswith(prefixes)]:
@@ -169,6 +187,72 @@ def test_files_that_lack_a_part_or_are_others_are_named(folders, tmp_path, chang
         load_model(str(file), CPU)
     assert caught.value.code == "model_unreadable" and caught.value.fix
     assert said in caught.value.detail and str(file) in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "said"),
+    [
+        ("sdxl", {"edm_mean": (4,), "edm_std": (4,)}, "Playground"),
+        ("sdxl", {"edm_vpred.sigma_max": (1,), "edm_vpred.sigma_min": (1,)}, "CosXL"),
+        ("sd2", {"model.diffusion_model.label_emb.0.0.weight": (128, 20)}, "label_emb.0.0.weight"),  # unCLIP
+        ("sd1", {"model.diffusion_model.time_embed.cond_proj.weight": (32, 8)}, "cond_proj"),  # LCM
+        ("sd1", {"model.diffusion_model.input_blocks.4.2.motion.weight": (8, 8)}, "input_blocks.4.2.motion"),
+        ("sd1", {"model.diffusion_model.time_embed.0.scale_weight": (1,)}, "scale_weight"),  # scaled 8 bits
+        ("sd1", {"first_stage_model.decoder.extra.weight": (8, 8)}, "first_stage_model.decoder.extra.weight"),
+    ],
+)
+def test_a_network_with_more_than_its_family_has_is_refused_and_not_loaded_in_part(
+    folders, tmp_path, family, keys, said
+):
+    more = {key: torch.ones(shape) for key, shape in keys.items()}
+    file = write_single_file(folders[family], family, tmp_path / "x.safetensors", lambda tensors: tensors.update(more))
+    with pytest.raises(JobError) as caught:
+        load_model(str(file), CPU)
+    assert caught.value.code == "model_unreadable" and caught.value.fix
+    assert said in caught.value.detail and str(file) in caught.value.detail
+
+
+def write_header(file, change):
+    """The same numbers under a header in which something was changed."""
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    table = json.loads(data[8:end])
+    change(table)
+    text = json.dumps(table).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [
+        ("sd1", "model.diffusion_model.input_blocks.0.0.weight"),
+        ("sd1", "first_stage_model.decoder.conv_in.weight"),
+        ("sd1", "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"),
+        ("sd2", "cond_stage_model.model.token_embedding.weight"),
+        ("sdxl", "conditioner.embedders.1.model.token_embedding.weight"),
+    ],
+)
+def test_a_shape_that_no_such_weight_has_is_named(files, tmp_path, family, key):
+    file = tmp_path / "x.safetensors"
+    shutil.copy(files[family], file)
+    for shape in ([8], [2, 2, 2], [], [True, 4], [2.0, 4], ["2", 4]):
+        write_header(file, lambda table, shape=shape: table[key].update(shape=shape))
+        with pytest.raises(JobError, match=f"no usable shape for {key}"):
+            read_model(file)
+
+
+def test_a_header_with_endless_places_is_damaged(folders, tmp_path):
+    file = write_single_file(folders["sd1"], "sd1", tmp_path / "x.safetensors")
+    write_header(file, lambda table: table["model_ema.num_updates"].update(data_offsets=[0, float("inf")]))
+    with pytest.raises(JobError, match="or a damaged one"):
+        read_model(file)
+
+
+def test_what_only_training_needed_does_no_harm(folders, tmp_path):
+    keys = ("first_stage_model.loss.logvar", "first_stage_model.model_ema.decay", "model_ema.decay", "betas")
+    more = {key: torch.ones(1) for key in keys}
+    file = write_single_file(folders["sd1"], "sd1", tmp_path / "x.safetensors", lambda tensors: tensors.update(more))
+    assert load_model(str(file), CPU).native_size == 512
 
 
 def test_a_refiner_is_called_so(folders, tmp_path):

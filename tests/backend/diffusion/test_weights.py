@@ -127,6 +127,17 @@ def test_variants_load_when_there_is_nothing_else(sd15_folder, tmp_path):
     same_values(loads(other), loads(sd15_folder))
 
 
+def test_a_list_of_pieces_that_are_gone_beside_a_whole_file_is_named(copy):
+    """Diffusers would take the list."""
+    index = copy / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    piece = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    index.write_text(json.dumps({"weight_map": {"conv_in.weight": piece}}))
+    assert f"{piece} is missing" in refusal(copy)
+    index.unlink()
+    index.symlink_to("not-downloaded")
+    loads(copy)
+
+
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_weights_in_pieces_load_and_a_missing_piece_is_named(sd15_folder, tmp_path, variant):
     whole, folder = loads(sd15_folder), shutil.copytree(sd15_folder, tmp_path / "my models.v1.5 \u00fc" / "sd 1.5")

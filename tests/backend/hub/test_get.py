@@ -249,3 +249,41 @@ def test_a_changed_file_is_found_by_verify(hub, models):
     with pytest.raises(JobError, match=UNET) as caught:
         store.verify(folder, record)
     assert caught.value.code == "model_changed"
+
+
+# ---- what else lies there --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["", ".part"])
+def test_a_users_own_folder_in_the_models_place_is_neither_taken_nor_changed_nor_removed(hub, models, ending):
+    own = models / f"tiny--sd15{ending}"
+    (own / "unet").mkdir(parents=True)
+    (own / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"of my own")
+    error = refused(models, "no_permission")
+    assert str(own) in error.detail and "did not come through" in error.detail and "Move it" in error.fix
+    with pytest.raises(JobError, match="did not come through"):
+        store.remove(own)
+    assert names_in(own) == ["unet/diffusion_pytorch_model.safetensors"] and hub.asked == []
+
+
+def test_a_link_in_the_models_place_is_named_and_what_it_leads_to_stays(hub, models, tmp_path):
+    folder = get(models)
+    os.replace(folder, tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    assert get(models) == folder  # (it serves all the same)
+    with pytest.raises(JobError, match=f"is a link to {tmp_path / 'moved'}"):
+        store.remove(folder)
+    assert folder.is_symlink() and (tmp_path / "moved" / UNET).is_file()
+
+
+def test_weights_of_an_older_state_do_not_stay_beside_those_of_a_new_one(hub, models, published):
+    """Of two kinds of weights jobs read the usual ones: old ones beside new ones would count."""
+    for place in published.rglob("*.fp16.safetensors"):
+        os.replace(place, place.with_name(place.name.replace(".fp16", "")))
+    folder = get(models)
+    old = [name for name in names_in(folder) if name.endswith(".safetensors")]
+    (folder / old[0]).unlink()
+    for place in published.rglob("*.safetensors"):
+        os.replace(place, place.with_name(place.name.replace(".safetensors", ".fp16.safetensors")))
+    found = [name for name in names_in(get(models, new_version=True)) if name.endswith(".safetensors")]
+    assert found == [name.replace(".safetensors", ".fp16.safetensors") for name in old]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....job.models.contents import stamp_of
 from ....job.models.control import OTHER, ControlFiles, channels_of
 from ....job.models.files import unreadable
 from ....job.models.language import in_its_own_words
@@ -26,20 +27,21 @@ def bundled_control(name: str) -> Path | None:
 def load_controls(files: Sequence[ControlFiles], model: DiffusionModel) -> ControlNets | None:
     """The networks on the model's device and in its precision; None for no files.
 
-    Those that the model has already are taken from there.
+    Those that the model has already are taken from there, while their files are the same.
 
     Raises:
         JobError: ``control_unreadable`` naming the file, as :func:`~..parts.load_network`, and for one that does
             not fit the model.
     """
-    had = {} if model.control is None else {net.folder: net for net in model.control.nets}
+    had = {} if model.control is None else {(net.folder, net.stamp): net for net in model.control.nets}
     nets = []
     for one in files:
         with in_its_own_words("control"):
-            known = had.get(one.part.folder)
+            stamp = stamp_of(one.part.folder)
+            known = had.get((one.part.folder, stamp))
             network = _load(one, model) if known is None else known.network
             _check_kinds(one, network)
-        nets.append(ControlNet(one.name, one.part.folder, one.kinds, network, one.weight))
+        nets.append(ControlNet(one.name, one.part.folder, one.kinds, network, one.weight, stamp))
     return ControlNets(tuple(nets)) if nets else None
 
 
@@ -63,6 +65,9 @@ def _check_fit(files: ControlFiles, network, model: DiffusionModel) -> None:
         raise unreadable(f"{place}: the network wants to be told more than the model", OTHER)
     if own.global_pool_conditions:
         raise unreadable(f"{place}: it takes over a picture's style and does not follow a shape", OTHER)
+    order = own.controlnet_conditioning_channel_order
+    if order not in ("rgb", "bgr"):
+        raise unreadable(f"{place} has colors in the order {order!r}, which is not known", OTHER)
     factor = 2 ** (len(own.conditioning_embedding_out_channels) - 1)
     if factor != model.latent_factor:
         raise unreadable(

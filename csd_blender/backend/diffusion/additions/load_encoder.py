@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ....job.models.contents import stamp_of
 from ....job.models.encoder import FULL, OTHER, EncoderFiles, chosen_encoder
 from ....job.models.files import read_model, unreadable
 from ....job.models.language import in_its_own_words
@@ -50,7 +51,7 @@ def load_encoder(
 ) -> SmallEncoder:
     """The encoder on the device, for a model with so many channels in its latents, and pixels per latent along a side.
 
-    ``had``: one that the model has already; it is kept where it is the same.
+    ``had``: one that the model has already; it is kept where it is the same, with the same files.
 
     Raises:
         JobError: ``encoder_unreadable`` naming the file, as :func:`~..parts.load_network`, and for one that does
@@ -58,7 +59,8 @@ def load_encoder(
     """
     from diffusers import AutoencoderTiny
 
-    if had is not None and had.folder == files.part.folder:
+    stamp = stamp_of(files.part.folder)
+    if had is not None and (had.folder, had.stamp) == (files.part.folder, stamp):
         return had
     with in_its_own_words("encoder"), quiet_libraries():
         whole = load_network(files.part, network_dtypes(device)[1], device, AutoencoderTiny)
@@ -67,7 +69,8 @@ def load_encoder(
         _check_fit(files, config, channels, factor)
     # Few channels side by side: the layout that is quickest for them, on every device.
     network = whole.encoder.to(memory_format=torch.channels_last)
-    return SmallEncoder(files.name, files.part.folder, network, config.shift_factor or 0.0, config.scaling_factor)
+    shift, scale = config.shift_factor or 0.0, config.scaling_factor
+    return SmallEncoder(files.name, files.part.folder, network, shift, scale, stamp)
 
 
 def _check_fit(files: EncoderFiles, config: Any, channels: int, factor: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import torch
@@ -33,7 +34,8 @@ def add_lora(network: torch.nn.Module, part: Part) -> None:
     """Add ``part.lora`` to the network's weights, whatever their precision; the sum is made in float32.
 
     Raises:
-        JobError: ``model_unreadable`` naming the first tensor that fits no layer; no weight was changed then.
+        JobError: ``model_unreadable`` naming the first tensor that fits no layer, no weight was changed then; or the
+            first by which weights are no longer numbers.
     """
     lora = part.lora
     if lora is None:
@@ -54,10 +56,12 @@ def add_lora(network: torch.nn.Module, part: Part) -> None:
             raise unreadable(what, "Choose a LoRA for this model.")
         if not bool(torch.isfinite(down).all() and torch.isfinite(up).all()):
             raise unreadable(f"{lora.file} holds invalid numbers (NaN or infinite) in {layer.down}")
-        changes.append((weight, down, up, scale))
-    for weight, down, up, scale in changes:
+        changes.append((layer.down, weight, down, up, scale))
+    for name, weight, down, up, scale in changes:
         down, up = (factor.to(weight.device).flatten(1) for factor in (down, up))
         weight.copy_((weight.float() + scale * (up @ down).view(weight.shape)).to(weight.dtype))
+        if not bool(torch.isfinite(weight).all()):
+            raise unreadable(f"{lora.file} makes weights too large for {weight.dtype} by {name}", "Lower its weight.")
 
 
 def _factors(lora: LoraPart) -> list[tuple[LoraLayer, Tensor, Tensor, float]]:
@@ -68,7 +72,12 @@ def _factors(lora: LoraPart) -> list[tuple[LoraLayer, Tensor, Tensor, float]]:
     with safe_open(lora.file, "pt") as file:
         for layer in lora.layers:
             down, up = (file.get_tensor(name).float() for name in (layer.down, layer.up))
-            alpha = float(file.get_tensor(layer.alpha)) if isinstance(layer.alpha, str) else layer.alpha
+            alpha = layer.alpha
+            if isinstance(alpha, str):
+                told = file.get_tensor(alpha).flatten().tolist()
+                alpha = told[0] if len(told) == 1 else math.nan
+            if alpha is not None and not math.isfinite(alpha):
+                raise unreadable(f"{lora.file} has an alpha that is no number for {layer.down}", "Download it again.")
             found.append((layer, down, up, lora.weight * (1.0 if alpha is None else alpha / layer.rank)))
     return found
 

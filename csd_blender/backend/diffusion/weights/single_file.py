@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ....job.models.parts import Part
 
+#: Of a VAE, what judged it in training, and the means of its weights from there.
+TRAINING = ("first_stage_model.loss.", "first_stage_model.model_ema.")
+
 
 def network_of_single_file(cls: Any, part: Part, config: Any, dtype: torch.dtype) -> tuple[torch.nn.Module, dict]:
     """A network with those weights that the file has for it, and a report as ``from_pretrained`` gives it.
@@ -23,13 +26,14 @@ def network_of_single_file(cls: Any, part: Part, config: Any, dtype: torch.dtype
 
     with init_empty_weights():
         network = cls(**config) if isinstance(config, Mapping) else cls(config)
-    found = _converted(network, part, _read(part, dtype))
+    weights = _read(part, dtype)
+    found = _converted(network, part, weights)
     known = network.state_dict()
     fits = {key: value for key, value in found.items() if key in known and known[key].shape == value.shape}
     network.load_state_dict(fits, strict=False, assign=True)
     report = {
         "missing_keys": [key for key in known if key not in found],
-        "unexpected_keys": [key for key in found if key not in known],
+        "unexpected_keys": [key for key in found if key not in known] + _passed_over(part, weights, found),
         "mismatched_keys": [key for key in found if key in known and key not in fits],
     }
     return network, report
@@ -40,6 +44,17 @@ def _read(part: Part, dtype: torch.dtype) -> dict[str, Tensor]:
 
     with safe_open(part.weights, "pt") as file:
         return {key: file.get_tensor(key).to(dtype) for key in file.keys() if key.startswith(part.prefix)}
+
+
+def _passed_over(part: Part, weights: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """What the conversion left out: it takes what it knows, and without a word nothing of a network that has more.
+
+    (Those of text encoders it hands on, but for a few that no network needs.)
+    """
+    if part.class_name not in ("UNet2DConditionModel", "AutoencoderKL"):
+        return []
+    taken = {value.data_ptr() for value in found.values()}  # it changes shapes at the most
+    return [key for key, value in weights.items() if value.data_ptr() not in taken and not key.startswith(TRAINING)]
 
 
 def _converted(network: torch.nn.Module, part: Part, weights: dict[str, Tensor]) -> dict[str, Tensor]:
