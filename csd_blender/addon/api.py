@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import bpy
 
-from ..job.errors import JobError
+from ..job.errors import JobError, quoted
 from ..job.process.messages import Message
 from ..job.spec.edit import EditJob
 from ..job.spec.picture import PictureJob
@@ -15,11 +15,11 @@ from ..job.spec.text_to_3d import TextTo3DJob
 from ..job.spec.texture import TextureJob
 from .errors import SceneError
 from .job import Job
-from .kinds.choose import KINDS, Kind, kind_of
+from .kinds.choose import KINDS, Kind, as_asked, kind_of
 from .process import backend
 from .run import lifecycle, pump
 from .scene.apply_texture import Applied
-from .scene.targets import selected_meshes
+from .scene.targets import find_object, selected_meshes
 from .session import session
 
 
@@ -79,11 +79,23 @@ def edit(
 
 
 def meshes(objects: bpy.types.Object | Sequence[bpy.types.Object] | None) -> list[bpy.types.Object]:
-    """What a script gave as objects; the selected ones for None. Raises ``SceneError`` for what is no mesh."""
-    if isinstance(objects, bpy.types.Object):
-        objects = [objects]
-    chosen = selected_meshes(bpy.context) if objects is None else list(objects)
-    wrong = next((o for o in chosen if o.type != "MESH"), None)
+    """What a script gave, each object once; the selected ones for None. Raises ``SceneError`` for what is no mesh."""
+    if objects is None:
+        return selected_meshes(bpy.context)
+    single = isinstance(objects, (str, bpy.types.ID)) or not isinstance(objects, Iterable)
+    chosen = [objects] if single else list(objects)
+    try:
+        wrong = next((o for o in chosen if not isinstance(o, bpy.types.Object)), None)
+        chosen = list(dict.fromkeys(chosen))
+    except TypeError:  # what cannot even be a key
+        wrong = chosen
+    if wrong is not None:
+        fix = "Give the object itself, such as bpy.context.object, or a list of objects."
+        raise SceneError(f"{quoted(wrong)} is no object.", fix)
+    try:
+        wrong = next((o for o in chosen if o.type != "MESH"), None)
+    except ReferenceError:
+        raise SceneError("An object that was given is deleted.", "Look it up again by its name.") from None
     if wrong is not None:
         raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
     return chosen
@@ -147,7 +159,8 @@ def generate(
     progress: Callable[[Message], None] | None = None,
 ) -> list[Applied]:
     """Start a job of any kind, wait, and apply the result. Raises as :func:`texture` does."""
-    kind.job.check_mode(bpy.context, objects)  # or all would be computed and could not be used
+    # Now, or all would be computed and could not be used.
+    as_asked(kind, settings, bpy.context.scene.csd).job.check_mode(bpy.context, objects)
     if session.active_job() is not None:
         raise JobError("busy")
     with listening(progress):
@@ -161,6 +174,9 @@ def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = N
     active = bpy.context.view_layer.objects.active
     if active is not None and active.mode == "EDIT":
         raise SceneError(f"“{active.name}” is in Edit Mode.", "Leave Edit Mode before a job is resumed.")
+    job = lifecycle.read_job(Path(folder))
+    objects = [found for found in map(find_object, job.targets) if found is not None]
+    kind_of(job).job.check_mode(bpy.context, objects)
     with listening(progress):
         return wait_and_accept(lifecycle.resume(Path(folder)))
 

@@ -1,5 +1,6 @@
 """The extension's preferences, and the folders that follow from them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,27 @@ def backend_changed(_self, _context) -> None:
         listener()
 
 
+def whole(path: str) -> str:
+    """A path as it was typed, from the root on: ``~`` is the home folder, and what is left out is where Blender runs.
+
+    Empty for blanks. Without this, results would lie in another place whenever Blender is started from another one.
+    """
+    path = path.strip()
+    return os.path.abspath(os.path.expanduser(bpy.path.abspath(path))) if path else ""
+
+
+def path_typed(name: str, then: Callable[[Any, Any], None] | None = None) -> Callable[[Any, Any], None]:
+    """What happens when the path ``name`` changes: the field shows which place that is, then ``then``."""
+
+    def update(chosen, context) -> None:
+        if whole(getattr(chosen, name)) != getattr(chosen, name):
+            setattr(chosen, name, whole(getattr(chosen, name)))  # which comes here again
+        elif then is not None:
+            then(chosen, context)
+
+    return update
+
+
 class CSDPreferences(bpy.types.AddonPreferences):
     """Where things are kept and what the backend may use."""
 
@@ -34,14 +56,14 @@ class CSDPreferences(bpy.types.AddonPreferences):
         name="Data Folder",
         description="Folder for the backend, the models and the jobs; several gigabytes. Empty for Blender's own place",
         subtype="DIR_PATH",
-        update=backend_changed,
+        update=path_typed("data_folder", backend_changed),
     )
     backend_python: StringProperty(
         translation_context=CONTEXT,
         name="Backend Python",
         description="Use this Python, which must have the backend's packages, in place of the one that Set Up makes",
         subtype="FILE_PATH",
-        update=backend_changed,
+        update=path_typed("backend_python", backend_changed),
     )
     wheel_folder: StringProperty(
         translation_context=CONTEXT,
@@ -49,6 +71,7 @@ class CSDPreferences(bpy.types.AddonPreferences):
         description="For a computer without network: set up from the package files (.whl) in this folder, such as one "
         "filled on another computer",
         subtype="DIR_PATH",
+        update=path_typed("wheel_folder"),
     )
     device: EnumProperty(
         translation_context=CONTEXT,
@@ -77,7 +100,7 @@ class CSDPreferences(bpy.types.AddonPreferences):
         name="Models Folder",
         description="Folder for downloaded models; several gigabytes each. Empty for a place in the data folder",
         subtype="DIR_PATH",
-        update=backend_changed,
+        update=path_typed("models_folder", backend_changed),
     )
     commercial_only: BoolProperty(
         translation_context=CONTEXT,
@@ -115,12 +138,15 @@ def preference(name: str, default=""):
     return getattr(preferences(), name, default)
 
 
+def preferred_path(name: str) -> str:
+    """A path of the preferences, whole; empty where none was chosen."""
+    return whole(preference(name))
+
+
 def data_folder() -> Path:
     """Everything the extension writes lies below this folder."""
-    chosen = preference("data_folder")
-    if chosen:
-        return Path(bpy.path.abspath(chosen))
-    return Path(bpy.utils.extension_path_user(base_package, create=True))
+    # Blender's own place is not made here: where that cannot be, Blender would answer with the current folder.
+    return Path(preferred_path("data_folder") or bpy.utils.extension_path_user(base_package))
 
 
 def jobs_folder() -> Path:
@@ -133,8 +159,8 @@ def environments_folder() -> Path:
 
 def models_folder() -> Path:
     """Where downloaded models are kept."""
-    chosen = preference("models_folder")
-    return Path(bpy.path.abspath(chosen)) if chosen else data_folder() / "models"
+    chosen = preferred_path("models_folder")
+    return Path(chosen) if chosen else data_folder() / "models"
 
 
 def log_path() -> Path:

@@ -121,6 +121,11 @@ ERRORS = {
     "worker_silent": ErrorCode("The backend no longer answers.", "Resume the job; the log tells more.", True),
     "protocol_mismatch": ErrorCode("The backend is of another version.", "Press Set Up to update it."),
     "backend_missing": ErrorCode("The backend is not installed yet.", "Press Set Up first."),
+    "backend_python": ErrorCode(
+        "The Backend Python in the preferences cannot be used.",
+        "It must be a program that has the backend's packages; correct the path or clear it.",
+        True,
+    ),
     "setup_failed": ErrorCode("The backend could not be set up.", "Try again; the log tells more.", True),
     "setup_needs": ErrorCode(
         "Set Up needs something that this computer lacks.",

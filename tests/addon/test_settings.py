@@ -3,6 +3,7 @@
 import argparse
 import functools
 import itertools
+import json
 
 import pytest
 
@@ -330,3 +331,70 @@ def test_settings_that_cannot_be_reused_change_nothing():
     with pytest.raises(TypeError, match="seed"):
         settings.reuse(bpy.context.scene, plain)
     assert {name: getattr(csd, name) for name in before} == before
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.kind)
+def test_a_setting_that_is_younger_than_the_job_is_reused_as_what_jobs_did_before_it(kind):
+    settings, scene = CHOSEN[kind.spec.kind].settings, bpy.context.scene
+    for setting in (s for s in shown(kind.spec) if s.path and s.field.metadata["added"]):
+        plain = settings.make_spec(settings.gather(scene, texts(kind) | {"model": "sd15"})).to_json()
+        del plain[setting.path[0]]
+        if setting.preset:
+            setattr(scene.csd, f"use_{setting.name}", True)
+        setattr(scene.csd, setting.held_as, another_value(setting))
+        assert take_over(kind, plain) == []
+        again = settings.make_spec(settings.gather(scene, {}))
+        assert again.spec_hash() == kind.spec.from_json(plain).spec_hash(), setting.name
+        for name in scene.csd.bl_rna.properties.keys():
+            scene.csd.property_unset(name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"render_size": 128}, "render size"),
+        ({"noise": "a word of a later version"}, "Noise"),
+        ({"steps": 10**9}, "Steps"),
+        ({"lora": "x.safetensors", "model": "sd15", "lora_weight": float("nan")}, "LoRA Strength"),
+        ({"negative_prompt": "half a \ud800"}, "Negative Prompt"),
+        ({"texture_size": 300}, "Size"),
+        ({"a setting of a later version": 1}, "a setting of a later version"),
+    ],
+)
+def test_what_the_panel_cannot_have_of_reused_settings_is_named(changed, said):
+    cube = bpy.data.objects["Cube"]
+    cube["csd_settings"] = json.dumps(from_panel("texture").to_json() | changed)
+    assert bpy.ops.csd.reuse_settings() == {"FINISHED"}
+    assert said in module("addon.session").session.notice.partition(": ")[2].rstrip(".").split(", ")
+    cube["csd_settings"] = json.dumps(from_panel("texture").to_json())
+    bpy.ops.csd.reuse_settings()
+    assert module("addon.session").session.notice == ""
+
+
+@pytest.mark.parametrize("changed", [{"prompt": "half a \ud800"}, {"prompt": "x" * 3000}, {"control": "dpeth"}])
+def test_settings_that_no_job_can_have_are_refused_and_change_nothing(changed):
+    csd = bpy.context.scene.csd
+    plain = from_panel("texture").to_json() | {"seed": 77, "quality": "best"} | changed
+    bpy.data.objects["Cube"]["csd_settings"] = json.dumps(plain)
+    before = {name: (csd.is_property_set(name), getattr(csd, name)) for name in csd.bl_rna.properties.keys()}
+    with pytest.raises(RuntimeError, match="cannot be read. Enter them by hand"):
+        bpy.ops.csd.reuse_settings()
+    assert {name: (csd.is_property_set(name), getattr(csd, name)) for name in before} == before
+
+
+def test_digits_that_blender_does_not_keep_are_not_taken_for_another_setting():
+    edit = next(kind for kind in KINDS if kind.spec.kind == "edit")
+    settings = CHOSEN["edit"].settings
+    spec = settings.make_spec(settings.gather(bpy.context.scene, texts(edit) | {"alignment": 1 / 3}))
+    assert take_over(edit, spec.to_json()) == []
+
+
+def take_over(kind, plain):
+    return module("addon.kinds.common").take_over(CHOSEN[kind.spec.kind].settings, bpy.context.scene, plain)
+
+
+def test_what_follows_control_nets_is_idle_where_a_recipe_has_no_mesh_for_them():
+    chosen = {"recipe": "dreamfusion", "control": "depth", "control_strength": 0.5}
+    of_object = CHOSEN["text-to-3d"].settings
+    values = of_object.gather(bpy.context.scene, {"prompt": "a mug", **chosen})
+    assert not {"control", "control_model", "control_strength", "control_end"} & values.keys()

@@ -14,7 +14,7 @@ from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, fin
 from csd_blender.job.models.encoder import find_encoder
 from csd_blender.job.models.families import FAMILIES
 from csd_blender.job.models.places import find_folder
-from csd_blender.job.models.states import look_at, look_at_all
+from csd_blender.job.models.states import BROKEN, BUNDLED, look_at, look_at_all
 from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
@@ -289,3 +289,9 @@ def test_named_controlnets_are_asked_for_their_terms():
     job = texture_job("a mug", model="sd15", control="depth", control_model="depth=owner/net,sd15-normal")
     assert licences.models_of(job) == ["sd15", "owner/net", "sd15-normal"]
     assert licences.models_of(replace(job, control="off")) == ["sd15"]
+
+
+def test_a_folder_of_models_that_cannot_be_looked_into_still_gives_a_list(tmp_path):
+    found = look_at_all(tmp_path / ("x" * 300))
+    assert found and all(model.state in (BUNDLED, BROKEN) for model in found)
+    assert any("name" in model.detail.lower() for model in found if model.state == BROKEN)

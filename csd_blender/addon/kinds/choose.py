@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ...job.kinds import noun
-from ...job.spec.edit import EditJob
+from ...job.spec.edit import FREE, EditJob
 from ...job.spec.picture import PictureJob
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
@@ -87,6 +87,12 @@ FREE_EDIT = replace(KINDS[EditJob.kind], job=object_job, preview=object_preview)
 
 def kind_of(job: Job) -> Kind:
     return FREE_EDIT if isinstance(job.spec, EditJob) and job.spec.is_free else KINDS[job.spec.kind]
+
+
+def as_asked(kind: Kind, overrides: dict, csd: Any) -> Kind:
+    """As :func:`kind_of`, for a job that is still to be made of ``overrides`` and, for the rest, of the scene."""
+    free = kind.spec is EditJob and overrides.get("shape", csd.shape) == FREE
+    return FREE_EDIT if free else kind
 
 
 def begin_as_usual(csd: Any, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from ...job.models.language import BUNDLED, find_language_model
 from ...job.models.licences import check_job
 from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
-from ...job.spec.fields import LONGEST_TEXT, bad
+from ...job.spec.fields import LONGEST_TEXT, bad, is_text
 from ...job.spec.settings import Setting, scripted_settings, shown_settings
 from .. import folders
 from ..errors import SceneError
@@ -28,6 +29,9 @@ from ..process import backend
 from ..properties import USE
 from ..scene import export
 from ..scene.target import Target
+
+#: Fields of jobs on which no result depends, or which the preferences have.
+IMMATERIAL = ("preview_interval", "checkpoint_interval", "device", "compile", "allow_noncommercial")
 
 
 def names(kind: type[Any]) -> tuple[str, ...]:
@@ -84,6 +88,14 @@ def in_panel(kind: type[Any], csd: Any, overrides: dict) -> dict:
 def unused(kind: type[Any], csd: Any) -> dict[str, str]:
     """The panel's settings that have no effect with the others there, each with the reason."""
     return without_effect(kind, in_panel(kind, csd, {}))
+
+
+def idle_notes(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> list[str]:
+    """A sentence for each setting that a script gave and that has no effect with the rest; the panel shows it gray."""
+    usual = {s.name: s.default for s in shown_settings(kind)}
+    idle = without_effect(kind, in_panel(kind, scene.csd, overrides))
+    given = [name for name in idle if name in overrides and overrides[name] != usual.get(name)]
+    return [f"The setting {name} has no effect. {idle[name]}." for name in given]
 
 
 def asked(settings: ModuleType, context, overrides: dict) -> dict:
@@ -165,30 +177,51 @@ def check_input(kind: type[Any], values: dict) -> None:
                 raise JobError("bad_setting", said)
 
 
+def take_over(settings: ModuleType, scene: bpy.types.Scene, plain: dict) -> list[str]:
+    """Set the scene's settings to those of a finished job of that kind; returns what :func:`not_taken_over` names.
+
+    Raises ``TypeError`` as :func:`reuse` does, ``JobError`` for what no job can have; the scene is as before then.
+    """
+    csd = scene.csd
+    names = [p.identifier for p in csd.bl_rna.properties if not p.is_readonly]
+    before = {name: (csd.is_property_set(name), getattr(csd, name)) for name in names}
+    try:
+        settings.reuse(scene, plain)
+        return not_taken_over(settings, scene, plain)
+    except Exception:
+        for name, (was_set, value) in before.items():
+            if not was_set:
+                csd.property_unset(name)
+            elif getattr(csd, name) != value:
+                setattr(csd, name, value)
+        raise
+
+
 def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[[Any], dict]) -> None:
     """Set the scene's settings to those of a finished job, as its ``to_json`` wrote them.
+
+    A setting that came after the job has the value that means what jobs did before it. What the panel cannot have, as a
+    word of a later version, is left as usual; :func:`not_taken_over` names it.
 
     Args:
         usual: the preset's job as JSON, for the settings that the scene then has.
 
     Raises:
-        TypeError: for a value that its setting cannot have; nothing was set then.
+        TypeError: for a value of another type than its setting's; nothing was set then.
     """
     csd = scene.csd
-    shown = [s for s in shown_settings(kind) if s.path]
+    found = {s: found_in(plain, s) for s in shown_settings(kind) if s.path}
     known = {}
-    for setting in (s for s in shown if not s.preset):
-        value = setting.find(plain)
-        if value is None or _unknown_word(setting, value):
+    for setting, value in found.items():
+        if setting.preset or value is None:
             continue
-        if not fits(setting, value):  # all are looked at before any is set
+        if not of_type(setting, value):  # all are looked at before any is set
             raise TypeError(f"{setting.name} is {quoted(value)}")
-        known[setting.held_as] = value
+        known[setting.held_as] = value if fits(setting, value) else setting.default
     for name, value in known.items():
         setattr(csd, name, value)
     preset = usual(csd)
-    for setting in shown:
-        value = setting.find(plain)
+    for setting, value in found.items():
         differs = setting.preset and fits(setting, value) and value != setting.find(preset)
         if setting.preset:
             setattr(csd, USE + setting.name, differs)
@@ -202,16 +235,66 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
     csd.use_new_seed = False
 
 
-def _unknown_word(setting: Setting, value: Any) -> bool:
-    return setting.sort == "choice" and value not in [option.id for option in setting.options]
+def found_in(plain: dict, setting: Setting) -> Any:
+    """A setting's value in a job's JSON; what a later setting stands for where the job is older; else None."""
+    value = setting.find(plain)
+    return setting.default if value is None and setting.field.metadata["added"] else value
+
+
+def not_taken_over(settings: ModuleType, scene: bpy.types.Scene, plain: dict) -> list[str]:
+    """What the panel's job would have otherwise than the one that it was filled from, by the names that people know.
+
+    What has no effect is passed over, and so is what the result does not depend on.
+    """
+    kind = settings.SPEC
+    job = settings.make_spec(gather(kind, scene, {})).to_json()
+    idle, shown = unused(kind, scene.csd), {s.path: s for s in shown_settings(kind)}
+    found = []
+    for path, value in leaves(plain):
+        setting = shown.get(path)
+        if path[0] not in IMMATERIAL and (setting is None or setting.name not in idle):
+            if not alike(value, dict(leaves(job)).get(path)):
+                found.append(setting.label if setting is not None else ".".join(path).replace("_", " "))
+    return found
+
+
+def leaves(plain: dict, above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """The values in a job's JSON, each with the names that lead to it."""
+    inside = [leaves(v, (*above, k)) if isinstance(v, dict) else [((*above, k), v)] for k, v in plain.items()]
+    return [leaf for some in inside for leaf in some]
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same: Blender keeps six digits of a number, and others follow from it."""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return all(alike(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-4)
+    return one == other
+
+
+def of_type(setting: Setting, value: Any) -> bool:
+    """Whether a setting of a job can have such a value, be it one that the panel cannot show."""
+    if setting.sort == "number" and setting.field.metadata.get("schedule") and isinstance(value, list):
+        return True
+    known = {"text": str, "choice": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
+    return isinstance(value, known) and (setting.sort == "switch" or not isinstance(value, bool))
 
 
 def fits(setting: Setting, value: Any) -> bool:
     """Whether the panel can show it; a schedule, for one, it cannot."""
     if setting.get("usual"):
         return value in setting.get("usual")
-    known = {"text": str, "choice": str, "whole": int, "switch": bool}.get(setting.sort, (int, float))
-    return isinstance(value, known) and (setting.sort == "switch" or not isinstance(value, bool))
+    if isinstance(value, list) or not of_type(setting, value):
+        return False
+    if setting.sort == "choice":
+        return value in [option.id for option in setting.options]
+    if setting.sort == "text":
+        return len(value) <= LONGEST_TEXT and is_text(value)
+    if setting.sort == "switch":
+        return True
+    low, high = setting.limits
+    return low <= value <= high
 
 
 def usual_model(csd: Any) -> str:

@@ -7,32 +7,31 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import bpy
-
 from ...job.errors import JobError
 from ...job.models.store import FOLDER
 from ...job.process import client as job_client
 from ...job.process.bodies import Device
 from ...job.setup.environment import LOCKS, Lock, installed_python
 from ..job import Job
-from ..preferences import environments_folder, log_path, models_folder, preference
+from ..preferences import environments_folder, log_path, models_folder, preference, preferred_path
 from ..session import session
 
 PACKAGE = Path(__file__).parents[2]
 LEAVE_TIME, SAVE_TIME = 1.0, 6.0  # seconds that quitting Blender waits at most; the longer one during a job
 
 _python: Path | None = None
+_astray = False  # whether the preferences name a Python that is not there
 
 
 def look_for_python() -> Path | None:
     """Find the backend's Python on disk and remember it; call when preferences or the installation changed."""
-    global _python
-    chosen = preference("backend_python")
+    global _python, _astray
+    chosen = preferred_path("backend_python")
     if chosen:
-        chosen = bpy.path.abspath(chosen)
         _python = Path(chosen) if os.path.isfile(chosen) else None
     else:
         _python = installed_python(environments_folder(), "backend")
+    _astray = bool(chosen) and _python is None
     return _python
 
 
@@ -47,11 +46,33 @@ def ready() -> bool:
     return _python is not None
 
 
+def why_not_ready() -> str:
+    """The same as a sentence without its full stop; empty when there is one. Asks no file system either."""
+    if ready():
+        return ""
+    return "The Backend Python in the preferences is not there" if is_astray() else "The backend is not set up"
+
+
+def is_astray() -> bool:
+    """Whether the preferences name a Python that is not there; what *Set Up* makes would not be used then."""
+    return _astray and not ready()
+
+
+def missing() -> JobError:
+    """The error for a Python that is not there or cannot be run, to be raised."""
+    found = look_for_python()  # from now on the panel offers what there is to be done
+    if not preference("backend_python").strip():
+        return JobError("backend_missing")
+    if found is None:
+        return JobError("backend_missing", fix="Correct Backend Python in the preferences, or clear it.")
+    return JobError("backend_python")
+
+
 def command() -> list[str]:
-    """How to start the process. Raises ``JobError`` ``backend_missing``."""
+    """How to start the process. Raises ``JobError`` as :func:`missing` makes it."""
     python = look_for_python()  # it may have been deleted since Blender started
     if python is None:
-        raise JobError("backend_missing")
+        raise missing()
     return job_client.backend_command(str(python), str(PACKAGE))
 
 
@@ -87,8 +108,7 @@ def start_with(start: Callable[[], None]) -> None:
     except JobError as error:
         if error.code != "backend_missing":
             raise
-        look_for_python()  # from now on the panel offers Set Up
-        raise JobError("backend_missing") from error
+        raise missing() from error
 
 
 def stop() -> None:

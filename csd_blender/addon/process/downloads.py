@@ -92,7 +92,7 @@ class Download:
 
 
 def command(model: str) -> list[str]:
-    """How to start it. Raises ``JobError`` ``backend_missing``."""
+    """How to start it. Raises ``JobError`` without a backend."""
     python = backend.command()[0]
     words = ["models", "get", model, "--lines", "--folder", str(models_folder())]
     allow = [] if preference("commercial_only", True) else ["--allow-noncommercial"]

@@ -6,11 +6,9 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-import bpy
-
 from ...job.errors import ERRORS
 from ..job import Problem
-from ..preferences import environments_folder, preference
+from ..preferences import environments_folder, preferred_path
 from ..session import session
 from . import backend
 from .lines import Lines, problem_of, start_child, take_in, wait_for
@@ -56,7 +54,7 @@ class Setup:
         backend.look_for_python()
         if self.cancelled:
             session.notice = "Set Up was cancelled."
-        elif (self.done or status == 0) and preference("backend_python") and not backend.ready():
+        elif (self.done or status == 0) and backend.is_astray():
             session.problem = Problem(
                 "The Backend Python in the preferences is not there.", "Correct the path or clear it.", True
             )
@@ -74,7 +72,7 @@ class Setup:
 
 
 def command() -> list[str]:
-    wheels = bpy.path.abspath(preference("wheel_folder")) if preference("wheel_folder") else ""
+    wheels = preferred_path("wheel_folder")
     launch = [sys.executable, "-I", "-u", "-X", "utf8", str(backend.PACKAGE / "launch.py"), "setup"]
     return [*launch, "--root", str(environments_folder()), *(["--wheels", wheels] if wheels else [])]
 

@@ -31,6 +31,16 @@ def after_save(*_args) -> None:
 
 
 @persistent
+def before_undo(*_args) -> None:
+    """Blender leaves what is the same in both steps in memory as it is, with all that was put on it since the last one,
+    and removes the data-blocks that the other step lacks: a covered slot would point at nothing, and Blender crash.
+
+    What a preview added to a mesh points at nothing, and stays: the steps of Edit Mode have it in them.
+    """
+    cover.uncover_all(meshes=False)
+
+
+@persistent
 def after_undo(*_args) -> None:
     """The state that undo or redo brought back may hold a preview that is no more, or lack the one that is."""
     restore()
@@ -77,6 +87,8 @@ HANDLERS = {
     "save_pre": before_save,
     "save_post": after_save,
     "save_post_fail": after_save,
+    "undo_pre": before_undo,
+    "redo_pre": before_undo,
     "undo_post": after_undo,
     "redo_post": after_undo,
     "load_post": after_load,

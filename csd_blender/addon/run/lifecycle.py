@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from ...job.process.messages import Message
 from .. import folders
 from ..errors import SceneError
 from ..job import Job, Problem
+from ..kinds import common
 from ..kinds.choose import Kind, kind_of
+from ..preferences import preference
 from ..process import backend
 from ..scene import apply_texture, cover, export
 from ..scene.previews import read_view
@@ -52,12 +55,15 @@ def start(context, kind: Kind, overrides: dict, objects: Sequence[bpy.types.Obje
         raise JobError("busy")
     try:
         job = kind.job.write(kind.settings, context, overrides, objects)
+        job.warnings = [*common.idle_notes(kind.spec, context.scene, overrides), *job.warnings]
         client = backend.client()
     except BaseException:
         refresh_preview()  # the result before this one is still offered
         raise
     put_aside()
     begin(job, client, resume=False)
+    for text, listener in itertools.product(job.warnings, list(session.listeners)):
+        listener(Warned(text).message(job.id))  # as those of the backend reach a script
     results.refresh()
     return job
 
@@ -88,21 +94,30 @@ def resume(folder: Path, show: bool = False) -> Job:
     if session.active_job() is not None:
         raise JobError("busy")
     folder = Path(folder)
-    opened = JobFolder.open(folder)
-    targets, blend_file = export.read_targets(folder)
-    job = Job(folder.name, folder, opened.spec, targets, blend_file)
-    kind_of(job).job.restore(job)
+    job = read_job(folder)
     complete = folders.is_finished(folder)
     offered = complete or (show and folders.has_result(folder))
     client = None if offered else backend.client()
     put_aside()
-    resume_here(job)
     if offered:
         show_again(job, complete)
     else:
         folders.reopen(folder)
         begin(job, client, resume=True)
     results.refresh()
+    return job
+
+
+def read_job(folder: Path) -> Job:
+    """The job of an earlier session or of this one, with its objects where the open file has them.
+
+    Raises ``SceneError`` or ``JobError`` when the folder cannot be used.
+    """
+    opened = JobFolder.open(folder)
+    targets, blend_file = export.read_targets(folder)
+    job = Job(folder.name, folder, opened.spec, targets, blend_file)
+    kind_of(job).job.restore(job)
+    resume_here(job)
     return job
 
 
@@ -173,9 +188,17 @@ def end(job: Job, said: Finished | Cancelled | Failed) -> None:
             job.warnings.append(f"{text} {said.fix}".strip())
             finish(job)
             return
-        end_without_result(job, "failed", Problem(text, said.fix, said.retryable, said.code))
+        end_without_result(job, "failed", problem_of(job, text, said))
         backend.look_for_python()  # where it was deleted meanwhile, Set Up is the thing to offer
     results.refresh()
+
+
+def problem_of(job: Job, text: str, said: Failed) -> Problem:
+    """What to tell. A Python of the artist's own that ended before it said anything most likely lacks packages."""
+    if said.code == "worker_died" and not job.stage and preference("backend_python").strip():
+        error = backend.missing()
+        return Problem(error.text, f"{error.fix} The log tells more.", said.retryable, error.code)
+    return Problem(text, said.fix, said.retryable, said.code)
 
 
 def finish(job: Job) -> None:

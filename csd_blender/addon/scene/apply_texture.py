@@ -129,10 +129,22 @@ def apply_result(
             material = apply_part(result, part, target, obj, image, names[part])
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))
+            if not is_somewhere(obj):
+                applied[-1].message = f"“{obj.name}” is in no scene. {kept(image)}"
         except SceneError as error:
-            image.use_fake_user = True
-            applied.append(Applied(None, image, None, f"{error.text} Its texture is kept as the image “{image.name}”."))
+            applied.append(Applied(None, image, None, f"{error.text} {kept(image)}"))
     return applied
+
+
+def is_somewhere(obj: bpy.types.Object) -> bool:
+    """Whether ``obj`` is in a scene, or in a collection that is shown by instances."""
+    return bool(obj.users_scene) or any(c.users_dupli_group for c in obj.users_collection)
+
+
+def kept(image: bpy.types.Image) -> str:
+    """Have ``image`` saved with the file though nothing may use it; the sentence that says so."""
+    image.use_fake_user = True
+    return f"Its texture is kept as the image “{image.name}”."
 
 
 def is_new(result: Result, part: int) -> bool:

@@ -17,6 +17,7 @@ from .export import Export, npz_bytes, read
 MOST_PICTURES = 64
 LARGEST_SIDE = 4096  # pixels that a picture is brought down to
 MOST_PIXELS = 2**26  # of a picture, 8192 x 8192: Blender hands them out as 16 bytes each
+BEYOND = 1e-3  # of a picture's side, which counts as its edge
 EMPTY = (0.8, 0.8, 0.8)  # linear, what Blender shows where a slot has no material
 
 
@@ -28,6 +29,7 @@ class BaseColor:
     image: bpy.types.Image | None = None
     uv_map: str = ""
     matrix: tuple[tuple[float, ...], ...] | None = None  # 2 x 3, what is done to the UVs
+    repeats: bool = True  # whether the image goes on beyond its edges
 
 
 def start_bytes(objects: Sequence[bpy.types.Object], exported: Export, depsgraph) -> bytes:
@@ -88,13 +90,15 @@ def base_color(obj: bpy.types.Object, material: bpy.types.Material | None) -> Ba
     node = _before(socket)
     if node is None:
         return BaseColor(tuple(socket.default_value[:3]))
+    if node.mute or not _is_from(socket, "Color"):
+        raise _unclear(obj, material)
     if node.type == "RGB":
         return BaseColor(tuple(node.outputs[0].default_value[:3]))
-    if node.type != "TEX_IMAGE" or node.image is None or node.projection != "FLAT":
+    if node.type != "TEX_IMAGE" or node.image is None or node.projection != "FLAT" or _is_adjusted(node):
         raise _unclear(obj, material)
     _check_image(node.image)
     uv_map, matrix = _coordinates(obj, material, node)
-    return BaseColor(image=node.image, uv_map=uv_map, matrix=matrix)
+    return BaseColor(image=node.image, uv_map=uv_map, matrix=matrix, repeats=node.extension == "REPEAT")
 
 
 def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
@@ -105,25 +109,45 @@ def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
 
 
 def _shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
-    """The Principled shader that is seen: the one at the output, else the only one."""
+    """The Principled shader that is seen: the one at the output, else the only one that leads anywhere."""
     output = tree.get_output_node("ALL") or tree.get_output_node("EEVEE") or tree.get_output_node("CYCLES")
     node = _before(output.inputs["Surface"]) if output is not None else None
     if node is not None and node.type == "BSDF_PRINCIPLED":
-        return node
-    found = [n for n in tree.nodes if n.type == "BSDF_PRINCIPLED"]
+        return None if node.mute else node
+    found = [n for n in tree.nodes if n.type == "BSDF_PRINCIPLED" and n.outputs[0].is_linked and not n.mute]
     return found[0] if len(found) == 1 else None
 
 
 def _before(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
     """The node that feeds a socket, behind any reroutes; None where nothing does."""
+    source = _source(socket)
+    return source.node if source is not None else None
+
+
+def _source(socket: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
+    """The output that feeds a socket, as :func:`_before`; what comes by a muted link counts as nothing."""
     for _ in range(100):
-        if not socket.is_linked or not socket.links:
+        links = [link for link in socket.links if not link.is_muted]
+        if not links:
             return None
-        node = socket.links[0].from_node
-        if node.type != "REROUTE":
-            return node
-        socket = node.inputs[0]
+        source = links[0].from_socket
+        if source.node.type != "REROUTE":
+            return source
+        socket = source.node.inputs[0]
     return None
+
+
+def _is_from(socket: bpy.types.NodeSocket, output: str) -> bool:
+    """Whether it is the output of that name which feeds the socket."""
+    source = _source(socket)
+    return source is not None and source.identifier == output
+
+
+def _is_adjusted(node: bpy.types.Node) -> bool:
+    """Whether an image node has adjustments of its own, which no panel of Blender shows any more."""
+    mapping, color = node.texture_mapping, node.color_mapping
+    moved = any(mapping.translation) or any(mapping.rotation) or tuple(mapping.scale) != (1.0, 1.0, 1.0)
+    return moved or color.use_color_ramp or (color.brightness, color.contrast, color.saturation) != (1.0, 1.0, 1.0)
 
 
 def _coordinates(obj: bpy.types.Object, material: bpy.types.Material, node: bpy.types.Node) -> tuple[str, tuple | None]:
@@ -132,23 +156,27 @@ def _coordinates(obj: bpy.types.Object, material: bpy.types.Material, node: bpy.
     if source is not None and source.type == "MAPPING":
         if source.vector_type != "POINT" or any(source.inputs[n].is_linked for n in ("Location", "Rotation", "Scale")):
             raise _unclear(obj, material)
+        if source.mute or any(source.inputs["Rotation"].default_value[:2]):
+            raise _unclear(obj, material)  # turned out of the plane
         matrix = _mapping(source)
         source = _before(source.inputs["Vector"])
         if source is None:
             raise _unclear(obj, material)
     if source is None:
         return "", matrix
+    if source.mute:
+        raise _unclear(obj, material)
     if source.type == "UVMAP":
         return source.uv_map, matrix
     if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
         return source.attribute_name, matrix
-    if source.type == "TEX_COORD" and _is_from(node, source, "UV"):
+    if source.type == "TEX_COORD" and _leads_on_by(source, "UV"):
         return "", matrix
     raise _unclear(obj, material)
 
 
-def _is_from(node: bpy.types.Node, source: bpy.types.Node, output: str) -> bool:
-    """Whether it is that output of ``source`` which leads on."""
+def _leads_on_by(source: bpy.types.Node, output: str) -> bool:
+    """Whether it is that output of ``source``, and no other, which leads on."""
     return source.outputs[output].is_linked and sum(o.is_linked for o in source.outputs) == 1
 
 
@@ -219,4 +247,10 @@ def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarra
     if color.matrix is not None:
         matrix = np.array(color.matrix, np.float32)
         uv = uv @ matrix[:, :2].T + matrix[:, 2]
-    return np.ascontiguousarray(np.nan_to_num(uv), np.float32)
+    uv = np.nan_to_num(uv)
+    if not color.repeats and (uv.min() < -BEYOND or uv.max() > 1 + BEYOND):
+        raise SceneError(
+            f"The UV map of “{obj.name}” goes beyond the edges of “{color.image.name}”, which is not repeated there.",
+            "Set the image node to Repeat, or bake the color to an image of its own first.",
+        )
+    return np.ascontiguousarray(uv, np.float32)

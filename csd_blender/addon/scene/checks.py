@@ -142,7 +142,18 @@ def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -
             f"Applying the modifiers of “{obj.name}” would drop {' and '.join(dropped)}.",
             "Set Output > Modifiers to Keep or Ignore, or apply them yourself first.",
         )
-    if (uv == "new" or not target.uv_layer) and not has_room(obj, target, depsgraph):
+    if target.replaces_mesh and obj.override_library is not None:
+        raise SceneError(
+            f"“{obj.name}” is a library override, which gets its modifiers back whenever the file is opened.",
+            "Set Output > Modifiers to Keep or Ignore, or make it local first (Object > Relations > Make Local).",
+        )
+    wants_map = uv == "new" or not target.uv_layer
+    if wants_map and obj.data.override_library is not None:
+        raise SceneError(
+            f"The mesh of “{obj.name}” is a library override, which loses new UV maps whenever the file is opened.",
+            "Set Output > UV Map to Active UV Map, or make it local first (Object > Relations > Make Local).",
+        )
+    if wants_map and not has_room(obj, target, depsgraph):
         raise SceneError(
             f"“{obj.name}” already has eight UV maps, the most that a mesh can have.",
             "Remove one, or set Output > UV Map to Active UV Map.",
@@ -150,6 +161,6 @@ def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -
 
 
 def has_room(obj: bpy.types.Object, target: Target, depsgraph) -> bool:
-    """Whether one more UV map can be added to the mesh that the result is put on."""
+    """Whether one more UV map can be added to the mesh that the result is put on, and is saved with it."""
     mesh = obj.evaluated_get(depsgraph).data if target.replaces_mesh else obj.data
-    return len(mesh.uv_layers) < MOST_MAPS
+    return len(mesh.uv_layers) < MOST_MAPS and obj.data.override_library is None

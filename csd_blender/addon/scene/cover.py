@@ -203,26 +203,32 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
     del mesh[ADDED]
 
 
-def uncover_all(keep_job: str = "") -> None:
-    """Take away every preview and temporary data-block, but not those of the job ``keep_job``."""
+def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
+    """Take away every preview and temporary data-block, but not those of the job ``keep_job``.
+
+    What is linked from another file, such as one that was saved in a crash, is left alone: it cannot be changed.
+
+    Args:
+        meshes: also what was added to the meshes; else a later call takes that away.
+    """
     prefix = f"{keep_job}/"
 
     def goes(key: str) -> bool:
         return bool(key) and not (keep_job and key.startswith(prefix))
 
     for obj in bpy.data.objects:
-        if goes(obj.csd.preview_job):
+        if obj.is_editable and goes(obj.csd.preview_job):
             uncover(obj)
     covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
     for mesh in bpy.data.meshes:
-        if mesh not in covered:
+        if meshes and mesh.is_editable and mesh not in covered:
             clear_mesh(mesh)
     for material in bpy.data.materials:
-        if goes(material.get(KEY, "")):
+        if material.is_editable and goes(material.get(KEY, "")):
             give_back(material)
     # Objects first: what they use has no users then, and goes without being taken out of them one by one.
     for collection in (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images):
-        for block in [b for b in collection if goes(b.get(KEY, ""))]:
+        for block in [b for b in collection if b.is_editable and goes(b.get(KEY, ""))]:
             collection.remove(block)
 
 

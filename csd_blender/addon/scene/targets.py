@@ -48,8 +48,8 @@ def renamed(target: Target, alone: bool) -> bpy.types.Object | None:
 
 
 def suits(obj: bpy.types.Object | None, target: Target, strictly: bool = False) -> bool:
-    if obj is None or obj.type != "MESH":
-        return False
+    if obj is None or obj.type != "MESH" or not (obj.is_editable and obj.data.is_editable):
+        return False  # what is linked from another file cannot be textured
     if strictly and uv_maps.state_of(obj.data, target) != "same":
         return False
     if target.own_topology:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import bpy
 from bpy.props import BoolProperty
 
 from ...job.errors import JobError
 from ...job.presets.effects import why_not_from_mesh
+from ...job.process.bodies import Warned, read
+from ...job.process.messages import Message
 from .. import api
 from ..errors import SceneError
 from ..job import Job
@@ -73,7 +77,7 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
     def execute(self, context):
         try:
             if self.wait or bpy.app.background:
-                for applied in api.generate(kind, given(self)):
+                for applied in api.generate(kind, given(self), progress=partial(report_warning, self)):
                     if applied.message:
                         self.report({"WARNING"}, applied.message)
             else:
@@ -97,6 +101,13 @@ def make_operator(kind: Kind, name: str, doc: str) -> type:
         "execute": execute,
     }
     return type(name, (bpy.types.Operator,), body)
+
+
+def report_warning(operator: bpy.types.Operator, message: Message) -> None:
+    """Tell a script what the panel would show while the job runs."""
+    said = read(message)
+    if isinstance(said, Warned) and said.text:
+        operator.report({"WARNING"}, said.text)
 
 
 def top_settings(kind: Kind) -> list:

@@ -8,6 +8,7 @@ from bpy.props import BoolProperty, EnumProperty
 from ...job.errors import JobError
 from ..errors import SceneError
 from ..job import Problem
+from ..kinds import common
 from ..kinds.choose import KINDS
 from ..preferences import log_path
 from ..process import backend
@@ -17,6 +18,8 @@ from ..run import belonging, lifecycle, pump, screen
 from ..scene.stored_arrays import UNREADABLE
 from ..session import session
 from . import poll
+
+MOST_NAMED = 8  # settings in one sentence
 
 
 def refuse(operator: bpy.types.Operator, error: SceneError | JobError) -> set[str]:
@@ -173,9 +176,15 @@ class CSD_OT_reuse_settings(bpy.types.Operator):
     def execute(self, context):
         try:
             plain = poll.read_settings(context)
-            KINDS[plain["kind"]].settings.reuse(context.scene, plain)
+            lost = common.take_over(KINDS[plain["kind"]].settings, context.scene, plain)
         except (*UNREADABLE, JobError):
             return refuse(self, SceneError("The settings on this object cannot be read.", "Enter them by hand."))
+        session.notice = ""
+        if lost:
+            names = ", ".join(lost[:MOST_NAMED]) + (f" and {len(lost) - MOST_NAMED} more" * (len(lost) > MOST_NAMED))
+            session.notice = f"The panel cannot have it all; these are others than they were: {names}."
+            self.report({"WARNING"}, session.notice)
+        screen.redraw()
         return {"FINISHED"}
 
 

@@ -236,7 +236,8 @@ def draw_setup(layout, setup) -> None:
 
 def draw_not_ready(layout, context) -> None:
     box = layout.box()
-    write(box, context, "One step first: the backend, which does the computing, is not installed yet.", "INFO")
+    if not backend.is_astray():  # the reason below says it all
+        write(box, context, "One step first: the backend, which does the computing, is not installed yet.", "INFO")
     row = box.row()
     row.scale_y = 1.3
     row.operator("csd.setup", icon="IMPORT")
@@ -244,7 +245,7 @@ def draw_not_ready(layout, context) -> None:
     write(box, context, f"{reason}." if reason else f"Needs about {backend.setup_size()} of disk space.")
     if reason:
         button = box.operator("screen.userpref_show", text="Open Preferences", icon="PREFERENCES", translate=False)
-        button.section = "SYSTEM"
+        button.section = "ADDONS" if backend.is_astray() else "SYSTEM"
 
 
 def draw_messages(layout, context) -> None:

@@ -38,9 +38,7 @@ def why_not_run() -> str:
     """Why no job at all can begin."""
     if session.setup is not None:
         return "Set Up is running"
-    if not backend.ready():
-        return "The backend is not set up"
-    return why_busy()
+    return backend.why_not_ready() or why_busy()
 
 
 def why_not_generate(context, kind: Kind) -> str:
@@ -89,7 +87,7 @@ def has_ended() -> bool:
 
 
 def why_not_resume() -> str:
-    return why_busy() or ("" if backend.ready() else "The backend is not set up")
+    return why_busy() or backend.why_not_ready()
 
 
 def why_not_setup() -> str:
@@ -97,6 +95,8 @@ def why_not_setup() -> str:
         return "Set Up is running"
     if why_busy():
         return why_busy()
+    if backend.is_astray():  # what would be set up would not be used
+        return f"{backend.why_not_ready()}; correct the path or clear it"
     if preference("wheel_folder") or bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:
@@ -111,7 +111,7 @@ def why_not_download() -> str:
     if session.setup is not None:
         return "Set Up is running"
     if not backend.ready():
-        return "The backend is not set up"
+        return backend.why_not_ready()
     if bpy.app.online_access:
         return ""
     if bpy.app.online_access_override:

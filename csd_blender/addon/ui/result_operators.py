@@ -1,5 +1,6 @@
 """What can be done with the jobs in the list of results: go on, show again, look at the files, delete."""
 
+import os
 from pathlib import Path
 
 import bpy
@@ -147,6 +148,13 @@ class CSD_OT_delete_result(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def open_by_system(operator: bpy.types.Operator, path: Path) -> set[str]:
+    """Have the system show a file or folder; a sentence where there is none."""
+    if not os.path.exists(path):
+        return refuse(operator, SceneError(f"There is no {path}.", "It was deleted, or nothing was generated yet."))
+    return bpy.ops.wm.path_open(filepath=str(path))
+
+
 class CSD_OT_open_folder(bpy.types.Operator):
     """Open the folder of this job in the system's file manager"""
 
@@ -162,7 +170,7 @@ class CSD_OT_open_folder(bpy.types.Operator):
     }
 
     def execute(self, context):
-        return bpy.ops.wm.path_open(filepath=self.folder or str(jobs_folder()))
+        return open_by_system(self, Path(self.folder or jobs_folder()))
 
 
 class CSD_OT_show_control(bpy.types.Operator):
@@ -182,7 +190,7 @@ class CSD_OT_show_control(bpy.types.Operator):
         path = session.job.folder / CONTROL_PICTURE
         if not path.is_file():
             return refuse(self, SceneError("The control pictures are gone.", "Generate again."))
-        return bpy.ops.wm.path_open(filepath=str(path))
+        return open_by_system(self, path)
 
 
 CLASSES = (CSD_OT_resume, CSD_OT_delete_result, CSD_OT_open_folder, CSD_OT_show_control)

@@ -112,7 +112,8 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     if recipe != "csd" and "method" not in chosen:
         found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
     if recipe in COARSE_ALONE:
-        found |= {"refine_steps": f"{label} has none", "control": f"{label} has no mesh"}
+        found["refine_steps"] = f"{label} has none"
+        found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")
     elif recipe != "fantasia3d" and any(chosen.get(name) for name in ("start", "start_from_mesh", "refine_from")):
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")

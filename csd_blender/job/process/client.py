@@ -148,7 +148,9 @@ class BackendClient:
                     **behind_owner(),
                 )
         except OSError as error:
-            missing = not os.access(self.command[0], os.X_OK) or error.errno == errno.ENOEXEC
+            # A script whose interpreter is gone is there, but nothing starts.
+            itself = error.filename == self.command[0] and error.errno == errno.ENOENT
+            missing = itself or not os.access(self.command[0], os.X_OK) or error.errno == errno.ENOEXEC
             raise JobError("backend_missing" if missing else "no_permission", str(error)) from error
         step_back(self._process)
         self._started_at = time.monotonic()

@@ -115,7 +115,7 @@ def _check_field(name: str, value: Any, f: dataclasses.Field) -> None:
             raise bad(name, value, "true or false")
     elif not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise bad(name, value, f"a text of at most {LONGEST_TEXT} characters")
-    elif not _is_text(value):
+    elif not is_text(value):
         raise bad(name, value, "a text in UTF-8 without null characters")
 
 
@@ -133,7 +133,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Whether files, folders and tokenizers can do with it: a command line may bring bytes that are no characters."""
     try:
         return b"\0" not in value.encode()

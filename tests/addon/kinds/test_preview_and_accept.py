@@ -251,6 +251,19 @@ def test_deleting_the_object_during_the_job_keeps_the_texture_as_an_image(by_han
     assert bpy.data.images["Red brick"].packed_file is not None
 
 
+@pytest.mark.parametrize("gone", ["collections", "scenes"])
+def test_an_object_that_lost_its_scene_during_the_job_is_named_and_its_texture_kept(by_hand, gone):
+    job = by_hand()
+    job.preview()
+    bpy.data.scenes.new("Other")
+    getattr(bpy.data, gone).remove(getattr(bpy.data, gone)["Collection" if gone == "collections" else "Scene"])
+    job.preview()
+    job.finish()
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    assert "“Cube” is in no scene. Its texture is kept as" in module("addon.session").session.notice
+    assert bpy.data.images["Red brick"].use_fake_user
+
+
 def test_renaming_the_object_during_the_job_does_not_lose_it(by_hand):
     job = by_hand()
     cube().name = "Renamed"

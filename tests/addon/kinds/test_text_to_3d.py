@@ -367,8 +367,7 @@ def test_a_script_outside_of_object_mode_is_refused_before_anything_is_computed(
     bpy.ops.object.mode_set(mode=mode)
     with pytest.raises(RuntimeError, match="not in Object Mode"):
         bpy.ops.csd.text_to_3d(prompt="small robot")
-    if mode == "EDIT":
-        with pytest.raises(RuntimeError, match="Edit Mode"):
-            bpy.ops.csd.resume(folder=str(job.job.folder))
+    with pytest.raises(RuntimeError, match="Edit Mode" if mode == "EDIT" else "not in Object Mode"):
+        bpy.ops.csd.resume(folder=str(job.job.folder))
     bpy.ops.object.mode_set(mode="OBJECT")
     assert len(job.client.sent) == 1 and len(list(job.job.folder.parent.iterdir())) == 1

@@ -83,3 +83,39 @@ def test_one_file_is_the_same_by_any_of_its_paths(tmp_path):
     assert open_file.is_same(str(tmp_path / "a.blend"), f"{tmp_path}/../{tmp_path.name}/a.blend")
     assert open_file.is_same(str(tmp_path / "a.blend"), str(tmp_path / "link.blend"))
     assert not open_file.is_same("", "") and not open_file.is_same(str(tmp_path / "a.blend"), str(tmp_path / "b.blend"))
+
+
+def test_an_object_that_is_linked_from_another_file_is_not_taken_for_the_job_s(job, tmp_path):
+    job, library = job(), tmp_path / "library.blend"
+    save(library)
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    link_cube(library)
+    assert not taken_up_again(job).in_file
+    assert not targets.suits(bpy.data.objects["Cube"], job.targets[0])
+
+
+def test_a_linked_object_with_a_preview_that_a_crash_left_in_its_file_keeps_nobody_from_working(monkeypatch, tmp_path):
+    hand, library = HandJob(monkeypatch), tmp_path / "recovery.blend"
+    hand.write_uv(["new"])
+    hand.preview()
+    saving = module("addon.run.handlers").before_save
+    bpy.app.handlers.save_pre.remove(saving)  # autosave and the recovery file do not call it
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(library), copy=True)
+    finally:
+        bpy.app.handlers.save_pre.append(saving)
+    module("addon.session").session.job = None
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    link_cube(library)
+    bpy.ops.mesh.primitive_monkey_add()
+    again = HandJob(monkeypatch)
+    again.preview()
+    again.finish()
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    assert bpy.context.object.material_slots[0].material.name == "Red brick"
+
+
+def link_cube(library):
+    with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
+        wanted.objects = ["Cube"]
+    bpy.context.scene.collection.objects.link(bpy.data.objects["Cube"])

@@ -1,5 +1,6 @@
 """Whole jobs against a worker process that behaves, or misbehaves, as told."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -270,3 +271,33 @@ def test_blender_quits_cleanly_during_a_job_and_takes_the_worker_with_it(tmp_pat
     pid = int(done.stdout.split("PID")[1].split()[0])
     assert not Path(f"/proc/{pid}").exists()
     assert list(tmp_path.glob("jobs/*/mesh.npz"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="scripts are no programs there")
+@pytest.mark.parametrize(
+    ("text", "runs"), [("#!/bin/sh\nexit 1\n", True), ("#!/no/such/program\n", False), ("no program", False)]
+)
+def test_a_backend_python_that_is_none_is_named_with_what_to_do(text, runs, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    python = tmp_path / "python"
+    python.write_text(text)
+    python.chmod(0o755)
+    bpy.context.preferences.addons[MODULE].preferences.backend_python = str(python)
+    bpy.context.scene.csd.prompt = "red brick"
+    with pytest.raises(RuntimeError) as caught:
+        bpy.ops.csd.texture()
+    said = str(caught.value)
+    assert "Backend Python in the preferences cannot be used" in said and "clear it" in said
+    assert ("log" in said) == runs and "Set Up" not in said and "folder" not in said
+
+
+def test_a_script_is_told_which_of_its_settings_have_no_effect(capfd):
+    told = []
+    module("addon.api").texture(cube(), "red brick", lora="/style.safetensors", guidance_scale=7.0, lora_weight=1.0,
+                                progress=told.append)  # fmt: skip
+    warned = [m.body["text"] for m in told if m.type == "warning"]
+    assert "The setting lora has no effect. None for this model." in warned
+    assert not any("lora_weight" in text for text in warned), "it was given what it is anyway"
+    capfd.readouterr()
+    bpy.ops.csd.texture(prompt="red brick", control_strength=0.5)
+    assert "Warning: The setting control_strength has no effect. No ControlNet." in capfd.readouterr().out

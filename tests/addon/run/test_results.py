@@ -332,3 +332,9 @@ def test_the_backend_that_was_deleted_under_a_running_blender_is_offered_to_be_s
     assert not backend.ready() and "Set Up" in panel_text()
     assert states() == [], "nothing was written for a job that cannot begin"
     select(cube())
+
+
+def test_a_folder_that_is_gone_is_one_sentence_when_it_shall_be_opened(tmp_path):
+    with pytest.raises(RuntimeError, match="There is no .*gone. It was deleted") as caught:
+        bpy.ops.csd.open_folder(folder=str(tmp_path / "gone"))
+    assert "Traceback" not in str(caught.value)

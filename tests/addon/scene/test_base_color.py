@@ -134,6 +134,16 @@ def test_a_mapping_node_is_taken_into_the_uvs():
     assert np.allclose(start(obj)["uv"], before * [2, 3] + [0.5, 0], atol=1e-6)
 
 
+def test_what_comes_by_a_muted_link_is_not_seen_and_a_picture_within_its_edges_needs_no_repeating():
+    node, tree = image_node(cube())
+    node.extension = "EXTEND"
+    assert start(cube())["picture_0"].shape != (1, 1, 3)
+    link = node.outputs["Color"].links[0]
+    link.to_socket.default_value = (1, 0, 0, 1)
+    link.is_muted = True
+    assert start(cube())["picture_0"].tolist() == [[[255, 0, 0]]]
+
+
 def test_nothing_of_the_users_is_changed():
     obj, image = cube(), picture()
     material = paint(obj, image)
@@ -167,7 +177,51 @@ def tiled(obj):
     paint(obj, bpy.data.images.new("Tiles", 4, 4, tiled=True))
 
 
+def image_node(obj):
+    tree = paint(obj, picture(), uv_map=obj.data.uv_layers[0].name).node_tree
+    return next(n for n in tree.nodes if n.type == "TEX_IMAGE"), tree
+
+
+def muted(obj):
+    image_node(obj)[0].mute = True
+
+
+def its_alpha(obj):
+    node, tree = image_node(obj)
+    tree.links.new(node.outputs["Alpha"], node.outputs["Color"].links[0].to_socket)
+
+
+def turned_out_of_its_plane(obj):
+    node, tree = image_node(obj)
+    mapping = tree.nodes.new("ShaderNodeMapping")
+    mapping.inputs["Rotation"].default_value = (1, 0, 0)
+    tree.links.new(node.inputs["Vector"].links[0].from_socket, mapping.inputs["Vector"])
+    tree.links.new(mapping.outputs["Vector"], node.inputs["Vector"])
+
+
+def adjusted(obj):
+    image_node(obj)[0].color_mapping.brightness = 2
+
+
+def glowing_beside_an_unused_shader(obj):
+    node, tree = image_node(obj)
+    shader = node.outputs["Color"].links[0].to_node
+    glow = tree.nodes.new("ShaderNodeEmission")
+    tree.links.new(glow.outputs[0], shader.outputs[0].links[0].to_socket)
+
+
+def not_repeated(obj):
+    image_node(obj)[0].extension = "CLIP"
+    obj.data.uv_layers[0].uv[0].vector = (1.5, 0.5)
+
+
 REFUSED = [
+    (muted, "no image and no plain color", "Bake"),
+    (its_alpha, "no image and no plain color", "Bake"),
+    (turned_out_of_its_plane, "no image and no plain color", "Bake"),
+    (adjusted, "no image and no plain color", "Bake"),
+    (glowing_beside_an_unused_shader, "no image and no plain color", "Bake"),
+    (not_repeated, "beyond the edges", "Repeat"),
     (procedural, "“Painted”", "Bake"),
     (lambda obj: obj.data.materials.clear(), "has no material", "Generate a texture"),
     (lost, "“Lost” cannot be read", "pack"),

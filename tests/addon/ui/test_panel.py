@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -342,3 +343,42 @@ def test_preferences_draw(monkeypatch):
     fake = SimpleNamespace(layout=FakeLayout(texts), bl_rna=owner.bl_rna)
     preferences.CSDPreferences.draw(fake, bpy.context)
     assert {"Data Folder", "Offline Packages", "Preview Every", "Device", "Set Up"} <= set(texts)
+
+
+def test_a_backend_python_that_is_not_there_is_named_before_anything_is_set_up(tmp_path):
+    preferences = bpy.context.preferences.addons[module("").__name__].preferences
+    preferences.wheel_folder = str(tmp_path)
+    preferences.backend_python = str(tmp_path / "gone")
+    bpy.context.scene.csd.prompt = "red brick"
+    with pytest.raises(RuntimeError, match="Backend Python in the preferences is not there"):
+        bpy.ops.csd.texture()
+    with pytest.raises(RuntimeError, match="is not there; correct the path or clear it"):
+        bpy.ops.csd.setup()
+    assert "Open Preferences" in panel_text() and "Set Up" in panel_text()
+
+
+def test_paths_of_the_preferences_are_whole_from_the_moment_they_are_typed(tmp_path, monkeypatch):
+    named = module("addon.preferences")
+    preferences = bpy.context.preferences.addons[module("").__name__].preferences
+    monkeypatch.chdir(tmp_path)
+    for name in ("data_folder", "models_folder", "wheel_folder", "backend_python"):
+        for typed, meant in (("~/csd", Path.home() / "csd"), ("csd", tmp_path / "csd"), (" ", "")):
+            setattr(preferences, name, typed)
+            assert getattr(preferences, name) == str(meant)
+    own = bpy.utils.extension_path_user(module("").__name__)
+    assert named.data_folder() == Path(own) and named.models_folder() == Path(own) / "models"
+
+
+def test_where_blenders_own_place_cannot_be_nothing_is_written_elsewhere(tmp_path, monkeypatch):
+    preferences = bpy.context.preferences.addons[module("").__name__].preferences
+    place = tmp_path / "a file"
+    place.write_text("")
+    # What Blender does there: asked to make the folder, it prints a traceback and answers with nothing.
+    answer = {True: "", False: str(place / "csd_blender")}
+    monkeypatch.setattr(bpy.utils, "extension_path_user", lambda package, path="", create=False: answer[create])
+    monkeypatch.chdir(tmp_path)
+    preferences.data_folder = ""
+    bpy.context.scene.csd.prompt = "red brick"
+    with pytest.raises(RuntimeError, match="a file.*cannot be written|cannot be written.*a file"):
+        bpy.ops.csd.texture()
+    assert [file.name for file in tmp_path.iterdir()] == ["a file"]

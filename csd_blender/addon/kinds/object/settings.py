@@ -10,10 +10,12 @@ import bpy
 from ....job.presets.recipes import RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ....job.spec.methods import find_method
+from ....job.spec.settings import shown_settings
 from ....job.spec.text_to_3d import TextTo3DJob
 from .. import common
 
 SPEC = TextTo3DJob
+STAGE_STEPS = ("coarse_steps", "refine_steps")
 
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
@@ -33,11 +35,9 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
     """Set the scene's settings to those of a finished job, as ``TextTo3DJob.to_json`` wrote them."""
     common.reuse(SPEC, scene, plain, usual)
     csd = scene.csd
-    steps = [
-        stage.get("steps") if isinstance(stage, dict) else None for stage in (plain.get("coarse"), plain.get("refine"))
-    ]
+    steps = [s.find(plain) for s in shown_settings(SPEC) if s.name in STAGE_STEPS and common.fits(s, s.find(plain))]
     # Both or none: some recipes divide the sum of both in a way of their own.
-    both = (csd.use_coarse_steps or csd.use_refine_steps) and all(isinstance(n, int) for n in steps)
+    both = (csd.use_coarse_steps or csd.use_refine_steps) and len(steps) == len(STAGE_STEPS)
     csd.use_coarse_steps, csd.use_refine_steps = both, both and "refine_steps" not in common.unused(SPEC, csd)
     if both:
         csd.coarse_steps, csd.refine_steps = steps
@@ -55,9 +55,8 @@ def _usual(quality: str, model: str, recipe: str, subject: str) -> dict:
 
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
-    stages = ("coarse_steps", "refine_steps")
-    if setting.name in stages:
-        return str(usual_steps(csd.quality, common.usual_model(csd), csd.recipe)[stages.index(setting.name)])
+    if setting.name in STAGE_STEPS:
+        return str(usual_steps(csd.quality, common.usual_model(csd), csd.recipe)[STAGE_STEPS.index(setting.name)])
     return common.preset_text(setting, usual(csd))
 
 
