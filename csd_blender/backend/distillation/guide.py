@@ -21,6 +21,7 @@ from ...job.spec.guidance import Guidance
 from ...job.spec.schedule import Schedule
 from ..diffusion.conditions import cat
 from ..diffusion.model import DiffusionModel, latent_side, resize
+from ..diffusion.views.mvdream import MVDream, camera_numbers
 from ..optimize.free_memory import load_of
 from ..optimize.loop import NotFinite
 from ..support.clock import StepClock
@@ -162,6 +163,8 @@ class Guide:
         else:
             low, high = guidance.t_min.at(step), guidance.t_max.at(step)
             t = draw_timesteps(views, low, high, len(schedule), generator)
+        if isinstance(self.model, MVDream):
+            t = t[:1].expand(views)  # one time for all pictures, as published
         return Moment(step, t.to(self.model.device), generator)
 
     def gradient(self, pictures: Tensor, seen: Seen, moment: Moment, as_latents: bool = False) -> PictureGradient:
@@ -213,6 +216,8 @@ class Guide:
     def _asked(self, seen: Seen, guidance: Guidance, step: int) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
         asked = self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
+        if isinstance(self.model, MVDream) and seen.cameras is not None:
+            asked = asked.with_cameras(camera_numbers(seen.cameras.axes(), seen.cameras.positions()))
         if seen.control is None or not self.layout:
             return asked
         pictures = resize(seen.control.to(self.model.device), self.model.native_size)
@@ -265,6 +270,7 @@ class Guide:
             alpha=model.schedule.alpha_bar(batch.t).sqrt().to(batch.noise),
             time=(batch.t.double() / len(model.schedule)).to(batch.noise),
             latents=batch.latents,
+            views_per_object=model.views if isinstance(model, MVDream) else None,
         )
         score.metrics["t"] = float(batch.t.float().mean()) / len(model.schedule)
         score.metrics |= {

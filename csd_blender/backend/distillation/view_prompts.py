@@ -75,12 +75,19 @@ class PromptBatch:
     def with_control(self, pictures: Tensor, weight: Tensor) -> PromptBatch:
         """The same with pictures for ControlNets ``[B, C, H, W]``, and how strongly each of them counts, ``[K]``: every
         row of a picture, whatever its prompt, has that picture's own."""
-        weights = weight.to(pictures).expand(len(pictures), -1)
+        return self._told(control=pictures, control_weight=weight.to(pictures).expand(len(pictures), -1))
 
+    def with_cameras(self, cameras: Tensor) -> PromptBatch:
+        """The same with cameras ``[B, K]`` as the model's network reads them, one for every row of a picture."""
+        return self._told(cameras=cameras)
+
+    def _told(self, **own: Tensor) -> PromptBatch:
         def told(rows: Conditions) -> Conditions:
-            times = len(rows) // len(pictures)  # several rows of one picture stand together
-            own = {"control": pictures, "control_weight": weights}
-            return replace(rows, **{name: part.repeat_interleave(times, dim=0) for name, part in own.items()})
+            parts = {}
+            for name, part in own.items():
+                times = len(rows) // len(part)  # several rows of one picture stand together
+                parts[name] = part.repeat_interleave(times, dim=0)
+            return replace(rows, **parts)
 
         return replace(
             self,
