@@ -247,13 +247,13 @@ def not_taken_over(settings: ModuleType, scene: bpy.types.Scene, plain: dict) ->
     What has no effect is passed over, and so is what the result does not depend on.
     """
     kind = settings.SPEC
-    job = settings.make_spec(gather(kind, scene, {})).to_json()
+    made = dict(leaves(settings.make_spec(gather(kind, scene, {})).to_json()))
     idle, shown = unused(kind, scene.csd), {s.path: s for s in shown_settings(kind)}
     found = []
     for path, value in leaves(plain):
         setting = shown.get(path)
         if path[0] not in IMMATERIAL and (setting is None or setting.name not in idle):
-            if not alike(value, dict(leaves(job)).get(path)):
+            if not alike(value, made.get(path)):
                 found.append(setting.label if setting is not None else ".".join(path).replace("_", " "))
     return found
 

@@ -55,9 +55,7 @@ class Setup:
         if self.cancelled:
             session.notice = "Set Up was cancelled."
         elif (self.done or status == 0) and backend.is_astray():
-            session.problem = Problem(
-                "The Backend Python in the preferences is not there.", "Correct the path or clear it.", True
-            )
+            session.problem = Problem(f"{backend.why_not_ready()}.", "Correct the path or clear it.", True)
         elif not (self.done or status == 0) or not backend.ready():
             entry = ERRORS["setup_failed"]
             session.problem = self.problem or Problem(entry.text, entry.fix, True, "setup_failed")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import read_model
+from ...job.models.files import ModelFiles, read_model
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
 from . import deepfloyd, flow, sdxl, stable_diffusion
@@ -18,6 +20,8 @@ from .views import mvdream, zero123
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
 FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load}
+
+Model = TypeVar("Model")
 
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 
@@ -63,21 +67,29 @@ def load_model(name: str, device: torch.device, lora: Lora | None = None) -> Dif
     files = read_model(find_model(name))
     if lora is not None:
         files = with_lora(files, lora)
-    with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
-        return FAMILIES[files.family](name, files, device)
+    return _loaded(FAMILIES[files.family], name, files, device)
 
 
 def load_picture_model(name: str, device: torch.device) -> zero123.Zero123:
     """The same for a model that is told a picture and a camera, in place of a prompt. Raises as :func:`load_model`."""
-    read = partial(read_model, told="picture")
-    files = read(find_folder(name, read))
-    with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
-        return zero123.load(name, files, device)
+    return _load_told("picture", zero123.load, name, device)
 
 
 def load_view_model(name: str, device: torch.device) -> mvdream.MVDream:
     """The same for a model that is told a prompt and draws several views at once. Raises as :func:`load_model`."""
-    read = partial(read_model, told="views")
-    files = read(find_folder(name, read))
+    return _load_told("views", mvdream.load, name, device)
+
+
+def _load_told(
+    told: str, load: Callable[[str, ModelFiles, torch.device], Model], name: str, device: torch.device
+) -> Model:
+    """A model that is told something else than a prompt alone, see :class:`~csd_blender.job.models.families.Family`."""
+    read = partial(read_model, told=told)
+    return _loaded(load, name, read(find_folder(name, read)), device)
+
+
+def _loaded(
+    load: Callable[[str, ModelFiles, torch.device], Model], name: str, files: ModelFiles, device: torch.device
+) -> Model:
     with or_unreadable(f"{files.folder} does not make a model; the log tells more"), quiet_libraries():
-        return mvdream.load(name, files, device)
+        return load(name, files, device)

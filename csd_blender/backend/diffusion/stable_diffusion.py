@@ -85,9 +85,11 @@ class StableDiffusion:
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
     ) -> Tensor:
         unet = self.unet if unet is None else unet
-        found = residuals(self.control, noisy, t, conditions, thrift=self.thrift)
+        told = residuals(self.control, noisy, t, conditions, thrift=self.thrift)
+        if conditions.cameras is not None:
+            told["class_labels"] = conditions.cameras.to(noisy.device, unet.dtype)
         self.thrift.bring(unet)
-        return unet_noise(unet, self.schedule, noisy, t, conditions.text, **found)
+        return unet_noise(unet, self.schedule, noisy, t, conditions.text, **told)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         return counted_noise(self, noisy, t, conditions)

@@ -135,6 +135,11 @@ class Guide:
         """What the ControlNets follow, each by itself: :attr:`Seen.control` is asked for when there are any."""
         return () if self.strength is None or self.model.control is None else self.model.control.layout
 
+    @property
+    def views_together(self) -> int | None:
+        """How many pictures of one thing the model sees at once; None where it sees each by itself."""
+        return self.model.views if isinstance(self.model, MVDream) else None
+
     def load(self, views: int, optimizer: torch.optim.Optimizer) -> Load:
         """What a step with so many views asks of memory, at most; ``optimizer``: of what the stage changes."""
         learned = [part for group in optimizer.param_groups for part in group["params"]]
@@ -163,7 +168,7 @@ class Guide:
         else:
             low, high = guidance.t_min.at(step), guidance.t_max.at(step)
             t = draw_timesteps(views, low, high, len(schedule), generator)
-        if isinstance(self.model, MVDream):
+        if self.views_together:
             t = t[:1].expand(views)  # one time for all pictures, as published
         return Moment(step, t.to(self.model.device), generator)
 
@@ -216,7 +221,7 @@ class Guide:
     def _asked(self, seen: Seen, guidance: Guidance, step: int) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
         asked = self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
-        if isinstance(self.model, MVDream) and seen.cameras is not None:
+        if self.views_together and seen.cameras is not None:
             asked = asked.with_cameras(camera_numbers(seen.cameras.axes(), seen.cameras.positions()))
         if seen.control is None or not self.layout:
             return asked
@@ -270,7 +275,7 @@ class Guide:
             alpha=model.schedule.alpha_bar(batch.t).sqrt().to(batch.noise),
             time=(batch.t.double() / len(model.schedule)).to(batch.noise),
             latents=batch.latents,
-            views_per_object=model.views if isinstance(model, MVDream) else None,
+            views_per_object=self.views_together,
         )
         score.metrics["t"] = float(batch.t.float().mean()) / len(model.schedule)
         score.metrics |= {

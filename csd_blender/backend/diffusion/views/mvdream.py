@@ -18,8 +18,6 @@ from ....job.models.contents import unreadable
 from ....job.models.files import ModelFiles
 from .. import stable_diffusion
 from ..conditions import Conditions
-from ..control import residuals
-from ..model import unet_noise
 from ..stable_diffusion import StableDiffusion
 
 VIEWS = 4
@@ -74,7 +72,10 @@ class MVDream(StableDiffusion):
     Conditions have ``cameras``, see :func:`camera_numbers`.
     """
 
-    views: int = VIEWS
+    @property
+    def views(self) -> int:
+        """How many rows are of one thing."""
+        return self.thrift.least_rows
 
     def network_noise(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, unet: torch.nn.Module | None = None
@@ -82,11 +83,7 @@ class MVDream(StableDiffusion):
         """As of every model. Raises ``ValueError`` for rows that are no whole things, or have no cameras."""
         if conditions.cameras is None or len(noisy) % self.views:
             raise ValueError(f"{len(noisy)} rows; wanted are the cameras of {self.views} views of each thing")
-        unet = self.unet if unet is None else unet
-        found = residuals(self.control, noisy, t, conditions, thrift=self.thrift)
-        self.thrift.bring(unet)
-        cameras = conditions.cameras.to(noisy.device, unet.dtype)
-        return unet_noise(unet, self.schedule, noisy, t, conditions.text, class_labels=cameras, **found)
+        return super().network_noise(noisy, t, conditions, unet)
 
 
 def load(name: str, files: ModelFiles, device: torch.device) -> MVDream:
