@@ -4,7 +4,7 @@ CSD: CVMI-Lab/Classifier-Score-Distillation at 5c65ca7, configurations csd-if, c
 csd-sd-refine and csd-sd-refine-object. The others: threestudio at 28d9d80, configurations dreamfusion-if, -sd,
 magic3d-coarse-if, -sd, magic3d-refine-sd, fantasia3d and fantasia3d-texture, prolificdreamer, -geometry and -texture,
 with its defaults where they are silent. DSD: BillyXYB/Diverse-Score-Distillation at 169c35a, configurations dsd and
-dsd_low_res.
+dsd_low_res. CSD-MVDream: configuration csd of CSD's branch CSD-MVDream at 481536c.
 ``docs/methods.md`` says what is ours.
 """
 
@@ -16,7 +16,6 @@ import json
 import pytest
 
 from csd_blender.backend.distillation.methods import ROWS
-from csd_blender.job.presets.recipes import works_on_pixels
 from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
 from csd_blender.job.spec.cameras import SceneCameras
 from csd_blender.job.spec.guidance import Guidance
@@ -50,8 +49,9 @@ def always(value):
     return [value] * len(STEPS)
 
 
-STEADY = {"cameras.position_noise": 0, "cameras.center_noise": 0, "cameras.up_noise": 0}
-UNSTEADY = {"cameras.position_noise": 0.1, "cameras.center_noise": 0.2, "cameras.up_noise": 0.02}
+ALONE = {"cameras.ring": 0, "cameras.distance_unit": "scene"}  # one camera, and its distance as it is
+STEADY = ALONE | {"cameras.position_noise": 0, "cameras.center_noise": 0, "cameras.up_noise": 0}
+UNSTEADY = ALONE | {"cameras.position_noise": 0.1, "cameras.center_noise": 0.2, "cameras.up_noise": 0.02}
 BASE_CAMERAS = {"cameras.distance": (1.5, 2), "cameras.fov_y": (40, 70), "cameras.front_back_steps": 0}
 NO_PERP_NEG = {"guidance.perp_neg": 0, "guidance.perp_neg_from": "negative"}
 BASE_GUIDANCE = {
@@ -63,7 +63,7 @@ NERF = {  # of all configurations
     "steps": 10000, "render_size": 64, "base_resolution": 16, "network_width": 64, "normals": "analytic",
     "ray_samples": 512, "blob_scale": 10, "blob_std": 0.5, "background": "learned", "background_rate": 0.001,
     "opaque": always(0), "z_variance": always(0), "convexity": always(0),
-    "later_size": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
+    "later_size": 0, "later_views": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
 }  # fmt: skip
 
 
@@ -205,6 +205,21 @@ def dsd_coarse(large):
     }  # fmt: skip
 
 
+def csd_mvdream_coarse():
+    return NERF | STEADY | NO_PERP_NEG | {
+        "views": 8, "later_views": 4, "render_size": 64, "later_size": 256, "later_size_step": 5000,
+        "learning_rate": 0.01, "network_rate": 0.001, "decay": 0.01, "adam_beta2": 0.99, "radius": 1, "levels": 16,
+        "finest_resolution": 4096, "start_level": 0, "color_activation": "sigmoid", "ambient_only_steps": 5000,
+        "shaded_share": 0.75, "textureless_share": 0.5, "textureless_normals": False, "lamp": "dreamfusion",
+        "soft_shading": True, "random_background": 0.5, "orientation": ramp(0, 10, 1000, 5000), "sparsity": always(0),
+        "cameras.ring": 4, "cameras.distance_unit": "frame", "cameras.distance": (0.8, 1), "cameras.fov_y": (15, 60),
+        "cameras.elevation": (0, 30), "cameras.elevation_law": "csd", "cameras.front_angle": 45,
+        "guidance.weighting": "uniform", "guidance.grad_normalize": False, "guidance.t_min": ramp(0, 0.98, 0.02, 8000),
+        "guidance.t_max": ramp(0, 0.98, 0.5, 8000),
+        "guidance.guidance_scale": 50, "guidance.rescale": 0.5,  # of MVDream's own method
+    }  # fmt: skip
+
+
 EXPORT = {"steps": 0, "tet_resolution": 128, "threshold": 25, "mean_threshold": False}
 TABLES = {
     "csd": (lambda subject, family: csd_coarse(subject), lambda subject, family: csd_refine(subject)),
@@ -225,6 +240,11 @@ TABLES = {
     "sjc": (lambda subject, family: sjc_coarse(family), lambda subject, family: EXPORT),
     "dsd": (lambda subject, family: dsd_coarse(True), lambda subject, family: EXPORT),
     "dsd-low": (lambda subject, family: dsd_coarse(False), lambda subject, family: EXPORT),
+    "csd-mvdream": (lambda subject, family: csd_mvdream_coarse(), lambda subject, family: EXPORT),
+    "csd-mvdream-refine": (
+        lambda subject, family: csd_mvdream_coarse(),
+        lambda subject, family: csd_refine(subject) | {"geometry_method": "csd"},
+    ),
 }  # fmt: skip
 # Fields that mean nothing where others have the values they have: a stage is complete without them.
 IDLE = {
@@ -334,52 +354,3 @@ def test_a_job_that_begins_with_a_shape_sees_it_as_fantasia3d_does(models, start
     assert job.coarse.radius == 1 and job.refine.fit_start
     assert (cameras.distance, cameras.fov_y, cameras.elevation) == ((3, 3), (25, 45), (-10, 45))
     assert (cameras.position_noise, cameras.center_noise, cameras.up_noise) == (0, 0, 0)
-
-
-# ---- which family a model is of ------------------------------------------------------------------------------------
-
-T5, CLIP = ["transformers", "T5EncoderModel"], ["transformers", "CLIPTextModel"]
-VAE = ["diffusers", "AutoencoderKL"]
-
-
-@pytest.mark.parametrize(
-    ("index", "expected"),
-    [
-        ({"text_encoder": T5}, True),
-        ({"text_encoder": T5, "vae": None}, True),
-        ({"text_encoder": T5, "vae": [None, None]}, True),
-        ({"text_encoder": T5, "vae": VAE}, False),
-        ({"text_encoder": CLIP, "vae": VAE}, False),
-        ({"text_encoder": CLIP}, False),
-        ({"text_encoder": None}, False),
-        ({"text_encoder": []}, False),
-        ({}, False),
-        ([], False),
-        (5, False),
-    ],
-)
-def test_a_folder_s_index_says_whether_its_model_works_on_pixels(tmp_path, index, expected):
-    (tmp_path / "model_index.json").write_text(json.dumps(index))
-    assert works_on_pixels(str(tmp_path)) is expected
-
-
-def test_a_folder_above_the_model_s_is_looked_into(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model_index.json").write_text("\ufeff" + json.dumps({"text_encoder": T5}), "utf-8")
-    assert works_on_pixels(str(tmp_path)) is True
-
-
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '"x"', "\udcff", '{"text_encoder": {"a": 1}}'])
-def test_an_index_that_cannot_be_read_is_no_pixel_model(tmp_path, text):
-    (tmp_path / "model_index.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert works_on_pixels(str(tmp_path)) is False
-
-
-@pytest.mark.parametrize("name", ["sd15", "sd21-base", "mini", "a/b", "", "\0", "~nobody/x", "x" * 5000, "\udcff"])
-def test_a_model_that_is_not_here_is_taken_for_stable_diffusion(name):
-    assert works_on_pixels(name) is False
-
-
-def test_deepfloyd_s_own_name_is_known():
-    assert works_on_pixels("DeepFloyd/IF-I-XL-v1.0") is True
-    assert text_to_3d_job("x", model="DeepFloyd/IF-I-M-v1.0", recipe="magic3d").coarse.guidance.guidance_scale == 20

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from ...job.files import COARSE_SHAPE, INPUT_COLORS
@@ -109,8 +110,11 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
 
 def with_lasting_names(job: JobSpec) -> JobSpec:
     """The same job, its models named so that they are found from elsewhere too."""
+    tells = getattr(job, "tells", {})
     lasting = {
-        "model": lasting_name, "coarse_model": lasting_name, "debias_prompt": lasting_language_name,
+        "model": partial(lasting_name, told=tells.get("model", "prompt")),
+        "coarse_model": partial(lasting_name, told=tells.get("coarse_model", "prompt")),
+        "debias_prompt": lasting_language_name,
         "control_model": lasting_control_names, "lora": lasting_lora, "encoder": lasting_encoder_name,
     }  # fmt: skip
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}

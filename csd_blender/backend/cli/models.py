@@ -29,6 +29,7 @@ from ...job.models.store import (
     verify,
 )
 from ...job.process.processes import HeldFile
+from .convert import convert_model
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED
 
 GRACE = 3.0  # seconds from the owner's word to stop until the process ends in the middle of whatever it waits for
@@ -57,6 +58,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     get.set_defaults(online=True)
     gone = action("remove", remove_model, "delete a model, or what came of it so far")
     gone.add_argument("model", metavar="NAME")
+    other = action("convert", convert_model, "write a checkpoint that is a pickle (.pt, .ckpt) as .safetensors")
+    other.add_argument("file", type=Path, metavar="FILE")
+    other.add_argument("--out", type=Path, metavar="FILE", help="(default: beside it, with that ending)")
     check = action("verify", verify_models, "read models again, and hold every file against its sum")
     check.add_argument("models", nargs="*", metavar="NAME", help="all that are here, where none is named")
 

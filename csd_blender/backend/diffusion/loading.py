@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, read_model
+from ...job.models.files import WANTED, ModelFiles, read_model
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import find_folder
 from . import deepfloyd, flow, sdxl, stable_diffusion
@@ -19,7 +19,9 @@ from .parts import or_unreadable, quiet_libraries
 from .views import mvdream, zero123
 
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
-FAMILIES = {"sd": stable_diffusion.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load}
+FAMILIES = {
+    "sd": stable_diffusion.load, "mvdream": mvdream.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load,
+}  # fmt: skip
 
 Model = TypeVar("Model")
 
@@ -45,26 +47,43 @@ def select_device(wanted: str = "auto") -> torch.device:
     return device
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, told: str = "prompt") -> Path:
     """Folder of a model given as ``mini``, a catalogue id, a repository in the hub's cache, or a path.
 
+    ``told``: what it has to draw after, see :class:`~csd_blender.job.models.families.Family`.
+
     Raises:
-        JobError: as :func:`~csd_blender.job.models.places.find_folder` does.
+        JobError: as :func:`~csd_blender.job.models.places.find_folder` does; ``bad_setting`` where the bundled model is
+            to draw several views at once.
     """
-    return MINI_FOLDER if name == "mini" else find_folder(name)
+    if name != "mini":
+        return find_folder(name, partial(read_model, told=told))
+    if told == "views":
+        raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
+    return MINI_FOLDER
 
 
-def load_model(name: str, device: torch.device, lora: Lora | None = None) -> DiffusionModel:
+def look_through(name: str, told: str = "prompt") -> ModelFiles:
+    """What lies in the folder of a model, named and told as in :func:`find_model`. Raises ``JobError`` as that and
+    :func:`~csd_blender.job.models.files.read_model` do."""
+    return read_model(find_model(name, told), told)
+
+
+def load_model(name: str, device: torch.device, lora: Lora | None = None, told: str = "prompt") -> DiffusionModel:
     """Load a model, named as in :func:`find_model`, onto ``device``, frozen and in evaluation mode.
 
-    ``lora``: is added to its weights.
+    Args:
+        lora: is added to its weights.
+        told: a ``prompt``; or a prompt and cameras, of a model that draws several ``views`` at once
+            (:class:`~.views.mvdream.MVDream`).
 
     Raises:
         JobError: ``model_missing`` when there is no such model; ``model_unreadable`` when a file is missing, damaged or
             no safetensors, when a weight is missing, unknown, of the wrong shape or no number, when the folder brings
-            programs, or when it is of a family that this version cannot drive. The detail names the file and the key.
+            programs, when it is told something else, or when it is of a family that this version cannot drive. The
+            detail names the file and the key.
     """
-    files = read_model(find_model(name))
+    files = look_through(name, told)
     if lora is not None:
         files = with_lora(files, lora)
     return _loaded(FAMILIES[files.family], name, files, device)
@@ -72,20 +91,7 @@ def load_model(name: str, device: torch.device, lora: Lora | None = None) -> Dif
 
 def load_picture_model(name: str, device: torch.device) -> zero123.Zero123:
     """The same for a model that is told a picture and a camera, in place of a prompt. Raises as :func:`load_model`."""
-    return _load_told("picture", zero123.load, name, device)
-
-
-def load_view_model(name: str, device: torch.device) -> mvdream.MVDream:
-    """The same for a model that is told a prompt and draws several views at once. Raises as :func:`load_model`."""
-    return _load_told("views", mvdream.load, name, device)
-
-
-def _load_told(
-    told: str, load: Callable[[str, ModelFiles, torch.device], Model], name: str, device: torch.device
-) -> Model:
-    """A model that is told something else than a prompt alone, see :class:`~csd_blender.job.models.families.Family`."""
-    read = partial(read_model, told=told)
-    return _loaded(load, name, read(find_folder(name, read)), device)
+    return _loaded(zero123.load, name, look_through(name, "picture"), device)
 
 
 def _loaded(

@@ -74,7 +74,8 @@ RUNGS: tuple[Rung, ...] = (
 
 @dataclass
 class StepDown:
-    """The ladder of one stage: :data:`RUNGS`, then half of the views, down to one, then the job's error."""
+    """The ladder of one stage: :data:`RUNGS`, then half of the views, down to one, or to those that the model sees at
+    once, then the job's error."""
 
     views: int
 
@@ -121,8 +122,9 @@ class StepDown:
         if rung is not None:
             take(rung, model)
             said = rung.said
-        elif self.views > 1:
-            self.views //= 2
+        elif self.views > model.thrift.least_rows:
+            least = model.thrift.least_rows
+            self.views = max(self.views // 2 // least, 1) * least  # whole things, where the model sees several views
             said = f"going on with {self.views} views in each step"
         else:
             raise JobError("oom", fix=alternative(model))

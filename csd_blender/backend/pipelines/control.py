@@ -12,12 +12,13 @@ from ...job.errors import JobError
 from ...job.files import CONTROL_PICTURE, CONTROL_RECORD
 from ...job.folder import JobFolder
 from ...job.models.control import OFF, ControlFiles, chosen_controls, wanted_kinds
-from ...job.models.files import read_json, read_model
+from ...job.models.families import sees_cameras
+from ...job.models.files import read_json
 from ...job.spec.schedule import Schedule
 from ...job.spec.text_to_3d import TextTo3DJob
 from ...job.spec.texture import TextureJob
 from ..diffusion.additions.load_control import bundled_control, load_controls
-from ..diffusion.loading import find_model
+from ..diffusion.loading import look_through
 from ..diffusion.model import DiffusionModel
 from ..render.controls import Layout, control_rows
 from ..render.pictures import contact_sheet
@@ -63,7 +64,8 @@ def use_controls(
 def find_controls(name: str, config: Any, words: str, names: str) -> tuple[ControlFiles, ...]:
     """The ControlNets for a model of that name, whose network has these settings. Raises ``JobError``."""
     width = config.get("cross_attention_dim")
-    if int(config["in_channels"]) == PIXELS or width is None:  # (Stable Diffusion 3's are of another kind)
+    other = width is None or sees_cameras(config)  # Stable Diffusion 3's are of another kind, MVDream has none
+    if int(config["in_channels"]) == PIXELS or other:
         if wanted_kinds(words):
             raise JobError("bad_setting", f"there are no ControlNets for {name}; set control to off")
         return ()
@@ -73,7 +75,8 @@ def find_controls(name: str, config: Any, words: str, names: str) -> tuple[Contr
 def check_controls(job: TextTo3DJob) -> None:
     """Raise ``JobError`` when the job wants ControlNets that are not there, before its model is loaded."""
     if wanted_kinds(job.control) != {}:
-        find_controls(job.model, read_model(find_model(job.model)).network.config, job.control, job.control_model)
+        found = look_through(job.model, job.tells["model"])
+        find_controls(job.model, found.network.config, job.control, job.control_model)
 
 
 def record(files: Sequence[ControlFiles]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def edit_shape(
     """Edit the mesh in ``folder`` with its shape and write ``result/``.
 
     Args:
-        load_model: from (model name, device name, LoRA or None) to a loaded model.
+        load_model: from (model name, device name, LoRA or None, what it is told) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:

@@ -76,7 +76,7 @@ def make_pictures(
     """Make the pictures that the job's prompt asks for and write ``result/``.
 
     Args:
-        load_model: from (model name, device name, LoRA or None) to a loaded model.
+        load_model: from (model name, device name, LoRA or None, what it is told) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:

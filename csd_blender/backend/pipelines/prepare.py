@@ -27,8 +27,8 @@ from ..render.surface import Surface
 from ..support.reporting import Reporter, Stopped
 from ..texture.unwrap import choose_uv
 
-#: From a model's name, a device's name and what is added to the model.
-LoadModel = Callable[[str, str, "Lora | None"], DiffusionModel]
+#: From a model's name, a device's name, what is added to the model, and what it is told.
+LoadModel = Callable[[str, str, "Lora | None", str], DiffusionModel]
 
 
 def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> Surface:
@@ -63,19 +63,26 @@ def choose_rasterizer(job: JobSpec) -> Rasterizer:
 
 
 def load_for(
-    job: JobSpec, name: str, load_model: LoadModel, reporter: Reporter, encoder: str | None = None
+    job: JobSpec,
+    name: str,
+    load_model: LoadModel,
+    reporter: Reporter,
+    encoder: str | None = None,
+    told: str = "prompt",
 ) -> DiffusionModel:
     """A model on the job's device, with the job's LoRA where it is the job's own model, compiled where it is to be,
     and with the job's encoder.
 
-    ``encoder``: another one than the job says.
+    Args:
+        encoder: another one than the job says.
+        told: what the model draws after, as in :func:`~..diffusion.loading.load_model`.
 
     Raises:
         JobError: ``bad_setting`` when the rasterizer does not work there; as
             :func:`~csd_blender.job.models.lora.find_lora` and
             :func:`~..diffusion.additions.load_encoder.use_encoder` do.
     """
-    model = load_model(name, job.device, lora_for(job, name))
+    model = load_model(name, job.device, lora_for(job, name), told)
     if getattr(job, "rasterizer", "") == "nvdiffrast" and model.device.type != "cuda":
         raise JobError("bad_setting", "nvdiffrast needs an NVIDIA GPU; choose warp")
     model.thrift.reset()  # the job before may have left it on a lower rung

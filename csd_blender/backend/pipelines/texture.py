@@ -98,7 +98,7 @@ def texture_mesh(
     """Texture the mesh in ``folder`` and write ``result/``.
 
     Args:
-        load_model: from (model name, device name, LoRA or None) to a loaded model.
+        load_model: from (model name, device name, LoRA or None, what it is told) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
         field, encode: what is optimized, and after which prompts.
 

@@ -68,13 +68,15 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
     )
 
 
-def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator) -> Tensor:
-    """One color ``[views, 3]`` for each picture: any one, every second one gray; else white or black."""
+def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator, alike: bool = False) -> Tensor:
+    """One color ``[views, 3]`` for each picture: any one, every second one gray; else white or black.
+
+    ``alike``: the first one's for all.
+    """
     colors = torch.rand((views, 3), generator=generator)
     coin = torch.rand((views, 1), generator=generator) < 0.5
-    if any_color:
-        return torch.where(coin, colors[:, :1], colors)
-    return coin.float().expand(views, 3)
+    found = torch.where(coin, colors[:, :1], colors) if any_color else coin.float().expand(views, 3)
+    return found[:1].expand(views, 3) if alike else found
 
 
 def draw_shake(ranges: SceneCameras, views: int, generator: torch.Generator) -> Shake | None:
@@ -122,28 +124,34 @@ def draw_lights(views: int, generator: torch.Generator) -> tuple[Tensor, Tensor,
     return light, 0.3 + 0.25 * u[:, 2], 0.5 + 0.35 * u[:, 3]
 
 
-def draw_lamps(kind: str, soft: bool, views: int, generator: torch.Generator) -> tuple[Lamps, Tensor, Tensor]:
+def draw_lamps(
+    kind: str, soft: bool, views: int, generator: torch.Generator, ring: int = 1
+) -> tuple[Lamps, Tensor, Tensor]:
     """Lamps of a step as threestudio draws them, and the strengths ``[B]`` of the light all around and of the lamps'.
 
     ``dreamfusion``: in the direction of the camera's position plus a standard normal deviation (Poole et al. 2022).
     ``magic3d``: at most 60 degrees off the camera's direction, the angle uniform (Lin et al. 2022). Either 0.8 to 1.5
     from the origin. With ``soft`` shading chance divides the light between the two, alike for the batch.
 
+    ``ring``: so many pictures, side by side, have one draw.
+
     Raises:
         ValueError: for another ``kind``.
     """
-    distance = between(LAMP_DISTANCE, torch.rand(views, generator=generator))
+    rings = views // ring
+    distance = between(LAMP_DISTANCE, torch.rand(rings, generator=generator))
     if kind == "dreamfusion":
-        offset = torch.randn((views, 3), generator=generator)
+        offset = torch.randn((rings, 3), generator=generator)
     elif kind == "magic3d":
-        turn, height = torch.rand((2, views), generator=generator)
+        turn, height = torch.rand((2, rings), generator=generator)
         turn, height = turn * (2 * math.pi), math.pi / 6 + height * (math.pi / 3)
         offset = torch.stack([height.cos() * turn.cos(), height.cos() * turn.sin(), height.sin()], dim=1)
     else:
         raise ValueError(f"unknown lamp {kind!r}")
     share = float(torch.rand((), generator=generator))  # in any case: a switch must not move other random numbers
     ambient, diffuse = (1 - share, share) if soft else (LAMP_AMBIENT, LAMP_DIFFUSE)
-    return Lamps(kind, offset, distance), torch.full((views,), ambient), torch.full((views,), diffuse)
+    lamps = Lamps(kind, offset.repeat_interleave(ring, 0), distance.repeat_interleave(ring))
+    return lamps, torch.full((views,), ambient), torch.full((views,), diffuse)
 
 
 def _between_log(limits: tuple[float, float], u: Tensor) -> Tensor:

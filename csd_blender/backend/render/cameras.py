@@ -148,6 +148,8 @@ def sample_cameras(
     distance: tuple[float, float] = (2.5, 3.5),
     fov_y: tuple[float, float] = (40.0, 40.0),
     elevation_law: str = "camera",
+    ring: int = 1,
+    distance_unit: str = "scene",
 ) -> Cameras:
     """Random cameras, as in DreamFusion (Poole et al. 2022, arXiv 2209.14988) and threestudio.
 
@@ -155,20 +157,29 @@ def sample_cameras(
     uniform between the sines of the limits; :func:`random_elevation` has the other laws. Azimuths lie in [-180, 180),
     one in each of ``count`` equal sectors. The numbers of a seed do not depend on the ranges.
 
+    Args:
+        ring: cameras come in rings of so many, side by side in the batch: evenly around, each ring turned by chance,
+            with one elevation, distance and angle of view (Shi et al. 2023, 2308.16512).
+        distance_unit: of ``distance``: the ``scene``'s, or half heights of the ``frame`` at the origin.
+
     Raises:
-        ValueError: when a range is upside down.
+        ValueError: when a range is upside down, or ``count`` cameras make no whole rings.
     """
     for name, (low, high) in {"elevation": elevation, "distance": distance, "fov_y": fov_y}.items():
         if not low <= high:
             raise ValueError(f"{name} range ({low}, {high}) is upside down; give (lowest, highest).")
-    coin, u_az, u_el, u_distance, u_fov = torch.rand((5, count), generator=generator)
-    azimuth = (torch.arange(count) + u_az) / count
-    return Cameras(
-        azimuth * 360.0 - 180.0,
-        random_elevation(elevation, coin, u_el, elevation_law),
-        between(distance, u_distance),
-        between(fov_y, u_fov),
-    )
+    if count % ring:
+        raise ValueError(f"{count} cameras make no rings of {ring}")
+    coin, u_az, u_el, u_distance, u_fov = torch.rand((5, count // ring), generator=generator)
+    if ring > 1:
+        azimuth = ((torch.arange(ring) + u_az[:, None]) / ring).flatten()
+    else:
+        azimuth = (torch.arange(count) + u_az) / count
+    angle, far = between(fov_y, u_fov), between(distance, u_distance)
+    if distance_unit == "frame":
+        far = far / torch.tan(torch.deg2rad(angle) / 2)
+    alike = (random_elevation(elevation, coin, u_el, elevation_law), far, angle)
+    return Cameras(azimuth * 360.0 - 180.0, *(numbers.repeat_interleave(ring) for numbers in alike))
 
 
 def random_elevation(limits: tuple[float, float], coin: Tensor, u: Tensor, law: str = "camera") -> Tensor:

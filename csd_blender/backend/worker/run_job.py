@@ -35,17 +35,18 @@ class ModelCache:
     It is loaded again where another one lies in its place by then, or another LoRA in that of its own.
     """
 
-    key: tuple[str, str, Lora | None, Stamp] | None = None
+    key: tuple[str, str, str, Lora | None, Stamp] | None = None
     model: DiffusionModel | None = None
 
-    def get(self, name: str, wanted_device: str, lora: Lora | None = None) -> DiffusionModel:
+    def get(self, name: str, wanted_device: str, lora: Lora | None = None, told: str = "prompt") -> DiffusionModel:
         """Load or return the model. Raises ``JobError`` as :func:`load_model` does."""
         device = select_device(wanted_device)
-        places = [find_model(name), *([lora.file, lora.file.with_name(ADAPTER_CONFIG)] if lora is not None else [])]
-        key = (name, str(device), lora, tuple(entry for place in places for entry in stamp_of(place)))
+        places = [find_model(name, told)]
+        places += [] if lora is None else [lora.file, lora.file.with_name(ADAPTER_CONFIG)]
+        key = (name, told, str(device), lora, tuple(entry for place in places for entry in stamp_of(place)))
         if self.model is None or self.key != key:
             self.unload()
-            self.model = load_model(name, device, lora)
+            self.model = load_model(name, device, lora, told)
             self.key = key
         return self.model
 

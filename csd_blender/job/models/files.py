@@ -179,7 +179,7 @@ def _no_weights(folder: Path, stem: str) -> JobError:
     if pickle is not None:
         return unreadable(
             f"{folder / pickle} is a pickle, which may hold a program and is never opened",
-            "Get the model with safetensors, or convert it.",
+            "Get the model with safetensors, or make such a file of it by “csd models convert FILE”.",
         )
     other = next((name for name in names if name.endswith(".safetensors")), None)
     if other is not None:

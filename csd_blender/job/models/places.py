@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import JobError
@@ -71,8 +72,10 @@ def in_cache(name: str, sources: Sequence[str], read: Callable[[Path], object]) 
     raise JobError("model_missing", f"there is no model or folder “{shortened(name)}”", fix)
 
 
-def lasting_name(name: str) -> str:
+def lasting_name(name: str, told: str = "prompt") -> str:
     """The name that leads to the same model from every folder: the whole path of a model's folder, any other as it is.
+
+    ``told``: as for :func:`~csd_blender.job.models.files.read_model`.
 
     Raises:
         JobError: for a model that a job could not load: as :func:`find_folder` and
@@ -80,7 +83,8 @@ def lasting_name(name: str) -> str:
     """
     if name == "mini":
         return name
-    read_model(find_folder(name))
+    read = partial(read_model, told=told)
+    read(find_folder(name, read))
     place = existing(name)
     return name if place is None else str(place)
 
@@ -245,7 +249,8 @@ def _is_whole(file: Path) -> bool:
 def _what_file(file: Path) -> JobError:
     suffix = file.suffix.lower()
     if suffix in PICKLES:
-        return unreadable(f"{file} is a pickle, which may hold a program and is never opened", LAYOUT)
+        fix = "Choose the same model as safetensors, or make such a file of it by “csd models convert FILE”."
+        return unreadable(f"{file} is a pickle, which may hold a program and is never opened", fix)
     if suffix != ".safetensors":
         return unreadable(f"{file} is no model", WHOLE)
     try:

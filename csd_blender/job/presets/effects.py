@@ -9,13 +9,14 @@ from typing import Any
 from ..models.catalogue import find_entry
 from ..spec.common import CONTROL_DETAILS
 from ..spec.edit import FREE, EditJob
-from ..spec.methods import KNOWN_METHODS, Method, find_method
+from ..spec.methods import KNOWN_METHODS, VIEW_METHODS, Method, find_method
 from ..spec.picture import LATENTS, PictureJob
 from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
 from .texture import takes_lora, usual_control, word
+from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
@@ -44,7 +45,8 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
     """
     recipe = word(chosen.get("recipe", "csd"))
     method = word(chosen.get("method") or RECIPE_METHODS.get(recipe, ""))
-    methods = [m for m in KNOWN_METHODS if m.id == (method or KNOWN_METHODS[0].id)] or KNOWN_METHODS
+    known = (*KNOWN_METHODS, *VIEW_METHODS)
+    methods = [m for m in known if m.id == (method or KNOWN_METHODS[0].id)] or KNOWN_METHODS
     each = [_of_method(m) for m in methods]  # several, where a picture is made by all of them
     found = {name: reason for name, reason in each[0].items() if all(name in other for other in each)}
     if chosen.get("negative_prompt") == "":
@@ -87,7 +89,8 @@ def _of_method(method: Method) -> dict[str, str]:
         found["guidance_scale"] = f"{method.label} has none"
     if not method.uses_prompt_weights:
         weights = ("negative_weight", "negative_course", "generative_weight")
-        found |= dict.fromkeys(weights, f"{method.label} goes by its scale")
+        reason = f"{method.label} goes by its scale" if method.uses_guidance_scale else "Its weights are fixed"
+        found |= dict.fromkeys(weights, reason)
     if method.finds_noise:
         found["noise"] = f"{method.label} finds its own"
     if method.finds_times:
@@ -110,7 +113,10 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     label = _label(recipe)
     if recipe != "csd" and "method" not in chosen:
-        found["method"] = f"{find_method(RECIPE_METHODS.get(recipe)).label} by {label}"
+        method = find_method(RECIPE_METHODS.get(recipe)).label
+        found["method"] = method if method in label else f"{method} by {label}"
+    if recipe == MULTI_VIEW_ALONE:
+        found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

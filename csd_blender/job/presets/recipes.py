@@ -7,24 +7,20 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
-from ..errors import JobError
-from ..models.catalogue import find_entry
-from ..models.contents import read_json
-from ..models.files import INDEX
-from ..models.places import find_folder
 from ..spec.schedule import Schedule, constant
+from . import view_recipes
 
 PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these configurations
 
 #: The method of each recipe.
 RECIPE_METHODS = {
     "csd": "csd", "dreamfusion": "sds", "magic3d": "sds", "fantasia3d": "sds", "prolificdreamer": "vsd", "sjc": "sjc",
-    "dsd": "dsd", "dsd-low": "dsd",
+    "dsd": "dsd", "dsd-low": "dsd", view_recipes.ALONE: "csd-mvdream", view_recipes.REFINED: "csd-mvdream",
 }  # fmt: skip
 #: Those without a refine stage.
-COARSE_ALONE = ("dreamfusion", "sjc", "dsd", "dsd-low")
+COARSE_ALONE = ("dreamfusion", "sjc", "dsd", "dsd-low", view_recipes.ALONE)
+#: Those whose first stage wants a model that draws several views of a thing at once.
+OF_VIEWS = (view_recipes.ALONE, view_recipes.REFINED)
 
 SCALE_ON_PIXELS, SCALE_ON_LATENTS = 20.0, 100.0  # guidance of SDS
 
@@ -33,42 +29,6 @@ _UNSTEADY = {"elevation_law": "batch", "position_noise": 0.1, "center_noise": 0.
 #: Fantasia3D's cameras: they see a solid shape whole.
 _SHAPE_CAMERAS = {"distance": (3.0, 3.0), "fov_y": (25.0, 45.0)}
 _NO_NOISE = {"position_noise": 0.0, "center_noise": 0.0, "up_noise": 0.0}
-
-
-def works_on_pixels(model: str) -> bool:
-    """Whether a model is one like DeepFloyd IF (pixels of 64 x 64, a T5 text encoder), not one like Stable Diffusion.
-
-    Args:
-        model: a catalogue id, a repository of the hub that is in its cache, or a path. One that is not here, or cannot
-            be read, is taken for Stable Diffusion, unless it has DeepFloyd's name.
-    """
-    name = str(model) if isinstance(model, (str, PurePath)) else ""  # the job's check names what is no name
-    entry = find_entry(name)
-    if entry is not None:
-        return entry.family == "if"
-    try:
-        index = read_json(find_folder(name) / INDEX)
-    except JobError:
-        return name.lower().startswith("deepfloyd/if-i-")
-    return not any(_named(index, "vae")) and "T5" in str(_named(index, "text_encoder")[-1:])
-
-
-def predicts_a_flow(model: str) -> bool:
-    """Whether a model is one like Stable Diffusion 3, whose noise is that of a flow; arguments as above."""
-    name = str(model) if isinstance(model, (str, PurePath)) else ""  # the job's check names what is no name
-    entry = find_entry(name)
-    if entry is not None:
-        return entry.family == "sd3"
-    try:
-        place = find_folder(name)
-        return place.is_dir() and any(_named(read_json(place / INDEX), "transformer"))
-    except JobError:
-        return False
-
-
-def _named(index: dict, part: str) -> list:
-    entry = index.get(part)
-    return entry if isinstance(entry, list) else []
 
 
 def published(
@@ -91,6 +51,9 @@ def published(
         return _sjc(subject, coarse_steps, refine_steps, coarse_pixels)
     if recipe in ("dsd", "dsd-low"):
         return _dsd(subject, coarse_steps, refine_steps, large=recipe == "dsd")
+    if recipe in OF_VIEWS:
+        own = _csd("object", coarse_steps, refine_steps)
+        return view_recipes.csd_mvdream(own, coarse_steps, refined=recipe == view_recipes.REFINED)
     return _csd(subject, coarse_steps, refine_steps)
 
 

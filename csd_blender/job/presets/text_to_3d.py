@@ -10,7 +10,8 @@ from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import TextTo3DJob
 from .effects import why_not_from_mesh
-from .recipes import RECIPE_METHODS, begin_with_shape, published, works_on_pixels
+from .model_kinds import works_on_pixels
+from .recipes import RECIPE_METHODS, begin_with_shape, published
 from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .variants import of_method, vary
 
@@ -30,6 +31,7 @@ _LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000,
 _PUBLISHED = {
     "prolificdreamer": {"draft": (3000, 3000), "normal": (25000, 45000), "best": (25000, 45000)},
     "dsd-low": {"draft": (1000, 0), "normal": (5000, 0), "best": (10000, 0)},
+    "csd-mvdream": {"draft": (2000, 0), "normal": (10000, 0), "best": (10000, 0)},
 }
 _HALF_REFINED = {"draft": (2000, 1000), "normal": (10000, 5000), "best": (15000, 7500)}
 
@@ -132,7 +134,7 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dic
         "textureless_normals": False,
         "orientation": constant(0.0),
     }
-    stage["cameras"] = _chosen(published["cameras"], "front_back_steps") | _MINI_CAMERAS
+    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring") | _MINI_CAMERAS
     stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.98)
     return stage
 

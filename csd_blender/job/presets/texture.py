@@ -12,7 +12,7 @@ from ..spec.methods import METHODS, find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.texture import TextureJob
-from .recipes import predicts_a_flow
+from .model_kinds import predicts_a_flow
 from .variants import chosen_guidance, of_method
 
 __all__ = [

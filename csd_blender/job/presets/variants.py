@@ -8,7 +8,7 @@ from typing import Any
 from ..spec.common import PERP_NEG
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule
-from .recipes import works_on_pixels
+from .model_kinds import works_on_pixels
 
 #: D-SDS (Hong et al. 2023, arXiv 2303.15413): the bound at the first and the last step. Its authors' values for Stable
 #: Diffusion and for DeepFloyd IF, of SDS.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .fields import choice, interval, number
 
 ELEVATION_LAWS = ("camera", "batch", "csd")
+DISTANCE_UNITS = ("scene", "frame")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class SceneCameras:
         position_noise: up to so far a camera is away from its place, along each axis, in scene units.
         center_noise: standard deviation of the point it looks at, along each axis, around the origin.
         up_noise: standard deviation of its upward direction, along each axis, around that of the scene.
+        ring: cameras come in rings of so many around the scene, evenly, alike in all else, for a model that sees them
+            at once; their lamps and backgrounds are alike, too. 0 or 1: each by itself.
+        distance_unit: ``distance`` is in units of the ``scene``; or in half heights of the ``frame`` at the origin, so
+            that things look equally large through every field of view.
         front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
     """
 
@@ -55,3 +60,23 @@ class SceneCameras:
     center_noise: float = number(0, 1, 0.0, added=True)
     up_noise: float = number(0, 1, 0.0, added=True)
     front_angle: float = number(0, 90, 45.0, added=True)
+    ring: int = number(0, 16, 0, added=True)
+    distance_unit: str = choice(DISTANCE_UNITS, "scene", added=True)
+
+    def complaint(self, where: str) -> str:
+        """What does not go together; ``where`` stands before a setting's name."""
+        if self.ring > 1 and self.front_back_steps:
+            return f"a ring looks from all around; set {where}ring or {where}front_back_steps to 0"
+        return ""
+
+    @property
+    def tells(self) -> str:
+        """What the model is told that looks through these, see :class:`~csd_blender.job.models.families.Family`."""
+        return "views" if self.ring > 1 else "prompt"
+
+    def broken_ring(self, counts: dict[str, int], where: str) -> str:
+        """What is amiss where so many pictures, by the setting's name, make no whole rings; empty when all do."""
+        for name, count in counts.items():
+            if count % max(self.ring, 1):
+                return f"{where}{name} is {count}, allowed is a multiple of {where}cameras.ring, {self.ring}"
+        return ""

@@ -146,7 +146,28 @@ KNOWN_METHODS = (
 #: Their ids; the first one is what jobs do when nothing else is said.
 METHODS = tuple(method.id for method in KNOWN_METHODS)
 
+#: Of models that see several views of a thing at once: other rows of the equation, for objects.
+VIEW_METHODS = (
+    Method(
+        id="csd-mvdream",
+        label="CSD-MVDream",
+        help="CSD's pull by channels, for a model that draws four views at once: no second faces",
+        source="Yu et al. 2023, arXiv 2310.19415, their branch CSD-MVDream",
+        own_weighting=True,
+        mini_weighting="uniform",
+    ),
+    Method(
+        id="mvdream",
+        label="MVDream",
+        help="SDS for a model that draws four views at once, held to pictures as the model would draw them",
+        source="Shi et al. 2023, arXiv 2308.16512",
+        uses_guidance_scale=True,
+        own_weighting=True,
+        mini_weighting="x0",
+    ),
+)
+
 
 def find_method(name: object) -> Method:
     """The method of that id. Of an unknown one the first: the job's own check refuses it by name."""
-    return next((method for method in KNOWN_METHODS if method.id == name), KNOWN_METHODS[0])
+    return next((method for method in (*KNOWN_METHODS, *VIEW_METHODS) if method.id == name), KNOWN_METHODS[0])

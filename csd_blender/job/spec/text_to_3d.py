@@ -12,7 +12,7 @@ from .common import check_job, fingerprint, without_kind
 from .fields import Option, check, choice, from_json, number, schedule, switch, text, to_json
 from .guidance import WEIGHTINGS, Guidance
 from .inputs import ObjectInput
-from .methods import METHODS
+from .methods import KNOWN_METHODS, METHODS, VIEW_METHODS
 from .schedule import Schedule
 from .stages import Plan, object_plan
 
@@ -25,6 +25,12 @@ RECIPE_OPTIONS = (
     Option("sjc", "SJC", "The coarse shape alone by score Jacobian chaining, for comparison"),
     Option("dsd", "DSD", "The coarse shape alone by diverse score distillation: another seed gives another object"),
     Option("dsd-low", "DSD, Small", "The same in small pictures, for half of the memory"),
+    Option("csd-mvdream", "CSD-MVDream", "No second faces: the coarse shape by a model of four views at once"),
+    Option(
+        "csd-mvdream-refine",
+        "CSD-MVDream, Refined",
+        "The same with such a model as Coarse Model, then a detailed mesh by CSD with an ordinary one",
+    ),
 )
 RECIPES = tuple(option.id for option in RECIPE_OPTIONS)
 SUBJECT_OPTIONS = (
@@ -53,7 +59,7 @@ class CoarseStage:
 
     Attributes:
         steps: 0 leaves the stage out. views: pictures in each step, ``render_size`` pixels wide; 0 is the model's own.
-        later_size: side of the pictures from step ``later_size_step`` on; 0 keeps it.
+        later_size, later_views: side and number of the pictures from step ``later_size_step`` on; 0 keeps them.
         learning_rate: of Adam. network_rate: of the networks behind the grid; 0 is the same.
         decay: weight decay (AdamW).
         radius: half the side of the scene's box.
@@ -87,6 +93,7 @@ class CoarseStage:
     views: int = number(1, 16, 1)
     render_size: int = number(0, 512, 64)
     later_size: int = number(0, 1024, 0, added=True)
+    later_views: int = number(0, 16, 0, added=True)
     later_size_step: int = number(0, 1000000, 0, added=True)
     learning_rate: float = number(1e-6, 1, 1e-3)
     network_rate: float = number(0, 1, 0.0, added=True)
@@ -121,6 +128,10 @@ class CoarseStage:
     soft_shading: bool = switch(False, added=True)
     cameras: SceneCameras = field(default_factory=SceneCameras)
     guidance: Guidance = field(default_factory=Guidance)
+
+    def complaint(self, where: str) -> str:
+        """What does not go together; ``where`` stands before a setting's name."""
+        return self.cameras.broken_ring({"views": self.views, "later_views": self.later_views}, where)
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,10 @@ class RefineStage:
     cameras: SceneCameras = field(default_factory=SceneCameras)
     guidance: Guidance = field(default_factory=Guidance)
 
+    def complaint(self, where: str) -> str:
+        """As in the coarse stage."""
+        return self.cameras.broken_ring({"views": self.views}, where)
+
 
 @dataclass(frozen=True)
 class TextTo3DJob:
@@ -227,13 +242,13 @@ class TextTo3DJob:
     makes_object: ClassVar[bool] = True
     #: As in :class:`TextureJob`.
     shown: ClassVar[tuple[str, ...]] = (
-        "prompt", "negative_prompt", "subject", "quality", "model", "lora", "lora_weight", "encoder", "recipe",
-        "method", "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
+        "prompt", "negative_prompt", "subject", "quality", "model", "coarse_model", "lora", "lora_weight", "encoder",
+        "recipe", "method", "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
         "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
     scripted: ClassVar[tuple[str, ...]] = (
-        "coarse_model", "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
+        "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
         "preview_interval", "checkpoint_interval",
     )  # fmt: skip
 
@@ -242,14 +257,20 @@ class TextTo3DJob:
         needed=True,
     )  # fmt: skip
     negative_prompt: str = common.NEGATIVE_PROMPT()
-    method: str = common.METHOD()
+    method: str = choice(
+        (*KNOWN_METHODS, *VIEW_METHODS), METHODS[0], label="Method", help="How the diffusion model guides the work",
+        held_as="object_method",
+    )  # fmt: skip
     recipe: str = choice(
         (*RECIPE_OPTIONS, "custom"), "csd", label="Approach",
         help="Which published method the object is made after: its stages and its values",
     )  # fmt: skip
     subject: str = choice(SUBJECT_OPTIONS, "object", label="Subject", help="What sort of thing it is", place="top")
     model: str = common.MODEL()
-    coarse_model: str = text(label="Coarse Model", names=True, help="Another model for the coarse stage")
+    coarse_model: str = text(
+        label="Coarse Model", names=True, unset="the same",
+        help="Another model for the coarse stage, named as the model is; empty for the same",
+    )  # fmt: skip
     quality: str = common.QUALITY()
     seed: int = common.SEED()
     device: str = common.DEVICE()
@@ -302,6 +323,11 @@ class TextTo3DJob:
     def steps(self) -> int:
         """Of both stages together."""
         return (self.coarse.steps if self.start == "blob" else 0) + self.refine.steps
+
+    @property
+    def tells(self) -> dict[str, str]:
+        """What the models are told, by their settings' names."""
+        return {"coarse_model": self.coarse.cameras.tells, "model": self.refine.cameras.tells}
 
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""

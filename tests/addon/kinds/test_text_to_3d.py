@@ -179,11 +179,12 @@ def test_reuse_settings_fills_the_settings_of_the_right_kind(by_hand):
     job = by_hand(**values)
     job.finish()
     bpy.ops.csd.accept()
-    for name in (*values, "use_texture_size"):
+    for name in (*values, "object_method", "use_texture_size"):
         csd.property_unset(name)
     csd.use_steps, csd.steps = True, 33  # of textures
     bpy.ops.csd.reuse_settings()
-    assert {name: getattr(csd, name) for name in values} == values and csd.use_texture_size
+    held = {name: getattr(csd, "object_method" if name == "method" else name) for name in values}
+    assert held == values and csd.use_texture_size
     assert csd.use_steps and csd.steps == 33
     settings = module("addon.kinds.object.settings")
     assert settings.make_spec(

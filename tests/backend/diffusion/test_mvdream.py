@@ -11,7 +11,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file, save_file
 
-from csd_blender.backend.diffusion.loading import load_model, load_view_model
+from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.views.mvdream import AcrossViews, camera_numbers
 from csd_blender.backend.render.cameras import Cameras
 from csd_blender.backend.support.memory import Saving
@@ -33,7 +33,7 @@ def file(folder):
 
 @pytest.fixture
 def model(file):
-    return load_view_model(str(file), CPU)
+    return load_model(str(file), CPU, told="views")
 
 
 def cameras(azimuth=(0.0, 90.0, 180.0, 270.0), elevation=15.0, distance=2.0):
@@ -55,7 +55,7 @@ def rows(model, things=1, seed=0):
 
 
 def test_the_file_gives_what_the_folder_gives(folder, model):
-    other = load_view_model(str(folder), CPU)
+    other = load_model(str(folder), CPU, told="views")
     assert model.native_size == other.native_size == 256 and model.latent_factor == 8 and model.views == 4
     found, expected = model.predict_noise(*rows(model)), other.predict_noise(*rows(other))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -130,7 +130,7 @@ def test_one_model_is_not_taken_for_the_other(folder, file, tmp_path):
     plain = write_folder(tmp_path / "sd2", "sd2")
     for place in (plain, write_single_file(plain, "sd2", tmp_path / "sd2.safetensors")):
         with pytest.raises(JobError, match="Choose an MVDream"):
-            load_view_model(str(place), CPU)
+            load_model(str(place), CPU, told="views")
 
 
 def test_a_camera_of_other_numbers_is_refused_by_name(folder, tmp_path):
@@ -143,4 +143,4 @@ def test_a_camera_of_other_numbers_is_refused_by_name(folder, tmp_path):
     values["class_embedding.linear_1.weight"] = values["class_embedding.linear_1.weight"][:, :12].contiguous()
     save_file(values, weights)
     with pytest.raises(JobError, match="unet wants 12 numbers of a camera"):
-        load_view_model(str(other), CPU)
+        load_model(str(other), CPU, told="views")

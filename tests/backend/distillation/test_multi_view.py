@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from csd_blender.backend.diffusion.conditions import cat
-from csd_blender.backend.diffusion.loading import load_view_model
+from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.views.mvdream import camera_numbers
 from csd_blender.backend.distillation.gradient import gradient_for_predictions
 from csd_blender.backend.distillation.guide import Guide
@@ -25,7 +25,7 @@ SIDE = 64
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    model = load_view_model(str(write_folder(tmp_path_factory.mktemp("views") / "mvdream", "mvdream")), CPU)
+    model = load_model(str(write_folder(tmp_path_factory.mktemp("views") / "mvdream", "mvdream")), CPU, told="views")
     model.native_size = SIDE
     return model
 

@@ -72,6 +72,15 @@ def test_on_a_card_networks_take_turns_before_views_are_given_up(reporter, monke
     assert card.thrift.turns.networks == [card.unet, card.vae]
 
 
+def test_a_model_that_sees_views_together_gives_up_whole_things(reporter):
+    found = model()
+    found.thrift.least_rows = 4
+    assert run(lambda views, saving: views == 4, StepDown(views=12), found, reporter)[-2:] == [(12, ROWS), (4, ROWS)]
+    with pytest.raises(JobError) as caught:
+        run(lambda views, saving: False, StepDown(views=4), found, reporter)
+    assert caught.value.code == "oom"
+
+
 def test_a_model_on_pixels_has_no_encoder_to_save_at(reporter):
     tried = run(lambda views, saving: views == 1, StepDown(views=2), model(on_pixels=True), reporter)
     assert tried == [(2, WHOLE), (2, Saving(rows=True)), (1, Saving(rows=True))]

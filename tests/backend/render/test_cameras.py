@@ -89,6 +89,32 @@ def test_sampled_elevations_are_half_uniform_in_degrees_and_half_uniform_on_the_
         assert share == pytest.approx((by_degrees + on_sphere) / 2, abs=0.005)
 
 
+@pytest.mark.parametrize("rings", [1, 3])
+def test_a_ring_of_cameras_goes_around_evenly_and_is_alike_in_all_else(rings):
+    cameras = sample_cameras(
+        torch.Generator().manual_seed(1), 4 * rings, (0.0, 30.0), (0.8, 1.0), (15.0, 60.0), "csd", 4
+    )
+    azimuth = cameras.azimuth.view(rings, 4)
+    torch.testing.assert_close(azimuth - azimuth[:, :1], torch.tensor([0.0, 90.0, 180.0, 270.0]).expand(rings, 4))
+    assert (azimuth[:, 0] >= -180).all() and (azimuth[:, 0] < -90).all() and len(azimuth[:, 0].unique()) == rings
+    for numbers in (cameras.elevation, cameras.distance, cameras.fov_y):
+        assert len(numbers.unique()) == rings and (numbers.view(rings, 4) == numbers.view(rings, 4)[:, :1]).all()
+
+
+def test_cameras_that_make_no_whole_ring_are_refused():
+    with pytest.raises(ValueError, match="6 cameras make no rings of 4"):
+        sample_cameras(None, 6, ring=4)
+
+
+def test_distances_in_frames_show_things_equally_large():
+    """What is as high as half the frame at distance 1 there fills the picture from top to bottom."""
+    given = ((0.0, 0.0), (1.0, 1.0), (15.0, 60.0))
+    cameras = sample_cameras(torch.Generator().manual_seed(1), 8, *given, distance_unit="frame")
+    assert cameras.fov_y.max() > 1.5 * cameras.fov_y.min()
+    top = cameras.clip(torch.tensor([[0.0, 0.0, 1.0]]))[:, 0]
+    torch.testing.assert_close(top[:, 1] / top[:, 3], torch.full((8,), -1.0))
+
+
 def test_the_same_seed_gives_the_same_cameras():
     first, second = (sample_cameras(torch.Generator().manual_seed(5), 3) for _ in range(2))
     assert torch.equal(first.positions(), second.positions())

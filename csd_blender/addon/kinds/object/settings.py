@@ -9,6 +9,7 @@ import bpy
 
 from ....job.presets.recipes import RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.spec.fields import LONGEST_TEXT
 from ....job.spec.methods import find_method
 from ....job.spec.settings import shown_settings
 from ....job.spec.text_to_3d import TextTo3DJob
@@ -45,25 +46,31 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
-    return _usual(csd.quality, common.usual_model(csd), csd.recipe, csd.subject)
+    return _usual(csd.quality, common.usual_model(csd), usual_coarse_model(csd), csd.recipe, csd.subject)
 
 
 @functools.cache
-def _usual(quality: str, model: str, recipe: str, subject: str) -> dict:
-    return text_to_3d_job("any", quality, model, recipe, subject).to_json()
+def _usual(quality: str, model: str, coarse_model: str, recipe: str, subject: str) -> dict:
+    return text_to_3d_job("any", quality, model, recipe, subject, coarse_model=coarse_model).to_json()
+
+
+def usual_coarse_model(csd: Any) -> str:
+    """As :func:`common.usual_model`; empty for the same."""
+    return csd.coarse_model if len(csd.coarse_model) <= LONGEST_TEXT else ""
 
 
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     if setting.name in STAGE_STEPS:
-        return str(usual_steps(csd.quality, common.usual_model(csd), csd.recipe)[STAGE_STEPS.index(setting.name)])
+        steps = usual_steps(csd.quality, common.usual_model(csd), csd.recipe, usual_coarse_model(csd))
+        return str(steps[STAGE_STEPS.index(setting.name)])
     return common.preset_text(setting, usual(csd))
 
 
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if csd.model != "mini" or csd.use_coarse_steps or csd.use_refine_steps:
+    if {csd.model, csd.coarse_model or csd.model} != {"mini"} or csd.use_coarse_steps or csd.use_refine_steps:
         return None
-    if find_method(csd.method if csd.recipe == "csd" else RECIPE_METHODS[csd.recipe]).takes_longer:
+    if find_method(csd.object_method if csd.recipe == "csd" else RECIPE_METHODS[csd.recipe]).takes_longer:
         return None
     return EXPECTED_SECONDS_3D[csd.quality]

@@ -30,8 +30,8 @@ def behind_pictures(
 ) -> Tensor:
     """Colors behind a step's pictures: ``[B, 3]``, or ``[B, 3, S, S]`` where there is one for each pixel.
 
-    With the share ``random_background`` of the steps, every picture has one color of its own, any one alike. Numbers
-    are drawn only where the stage asks for more than ``colors``.
+    With the share ``random_background`` of the steps, every picture has one color of its own, any one alike; where
+    cameras come in rings, all have the same. Numbers are drawn only where the stage asks for more than ``colors``.
 
     Args:
         drawn: ``[B, 3]`` what is behind them in a stage of ``colors``.
@@ -41,7 +41,8 @@ def behind_pictures(
         return drawn
     numbers = torch.rand(1 + drawn.numel(), generator=generator)
     if numbers[0] < stage.random_background:
-        return numbers[1:].view_as(drawn).to(drawn)
+        colors = numbers[1:].view_as(drawn).to(drawn)
+        return colors[:1].expand_as(colors) if stage.cameras.ring > 1 else colors
     if learned is None:
         return torch.ones_like(drawn)
     colors = learned(directions())

@@ -123,6 +123,11 @@ def picture_size(stage: CoarseStage, model: DiffusionModel, step: int) -> int:
     return (stage.later_size if later else stage.render_size) or model.native_size
 
 
+def view_count(stage: CoarseStage, step: int) -> int:
+    """Pictures in a step."""
+    return stage.later_views if stage.later_views and step >= stage.later_size_step else stage.views
+
+
 def ray_step(stage: CoarseStage) -> float:
     """Distance of samples along a ray, in scene units."""
     return 2 * 3**0.5 * stage.radius / stage.ray_samples
@@ -134,6 +139,7 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
     Random numbers are drawn on the CPU in a fixed order, whatever the device.
     """
     stage, model, clock, generator = job.coarse, guide.model, guide.clock, state.generator
+    views = min(views, view_count(stage, state.step))
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, views, state.step, generator)
     moment = guide.begin(views, state.step, generator)
@@ -204,8 +210,9 @@ def guard_gradients(module: torch.nn.Module) -> None:
 def draw_cameras(ranges: SceneCameras, views: int, step: int, generator: torch.Generator) -> Cameras:
     """Random cameras, in the first steps those at the front and the back only."""
     cameras = sample_cameras(
-        generator, views, ranges.elevation, ranges.distance, ranges.fov_y, elevation_law=ranges.elevation_law
-    )
+        generator, views, ranges.elevation, ranges.distance, ranges.fov_y, elevation_law=ranges.elevation_law,
+        ring=max(ranges.ring, 1), distance_unit=ranges.distance_unit,
+    )  # fmt: skip
     coin, offset = torch.rand((2, views), generator=generator)
     cameras = replace(cameras, shake=draw_shake(ranges, views, generator))
     if step >= ranges.front_back_steps:
@@ -222,7 +229,7 @@ def draw_look(stage: CoarseStage, views: int, step: int, generator: torch.Genera
         kind = "lit"
         if textureless < stage.textureless_share:
             kind = "normal" if stage.textureless_normals else "white"
-    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    background = draw_backgrounds(views, random_background < stage.random_background, generator, stage.cameras.ring > 1)
     return look_with_lamps(kind, background, stage, generator)
 
 
@@ -230,10 +237,11 @@ def look_with_lamps(
     kind: str, background: Tensor, stage: CoarseStage | RefineStage, generator: torch.Generator
 ) -> Look:
     """A look with the stage's sort of light, drawn anew; ``background`` ``[B, 3]``."""
-    views = len(background)
+    views, ring = len(background), max(stage.cameras.ring, 1)
     if stage.lamp == "studio":
-        return Look(kind, background, *draw_lights(views, generator))
-    lamps, ambient, diffuse = draw_lamps(stage.lamp, stage.soft_shading, views, generator)
+        lights = draw_lights(views // ring, generator)
+        return Look(kind, background, *(numbers.repeat_interleave(ring, dim=0) for numbers in lights))
+    lamps, ambient, diffuse = draw_lamps(stage.lamp, stage.soft_shading, views, generator, ring)
     return Look(kind, background, torch.zeros(views, 3), ambient, diffuse, lamps)
 
 

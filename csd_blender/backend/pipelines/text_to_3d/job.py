@@ -20,6 +20,7 @@ from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.additions.load_encoder import encoder_files
+from ...diffusion.loading import look_through
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide
@@ -57,7 +58,7 @@ def make_object(
     """Make the object that the job's prompt asks for and write ``result/`` and ``stages/``.
 
     Args:
-        load_model: from (model name, device name, LoRA or None) to a loaded model.
+        load_model: from (model name, device name, LoRA or None, what it is told) to a loaded model.
         resume: go on from the newest checkpoint, when there is one.
 
     Raises:
@@ -68,14 +69,18 @@ def make_object(
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter)
-    check_controls(job)  # they come into use in the second stage, which may be hours away
-    encoder_files(job.encoder, job.model)  # and so may this, where the first stage has another model
+    # Most of it comes into use in the second stage, which may be hours away.
+    if job.start == "blob":
+        look_through(job.coarse_model or job.model, job.tells["coarse_model"])
+    look_through(job.model, job.tells["model"])
+    check_controls(job)
+    encoder_files(job.encoder, job.model)
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}
     if saved is not None and saved.has(steps_before(job), job.steps):
         reporter.stage(LOAD, plan)
-        model = load_for(job, job.model, load_model, reporter)
+        model = load_for(job, job.model, load_model, reporter, told=job.tells["model"])
         strength = use_controls(job, model, folder, reporter, job.refine.steps, resume)
         guide = refine_guide(model, job, reporter, clocks["refine"], spoken, strength)
         refined = resume_refine(job, saved, guide)
@@ -89,7 +94,7 @@ def make_object(
 
     # A second loading belongs to the stage that it is for: the count of stages must not go back.
     reporter.stage(LOAD, plan, of=None if coarse is None else REFINE)
-    model = load_for(job, job.model, load_model, reporter)
+    model = load_for(job, job.model, load_model, reporter, told=job.tells["model"])
     if refined is None:
         refined = begin_refine(job, folder, model, None if coarse is None else coarse.field, reporter)
     if not cancelled:
@@ -126,7 +131,7 @@ def find_shape(
     A function of its own, so that its model is gone before the next one is loaded.
     """
     reporter.stage(LOAD, job.stages())
-    model = load_for(job, job.coarse_model or job.model, load_model, reporter)
+    model = load_for(job, job.coarse_model or job.model, load_model, reporter, told=job.tells["coarse_model"])
     guide = coarse_guide(model, job, reporter, clock, spoken)
     reporter.check_stop()
     reporter.stage(COARSE, job.stages())
@@ -177,7 +182,7 @@ def coarse_guide(
     model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
 ) -> Guide:
     """The first stage's guide before its first step."""
-    prompts = scene_prompts(model, job, reporter, spoken)
+    prompts = scene_prompts(model, job, reporter, spoken, told=job.tells["coarse_model"])
     model.control = None  # of a job before this one; there is no surface yet that they could follow
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
@@ -193,7 +198,7 @@ def refine_guide(
 ) -> Guide:
     """The second stage's guide before its first step; ``strength``: of the model's ControlNets; ``negative_views`` as
     for :func:`scene_prompts`."""
-    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views)
+    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views, job.tells["model"])
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
     return Guide(
         model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
@@ -207,21 +212,26 @@ def scene_prompts(
     reporter: Reporter,
     spoken: Debiased | None = None,
     negative_views: bool = False,
+    told: str = "prompt",
 ) -> dict[str, EncodedPrompts]:
     """The job's prompts for each kind of :class:`~.coarse.Look`, encoded once.
 
-    ``spoken``: those of the views. ``negative_views``: the negative prompt is an edit's source, and has the same words
-    for side and light as the prompt.
+    Args:
+        spoken: those of the views.
+        negative_views: the negative prompt is an edit's source, and has the same words for side and light as the
+            prompt.
+        told: what the model is told; one that is told the cameras needs no words for the side.
     """
     words = guidance_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
     own_views = spoken.prompts if spoken else None
     wordings = find_method(job.method).compares_wordings
+    name_sides = job.view_prompts and told == "prompt"
 
     def encoded(own: GuidanceWords, lit: bool) -> EncodedPrompts:
         return job_prompts(
-            model, job.prompt, job.negative_prompt, job.view_prompts, own, reporter, lit=lit,
+            model, job.prompt, job.negative_prompt, name_sides, own, reporter, lit=lit,
             negative_views=negative_views, per_view=own_views, wordings=wordings,
         )  # fmt: skip
 

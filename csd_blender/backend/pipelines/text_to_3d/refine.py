@@ -306,7 +306,7 @@ def draw_look(stage: RefineStage, coarse: CoarseStage, views: int, step: int, ge
         kind = "normal" if coarse.textureless_normals else "white" if only_shape else "lit"
     elif shaded < stage.shaded_share:
         kind = "lit" if fixed or textureless >= stage.textureless_share else "white"
-    background = draw_backgrounds(views, random_background < stage.random_background, generator)
+    background = draw_backgrounds(views, random_background < stage.random_background, generator, stage.cameras.ring > 1)
     return look_with_lamps(kind, background, stage, generator)
 
 

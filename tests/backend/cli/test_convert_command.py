@@ -1,0 +1,101 @@
+"""A checkpoint that is a pickle becomes a file that jobs take; one that holds a program is not run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from csd_blender.backend.cli.main import main
+from csd_blender.backend.diffusion.loading import load_model
+from tests.support.ldm import write_folder, write_single_file
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return write_single_file(write_folder(folder / "mvdream", "mvdream"), "mvdream", folder / "mvdream.safetensors")
+
+
+def convert(*words):
+    return main(["models", "convert", *map(str, words)])
+
+
+@pytest.mark.parametrize("first_layout", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_mvdream_as_it_was_published_becomes_a_file_that_loads(tmp_path, model, capsys, inside, first_layout):
+    values = load_file(model)
+    whole = {"state_dict": values, "global_step": 7, "callbacks": {}} if inside else values
+    torch.save(whole, tmp_path / "view.pt", _use_new_zipfile_serialization=not first_layout)
+    assert convert(tmp_path / "view.pt") == 0
+    made = tmp_path / "view.safetensors"
+    assert capsys.readouterr().out.splitlines() == [str(made)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["view.pt", "view.safetensors"]
+    found = load_file(made)
+    assert found.keys() == values.keys() and all(torch.equal(found[key], values[key]) for key in values)
+    assert load_model(str(made), CPU, told="views").views == 4
+
+
+def test_tensors_that_share_their_numbers_are_written_each_by_itself(tmp_path, capsys):
+    table = torch.arange(6.0).view(2, 3)
+    torch.save({"a": table, "b": table, "turned": table.T, "step": 3}, tmp_path / "x.ckpt")
+    assert convert(tmp_path / "x.ckpt", "--out", tmp_path / "y.safetensors") == 0
+    found = load_file(tmp_path / "y.safetensors")
+    assert set(found) == {"a", "b", "turned"} and torch.equal(found["turned"], table.T)
+    assert "not the weights of a whole model" in capsys.readouterr().out
+
+
+class Program:
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (self.place,)
+
+
+def test_a_program_in_a_pickle_is_not_run(tmp_path, capsys):
+    file, trap = tmp_path / "evil.pt", tmp_path / "it-was-run"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "extra": Program(str(trap))}, file)
+    assert convert(file) == 1
+    assert not trap.exists() and "more than tensors" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["evil.pt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.pt", b"", "is damaged"),
+        ("a.pt", b"PK\x03\x04 and no more", "is damaged"),
+        ("a.pt", pickle.dumps({"words": "only"}), "is damaged"),
+        ("a.txt", b"text", "is none of .bin, .ckpt"),
+        ("", b"", "is no file"),
+    ],
+)
+def test_other_files_are_refused_with_one_sentence(tmp_path, capsys, name, content, said):
+    file = tmp_path / (name or "none.pt")
+    if name:
+        file.write_bytes(content)
+    assert convert(file) == 1
+    shown = capsys.readouterr().err
+    assert said in shown and "Traceback" not in shown
+    assert not list(tmp_path.glob("*.safetensors*"))
+
+
+def test_values_without_names_are_refused(tmp_path, capsys):
+    torch.save([torch.ones(2)], tmp_path / "list.pt")
+    assert convert(tmp_path / "list.pt") == 1 and "holds no named tensors" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
+    (tmp_path / "x.safetensors").write_bytes(b"mine")
+    assert convert(tmp_path / "x.pt") == 1 and "is there already" in capsys.readouterr().err
+    assert (tmp_path / "x.safetensors").read_bytes() == b"mine"
+    assert convert(tmp_path / "x.pt", "--out", tmp_path / "x.bin") == 1
+    assert convert(tmp_path / "x.pt", "--out", tmp_path / "absent" / "x.safetensors") == 1
+    assert "Traceback" not in capsys.readouterr().err
