@@ -17,6 +17,7 @@ from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, mov
 from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline
 from tools.lab.mini.render import Camera, trace
 from tools.lab.mini.shape import Shape
+from tools.lab.mini.training import loop
 
 BALL = solids.sphere((0, 0, 0), 1.0)
 CAP = solids.sphere((0, -1, 0), 0.4)  # a region around the front of it
@@ -123,9 +124,9 @@ def test_a_training_that_was_cut_takes_the_same_steps_and_learns(tiny_world, tmp
     )
     train.train_control(config)
     cut = replace(config, out=tmp_path / "cut", steps=3)
-    factor = train.learning_factor
+    factor = loop.learning_factor
     with monkeypatch.context() as patch:  # the fall of the rate is of the whole training
-        patch.setattr(train, "learning_factor", lambda step, progress, **rest: factor(step, step / 6, **rest))
+        patch.setattr(loop, "learning_factor", lambda step, progress, **rest: factor(step, step / 6, **rest))
         train.train_control(cut)
     train.train_control(replace(cut, steps=6))
     nets = [torch.load(c.out / "control.pt", weights_only=True)["net"] for c in (config, cut)]

@@ -16,6 +16,7 @@ from tools.lab import encoders
 from tools.lab.mini.control.pictures import render_part
 from tools.lab.mini.encoder import targets, train
 from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline
+from tools.lab.mini.training import loop
 
 SMALL = Sizes(vae=(8, 8, 8), unet=(16, 16, 16), text=16, text_layers=1)
 
@@ -120,17 +121,17 @@ def test_a_training_that_was_interrupted_takes_the_same_steps_and_is_exported(co
     class Gone(Exception):
         pass
 
-    save, later = train.save_state, replace(config, out=tmp_path / "later", save_seconds=0.0)
+    save, later = loop.save_state, replace(config, out=tmp_path / "later", save_seconds=0.0)
 
     def saves_and_is_gone(path, state):
         save(path, state)
         if state["step"] == 3:
             raise Gone
 
-    monkeypatch.setattr(train, "save_state", saves_and_is_gone)
+    monkeypatch.setattr(loop, "save_state", saves_and_is_gone)
     with pytest.raises(Gone):
         train.train_encoder(later)
-    monkeypatch.setattr(train, "save_state", save)
+    monkeypatch.setattr(loop, "save_state", save)
     train.train_encoder(later)
     resumed = torch.load(later.out / "encoder.pt", weights_only=True)
     for kind in ("net", "average"):

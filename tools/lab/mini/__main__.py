@@ -14,6 +14,7 @@ WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
 LANGUAGE = PACKAGE / "backend" / "mini" / "language"
 CONTROL = PACKAGE / "backend" / "mini" / "control"
 ENCODER = PACKAGE / "backend" / "mini" / "encoder"
+VIEWS = PACKAGE / "backend" / "mini" / "views"
 JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 
@@ -123,6 +124,23 @@ def _encoder_export(args: argparse.Namespace) -> None:
     _log(f"exported step {export(args.checkpoint, args.output)} to {args.output}")
 
 
+def _views_train(args: argparse.Namespace) -> None:
+    from .views.train import Config, train_views
+
+    train_views(Config(
+        weights=args.weights, control=args.control, out=args.out, cache=args.cache, seed=args.seed,
+        count=args.data_count, steps=args.steps, processes=args.processes, device=args.device,
+    ), _log)  # fmt: skip
+
+
+def _views_export(args: argparse.Namespace) -> None:
+    from .control.train import load_frozen
+    from .views.train import export
+
+    step = export(args.checkpoint, load_frozen(args.weights).unet, args.output)
+    _log(f"exported step {step} to {args.output}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
@@ -204,6 +222,22 @@ def main(argv: list[str] | None = None) -> int:
     encoder_export.add_argument("--output", type=Path, default=ENCODER)
     encoder_export.set_defaults(run=_encoder_export)
 
+    views = commands.add_parser("views-train", help="teach the model to draw four views of a thing at once")
+    views.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and progress.jsonl")
+    views.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
+    views.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it begins as")
+    views.add_argument("--control", type=Path, default=CONTROL, help="the ControlNet that is beside it")
+    views.add_argument("--data-count", type=int, default=24000)
+    views.add_argument("--steps", type=int, default=2500)
+    views.add_argument("--processes", type=int, default=2)
+    views.set_defaults(run=_views_train, seed=6)
+
+    views_export = commands.add_parser("views-export", help="write the multi-view network in half precision")
+    views_export.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of its training")
+    views_export.add_argument("--weights", type=Path, default=WEIGHTS)
+    views_export.add_argument("--output", type=Path, default=VIEWS / "unet")
+    views_export.set_defaults(run=_views_export)
+
     language = commands.add_parser("language-train", help="train the masked language model for prompt debiasing")
     language.add_argument("--weights", type=Path, default=LANGUAGE)
     language.add_argument("--steps", type=int, default=1500)
@@ -221,7 +255,7 @@ def main(argv: list[str] | None = None) -> int:
     pairs.add_argument("--processes", type=int, default=2)
     pairs.set_defaults(run=_pairs_train, seed=2001)
 
-    for sub in (train, card, samples, judge_train, judge, control, encoder, language, pairs):
+    for sub in (train, card, samples, judge_train, judge, control, encoder, views, language, pairs):
         sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
         sub.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)

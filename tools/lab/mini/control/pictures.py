@@ -61,14 +61,22 @@ def render_part(seed: int, part: int, shapes: int = SHAPES_PER_PART) -> dict[str
             light = None if flat else random_light(rng, camera)
             surface = dataset.make_material(material, color, rng)
             image = paint(geometry, view, surface, dataset.random_background(rng), light)
-            depth, normals = buffers(geometry, view)
-            rows["images"].append(_bytes(image.permute(1, 2, 0)))
-            rows["coverage"].append(_bytes(geometry.coverage[view]))
-            rows["depth"].append(depth.half().numpy())
-            rows["normals"].append((normals * 127).round().to(torch.int8).numpy())
             label = dataset.label(shape.name, material, color, camera, close[view], not flat, 0)
-            rows["labels"].append(np.array(label, np.int16))
+            for name, value in picture_row(image, geometry, view, label).items():
+                rows[name].append(value)
     return {name: np.stack(values) for name, values in rows.items()}
+
+
+def picture_row(image: Tensor, geometry: Geometry, view: int, label: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """One picture ``[3, S, S]`` with what belongs to it, as the module's text has them."""
+    depth, normals = buffers(geometry, view)
+    return {
+        "images": _bytes(image.permute(1, 2, 0)),
+        "coverage": _bytes(geometry.coverage[view]),
+        "depth": depth.half().numpy(),
+        "normals": (normals * 127).round().to(torch.int8).numpy(),
+        "labels": np.array(label, np.int16),
+    }
 
 
 def _bytes(values: Tensor) -> np.ndarray:

@@ -1,33 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training of the mini model's ControlNet: one net that sees depth and normals, beside the frozen bundled model.
-
-Every step draws its pictures and noise from a generator seeded by (seed, step), whatever the number of processes, each
-of which takes a part of the batch; with the optimizer's state in the checkpoint, a resumed run takes the same steps as
-one that was never interrupted.
-"""
+"""Training of the mini model's ControlNet: one net that sees depth and normals, beside the frozen bundled model."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from ..dataset import caption_words, load_parts
 from ..tokenizer import encode_words
-from ..train import Ema, Reporter, encode_latents, generators, learning_factor, save_state
+from ..training.latents import load_latents, make_latents
+from ..training.loop import Course, Log, in_processes, train_network
 from .hints import DROPS, drop, hint_pictures
 from .pictures import render_cache
 
-Log = Callable[[str], None]
 #: Depth, and normals in three channels.
 CHANNELS = 4
 #: Three widths give a stride of 4: pictures of 64 pixels, latents of 16.
@@ -127,53 +118,22 @@ def train_control(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `control.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
     paths = render_cache(config.cache, config.count, config.seed, config.processes, log)
-    encoded = config.out / "latents.npz"
-    if not encoded.exists() or len(np.load(encoded)["latents"]) != len(load_parts(paths, ("labels",))["labels"]):
-        log("encoding pictures")
-        vae = AutoencoderKL.from_pretrained(config.weights / "vae", torch_dtype=torch.float32).eval()
-        latents, _ = encode_latents(vae.to(config.device), load_parts(paths, ("images",))["images"], config.device)
-        np.savez(encoded, latents=latents, scale=vae.config.scaling_factor)
-    if config.processes == 1:
-        _train(0, config, paths, log)
-        return
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29511")
-    torch.multiprocessing.spawn(_worker, (config, paths), config.processes)
+    make_latents(config.out, config.weights, paths, config.device, log)
+    in_processes(_train, config.processes, log, config, paths)
 
 
-def _worker(rank: int, config: Config, paths: list[Path]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=config.processes)
-    _train(rank, config, paths, lambda text: print(text, flush=True) if rank == 0 else None)
-    dist.destroy_process_group()
-
-
-def _train(rank: int, config: Config, paths: list[Path], log: Log) -> None:
+def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
     data = load_parts(paths, ("depth", "normals", "coverage", "labels"))
-    stored = np.load(config.out / "latents.npz")
-    latents, scale, labels = stored["latents"], float(stored["scale"]), data["labels"]
+    labels, (latents, scale) = data["labels"], load_latents(config.out)
     frozen = load_frozen(config.weights, config.device)
     net = make_control_net(frozen.unet, config.seed)
-    ema = Ema(net, config.ema)
-    optimizer = torch.optim.AdamW(groups(net, config.rate, config.new_layers), weight_decay=1e-3, betas=(0.9, 0.99))
-    path, first, before = config.out / "control.pt", 0, 0.0
-    if path.exists():
-        state = torch.load(path, weights_only=True, map_location=config.device)
-        net.load_state_dict(state["net"])
-        ema.average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, before = state["step"], state["elapsed"]
-    start = saved = time.monotonic()
-    reporter = Reporter(config.out / "progress.jsonl", "control", log) if rank == 0 else None
+    course = Course(
+        config.out, "control", config.seed, 9, config.steps, config.rate, hold=0.6, decay=1e-3, ema=config.ema,
+        device=config.device, rank=rank, processes=config.processes, save_seconds=config.save_seconds,
+    )  # fmt: skip
+    mine = course.part_of(config.batch)
 
-    def save(step: int) -> None:
-        if rank == 0:
-            networks = {"net": net.state_dict(), "average": ema.average.state_dict()}
-            elapsed = before + time.monotonic() - start
-            save_state(path, networks | {"optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed})
-
-    for step in range(first, config.steps):
-        rng, generator = generators(config.seed, 9, step)
+    def loss_of(step: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         chosen = rng.integers(len(latents), size=config.batch)
         draw = torch.randn(2, config.batch, 4, *latents.shape[2:], generator=generator)
         t = torch.randint(len(frozen.alphas), (config.batch,), generator=generator)
@@ -182,7 +142,6 @@ def _train(rank: int, config: Config, paths: list[Path], log: Log) -> None:
         own = torch.where(torch.from_numpy(rng.random(config.batch) < config.empty_text)[:, None], nothing, tokens)
         kinds = rng.choice(len(DROPS), size=config.batch, p=list(DROPS.values()))
         hard = rng.random(config.batch) < 0.5
-        mine = slice(rank * config.batch // config.processes, (rank + 1) * config.batch // config.processes)
 
         rows = chosen[mine]
         moments = torch.from_numpy(latents[rows]).float()
@@ -190,36 +149,9 @@ def _train(rank: int, config: Config, paths: list[Path], log: Log) -> None:
         depth, normals, coverage = (torch.from_numpy(data[name][rows]) for name in ("depth", "normals", "coverage"))
         hints = drop(hint_pictures(depth, normals, coverage, torch.from_numpy(hard[mine])), kinds[mine])
         shown = (batch, hints, tokens[mine], own[mine], draw[1][mine], t[mine])
-        loss = control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.processes > 1:
-            loss = _mean_over_processes(net, loss.detach())
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        rate = config.rate * learning_factor(step, step / config.steps, warmup=60, hold=0.6)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        optimizer.step()
-        ema.update(net, step)
-        if reporter is not None:
-            reporter.add(step, loss, rate, before + time.monotonic() - start)
-        if time.monotonic() - saved > config.save_seconds:
-            saved = time.monotonic()
-            save(step + 1)
-    save(max(first, config.steps))
+        return control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma)
 
-
-def _mean_over_processes(net: nn.Module, loss: Tensor) -> Tensor:
-    """Average all gradients, and the loss, which is returned."""
-    gradients = [value.grad for value in net.parameters() if value.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients] + [loss.view(1)])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    at = 0
-    for gradient in gradients:
-        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
-        at += gradient.numel()
-    return flat[-1]
+    train_network(net, groups(net, config.rate, config.new_layers), course, loss_of, log)
 
 
 def export(checkpoint: Path, unet: UNet2DConditionModel, folder: Path) -> int:

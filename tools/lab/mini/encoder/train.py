@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training of the small encoder: a few convolutions that give the full encoder's latents and gradients.
-
-Every step draws its pictures from a generator seeded by (seed, step); with the optimizer's state in the checkpoint, a
-resumed run takes the same steps as one that was never interrupted.
-"""
+"""Training of the small encoder: a few convolutions that give the full encoder's latents and gradients."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..control.pictures import PART
 from ..dataset import load_parts
-from ..train import Ema, Reporter, generators, learning_factor, save_state
+from ..training.loop import Course, Log, train_network
 from .targets import latent_gradients, make_targets, pixels_of, pulled_back
 
-Log = Callable[[str], None]
 #: Of the small encoder: channels, and blocks of three convolutions at 64, 32 and 16 pixels.
 WIDTH, BLOCKS = 16, (0, 1, 1)
 DECODER_WIDTH = 16
@@ -126,39 +119,16 @@ def train_encoder(config: Config, log: Log = lambda text: None) -> None:
     rows = load_rows(paths[:learned], config.seed, 0)
     torch.manual_seed(config.seed)
     net = make_small().to(config.device)
-    ema = Ema(net, config.ema)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=1e-4, betas=(0.9, 0.99))
-    path, first, before = config.out / "encoder.pt", 0, 0.0
-    if path.exists():
-        state = torch.load(path, weights_only=True, map_location=config.device)
-        net.load_state_dict(state["net"])
-        ema.average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, before = state["step"], state["elapsed"]
-    start = saved = time.monotonic()
-    reporter = Reporter(config.out / "progress.jsonl", "encoder", log)
+    course = Course(
+        config.out, "encoder", config.seed, 12, config.steps, config.rate, hold=0.5, decay=1e-4, ema=config.ema,
+        device=config.device, save_seconds=config.save_seconds,
+    )  # fmt: skip
 
-    def save(step: int) -> None:
-        networks = {"net": net.state_dict(), "average": ema.average.state_dict()}
-        elapsed = before + time.monotonic() - start
-        save_state(path, networks | {"optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed})
+    def loss_of(step: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        batch = rows.batch(rng.integers(len(rows.images), size=config.batch), config.device)
+        return encoder_loss(net, batch, config.decoded)
 
-    for step in range(first, config.steps):
-        rng, _ = generators(config.seed, 12, step)
-        loss = encoder_loss(net, rows.batch(rng.integers(len(rows.images), size=config.batch), config.device),
-                            config.decoded)  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        rate = config.rate * learning_factor(step, step / config.steps, warmup=60, hold=0.5)
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-        ema.update(net, step)
-        reporter.add(step, loss, rate, before + time.monotonic() - start)
-        if time.monotonic() - saved > config.save_seconds:
-            saved = time.monotonic()
-            save(step + 1)
-    save(max(first, config.steps))
+    ema = train_network(net, [{"params": list(net.parameters()), "factor": 1.0}], course, loss_of, log)
     if config.held_out:
         found, error = cosines(ema.average, load_rows(paths[learned:], config.seed, learned), config.device)
         report = {"cosine": float(found.mean()), "lowest_cosine": float(found.min()), "latent_error": error}
