@@ -1,6 +1,7 @@
 """The extension's preferences, and the folders that follow from them."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,28 @@ def whole(path: str) -> str:
     return os.path.abspath(os.path.expanduser(bpy.path.abspath(path))) if path else ""
 
 
+def whole_program(path: str) -> str:
+    """The same for a program: one that is named alone, as in a shell, is looked for where shells look."""
+    name = path.strip()
+    there = os.path.dirname(name) or name.startswith("~") or os.path.isfile(whole(name))
+    return (None if there else shutil.which(name)) or whole(name)
+
+
+#: Preferences that name a program.
+PROGRAMS = ("backend_python",)
+
+
+def meant(name: str, path: str) -> str:
+    """The whole path that stands in the preference ``name``."""
+    return whole_program(path) if name in PROGRAMS else whole(path)
+
+
 def path_typed(name: str, then: Callable[[Any, Any], None] | None = None) -> Callable[[Any, Any], None]:
     """What happens when the path ``name`` changes: the field shows which place that is, then ``then``."""
 
     def update(chosen, context) -> None:
-        if whole(getattr(chosen, name)) != getattr(chosen, name):
-            setattr(chosen, name, whole(getattr(chosen, name)))  # which comes here again
+        if meant(name, getattr(chosen, name)) != getattr(chosen, name):
+            setattr(chosen, name, meant(name, getattr(chosen, name)))  # which comes here again
         elif then is not None:
             then(chosen, context)
 
@@ -140,7 +157,7 @@ def preference(name: str, default=""):
 
 def preferred_path(name: str) -> str:
     """A path of the preferences, whole; empty where none was chosen."""
-    return whole(preference(name))
+    return meant(name, preference(name))
 
 
 def data_folder() -> Path:

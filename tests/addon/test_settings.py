@@ -293,15 +293,19 @@ def test_a_lora_is_shown_and_counts_where_it_has_an_effect(kind):
 
 @pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
 def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
-    usual, csd = from_panel(kind), bpy.context.scene.csd
+    csd, details = bpy.context.scene.csd, {"control_model", "control_strength", "control_end"}
     unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
-    details = {"control_model", "control_strength", "control_end"}
+    csd.use_control, csd.control = True, "off"
+    without = from_panel(kind)
+    csd.use_control_strength = True
     csd.control_model, csd.control_strength, csd.control_end = "/nets/depth", 0.5, 0.25
     assert details <= unused(csd).keys() and "control" not in unused(csd)
-    assert from_panel(kind).spec_hash() == usual.spec_hash()
-    csd.control = "depth"  # without its box the preset's word holds
-    assert details <= unused(csd).keys() and from_panel(kind).control == "off"
-    csd.use_control = True
+    assert from_panel(kind).spec_hash() == without.spec_hash()
+    csd.use_control = False  # without its box the preset's word holds: of objects off, of all others auto
+    off = kind == "text-to-3d"
+    assert from_panel(kind).control == ("off" if off else "auto")
+    assert details & unused(csd).keys() == (details if off else set())
+    csd.use_control, csd.control = True, "depth"
     assert not details & unused(csd).keys()
     spec = from_panel(kind)
     assert (spec.control, spec.control_model, spec.control_strength, spec.control_end) == (
@@ -311,16 +315,21 @@ def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
         0.25,
     )
     again = CHOSEN[kind].settings
-    for name in ("control", *details, "use_control"):
+    boxes = ("use_control", "use_control_strength")
+    for name in ("control", *details, *boxes):
         csd.property_unset(name)
     again.reuse(bpy.context.scene, spec.to_json())
-    assert (csd.control, csd.use_control, csd.control_strength) == ("depth", True, 0.5)
+    assert (csd.control, csd.use_control) == ("depth", True)
+    # Half is what textures of the bundled model have anyway.
+    assert (csd.use_control_strength, csd.control_strength if off else 0.5) == (off, 0.5)
     csd.control = "dpeth"
     with pytest.raises(module("job.errors").JobError, match="control is 'dpeth', allowed is off, auto"):
         from_panel(kind)
-    for name in ("control", *details, "use_control", "kind"):
+    for name in ("control", *details, *boxes, "kind"):
         csd.property_unset(name)
-    assert from_panel("texture", model="sd15").control == ("auto")
+    for model, strength in (("mini", 0.5), ("sd15", 1.0)):
+        spec = from_panel("texture", model=model)
+        assert (spec.control, spec.control_strength) == ("auto", strength)
     assert from_panel("text-to-3d", model="sd15").control == "off"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ from csd_blender.job.models.control import (
 )
 from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
-from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.presets.texture import MINI_CONTROL_STRENGTH, texture_job
 
 
 @pytest.fixture(autouse=True)
@@ -176,15 +177,19 @@ def test_lasting_names_lead_to_the_same_folders_from_everywhere(tmp_path, cache,
     assert lasting_control_names("") == ""
 
 
-def test_jobs_of_before_keep_their_fingerprints_and_large_models_look_for_nets():
-    plain = texture_job("a mug")
-    assert plain.control == "off" and text_to_3d_job("a mug", model="sd15").control == "off"
-    assert texture_job("a mug", model="sd15").control == "auto"
-    assert edit_job("a mug", "a cup", model="sd15").control == "auto" and edit_job("a mug", "a cup").control == "off"
-    assert plain.spec_hash() == texture_job("a mug", control="off").spec_hash()
+def test_jobs_of_before_keep_their_fingerprints_and_textures_look_for_nets():
+    assert all(text_to_3d_job("a mug", model=model).control == "off" for model in ("mini", "sd15"))
+    for model, strength in (("mini", MINI_CONTROL_STRENGTH), ("sd15", 1.0)):
+        for job in (texture_job("a mug", model=model), edit_job("a mug", "a cup", model=model)):
+            assert (job.control, job.control_strength) == ("auto", strength)
+        for job in (texture_job, partial(edit_job, source="a cup")):
+            assert job("a mug", model=model, control_strength=0.75).control_strength == 0.75
+            assert job("a mug", model=model, control="depth").control_strength == strength
+            assert job("a mug", model=model, control="off").control_strength == 1.0
+    plain = texture_job("a mug", control="off")
     data = plain.to_json()
     for name in ("control", "control_model", "control_strength", "control_end"):
         del data[name]
     assert type(plain).from_json(data) == plain
     for change in ({"control": "depth"}, {"control_strength": 0.5}, {"control_end": 1.0}):
-        assert texture_job("a mug", **change).spec_hash() != plain.spec_hash()
+        assert texture_job("a mug", **{"control": "off", **change}).spec_hash() != plain.spec_hash()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from csd_blender.backend.cli.options import Parser, whole
+from csd_blender.job.models.control import OFF
 from csd_blender.job.models.encoder import FULL
 from csd_blender.job.process.processes import open_streams
 from csd_blender.job.spec.common import QUALITIES
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
         "--meshes", type=positive, help="only the first N meshes (or objects, or edits) of the quality table"
     )
     parser.add_argument("--encoder", default=FULL, metavar="WORD", help="of the quality table's jobs; full, small …")
-    parser.add_argument("--control", metavar="WORD", help="of the quality table's jobs; none, auto, depth,normal …")
+    parser.add_argument("--control", metavar="WORD", help="of the quality table's jobs; off, auto, depth,normal …")
     parser.add_argument("--processes", type=positive, default=1, help="results made side by side, one thread each")
     parser.add_argument("--out", type=Path, help="folder for a table's rows and pictures")
     parser.add_argument("--large", action="store_true", help="also time random-weight networks of SD-1.5 and 2.1 size")
@@ -78,7 +79,8 @@ def main(argv: list[str]) -> int:
         from .judged.quality_textures import run_texture_table as run_table
     settings = {"encoder": arguments.encoder}
     if arguments.control:
-        settings |= {"control": arguments.control, "control_strength": arguments.strength}
+        settings |= {"control": arguments.control}
+        settings |= {} if arguments.control == OFF else {"control_strength": arguments.strength}
     return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, settings)
 
 

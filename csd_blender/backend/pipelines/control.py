@@ -25,6 +25,7 @@ from ..render.pictures import contact_sheet
 from ..support.png import png_bytes
 from ..support.reporting import Reporter
 
+MINI = "mini"
 PIXELS = 3  # channels of a model on pixels, as DeepFloyd IF, which there are no ControlNets for
 SHEET_SIDE = 256  # pixels of one of its pictures
 
@@ -55,7 +56,7 @@ def use_controls(
         folder.write_bytes(CONTROL_RECORD, json.dumps(record(files), indent=1).encode())
     if model.control is None:
         return None
-    if auto:
+    if auto and model.name != MINI:  # which always has its own
         found = " and ".join("+".join(one.kinds) for one in files)
         reporter.warn("control", f"ControlNets that were found keep the work to the shape: {found}.")
     return Schedule(0, job.control_strength, job.control_strength * job.control_end, max(steps - 1, 1))

@@ -46,7 +46,7 @@ def edit_job(
     """
     overrides = nested(EditJob, overrides)
     chosen = overrides.get("guidance", {})
-    shared = {name: overrides[name] for name in ("steps", "method", *VARIANTS) if name in overrides}
+    shared = {name: overrides[name] for name in ("steps", "method", "control", *VARIANTS) if name in overrides}
     if isinstance(chosen, dict) and "guidance_scale" in chosen:
         shared["guidance"] = {"guidance_scale": chosen["guidance_scale"]}
     values = to_json(texture_job(prompt, quality, model, negative_prompt="", **shared))

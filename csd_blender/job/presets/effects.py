@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models.catalogue import find_entry
+from ..models.control import AUTO, OFF
 from ..spec.common import CONTROL_DETAILS
 from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, VIEW_METHODS, Method, find_method
@@ -15,7 +16,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .recipes import COARSE_ALONE, RECIPE_METHODS
-from .texture import takes_lora, usual_control, word
+from .texture import takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
@@ -63,8 +64,8 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found["encoder"] = reason
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
-    usual = "off" if kind is TextTo3DJob else usual_control(chosen.get("model", "mini"))
-    if word(chosen.get("control", usual)).strip().lower() == "off":
+    usual = OFF if kind is TextTo3DJob else AUTO
+    if word(chosen.get("control", usual)).strip().lower() == OFF:
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.control import AUTO, OFF
 from ..spec.common import QUALITIES
 from ..spec.fields import from_json, to_json
 from ..spec.guidance import Guidance
@@ -26,7 +27,6 @@ __all__ = [
     "rising_prior",
     "takes_lora",
     "texture_job",
-    "usual_control",
 ]
 
 #: For the mini model. Longer ones cost it patterns: "tiling" also pushes away from a checkered surface.
@@ -42,6 +42,10 @@ MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
 #: levels are moved by a shift of 3, so that these are sigma / (3 - 2 sigma) of all.
 FLOW_TIMES = (0.125, 0.942)
 BRIDGE_SHARE = 0.5  # of the steps before SDS-Bridge compares wordings, as published for pictures
+
+#: How strongly the bundled model's ControlNet counts in textures and edits. At 1 it holds to the shape so closely that
+#: what the model knows of a thing's colors gets through, as a house's red roof, against the prompt.
+MINI_CONTROL_STRENGTH = 0.5
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
@@ -90,10 +94,12 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "texture_size": preset.texture_size,
         "learning_rate": preset.learning_rate,
     }
-    values["control"] = usual_control(model)
+    values["control"] = AUTO  # those that are on this computer; the bundled model brings its own
     if not mini:
         values["extra_words"] = FLAT_WORDS
     values.update(overrides)
+    if mini and word(values["control"]).strip().lower() != OFF:
+        values.setdefault("control_strength", MINI_CONTROL_STRENGTH)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))
         usual = to_json(guidance(steps, method, mini)) | of_method(method, mini, steps, BRIDGE_SHARE)
@@ -102,11 +108,6 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         values["guidance"] = chosen_guidance(usual, overrides, steps, method, mini, model)
         values.setdefault("weight_decay", falling_decay(steps) if mini else constant(0.0))
     return from_json(TextureJob, values)
-
-
-def usual_control(model: object) -> str:
-    """Which ControlNets a texture or an edit has when nobody says it: those that are there; the bundled model: none."""
-    return "off" if model == "mini" else "auto"
 
 
 def takes_lora(model: object) -> bool:

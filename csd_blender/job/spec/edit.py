@@ -47,7 +47,8 @@ class EditJob(TextureJob):
         "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "control", "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
+        "control", "control_strength",
+        "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
     )  # fmt: skip
 
     scripted: ClassVar[tuple[str, ...]] = (*TextureJob.scripted, "shape_rate", "shape_resolution")

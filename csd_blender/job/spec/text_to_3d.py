@@ -246,7 +246,14 @@ class TextTo3DJob:
         "recipe", "method", "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
         "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
     )  # fmt: skip
-    preset: ClassVar[tuple[str, ...]] = ("control", "perp_neg", "coarse_steps", "refine_steps", "texture_size")
+    preset: ClassVar[tuple[str, ...]] = (
+        "control",
+        "control_strength",
+        "perp_neg",
+        "coarse_steps",
+        "refine_steps",
+        "texture_size",
+    )
     scripted: ClassVar[tuple[str, ...]] = (
         "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
         "preview_interval", "checkpoint_interval",

@@ -66,7 +66,8 @@ class TextureJob:
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "control", "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
+        "control", "control_strength",
+        "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
         "texture_size",
     )  # fmt: skip
     #: What only scripts and the command line set, besides.

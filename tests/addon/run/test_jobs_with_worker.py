@@ -299,5 +299,5 @@ def test_a_script_is_told_which_of_its_settings_have_no_effect(capfd):
     assert "The setting lora has no effect. None for this model." in warned
     assert not any("lora_weight" in text for text in warned), "it was given what it is anyway"
     capfd.readouterr()
-    bpy.ops.csd.texture(prompt="red brick", control_strength=0.5)
+    bpy.ops.csd.texture(prompt="red brick", control="off", control_strength=0.5)
     assert "Warning: The setting control_strength has no effect. No ControlNet." in capfd.readouterr().out

@@ -1,6 +1,7 @@
 """The panel and the operators as an artist meets them."""
 
 import itertools
+import os
 import re
 import sys
 from pathlib import Path
@@ -206,8 +207,8 @@ def test_words_added_to_a_prompt_are_seen_and_can_be_changed_or_left_out():
 
 def test_what_control_nets_see_is_offered_once_there_is_a_sheet(tmp_path, monkeypatch):
     use_worker(monkeypatch, "slow")
-    job = start_job({"prompt": "a mug"}, [cube()])
-    operator, spec = bpy.ops.csd.show_control, module("job.presets.texture").texture_job("a mug", control="depth")
+    job = start_job({"prompt": "a mug", "control": "off"}, [cube()])
+    operator, spec = bpy.ops.csd.show_control, module("job.presets.texture").texture_job("a mug")
     monkeypatch.setattr(job, "folder", tmp_path)
     assert not operator.poll() and "Show Control Pictures" not in panel_text()
     (tmp_path / "stages").mkdir()
@@ -343,6 +344,18 @@ def test_preferences_draw(monkeypatch):
     fake = SimpleNamespace(layout=FakeLayout(texts), bl_rna=owner.bl_rna)
     preferences.CSDPreferences.draw(fake, bpy.context)
     assert {"Data Folder", "Offline Packages", "Preview Every", "Device", "Set Up"} <= set(texts)
+
+
+def test_a_backend_python_that_is_named_alone_is_looked_for_where_shells_look(tmp_path, monkeypatch):
+    preferences = bpy.context.preferences.addons[module("").__name__].preferences
+    program = tmp_path / ("python9.exe" if os.name == "nt" else "python9")
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for written, expected in (("python9", program), (" python9 ", program), ("python10", Path.cwd() / "python10")):
+        preferences.backend_python = written
+        assert preferences.backend_python == str(expected)
+    preferences.backend_python = sys.executable
 
 
 def test_a_backend_python_that_is_not_there_is_named_before_anything_is_set_up(tmp_path):

@@ -31,7 +31,7 @@ from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import run_job
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.presets.texture import MINI_CONTROL_STRENGTH, texture_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.texture import TextureJob
 
@@ -109,7 +109,12 @@ class AlignmentTask:
 
 
 def run_alignment(
-    out: Path, nets: str = "", strength: float = 1.0, processes: int = 1, rehearse: bool = False, show: bool = False
+    out: Path,
+    nets: str = "",
+    strength: float = MINI_CONTROL_STRENGTH,
+    processes: int = 1,
+    rehearse: bool = False,
+    show: bool = False,
 ) -> int:
     """Make what is missing and print the table. Returns 0, or 1 when a texture could not be made.
 
@@ -128,7 +133,9 @@ def run_alignment(
     return 1 if failed else 0
 
 
-def alignment_tasks(out: Path, nets: str = "", strength: float = 1.0, rehearse: bool = False) -> list[AlignmentTask]:
+def alignment_tasks(
+    out: Path, nets: str = "", strength: float = MINI_CONTROL_STRENGTH, rehearse: bool = False
+) -> list[AlignmentTask]:
     """All textures, those without ControlNets first; those with some only where there are any."""
     followed = {"control": "auto", "control_model": nets, "control_strength": strength}
     cells = [(mesh, seed) for mesh in PART_MESHES for seed in SEEDS][: 1 if rehearse else None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from csd_blender.backend.cli.options import number, whole
+from csd_blender.job.presets.texture import MINI_CONTROL_STRENGTH
 from csd_blender.job.spec.methods import METHODS
 
 from ...paths import BUILD
@@ -33,7 +34,8 @@ def add_options(parser: argparse.ArgumentParser, tables: argparse._MutuallyExclu
     group.add_argument("--rehearse", action="store_true", help="go through it at sizes whose figures mean nothing")
     group.add_argument("--pixels", type=whole, default=0, help="of --guidance: side of the pictures; default: 512")
     group.add_argument("--nets", default="", metavar="PATHS", help="of --alignment: ControlNets; default: the bundled")
-    group.add_argument("--strength", type=number, default=1.0, help="of these, and of --control; default: 1")
+    usual = MINI_CONTROL_STRENGTH
+    group.add_argument("--strength", type=number, default=usual, help=f"of these, and of --control; default: {usual}")
     group.add_argument("--repeats", type=whole, default=2, help="of --guidance: timed runs of each step; default: 2")
 
 

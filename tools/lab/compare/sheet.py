@@ -20,7 +20,7 @@ from ..judged.quality_textures import make_and_judge, quality_job, worker_tools
 from . import pictures
 from .pictures import PictureTask, picture_kind
 from .rows import Row, RowFile, make_rows
-from .table import TEXTURES, TINY_TEXTURE
+from .table import BY_ITSELF, TEXTURES, TINY_TEXTURE
 
 #: Of ``quality_prompts``: a pattern in a color, and two materials.
 PROMPTS = (1, 6, 42)
@@ -78,7 +78,7 @@ def run_sheet(
     textures = [
         SheetTask(
             method, PROMPTS[prompt], seed, quality, texture_folder(jobs, method, prompt, seed, quality),
-            TINY_TEXTURE if rehearse else {},
+            BY_ITSELF | (TINY_TEXTURE if rehearse else {}),
         )
         for prompt, seed in cells
         for method in methods

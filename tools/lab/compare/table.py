@@ -33,6 +33,8 @@ PARTS = {
     "objects": "8 objects at Draft",
 }
 #: Settings of a rehearsal, whose figures mean nothing.
+#: Textures here are the methods' own work, without the ControlNet that the preset has.
+BY_ITSELF = {"control": "off"}
 TINY_TEXTURE = {"steps": 2, "texture_size": 64}
 TINY_OBJECT = {"coarse_steps": 2, "refine_steps": 1, "texture_size": 64}
 
@@ -113,7 +115,8 @@ def run_methods(
 def part_tasks(out: Path, part: str, methods: Sequence[str], rehearse: bool = False) -> list[MethodTask]:
     """All rows of a part, prompt by prompt, so that a table that is not finished yet compares like with like."""
     count = len(OBJECTS if part == "objects" else TEXTURES)
-    settings = (TINY_OBJECT if part == "objects" else TINY_TEXTURE) if rehearse else {}
+    settings: dict[str, Any] = {} if part == "objects" else dict(BY_ITSELF)
+    settings |= (TINY_OBJECT if part == "objects" else TINY_TEXTURE) if rehearse else {}
     return [
         MethodTask(part, method, index, out / "jobs" / f"{part}_{method}_{index:02d}", settings)
         for index in range(1 if rehearse else count)
