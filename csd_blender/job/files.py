@@ -29,6 +29,7 @@ PREVIEW_MESH = f"{PREVIEW}/mesh.npz"  # an object as it is now: positions, trian
 COARSE_SHAPE = f"{STAGES}/coarse.safetensors"  # the shape that the first of an object's two stages found
 COARSE_PICTURE = f"{STAGES}/coarse.png"
 CONTROL_PICTURE = f"{STAGES}/control.png"  # what ControlNets see of one step's pictures
+MODEL_RECORD = f"{STAGES}/models.json"  # sums of the models that the job began with
 CONTROL_RECORD = f"{STAGES}/control.json"  # which ControlNets those are, for the day when the job is resumed
 
 RESULT_RECORD = f"{RESULT}/result.json"

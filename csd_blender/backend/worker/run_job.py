@@ -24,6 +24,7 @@ from ..diffusion.loading import find_model, load_model, select_device
 from ..diffusion.model import DiffusionModel
 from ..optimize.out_of_memory import is_out_of_memory, make_free
 from ..support.reporting import Reporter, Stopped
+from .known_models import note_models
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def _run_in(folder: JobFolder, reporter: Reporter, models: ModelCache, resume: b
 
     reporter.emit = emit_and_record
     check_licences(folder.spec, reporter)
+    note_models(folder, reporter, resume)
     reporter.preview_interval = folder.spec.preview_interval
     # Imported here, since a pipeline brings much that an answer to a mistake does not need.
     try:

@@ -46,15 +46,20 @@ def readable() -> Iterator[None]:
         raise unreadable(what, "Change its permissions.") from error
 
 
-def stamp_of(place: Path) -> Stamp:
-    """What tells the files at a place, a model's folder or a single file, from those that lay there before."""
+def model_files(place: Path) -> list[Path]:
+    """The files at a place, a model's folder or a single file with those beside it, that a model is read from."""
     beside = place.parent.glob(f"{glob.escape(place.stem)}.*")
+    found = (*place.glob("*"), *place.glob("*/*")) if place.is_dir() else beside
+    return sorted(file for file in found if file.suffix.lower() in READ)
+
+
+def stamp_of(place: Path) -> Stamp:
+    """What tells the files at a place, see :func:`model_files`, from those that lay there before."""
     found = []
-    for file in sorted((*place.glob("*"), *place.glob("*/*")) if place.is_dir() else beside):
+    for file in model_files(place):
         with suppress(OSError):  # gone meanwhile
-            if file.suffix.lower() in READ:
-                state = file.stat()
-                found.append((str(file), state.st_size, state.st_mtime_ns))
+            state = file.stat()
+            found.append((str(file), state.st_size, state.st_mtime_ns))
     return tuple(found)
 
 
