@@ -11,9 +11,8 @@ import numpy as np
 
 from ...job.files import RESULT_ARRAYS
 from ...job.result import result_file
-from ..errors import SceneError
 from . import apply_texture
-from .apply_texture import Applied, Result
+from .apply_texture import Applied, Result, unreadable
 from .materials import ROUGHNESS, build_material
 from .mesh_arrays import MeshArrays, read_mesh
 from .stored_arrays import UNREADABLE
@@ -42,17 +41,13 @@ def build_mesh(name: str, arrays: MeshArrays) -> bpy.types.Mesh:
     return mesh
 
 
-def unreadable() -> SceneError:
-    return SceneError("The finished object cannot be read.", "Resume the job to make it again.")
-
-
 def check_result(folder: Path) -> Result:
     """The result without its mesh, which takes long to read. Raises :class:`SceneError` when a file is missing."""
     result = apply_texture.read_result(folder)
     try:
         result_file(folder, RESULT_ARRAYS)
     except OSError as error:
-        raise unreadable() from error
+        raise unreadable(folder, "object") from error
     return result
 
 
@@ -64,7 +59,7 @@ def read_result(folder: Path) -> tuple[Result, MeshArrays]:
         if mesh.uv is None or not result.albedo:
             raise ValueError("there is no texture")
     except UNREADABLE as error:
-        raise unreadable() from error
+        raise unreadable(folder, "object") from error
     return result, mesh
 
 

@@ -46,8 +46,11 @@ class Result:
     record: job_result.Result
 
 
-def unreadable() -> SceneError:
-    return SceneError("The finished result cannot be read.", "Resume the job to make it again.")
+def unreadable(folder: Path, what: str = "result", again: str = "it") -> SceneError:
+    """What to say of a job's result that is not there, or damaged; ``what`` it is."""
+    whole = (folder / files.JOB).is_file()
+    fix = f"Resume the job to make {again} again." if whole else "The job's folder is gone; generate anew."
+    return SceneError(f"The finished {what} cannot be read.", fix)
 
 
 def read_result(folder: Path) -> Result:
@@ -59,7 +62,7 @@ def read_result(folder: Path) -> Result:
             job_result.result_file(folder, files.RESULT_ARRAYS)
         return Result(folder, albedo, found)
     except UNREADABLE as error:
-        raise unreadable() from error
+        raise unreadable(folder) from error
 
 
 def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
@@ -114,7 +117,7 @@ def apply_result(
             ``new_map``, and a result that cannot be read; nothing was changed then.
     """
     if len(result.albedo) != len(targets):
-        raise unreadable()
+        raise unreadable(result.folder)
     for part, (target, obj) in enumerate(zip(targets, objects, strict=True)):
         if obj is not None and faces_problem(obj, target, is_new(result, part)) == "":
             check_maps(result, part, target, obj, new_map)
@@ -183,7 +186,7 @@ def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object,
             f"“{obj.name}” already has eight UV maps, the most that a mesh can have.", "Remove one, then accept again."
         )
     if add and job_uv(result.folder, part, target) is None:
-        raise unreadable()
+        raise unreadable(result.folder)
 
 
 def apply_part(
@@ -258,10 +261,10 @@ def load_albedo(path: Path, name: str, made: job_result.Result) -> bpy.types.Ima
     try:
         image = bpy.data.images.load(str(path))
     except RuntimeError as error:
-        raise unreadable() from error
+        raise unreadable(path.parent.parent) from error
     if not image.size[0] or not image.size[1] or not image.has_data:
         bpy.data.images.remove(image)
-        raise unreadable()
+        raise unreadable(path.parent.parent)
     image.name = name
     try:
         image.colorspace_settings.name = "sRGB"

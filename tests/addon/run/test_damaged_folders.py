@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -93,6 +94,15 @@ def test_a_result_of_another_shape_is_one_sentence(job):
         (job.job.folder / "result" / "result.json").write_text(json.dumps(record))
         with pytest.raises(SceneError, match="cannot be read"):
             job.jobs.accept()
+
+
+def test_what_is_gone_is_told_with_what_can_still_be_done(job):
+    job.finish(["new"])
+    for lost, fix in (("result", "Resume the job to make it again"), (".", "folder is gone; generate anew")):
+        shutil.rmtree(job.job.folder / lost)
+        with pytest.raises(SceneError) as caught:
+            job.jobs.accept()
+        assert fix in caught.value.fix
 
 
 @pytest.mark.parametrize("name", ["target.json", "target.npz"])

@@ -11,7 +11,7 @@ from ....job.files import RESULT_SHEET
 from ....job.result import result_file
 from ...errors import SceneError
 from .. import apply_texture
-from ..apply_texture import Applied, short_name
+from ..apply_texture import Applied, short_name, unreadable
 from ..stored_arrays import UNREADABLE
 from . import editor
 
@@ -28,18 +28,14 @@ class Pictures:
     sheet: Path
 
 
-def unreadable() -> SceneError:
-    return SceneError("The finished pictures cannot be read.", "Resume the job to make them again.")
-
-
 def read_result(folder: Path) -> Pictures:
     """Raises :class:`SceneError` when the result is not complete."""
     try:
         return Pictures(apply_texture.read_result(folder), result_file(folder, RESULT_SHEET))
     except UNREADABLE as error:
-        raise unreadable() from error
+        raise unreadable(folder, "pictures", "them") from error
     except SceneError as error:
-        raise unreadable() from error
+        raise unreadable(folder, "pictures", "them") from error
 
 
 def add_pictures(found: Pictures) -> list[Applied]:
@@ -60,7 +56,7 @@ def add_pictures(found: Pictures) -> list[Applied]:
         except SceneError:
             for image in images:
                 bpy.data.images.remove(image)
-            raise unreadable() from None
+            raise unreadable(found.result.folder, "pictures", "them") from None
     for image in (*images, shown):
         image.use_fake_user = True
     editor.show(shown)
