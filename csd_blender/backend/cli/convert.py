@@ -10,17 +10,20 @@ import argparse
 import contextlib
 import os
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...job.errors import JobError, writing_failed
-from ...job.models.contents import read_header, unreadable
+from ...job.models.contents import Header, counts, read_header, unreadable
 from ...job.models.files import PICKLES
 from ...job.models.single_file import is_single_file
 
 INSIDE = ("state_dict", "model", "module")  # where trainers put the weights, beside their own values
 SAFE = "Get it as safetensors, or from another source."
+USUAL = "Choose the model's usual checkpoint."
 
 
 def convert_model(arguments: argparse.Namespace) -> int:
@@ -29,40 +32,64 @@ def convert_model(arguments: argparse.Namespace) -> int:
     Raises ``JobError`` for what is no pickle of tensors, is there already, or cannot be written.
     """
     source: Path = arguments.file
+    check_source(source)
     target: Path = arguments.out or source.with_suffix(".safetensors")
     if target.suffix.lower() != ".safetensors":
         raise JobError("bad_setting", f"{target} does not end with .safetensors")
-    if os.path.lexists(target):
-        raise JobError("no_permission", f"{target} is there already", "Delete it, or write another by --out.")
-    tensors = read_tensors(source)
-    write_tensors(tensors, target)
+    refuse_present(target)
+    header = write_tensors(read_tensors(source), target, source)
     print(target)
-    if not is_single_file(read_header(target)):
+    if not is_single_file(header):
         print("Note: these are not the weights of a whole model, so that no job takes them for one.")
     return 0
+
+
+def check_source(source: Path) -> None:
+    """Raise ``JobError('model_unreadable')`` for what has no checkpoint's name, or is no file."""
+    fix = "Choose the checkpoint, as FILE.pt or FILE.ckpt."
+    if not source.is_file():
+        raise unreadable(f"{source} is no file", fix)
+    if source.suffix.lower() not in PICKLES:
+        raise unreadable(f"{source} is none of {', '.join(PICKLES)}", fix)
+
+
+def refuse_present(target: Path) -> None:
+    """Raise ``JobError('no_permission')`` where something would be overwritten."""
+    if os.path.lexists(target):
+        raise JobError("no_permission", f"{target} is there already", "Delete it, or write another by --out.")
 
 
 def read_tensors(source: Path) -> dict[str, Any]:
     """The file's named tensors, of each training's copies the one that was trained.
 
     Raises:
-        JobError: ``model_unreadable`` for a file that is missing, damaged, no pickle, or holds more than values.
+        JobError: ``model_unreadable`` for a file that is damaged, may not be read, or holds more than values; ``oom``.
     """
     import torch
 
-    if not source.is_file():
-        raise unreadable(f"{source} is no file", "Choose the checkpoint, as FILE.pt or FILE.ckpt.")
-    if source.suffix.lower() not in PICKLES:
-        raise unreadable(f"{source} is none of {', '.join(PICKLES)}", "Choose the checkpoint, as FILE.pt or FILE.ckpt.")
+    from ..optimize.out_of_memory import is_out_of_memory
+
     try:
-        with contextlib.suppress(RuntimeError, ValueError):  # files of torch's first layout cannot be mapped
-            return _named(torch.load(source, map_location="cpu", weights_only=True, mmap=True), source)
-        return _named(torch.load(source, map_location="cpu", weights_only=True), source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for those who wrote the file
+            with contextlib.suppress(RuntimeError, ValueError):  # files of torch's first layout cannot be mapped
+                return _named(torch.load(source, map_location="cpu", weights_only=True, mmap=True), source)
+            return _named(torch.load(source, map_location="cpu", weights_only=True), source)
     except pickle.UnpicklingError as error:
-        what = str(error).partition("\n")[0][:200]
-        raise unreadable(f"{source} is damaged, or holds more than tensors and plain values ({what})", SAFE) from None
-    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, OSError) as error:
+        # torch's own words go on with how to open it all the same.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f", such as {asked[1]}" if asked else ""
+        raise unreadable(f"{source} is damaged, or holds more than tensors and plain values{what}", SAFE) from None
+    except PermissionError as error:
+        raise unreadable(f"{source} cannot be read ({error.strerror})", "Change its permissions.") from None
+    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, OSError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise _no_memory(source) from None
         raise unreadable(f"{source} is damaged ({str(error).partition(chr(10))[0][:200]})", SAFE) from None
+
+
+def _no_memory(source: Path) -> JobError:
+    return JobError("oom", f"the weights of {source} do not fit into memory", "Close other programs.")
 
 
 def _named(found: object, source: Path) -> dict[str, Any]:
@@ -79,19 +106,50 @@ def _named(found: object, source: Path) -> dict[str, Any]:
     return tensors
 
 
-def write_tensors(tensors: Mapping[str, Any], target: Path) -> None:
-    """All of them in a new file, whole or not at all. Raises ``JobError`` ``no_space`` or ``no_permission``."""
+def write_tensors(tensors: Mapping[str, Any], target: Path, source: Path) -> Header:
+    """All of them in a new file, whole or not at all. Returns its header.
+
+    Raises:
+        JobError: ``no_space``, ``no_permission``, ``oom``; ``model_unreadable`` for what no job would read.
+    """
     from safetensors.torch import save_file
 
+    from ..optimize.out_of_memory import is_out_of_memory
+
     part = target.with_name(target.name + ".part")
+    refuse_present(part)
     try:
-        # Copies, since two names may share their numbers in a pickle, and must not here.
-        save_file({key: value.detach().clone().contiguous() for key, value in tensors.items()}, part)
+        save_file(_whole(tensors, source), part)
+        header = read_header(part)
         os.replace(part, target)
+        return header
+    except JobError:
+        raise
     except OSError as error:
         raise writing_failed(error, target) from None
     except Exception as error:  # safetensors' own, which says what the system said
+        if is_out_of_memory(error):
+            raise _no_memory(source) from None
+        number = re.search(r"os error (\d+)", str(error))
+        if number is not None and os.name != "nt":  # Windows has numbers of its own
+            raise writing_failed(OSError(int(number[1]), os.strerror(int(number[1]))), target) from None
         raise JobError("no_space" if "space" in str(error).lower() else "no_permission", f"{target}: {error}") from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _whole(tensors: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """Copies, since two names may share their numbers in a pickle, and must not in the new file."""
+    import torch
+
+    for key, value in tensors.items():
+        if key == "__metadata__" or key != key.encode("utf-8", "replace").decode():
+            raise unreadable(f"{source} has a tensor by the name of {key!a}, which safetensors cannot have", USUAL)
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            kind = "no numbers" if value.is_meta else str(value.dtype if value.is_quantized else value.layout)
+            raise unreadable(f"{source} holds {kind.removeprefix('torch.')} in {key}", USUAL)
+        if not (value.is_floating_point() or counts(key)):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise unreadable(f"{source} holds {kind} in {key} and no fractions", USUAL)
+    return {key: value.detach().clone().contiguous() for key, value in tensors.items()}

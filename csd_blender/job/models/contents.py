@@ -129,7 +129,7 @@ def read_header(path: Path) -> Header:
     try:
         tensors = {n: (e["dtype"], tuple(e["shape"]), e["data_offsets"][1]) for n, e in _tensors(table)}
         end = begin + max((int(last) for _, _, last in tensors.values()), default=0)
-        odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not _counts(n)), None)
+        odd = next((n for n, (kind, _, _) in tensors.items() if not kind.startswith(FLOATS) and not counts(n)), None)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise _damaged(path) from error
     if not tensors:
@@ -192,7 +192,7 @@ def _damaged(path: Path) -> JobError:
     return unreadable(f"{path} is no safetensors file, or a damaged one", AGAIN)
 
 
-def _counts(name: str) -> bool:
+def counts(name: str) -> bool:
     """Whether a tensor is no weight but counts: places from 0, or steps of training, as old checkpoints have them; or
     the rank of a LoRA's layer as diffusers' scripts write its alpha."""
     return name.endswith(("position_ids", "num_updates", "global_step", ".alpha"))

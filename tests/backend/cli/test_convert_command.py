@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -99,3 +100,75 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert convert(tmp_path / "x.pt", "--out", tmp_path / "x.bin") == 1
     assert convert(tmp_path / "x.pt", "--out", tmp_path / "absent" / "x.safetensors") == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_beside_it_that_is_called_like_an_unfinished_one_stays(tmp_path, capsys):
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
+    (tmp_path / "x.safetensors.part").write_bytes(b"mine")
+    assert convert(tmp_path / "x.pt") == 1 and "x.safetensors.part is there already" in capsys.readouterr().err
+    assert (tmp_path / "x.safetensors.part").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_name_that_is_no_files_is_refused_with_a_sentence(name, capsys):
+    assert convert(name) == 1 and "is no file" in capsys.readouterr().err
+
+
+def _quantized():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("a", lambda: torch.arange(3), "holds int64 in a"),
+        ("a", lambda: torch.ones(2, dtype=torch.complex64), "holds complex64 in a"),
+        ("a", lambda: torch.tensor([True]), "holds bool in a"),
+        ("a", _quantized, "holds qint8 in a"),
+        ("a", lambda: torch.eye(3).to_sparse(), "holds sparse_coo in a"),
+        ("a", lambda: torch.empty(3, device="meta"), "holds no numbers in a"),
+        ("__metadata__", lambda: torch.ones(1), "by the name of '__metadata__'"),
+        ("\ud800", lambda: torch.ones(1), "by the name of '\\ud800'"),
+    ],
+)
+def test_tensors_that_no_job_could_read_are_refused_by_name_and_leave_no_file(
+    tmp_path, capsys, recwarn, name, make, said
+):
+    torch.save({"good": torch.ones(2), name: make()}, tmp_path / "x.pt")
+    recwarn.clear()
+    assert convert(tmp_path / "x.pt") == 1
+    shown = capsys.readouterr().err
+    assert said in shown and "cannot be written" not in shown and not recwarn.list
+    assert os.listdir(tmp_path) == ["x.pt"]
+
+
+def test_counts_of_old_checkpoints_come_along(tmp_path):
+    torch.save({"a": torch.ones(2), "model_ema.num_updates": torch.tensor(5)}, tmp_path / "x.pt")
+    assert convert(tmp_path / "x.pt") == 0 and len(load_file(tmp_path / "x.safetensors")) == 2
+
+
+def test_nobody_is_told_how_to_open_an_unsafe_file_all_the_same(tmp_path, capsys):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "x.pt")
+    assert convert(tmp_path / "x.pt") == 1
+    shown = capsys.readouterr().err
+    assert "such as torch.nn.modules.linear.Linear" in shown and "option" not in shown and "\x1b" not in shown
+
+
+def test_a_disk_that_takes_no_more_is_named_and_so_is_a_lack_of_memory(tmp_path, capsys, monkeypatch):
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
+    for error, said in (
+        (OSError(27, "File too large"), "disk"),
+        (Exception("I/O error: File too large (os error 27)"), "disk"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory"),
+    ):
+        monkeypatch.setattr("safetensors.torch.save_file", lambda *a, error=error, **k: fail(error))
+        assert convert(tmp_path / "x.pt") == 1 and said in capsys.readouterr().err.splitlines()[0].lower()
+    monkeypatch.setattr("torch.load", lambda *a, **k: fail(PermissionError(13, "Permission denied")))
+    assert convert(tmp_path / "x.pt") == 1 and "cannot be read (Permission denied)" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["x.pt"]
+
+
+def fail(error):
+    raise error
