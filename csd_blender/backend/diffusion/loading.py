@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import WANTED, ModelFiles, read_model
+from ...job.models.files import ModelFiles, read_model
 from ...job.models.lora import Lora, with_lora
-from ...job.models.places import find_folder
+from ...job.models.places import check_bundled, find_folder
 from . import deepfloyd, flow, sdxl, stable_diffusion
 from .model import DiffusionModel
 from .parts import or_unreadable, quiet_libraries
@@ -58,8 +58,7 @@ def find_model(name: str, told: str = "prompt") -> Path:
     """
     if name != "mini":
         return find_folder(name, partial(read_model, told=told))
-    if told == "views":
-        raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
+    check_bundled(told)
     return MINI_FOLDER
 
 

@@ -48,6 +48,9 @@ def use_controls(
     Raises:
         JobError: ``bad_setting``, ``control_missing`` or ``control_unreadable``.
     """
+    if not steps:  # such as a recipe that has no second stage; nothing would go by them
+        model.control = None
+        return None
     auto = wanted_kinds(job.control) is None
     recorded = read_record(folder) if resume and auto else None
     files = find_controls(model.name, model.unet.config, *(recorded or (job.control, job.control_model)))
@@ -75,7 +78,7 @@ def find_controls(name: str, config: Any, words: str, names: str) -> tuple[Contr
 
 def check_controls(job: TextTo3DJob) -> None:
     """Raise ``JobError`` when the job wants ControlNets that are not there, before its model is loaded."""
-    if wanted_kinds(job.control) != {}:
+    if job.refine.steps and wanted_kinds(job.control) != {}:
         found = look_through(job.model, job.tells["model"])
         find_controls(job.model, found.network.config, job.control, job.control_model)
 

@@ -23,6 +23,7 @@ OTHER = "Choose the folder of an AutoencoderTiny, or set Encoder to full."
 #: The published ones, by the family of the models whose latents they make; all three by Ollin Boer Bohan, under MIT.
 PUBLISHED = {
     "sd": "madebyollin/taesd",
+    "mvdream": "madebyollin/taesd",  # which is a Stable Diffusion 2
     "zero123": "madebyollin/taesd",
     "sdxl": "madebyollin/taesdxl",
     "sd3": "madebyollin/taesd3",

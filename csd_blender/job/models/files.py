@@ -22,7 +22,7 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _LABELS = [family.label for family in FAMILIES if family.told == "prompt"]
 #: What a model draws after, for people.
 TOLD = {
-    "prompt": "which is told a prompt and no picture",
+    "prompt": "which is told a prompt alone, and no picture or cameras",
     "views": "which is told cameras beside a prompt and draws several views at once (as MVDream)",
     "picture": "which is told a picture and a camera (as Zero-1-to-3) and no prompt",
 }

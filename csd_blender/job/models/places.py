@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, readable, unreadable
-from .files import INDEX, PICKLES, WHOLE, Part, read_model, read_network
+from .files import INDEX, PICKLES, WANTED, WHOLE, Part, read_model, read_network
 from .single_file import is_single_file
 from .store import RECORD, read_record, whole_copy
 
@@ -79,14 +79,22 @@ def lasting_name(name: str, told: str = "prompt") -> str:
 
     Raises:
         JobError: for a model that a job could not load: as :func:`find_folder` and
-            :func:`~csd_blender.job.models.files.read_model` do. The bundled one is not looked at.
+            :func:`~csd_blender.job.models.files.read_model` do. The bundled one is not looked at, but ``bad_setting``
+            where it is told what it cannot draw after.
     """
     if name == "mini":
+        check_bundled(told)
         return name
     read = partial(read_model, told=told)
     read(find_folder(name, read))
     place = existing(name)
     return name if place is None else str(place)
+
+
+def check_bundled(told: str) -> None:
+    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views at once."""
+    if told == "views":
+        raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
 
 
 def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:

@@ -14,6 +14,7 @@ from ..loading import MINI_FOLDER, find_model
 from ..model import DiffusionModel
 from ..parts import check_vae, load_network, network_dtypes, quiet_libraries
 from ..small_encoder import SmallEncoder
+from ..views.mvdream import MVDream
 
 #: Of the bundled model.
 MINI_ENCODER = MINI_FOLDER.parent / "encoder"
@@ -27,20 +28,22 @@ def use_encoder(words: str, model: DiffusionModel) -> None:
     Raises ``JobError`` as :func:`encoder_files` and :func:`load_encoder` do.
     """
     had, model.small_encoder = model.small_encoder, None
-    files = None if model.on_pixels else encoder_files(words, model.name)
+    told = "views" if isinstance(model, MVDream) else "prompt"
+    files = None if model.on_pixels else encoder_files(words, model.name, told)
     if files is not None:
         model.small_encoder = load_encoder(files, model.latent_channels, model.latent_factor, model.device, had)
 
 
-def encoder_files(words: str, name: str) -> EncoderFiles | None:
+def encoder_files(words: str, name: str, told: str = "prompt") -> EncoderFiles | None:
     """Which small encoder a model of that name gets; None for its own, and for a model on pixels, which needs none.
 
-    Raises ``JobError`` as :func:`~....job.models.encoder.chosen_encoder` does, and for a model that cannot be read.
+    ``told``: what the model draws after, as in :func:`~..loading.load_model`. Raises ``JobError`` as
+    :func:`~....job.models.encoder.chosen_encoder` does, and for a model that cannot be read.
     """
     if words == FULL:
         return None
-    place = find_model(name)
-    files = read_model(place)
+    place = find_model(name, told)
+    files = read_model(place, told)
     if "vae" not in files.parts:
         return None
     return chosen_encoder(words, files.family, MINI_ENCODER if place == MINI_FOLDER else None)

@@ -68,13 +68,13 @@ def make_object(
     plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
-    spoken = debias_job(job, reporter)
+    spoken = debias_job(job, reporter) if "prompt" in job.tells.values() else None  # no model is told sides
     # Most of it comes into use in the second stage, which may be hours away.
     if job.start == "blob":
         look_through(job.coarse_model or job.model, job.tells["coarse_model"])
     look_through(job.model, job.tells["model"])
     check_controls(job)
-    encoder_files(job.encoder, job.model)
+    encoder_files(job.encoder, job.model, job.tells["model"])
 
     cancelled, coarse, refined, guide, calls = False, None, None, None, 0
     clocks = {"coarse": StepClock(), "refine": StepClock()}

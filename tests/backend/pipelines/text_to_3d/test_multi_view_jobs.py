@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from csd_blender.backend.cli.generate import with_lasting_names
+from csd_blender.backend.diffusion.small_encoder import SmallEncoder
 from csd_blender.backend.diffusion.views.mvdream import MVDream, camera_numbers
 from csd_blender.backend.pipelines.text_to_3d.coarse import draw_cameras, draw_look, view_count
 from csd_blender.job.errors import JobError
@@ -17,7 +18,8 @@ from csd_blender.job.result import read_result
 from csd_blender.job.spec.cameras import SceneCameras
 from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
 from tests.support.ldm import write_folder
-from tests.support.tiny_jobs import COARSE, TINY, after, answer, merged, run, same_result
+from tests.support.tiny_encoders import write_small_encoder
+from tests.support.tiny_jobs import COARSE, TINY, after, answer, merged, run, same_result, warnings_but_terms
 
 SIDE = 64
 
@@ -135,6 +137,38 @@ def test_lasting_names_find_a_model_of_several_views(make, mvdream):
 def test_no_controlnets_are_for_a_model_of_several_views(make, models):
     outcome, _ = run(make(control="depth", refine={"steps": 1}), models)
     assert outcome.type == "error" and "there are no ControlNets for" in outcome.detail
+
+
+def test_what_has_no_effect_on_an_object_of_one_stage_is_neither_looked_for_nor_told(make, models):
+    outcome, events = run(make(control="depth", debias_prompt="mini"), models)
+    assert outcome.type == "result" and warnings_but_terms(events) == []
+
+
+def test_a_small_encoder_serves_a_model_of_several_views(make, models, monkeypatch):
+    small = write_small_encoder(make().path.parent / "small")
+    used, ask = [], SmallEncoder.encode
+    monkeypatch.setattr(SmallEncoder, "encode", lambda self, *given: used.append(1) or ask(self, *given))
+    assert run(make("other", encoder=str(small)), models)[0].type == "result" and used
+    outcome, _ = run(make("published", encoder="small"), models)
+    assert answer(outcome) == ("error", "encoder_missing") and "taesd" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        ("csd-mvdream", {"model": "mini"}),
+        ("csd-mvdream-refine", {"model": "mini"}),
+        ("csd-mvdream-refine", {"model": "plain"}),
+        ("csd-mvdream", {"model": "views", "coarse": {"cameras": {"ring": 1}}}),
+    ],
+)
+def test_a_first_stage_without_a_model_for_it_is_refused_before_there_is_a_folder(
+    make, mvdream, tiny_folder, recipe, names
+):
+    known = {"views": mvdream, "plain": str(tiny_folder), "mini": "mini"}
+    folder = make(recipe=recipe, **names | {"model": known[names["model"]]})
+    with pytest.raises(JobError):
+        with_lasting_names(folder.spec)
 
 
 # ---- what goes around in a ring ------------------------------------------------------------------------------------
