@@ -39,7 +39,7 @@ def whole_program(path: str) -> str:
     """The same for a program: one that is named alone, as in a shell, is looked for where shells look."""
     name = path.strip()
     there = os.path.dirname(name) or name.startswith("~") or os.path.isfile(whole(name))
-    return (None if there else shutil.which(name)) or whole(name)
+    return whole(name if there else shutil.which(name) or name)  # where PATH has "bin", it is found as bin/python3
 
 
 #: Preferences that name a program.

@@ -227,6 +227,9 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
             setattr(csd, USE + setting.name, differs)
         if differs:
             setattr(csd, setting.name, str(value) if setting.get("usual") else value)
+    for name in unused(kind, csd):  # else it would count, unasked, once what makes it idle is changed
+        if hasattr(csd, USE + name):
+            setattr(csd, USE + name, False)
     if isinstance(plain.get("negative_prompt"), str):
         csd.use_negative_prompt = bool(csd.negative_prompt) or not preset["negative_prompt"]
     if csd.negative_prompt == preset["negative_prompt"]:

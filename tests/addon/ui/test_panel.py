@@ -355,6 +355,9 @@ def test_a_backend_python_that_is_named_alone_is_looked_for_where_shells_look(tm
     for written, expected in (("python9", program), (" python9 ", program), ("python10", Path.cwd() / "python10")):
         preferences.backend_python = written
         assert preferences.backend_python == str(expected)
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("PATH", tmp_path.name)  # from where one is, as some have "node_modules/.bin"
+    assert module("addon.preferences").meant("backend_python", "python9") == str(program)
     preferences.backend_python = sys.executable
 
 

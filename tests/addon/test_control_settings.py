@@ -1,0 +1,72 @@
+"""ControlNets and their details in the panel: where they count, and what reused settings make of them."""
+
+import functools
+
+import pytest
+
+from tests.addon.test_settings import CHOSEN, from_panel
+from tests.support.blender import bpy, module
+
+
+@pytest.mark.parametrize("kind", ["texture", "text-to-3d", "edit"])
+def test_control_nets_are_shown_and_count_where_they_have_an_effect(kind):
+    csd, details = bpy.context.scene.csd, {"control_model", "control_strength", "control_end"}
+    unused = functools.partial(module("addon.kinds.common").unused, CHOSEN[kind].spec)
+    csd.use_control, csd.control = True, "off"
+    without = from_panel(kind)
+    csd.use_control_strength = True
+    csd.control_model, csd.control_strength, csd.control_end = "/nets/depth", 0.5, 0.25
+    assert details <= unused(csd).keys() and "control" not in unused(csd)
+    assert from_panel(kind).spec_hash() == without.spec_hash()
+    csd.use_control = False  # without its box the preset's word holds: of objects off, of all others auto
+    off = kind == "text-to-3d"
+    assert from_panel(kind).control == ("off" if off else "auto")
+    assert details & unused(csd).keys() == (details if off else set())
+    csd.use_control, csd.control = True, "depth"
+    assert not details & unused(csd).keys()
+    spec = from_panel(kind)
+    assert (spec.control, spec.control_model, spec.control_strength, spec.control_end) == (
+        "depth",
+        "/nets/depth",
+        0.5,
+        0.25,
+    )
+    again = CHOSEN[kind].settings
+    boxes = ("use_control", "use_control_strength")
+    for name in ("control", *details, *boxes):
+        csd.property_unset(name)
+    again.reuse(bpy.context.scene, spec.to_json())
+    assert (csd.control, csd.use_control) == ("depth", True)
+    # Half is what textures of the bundled model have anyway.
+    assert (csd.use_control_strength, csd.control_strength if off else 0.5) == (off, 0.5)
+    csd.control = "dpeth"
+    with pytest.raises(module("job.errors").JobError, match="control is 'dpeth', allowed is off, auto"):
+        from_panel(kind)
+    for name in ("control", *details, *boxes, "kind"):
+        csd.property_unset(name)
+    for model, strength in (("mini", 0.5), ("sd15", 1.0)):
+        spec = from_panel("texture", model=model)
+        assert (spec.control, spec.control_strength) == ("auto", strength)
+    assert from_panel("text-to-3d", model="sd15").control == "off"
+
+
+def test_what_follows_control_nets_is_idle_where_a_recipe_has_no_mesh_for_them():
+    chosen = {"recipe": "dreamfusion", "control": "depth", "control_strength": 0.5}
+    of_object = CHOSEN["text-to-3d"].settings
+    values = of_object.gather(bpy.context.scene, {"prompt": "a mug", **chosen})
+    assert not {"control", "control_model", "control_strength", "control_end"} & values.keys()
+
+
+def test_a_strength_that_counted_for_nothing_is_not_reused_for_what_comes_after():
+    """A texture without ControlNets, reused; then they are switched on again: at the usual strength."""
+    csd, texture = bpy.context.scene.csd, CHOSEN["texture"].settings
+    without = from_panel("texture", use_control=True, control="off")
+    try:
+        texture.reuse(bpy.context.scene, without.to_json())
+        assert (csd.use_control, csd.control, csd.use_control_strength) == (True, "off", False)
+        assert from_panel("texture").spec_hash() == without.spec_hash()
+        csd.use_control = False
+        assert (from_panel("texture").control, from_panel("texture").control_strength) == ("auto", 0.5)
+    finally:
+        for name in ("use_control", "control", "use_control_strength", "control_strength", "kind", "use_new_seed"):
+            csd.property_unset(name)
