@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .fields import choice, interval, number
 
 ELEVATION_LAWS = ("camera", "batch", "csd")
+RINGS = (0, 1, 4)  # MVDream's networks put four pictures side by side; others would be of two things, or of half a one
 DISTANCE_UNITS = ("scene", "frame")
 
 
@@ -65,6 +66,8 @@ class SceneCameras:
 
     def complaint(self, where: str) -> str:
         """What does not go together; ``where`` stands before a setting's name."""
+        if self.ring not in RINGS:
+            return f"{where}ring is {self.ring}, allowed is 4, the views that an MVDream draws at once, or 0 for none"
         if self.ring > 1 and self.front_back_steps:
             return f"a ring looks from all around; set {where}ring or {where}front_back_steps to 0"
         return ""

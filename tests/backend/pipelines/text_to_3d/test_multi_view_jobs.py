@@ -199,6 +199,8 @@ def test_settings_that_do_not_go_together_are_refused_by_name(kind):
     field = "coarse" if kind is CoarseStage else "refine"
     for given, said in (
         ({"views": 6, "cameras": {"ring": 4}}, f"{field}.views is 6, allowed is a multiple of {field}.cameras.ring, 4"),
+        ({"views": 8, "cameras": {"ring": 2}}, f"{field}.cameras.ring is 2, allowed is 4"),
+        ({"views": 8, "cameras": {"ring": 8}}, f"{field}.cameras.ring is 8, allowed is 4"),
         ({"views": 8, "cameras": {"ring": 4, "front_back_steps": 3}}, f"set {field}.cameras.ring or"),
     ):
         with pytest.raises(JobError, match=said):
