@@ -23,6 +23,7 @@ from ...job.models.single_file import is_single_file
 
 INSIDE = ("state_dict", "model", "module")  # where trainers put the weights, beside their own values
 SAFE = "Get it as safetensors, or from another source."
+AGAIN = "Free some space, then convert it again, or elsewhere by --out."
 USUAL = "Choose the model's usual checkpoint."
 
 
@@ -126,17 +127,23 @@ def write_tensors(tensors: Mapping[str, Any], target: Path, source: Path) -> Hea
     except JobError:
         raise
     except OSError as error:
-        raise writing_failed(error, target) from None
+        raise _not_written(error, target) from None
     except Exception as error:  # safetensors' own, which says what the system said
         if is_out_of_memory(error):
             raise _no_memory(source) from None
         number = re.search(r"os error (\d+)", str(error))
         if number is not None and os.name != "nt":  # Windows has numbers of its own
-            raise writing_failed(OSError(int(number[1]), os.strerror(int(number[1]))), target) from None
+            raise _not_written(OSError(int(number[1]), os.strerror(int(number[1]))), target) from None
         raise JobError("no_space" if "space" in str(error).lower() else "no_permission", f"{target}: {error}") from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _not_written(error: OSError, target: Path) -> JobError:
+    """As of a job's files, but for what to do: there is no job to go on with."""
+    known = writing_failed(error, target)
+    return JobError(known.code, known.detail, AGAIN if known.code == "no_space" else "")
 
 
 def _whole(tensors: Mapping[str, Any], source: Path) -> dict[str, Any]:

@@ -41,11 +41,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=list_models, folder=None)
     actions = parser.add_subparsers(metavar="ACTION")
 
-    def action(name: str, run: Callable[[argparse.Namespace], int], said: str) -> argparse.ArgumentParser:
+    def action(
+        name: str, run: Callable[[argparse.Namespace], int], said: str, of_folder: bool = True
+    ) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=said)
-        made.add_argument(
-            "--folder", type=Path, metavar="DIR", help=f"folder of models (default: {FOLDER}, or the user's own)"
-        )
+        if of_folder:
+            made.add_argument(
+                "--folder", type=Path, metavar="DIR", help=f"folder of models (default: {FOLDER}, or the user's own)"
+            )
         made.set_defaults(run=run)
         return made
 
@@ -58,7 +61,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     get.set_defaults(online=True)
     gone = action("remove", remove_model, "delete a model, or what came of it so far")
     gone.add_argument("model", metavar="NAME")
-    other = action("convert", convert_model, "write a checkpoint that is a pickle (.pt, .ckpt) as .safetensors")
+    said = "write a checkpoint that is a pickle (.pt, .ckpt) as .safetensors"
+    other = action("convert", convert_model, said, of_folder=False)
     other.add_argument("file", type=Path, metavar="FILE")
     other.add_argument("--out", type=Path, metavar="FILE", help="(default: beside it, with that ending)")
     check = action("verify", verify_models, "read models again, and hold every file against its sum")
