@@ -48,7 +48,7 @@ BRIDGE_SHARE = 0.5  # of the steps before SDS-Bridge compares wordings, as publi
 MINI_CONTROL_STRENGTH = 0.5
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 25, "normal": 50, "best": 170}
+EXPECTED_SECONDS = {"draft": 32, "normal": 63, "best": 215}
 
 
 @dataclass(frozen=True)
