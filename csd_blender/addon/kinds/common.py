@@ -17,6 +17,7 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.language import BUNDLED, find_language_model
 from ...job.models.licences import check_job
+from ...job.models.places import check_bundled
 from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad, is_text
@@ -123,10 +124,13 @@ def write_job(spec: JobSpec, inputs: dict[str, bytes], targets: list[Target], pl
         inputs: files that it begins with, by name. place: where a new object will stand.
 
     Raises:
-        JobError: there is no backend, a model may not be used, or the folder cannot be written.
+        JobError: there is no backend, a model may not or cannot be used, or the folder cannot be written.
     """
     backend.command()  # without a backend nothing is written
     check_job(spec)
+    for name, told in getattr(spec, "models", ()):
+        if name == "mini":  # others are looked through by the backend, which need not be quick about it
+            check_bundled(told)
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     # What leads back to the scene comes last, since a folder that has it is offered to be resumed.

@@ -336,6 +336,12 @@ class TextTo3DJob:
         """What the models are told, by their settings' names."""
         return {"coarse_model": self.coarse.cameras.tells, "model": self.refine.cameras.tells}
 
+    @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """The models that it goes through, in their order, each with what it is told."""
+        first = (self.coarse_model or self.model, self.tells["coarse_model"])
+        return (*([first] if self.start == "blob" else []), (self.model, self.tells["model"]))
+
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""
         return {"kind": self.kind, **to_json(self)}

@@ -125,6 +125,18 @@ def test_the_panel_offers_what_suits_the_selection():
     bpy.context.scene.csd.property_unset("recipe")
 
 
+def test_a_model_that_cannot_draw_several_views_is_refused_before_there_is_a_folder(worker):
+    worker("happy")
+    jobs = module("addon.preferences").jobs_folder()
+    before = set(jobs.iterdir()) if jobs.is_dir() else set()
+    csd = bpy.context.scene.csd
+    csd.prompt, csd.recipe = "a robot", "csd-mvdream"
+    with pytest.raises(RuntimeError, match="the bundled model draws one view at a time"):
+        bpy.ops.csd.text_to_3d()
+    assert (set(jobs.iterdir()) if jobs.is_dir() else set()) == before and session.active_job() is None
+    csd.property_unset("recipe")
+
+
 def test_a_running_job_shows_stage_bar_time_left_and_cancel_whatever_is_selected(by_hand):
     select(cube())
     bpy.context.scene.csd.prompt = "red brick"

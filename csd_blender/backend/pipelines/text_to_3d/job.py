@@ -70,9 +70,8 @@ def make_object(
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
     spoken = debias_job(job, reporter) if "prompt" in job.tells.values() else None  # no model is told sides
     # Most of it comes into use in the second stage, which may be hours away.
-    if job.start == "blob":
-        look_through(job.coarse_model or job.model, job.tells["coarse_model"])
-    look_through(job.model, job.tells["model"])
+    for name, told in job.models:
+        look_through(name, told)
     check_controls(job)
     encoder_files(job.encoder, job.model, job.tells["model"])
 
