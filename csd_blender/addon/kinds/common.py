@@ -17,7 +17,7 @@ from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.language import BUNDLED, find_language_model
 from ...job.models.licences import check_job
-from ...job.models.places import check_bundled
+from ...job.models.places import check_bundled_of
 from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad, is_text
@@ -128,9 +128,7 @@ def write_job(spec: JobSpec, inputs: dict[str, bytes], targets: list[Target], pl
     """
     backend.command()  # without a backend nothing is written
     check_job(spec)
-    for name, told in getattr(spec, "models", ()):
-        if name == "mini":  # others are looked through by the backend, which need not be quick about it
-            check_bundled(told)
+    check_bundled_of(spec)
     job_id = folders.new_job_id(spec.prompt)
     folder = JobFolder.create(jobs_folder() / job_id, spec)
     # What leads back to the scene comes last, since a folder that has it is offered to be resumed.

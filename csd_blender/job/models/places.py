@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import JobError
 from .catalogue import ModelEntry, entry_of, find_entry
@@ -95,6 +96,13 @@ def check_bundled(told: str) -> None:
     """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views at once."""
     if told == "views":
         raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
+
+
+def check_bundled_of(job: Any) -> None:
+    """The same for all models of a job. Others are not looked at, which takes its time."""
+    for name, told in getattr(job, "models", ()):
+        if name == "mini":
+            check_bundled(told)
 
 
 def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:

@@ -276,7 +276,7 @@ def test_a_job_is_made_with_it_from_the_command_line_on_and_its_strength_counts(
         models = ModelCache()
         texture_mesh(spec, folder, reporter_until(), models.get)
         made.append(albedo(folder))
-        assert models.key[2] == Lora(file, weight)
+        assert Lora(file, weight) in models.key
     assert (made[0] != made[1]).any()
 
 

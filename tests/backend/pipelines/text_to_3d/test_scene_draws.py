@@ -271,6 +271,8 @@ PUBLISHED = {  # beta 2 of the coarse and of the refine stage
     "sjc": (0.99, 0.99),
     "dsd": (0.99, 0.99),
     "dsd-low": (0.99, 0.99),
+    "csd-mvdream": (0.99, 0.99),
+    "csd-mvdream-refine": (0.99, 0.999),
 }
 SMALL_GRID = {"levels": 2, "finest_resolution": 32}
 
