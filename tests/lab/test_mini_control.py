@@ -10,11 +10,11 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from tests.support.tiny_mini import write_world
 from tools.lab.mini import solids
 from tools.lab.mini.control import pictures, train
 from tools.lab.mini.control.hints import DROPS, drop, hint_pictures
 from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, moved_features, sunk
-from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline
 from tools.lab.mini.render import Camera, trace
 from tools.lab.mini.shape import Shape
 from tools.lab.mini.training import loop
@@ -101,15 +101,7 @@ def test_near_is_white_and_what_is_kept_back_is_black():
 @pytest.fixture(scope="module")
 def tiny_world(tmp_path_factory):
     """A tiny model of the mini model's build, and a part with few pictures."""
-    folder = tmp_path_factory.mktemp("control")
-    torch.manual_seed(0)
-    sizes = Sizes((8, 8, 8), (16, 16, 16), 32, 1)
-    save_pipeline(folder / "weights", make_vae(sizes), make_unet(sizes), make_text_encoder(sizes))
-    (folder / "cache").mkdir()
-    part = pictures.render_part(3, 0, shapes=3)
-    with (folder / "cache" / "part_00000.npz").open("wb") as file:
-        np.savez(file, **part)
-    return folder
+    return write_world(tmp_path_factory.mktemp("control"), pictures.render_part(3, 0, shapes=3))
 
 
 def test_the_same_part_has_the_same_bytes(tiny_world):

@@ -12,9 +12,9 @@ from diffusers import UNet2DConditionModel
 
 from csd_blender.backend.diffusion.views.mvdream import see_all_views
 from csd_blender.backend.mini import vocabulary as voc
+from tests.support.tiny_mini import write_world
 from tools.lab.mini.control.train import load_frozen, make_control_net
 from tools.lab.mini.dataset import COLUMNS
-from tools.lab.mini.models import Sizes, make_text_encoder, make_unet, make_vae, save_pipeline
 from tools.lab.mini.training import loop
 from tools.lab.mini.views import pictures, train
 
@@ -22,14 +22,8 @@ from tools.lab.mini.views import pictures, train
 @pytest.fixture(scope="module")
 def tiny_world(tmp_path_factory):
     """A tiny model of the mini model's build with its ControlNet, and a part with few pictures."""
-    folder = tmp_path_factory.mktemp("views")
-    torch.manual_seed(0)
-    sizes = Sizes((8, 8, 8), (16, 16, 16), 32, 1)
-    save_pipeline(folder / "weights", make_vae(sizes), make_unet(sizes), make_text_encoder(sizes))
+    folder = write_world(tmp_path_factory.mktemp("views"), pictures.render_part(6, 0, shapes=3))
     make_control_net(load_frozen(folder / "weights").unet, 0).save_pretrained(folder / "control")
-    (folder / "cache").mkdir()
-    with (folder / "cache" / "part_00000.npz").open("wb") as file:
-        np.savez(file, **pictures.render_part(6, 0, shapes=3))
     return folder
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from csd_blender.backend.cli.options import Parser, whole
-from csd_blender.job.models.control import OFF
+from csd_blender.job.models.control import is_off
 from csd_blender.job.models.encoder import FULL
 from csd_blender.job.process.processes import open_streams
 from csd_blender.job.spec.common import QUALITIES
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     settings = {"encoder": arguments.encoder}
     if arguments.control:
         settings |= {"control": arguments.control}
-        settings |= {} if arguments.control == OFF else {"control_strength": arguments.strength}
+        settings |= {} if is_off(arguments.control) else {"control_strength": arguments.strength}
     return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, settings)
 
 

@@ -117,7 +117,8 @@ def with_lasting_names(job: JobSpec) -> JobSpec:
         "debias_prompt": lasting_language_name,
         "control_model": lasting_control_names, "lora": lasting_lora, "encoder": lasting_encoder_name,
     }  # fmt: skip
-    for name, told in getattr(job, "models", ()):
+    looked_at = {(getattr(job, field), told) for field, told in tells.items()}
+    for name, told in set(getattr(job, "models", ())) - looked_at:
         lasting_name(name, told)  # refused before there is a folder, where it has to draw after other things
     names = {field: getattr(job, field) for field in lasting if getattr(job, field, "")}
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})

@@ -91,6 +91,11 @@ def wanted_kinds(words: str) -> dict[str, float] | None:
     return found
 
 
+def is_off(words: object) -> bool:
+    """Whether the setting ``control`` wants none; of one that nobody has checked yet, too."""
+    return isinstance(words, str) and words.strip().lower() == OFF
+
+
 def _is_weight(text: str) -> bool:
     return bool(re.fullmatch(r"\d+(\.\d*)?|\.\d+", text)) and float(text) <= MOST_WEIGHT
 

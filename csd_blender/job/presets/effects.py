@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models.catalogue import find_entry
-from ..models.control import AUTO, OFF
+from ..models.control import AUTO, OFF, is_off
 from ..spec.common import CONTROL_DETAILS
 from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, VIEW_METHODS, Method, find_method
@@ -65,7 +65,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
     if kind is TextTo3DJob:
         found |= _of_recipe(recipe, chosen)
     usual = OFF if kind is TextTo3DJob else AUTO
-    if word(chosen.get("control", usual)).strip().lower() == OFF:
+    if is_off(chosen.get("control", usual)):
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"

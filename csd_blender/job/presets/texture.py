@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.control import AUTO, OFF
+from ..models.control import AUTO, is_off
 from ..spec.common import QUALITIES
 from ..spec.fields import from_json, to_json
 from ..spec.guidance import Guidance
@@ -98,7 +98,7 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     if not mini:
         values["extra_words"] = FLAT_WORDS
     values.update(overrides)
-    if mini and word(values["control"]).strip().lower() != OFF:
+    if mini and not is_off(values["control"]):
         values.setdefault("control_strength", MINI_CONTROL_STRENGTH)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong
         method = word(overrides.get("method", METHODS[0]))

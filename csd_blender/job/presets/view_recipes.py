@@ -6,6 +6,7 @@ CSD's branch for MVDream (configuration csd of CSD-MVDream; Yu et al. 2023, arXi
 
 from __future__ import annotations
 
+from ..spec.cameras import VIEWS_AT_ONCE
 from ..spec.schedule import Schedule, constant
 
 #: Their names, without and with a second stage.
@@ -16,9 +17,8 @@ _NEGATIVE_PROMPT = (
     "lowres, low quality, artifacts, duplicate, morbid, mutilated, poorly drawn face, deformed, dehydrated, bad "
     "proportions"
 )
-_RING = 4  # views that the model draws at once
 _CAMERAS = {
-    "ring": _RING,
+    "ring": VIEWS_AT_ONCE,
     "distance_unit": "frame",
     "distance": (0.8, 1.0),
     "fov_y": (15.0, 60.0),
@@ -36,8 +36,8 @@ def csd_mvdream(csd: dict, coarse_steps: int, refined: bool) -> dict:
     c = coarse_steps / 10000
     coarse = csd["coarse"] | {
         "steps": coarse_steps,
-        "views": 2 * _RING,
-        "later_views": _RING,
+        "views": 2 * VIEWS_AT_ONCE,
+        "later_views": VIEWS_AT_ONCE,
         "render_size": 64,
         "later_size": 256,
         "later_size_step": round(5000 * c),
@@ -72,5 +72,5 @@ def csd_mvdream(csd: dict, coarse_steps: int, refined: bool) -> dict:
     else:
         # threestudio's export; whoever asks for steps of it gets them by the same model.
         refine |= {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99}
-        refine |= {"views": _RING, "render_size": 256, "cameras": _CAMERAS}
+        refine |= {"views": VIEWS_AT_ONCE, "render_size": 256, "cameras": _CAMERAS}
     return csd | {"coarse": coarse, "refine": refine, "negative_prompt": _NEGATIVE_PROMPT}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .fields import choice, interval, number
 
 ELEVATION_LAWS = ("camera", "batch", "csd")
-RINGS = (0, 1, 4)  # MVDream's networks put four pictures side by side; others would be of two things, or of half a one
+VIEWS_AT_ONCE = 4  # of one thing, that MVDream's networks put side by side
 DISTANCE_UNITS = ("scene", "frame")
 
 
@@ -66,7 +66,7 @@ class SceneCameras:
 
     def complaint(self, where: str) -> str:
         """What does not go together; ``where`` stands before a setting's name."""
-        if self.ring not in RINGS:
+        if self.ring not in (0, 1, VIEWS_AT_ONCE):  # others would be of two things, or of half a one
             return f"{where}ring is {self.ring}, allowed is 4, the views that an MVDream draws at once, or 0 for none"
         if self.ring > 1 and self.front_back_steps:
             return f"a ring looks from all around; set {where}ring or {where}front_back_steps to 0"

@@ -338,9 +338,9 @@ class TextTo3DJob:
 
     @property
     def models(self) -> tuple[tuple[str, str], ...]:
-        """The models that it goes through, in their order, each with what it is told."""
+        """The models that it goes through, in their order and each once, with what it is told."""
         first = (self.coarse_model or self.model, self.tells["coarse_model"])
-        return (*([first] if self.start == "blob" else []), (self.model, self.tells["model"]))
+        return tuple(dict.fromkeys((*([first] if self.start == "blob" else []), (self.model, self.tells["model"]))))
 
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""

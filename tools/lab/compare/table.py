@@ -32,9 +32,9 @@ PARTS = {
     "normal": "10 textures at Normal",
     "objects": "8 objects at Draft",
 }
-#: Settings of a rehearsal, whose figures mean nothing.
 #: Textures here are the methods' own work, without the ControlNet that the preset has.
 BY_ITSELF = {"control": "off"}
+#: Settings of a rehearsal, whose figures mean nothing.
 TINY_TEXTURE = {"steps": 2, "texture_size": 64}
 TINY_OBJECT = {"coarse_steps": 2, "refine_steps": 1, "texture_size": 64}
 

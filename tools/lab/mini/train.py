@@ -204,8 +204,15 @@ def unet_loss(
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     words = networks["text_encoder"](tokens).last_hidden_state
-    predicted = networks["unet"](noisy, timesteps, words).sample
-    snr = alphas[timesteps] / (1 - alphas[timesteps])
+    return weighted_error(networks["unet"](noisy, timesteps, words).sample, noise, alphas[timesteps], gamma)
+
+
+def weighted_error(predicted: torch.Tensor, noise: torch.Tensor, alphas: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Mean squared error of noise ``[N, C, h, w]``, weighted by min(SNR, gamma) / SNR (Hang et al. 2023, 2303.09556).
+
+    ``alphas``: ``[N]``, the products alpha-bar of the rows' timesteps.
+    """
+    snr = alphas / (1 - alphas)
     weight = snr.clamp_max(gamma) / snr
     return (weight * ((predicted - noise) ** 2).mean((1, 2, 3))).mean()
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ....job.models.contents import unreadable
 from ....job.models.files import ModelFiles
+from ....job.spec.cameras import VIEWS_AT_ONCE
 from .. import stable_diffusion
 from ..conditions import Conditions
 from ..stable_diffusion import StableDiffusion
 
-VIEWS = 4
 NUMBERS = 16  # of a camera's matrix
 
 
@@ -92,6 +92,6 @@ def load(name: str, files: ModelFiles, device: torch.device) -> MVDream:
     if numbers != NUMBERS:
         raise unreadable(f"{files.unet.folder} wants {numbers} numbers of a camera, and not the {NUMBERS} of a matrix")
     plain = stable_diffusion.load(name, files, device, classes=("projection",))
-    see_all_views(plain.unet, VIEWS)
-    plain.thrift.least_rows = VIEWS
+    see_all_views(plain.unet, VIEWS_AT_ONCE)
+    plain.thrift.least_rows = VIEWS_AT_ONCE
     return MVDream(**vars(plain))

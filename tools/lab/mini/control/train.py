@@ -14,8 +14,9 @@ from transformers import CLIPTextModel
 
 from ..dataset import caption_words, load_parts
 from ..tokenizer import encode_words
-from ..training.latents import load_latents, make_latents
-from ..training.loop import Course, Log, in_processes, train_network
+from ..train import weighted_error
+from ..training.latents import load_latents, make_latents, sampled
+from ..training.loop import Course, Log, groups, in_processes, train_network
 from .hints import DROPS, drop, hint_pictures
 from .pictures import render_cache
 
@@ -83,19 +84,11 @@ def make_control_net(unet: UNet2DConditionModel, seed: int) -> ControlNetModel:
     return net.requires_grad_(True).train().to(unet.device)
 
 
-def groups(net: ControlNetModel, rate: float, new_layers: float) -> list[dict]:
-    """The net's parameters for an optimizer: those that the UNet gave, and the new ones."""
-    new, given = [], []
-    for name, value in net.named_parameters():
-        (new if name.startswith("controlnet_") else given).append(value)
-    return [{"params": given, "factor": 1.0, "lr": rate}, {"params": new, "factor": new_layers, "lr": rate}]
-
-
 def control_loss(
     net: ControlNetModel, frozen: Frozen, latents: Tensor, hints: Tensor, tokens: Tensor, own: Tensor, noise: Tensor,
     t: Tensor, gamma: float,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the predicted noise, weighted by min(SNR, gamma) / SNR (2303.09556).
+    """:func:`~..train.weighted_error` of the predicted noise.
 
     Args:
         latents: ``[N, 4, 16, 16]``, scaled. hints: ``[N, 4, 64, 64]`` in [0, 1]. tokens: ``[N, 16]`` of the UNet's
@@ -109,9 +102,7 @@ def control_loss(
     predicted = frozen.unet(
         noisy, t, words, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
-    snr = frozen.alphas[t] / (1 - frozen.alphas[t])
-    weight = snr.clamp_max(gamma) / snr
-    return (weight * ((predicted - noise) ** 2).mean((1, 2, 3))).mean()
+    return weighted_error(predicted, noise, frozen.alphas[t], gamma)
 
 
 def train_control(config: Config, log: Log = lambda text: None) -> None:
@@ -144,14 +135,13 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
         hard = rng.random(config.batch) < 0.5
 
         rows = chosen[mine]
-        moments = torch.from_numpy(latents[rows]).float()
-        batch = scale * (moments[:, :4] + moments[:, 4:] * draw[0][mine])
+        batch = sampled(latents, rows, scale, draw[0][mine])
         depth, normals, coverage = (torch.from_numpy(data[name][rows]) for name in ("depth", "normals", "coverage"))
         hints = drop(hint_pictures(depth, normals, coverage, torch.from_numpy(hard[mine])), kinds[mine])
         shown = (batch, hints, tokens[mine], own[mine], draw[1][mine], t[mine])
         return control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma)
 
-    train_network(net, groups(net, config.rate, config.new_layers), course, loss_of, log)
+    train_network(net, groups(net, "controlnet_", config.new_layers), course, loss_of, log)
 
 
 def export(checkpoint: Path, unet: UNet2DConditionModel, folder: Path) -> int:

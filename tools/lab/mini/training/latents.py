@@ -26,6 +26,12 @@ def make_latents(out: Path, weights: Path, paths: list[Path], device: str, log: 
     np.savez(out / FILE, latents=latents, scale=vae.config.scaling_factor)
 
 
+def sampled(latents: np.ndarray, rows: np.ndarray, scale: float, draw: torch.Tensor) -> torch.Tensor:
+    """Latents ``[N, 4, 16, 16]`` of these rows, scaled, from as many standard normal numbers."""
+    moments = torch.from_numpy(latents[rows]).float()
+    return scale * (moments[:, :4] + moments[:, 4:] * draw)
+
+
 def load_latents(out: Path) -> tuple[np.ndarray, float]:
     """Means and deviations, float16 ``[N, 8, 16, 16]``, and the scale that samples of them are multiplied with."""
     stored = np.load(out / FILE)

@@ -109,6 +109,15 @@ def train_network(net: nn.Module, groups: list[dict[str, Any]], course: Course, 
     return ema
 
 
+def groups(net: nn.Module, new: str, factor: float) -> list[dict[str, Any]]:
+    """The net's parameters for :func:`train_network`: those that another network gave it, and its new layers, whose
+    names begin with ``new`` and whose rate is ``factor`` times as high."""
+    layers: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, value in net.named_parameters():
+        layers[name.startswith(new)].append(value)
+    return [{"params": layers[False], "factor": 1.0}, {"params": layers[True], "factor": factor}]
+
+
 def in_processes(work: Callable[..., None], processes: int, log: Log, *given: Any) -> None:
     """Run ``work(rank, log, *given)`` in so many processes, one thread each; a single one is this process itself."""
     if processes == 1:

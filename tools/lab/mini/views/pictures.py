@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from csd_blender.backend.diffusion.views.mvdream import camera_numbers
+from csd_blender.job.spec.cameras import VIEWS_AT_ONCE
 
 from .. import dataset
 from ..control.pictures import FLAT_SHARE, picture_row, shape_name
 from ..control.relief import make_relief_shape
 from ..render import Camera, Light, paint, random_light, trace
 
-RING, SURFACES = 4, 2
+RING, SURFACES = VIEWS_AT_ONCE, 2
 SHAPES_PER_PART = 30
 PART = SHAPES_PER_PART * RING * SURFACES
 #: Of rings, those that look from high above.

@@ -2,7 +2,7 @@
 """Training of the mini model's multi-view variant: the bundled model's own network, which learns to draw four views of
 a thing at once, as MVDream learned it from Stable Diffusion (Shi et al. 2023, arXiv 2308.16512).
 
-The bundled ControlNet, which stays as it is, is beside it in half of the batches, so that it can be there later.
+The bundled ControlNet, which stays as it is, is beside it for a share of the things, so that it can be there later.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from ..control.hints import hint_pictures
 from ..control.train import Frozen, load_frozen
 from ..dataset import COLUMNS, caption_words, load_parts
 from ..tokenizer import encode_words
-from ..training.latents import load_latents, make_latents
-from ..training.loop import Course, Log, in_processes, train_network
+from ..train import weighted_error
+from ..training.latents import load_latents, make_latents, sampled
+from ..training.loop import Course, Log, groups, in_processes, train_network
 from .pictures import RING, render_cache
+
+NEW = "class_embedding."  # what the names of the layers for cameras begin with
 
 
 @dataclass
@@ -63,7 +66,7 @@ def make_view_unet(plain: UNet2DConditionModel, seed: int) -> UNet2DConditionMod
     settings = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": NUMBERS}
     unet = UNet2DConditionModel.from_config(dict(plain.config) | settings)
     missing, unexpected = unet.load_state_dict(plain.state_dict(), strict=False)
-    if unexpected or any(not name.startswith("class_embedding.") for name in missing):
+    if unexpected or any(not name.startswith(NEW) for name in missing):
         raise ValueError(f"the plain network does not fit: {missing}, {unexpected}")
     nn.init.zeros_(unet.class_embedding.linear_2.weight)
     nn.init.zeros_(unet.class_embedding.linear_2.bias)
@@ -71,18 +74,11 @@ def make_view_unet(plain: UNet2DConditionModel, seed: int) -> UNet2DConditionMod
     return unet.requires_grad_(True).train().to(plain.device)
 
 
-def groups(unet: UNet2DConditionModel, new_layers: float) -> list[dict]:
-    """The network's parameters for an optimizer: those that the plain one gave, and the new ones."""
-    new = [value for name, value in unet.named_parameters() if name.startswith("class_embedding.")]
-    given = [value for name, value in unet.named_parameters() if not name.startswith("class_embedding.")]
-    return [{"params": given, "factor": 1.0}, {"params": new, "factor": new_layers}]
-
-
 def view_loss(
     unet: UNet2DConditionModel, control: ControlNetModel, frozen: Frozen, latents: Tensor, hints: Tensor, told: Tensor,
     tokens: Tensor, cameras: Tensor, noise: Tensor, t: Tensor, gamma: float,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of the predicted noise, weighted by min(SNR, gamma) / SNR (2303.09556).
+    """:func:`~..train.weighted_error` of the predicted noise.
 
     Args:
         latents: ``[N, 4, 16, 16]``, scaled, in rings of four. hints: ``[N, 4, 64, 64]`` in [0, 1].
@@ -99,8 +95,7 @@ def view_loss(
     predicted = unet(
         noisy, t, words, class_labels=cameras, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
-    snr = frozen.alphas[t] / (1 - frozen.alphas[t])
-    return (snr.clamp_max(gamma) / snr * ((predicted - noise) ** 2).mean((1, 2, 3))).mean()
+    return weighted_error(predicted, noise, frozen.alphas[t], gamma)
 
 
 def ring_words(labels: np.ndarray, rng: np.random.Generator) -> list[str]:
@@ -143,8 +138,7 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
 
         rows = (rings[mine][:, None] * RING + np.arange(RING)).ravel()
         some = slice(mine.start * RING, mine.stop * RING)
-        moments = torch.from_numpy(latents[rows]).float()
-        batch = scale * (moments[:, :4] + moments[:, 4:] * draw[0][some])
+        batch = sampled(latents, rows, scale, draw[0][some])
         depth, normals, coverage = (torch.from_numpy(data[name][rows]) for name in ("depth", "normals", "coverage"))
         hints = hint_pictures(depth, normals, coverage, torch.ones(len(rows), dtype=torch.bool))
         told, words, times = (values[mine].repeat_interleave(RING, 0) for values in (controlled, tokens, t))
@@ -152,7 +146,7 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
         shown = (batch, hints, told, words, cameras, draw[1][some], times)
         return view_loss(unet, control, frozen, *(values.to(config.device) for values in shown), config.gamma)
 
-    train_network(unet, groups(unet, config.new_layers), course, loss_of, log)
+    train_network(unet, groups(unet, NEW, config.new_layers), course, loss_of, log)
 
 
 def export(checkpoint: Path, plain: UNet2DConditionModel, folder: Path) -> int:
