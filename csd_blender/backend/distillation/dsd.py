@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..diffusion.model import DiffusionModel, latent_side
+from ..diffusion.sampling import ddim_move
 from ..optimize.checkpoint import check_tensors
-from .inversion import ddim_move
 from .score import Predictions, counted_scale
 from .state import NoisyBatch, Prepared
 

@@ -199,7 +199,7 @@ class Guide:
         if self.fixes_noise(moment.step):
             noise = fixed_noise(noise, seen.surface, self.seed)
         with clock("network"):
-            asked = self._asked(seen, guidance, moment.step)
+            asked = self._asked(seen, guidance, 0.0 if self.strength is None else self.strength.at(moment.step))
             batch = self._batch(latents.detach(), noise, moment, seen, asked)
             score, predictions = self.score(batch, asked)
         if not _is_finite(leaf):
@@ -218,7 +218,16 @@ class Guide:
                 state.learn(batch, predictions)
         return PictureGradient(leaf.grad, score.metrics)
 
-    def _asked(self, seen: Seen, guidance: Guidance, step: int) -> PromptBatch:
+    def predictor(self, seen: Seen, strength: float, guidance: Guidance | None = None) -> Ask:
+        """The model's predictions by branch for pictures that are seen so, at any noisy latents.
+
+        Args:
+            strength: how strongly the model's ControlNets count. guidance: of Perp-Neg; None for the first step's.
+        """
+        chosen = guidance or self.guidance
+        return self._ask(self._asked(seen, chosen, strength), chosen)
+
+    def _asked(self, seen: Seen, guidance: Guidance, strength: float) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
         asked = self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
         if self.views_together and seen.cameras is not None:
@@ -226,7 +235,7 @@ class Guide:
         if seen.control is None or not self.layout:
             return asked
         pictures = resize(seen.control.to(self.model.device), self.model.native_size)
-        return asked.with_control(pictures, self.model.control.weights(self.strength.at(step)))
+        return asked.with_control(pictures, self.model.control.weights(strength))
 
     def _batch(self, latents: Tensor, noise: Tensor, moment: Moment, seen: Seen, asked: PromptBatch) -> NoisyBatch:
         return NoisyBatch(

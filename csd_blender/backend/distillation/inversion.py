@@ -7,37 +7,18 @@ end; SDI (Lukoianov et al. 2024, 2405.15891) walks it against the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..diffusion.model import NoiseSchedule
+from ..diffusion.sampling import Predict, ddim_move, implied_noise
 from ..support.draws import normal
 from .state import NoisyBatch, Prepared
-
-#: From ``x_t`` and ``t`` to the noise.
-Predict = Callable[[Tensor, Tensor], Tensor]
 
 ISM_STRIDE, ISM_INTERVAL = 200, 80  # of 1000 times: the longest stride, and the last one, whose ends are compared
 CSM_STRIDE = 500
 SDI_STRIDES, SDI_SCALE, SDI_ETA = 10, -7.5, 0.3
 SDI_LAST, SDI_FIRST = 0.25, 0.98
-
-
-def ddim_move(schedule: NoiseSchedule, x: Tensor, noise: Tensor, t: Tensor, to: Tensor) -> Tensor:
-    """``x_t`` moved to another time by DDIM without fresh noise: ``alpha_to x0_hat + sigma_to noise``.
-
-    ``x``, ``noise``: ``[B, C, h, w]``; ``t``, ``to``: ``[B]`` integer times.
-    """
-    alpha, sigma = schedule.alpha_sigma(t)
-    return schedule.add_noise((x - sigma * noise) / alpha, noise, to)
-
-
-def implied_noise(schedule: NoiseSchedule, latents: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """The noise that leads from the clean ``latents`` to ``x`` at ``t``."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    return (x - alpha * latents) / sigma
 
 
 def walk(schedule: NoiseSchedule, latents: Tensor, to: Tensor, strides: int, predict: Predict) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...job.folder import JobFolder
 from ...job.spec.methods import find_method
-from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE
+from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE, START
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel
 from ..diffusion.words import GuidanceWords, guidance_words
@@ -39,6 +39,7 @@ from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
 from .control import use_controls, write_sheet
 from .prepare import LoadModel, load_for, prepare_surface
+from .warm_start import warm_start
 
 
 @dataclass
@@ -52,12 +53,14 @@ class JobResult:
 
 @dataclass
 class TextureState:
-    """Everything a step changes; a checkpoint holds exactly this."""
+    """Everything a step changes; a checkpoint holds exactly this. ``started``: the warm start is done; there is no
+    checkpoint before that."""
 
     field: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     step: int = 0
+    started: bool = False
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for a checkpoint."""
@@ -130,8 +133,13 @@ def texture_mesh(
     state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
 
     write_sheet(folder, guide.layout, partial(shown_to_controls, state, job, surface, guide))
-    reporter.stage(PAINT, plan)
     preview = TexturePreview(surface, folder, reporter)
+    if job.warm_start and not state.started:
+        reporter.stage(START, plan)
+        warm_start(state.field, job, surface, guide, reporter, make_field, lambda field: preview.show(field, 0))
+        state.started = True
+        store_state(state, guide, folder, job, reporter)
+    reporter.stage(PAINT, plan)
     cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
     reporter.stage(BAKE, plan)
@@ -202,6 +210,7 @@ def optimize(
         show=lambda: preview.show(state.field, state.step),
         store=lambda: store_state(state, guide, folder, job, reporter),
         load=guide.load(job.views, state.optimizer),
+        nothing_yet=not job.warm_start,
     )
 
 
@@ -271,6 +280,7 @@ def resume_state(
         state = begin()
         restore(state, others(checkpoint.tensors), checkpoint.step)
         guide.restore(checkpoint.tensors, checkpoint.step)
+        state.started = True
         return state
 
     saved = Saved(folder, job.spec_hash(), job.steps)

@@ -49,7 +49,7 @@ def edit_job(
     shared = {name: overrides[name] for name in ("steps", "method", "control", *VARIANTS) if name in overrides}
     if isinstance(chosen, dict) and "guidance_scale" in chosen:
         shared["guidance"] = {"guidance_scale": chosen["guidance_scale"]}
-    values = to_json(texture_job(prompt, quality, model, negative_prompt="", **shared))
+    values = to_json(texture_job(prompt, quality, model, negative_prompt="", warm_start=0, **shared))
     usual, rate = values["guidance"], values["learning_rate"]
     values |= {"source": source, "alignment": alignment, **overrides}
     if isinstance(alignment, (int, float)) and 0 <= alignment <= 1:  # else the job's own check says what is wrong

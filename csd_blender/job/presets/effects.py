@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.catalogue import find_entry
 from ..models.control import AUTO, OFF, is_off
-from ..spec.common import CONTROL_DETAILS
+from ..spec.common import CONTROL_DETAILS, WARM_DETAILS
 from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, VIEW_METHODS, Method, find_method
 from ..spec.picture import LATENTS, PictureJob
@@ -66,7 +66,9 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= _of_recipe(recipe, chosen)
     usual = OFF if kind is TextTo3DJob else AUTO
     if is_off(chosen.get("control", usual)):
-        found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
+        found |= dict.fromkeys((*CONTROL_DETAILS, "warm_start", *WARM_DETAILS), "No ControlNet")
+    elif chosen.get("warm_start") == 0:
+        found |= dict.fromkeys(WARM_DETAILS, "No warm start")
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}

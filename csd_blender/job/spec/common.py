@@ -127,6 +127,22 @@ CONTROL_STRENGTH = partial(
 CONTROL_END = partial(
     number, 0, 2, 0.8, True, label="Control at the End", help="Share of that strength that is left at the last step"
 )
+WARM_START = partial(
+    number, 0, 32, 0, True, label="Warm Start",
+    help="Begin from so many pictures that the model draws of all sides at once under its ControlNets, so that few "
+    "steps are left to do; 0 begins from gray",
+)  # fmt: skip
+WARM_STEPS = partial(
+    number, 1, 200, 16, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"
+)
+WARM_SCALE = partial(
+    number, 0, 50, 4.0, True, label="Warm Start Scale", help="How strongly these pictures follow the prompt"
+)
+WARM_CONTROL = partial(
+    number, 0, 2, 0.7, True, label="Warm Start Control", help="How strongly ControlNets hold these pictures to the shape"
+)
+#: Settings about the warm start beside ``warm_start`` itself, without effect where that is 0.
+WARM_DETAILS = ("warm_steps", "warm_scale", "warm_control")
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.
 CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
 ENCODER = partial(

@@ -51,7 +51,9 @@ class EditJob(TextureJob):
         "steps", "views", "learning_rate", "generative_weight", "perp_neg", "extra_words", "texture_size",
     )  # fmt: skip
 
-    scripted: ClassVar[tuple[str, ...]] = (*TextureJob.scripted, "shape_rate", "shape_resolution")
+    scripted: ClassVar[tuple[str, ...]] = (
+        *(name for name in TextureJob.scripted if name not in common.WARM_DETAILS), "shape_rate", "shape_resolution",
+    )  # fmt: skip
 
     prompt: str = text(
         label="Target", place="top", flags=("--target",), example="a blue striped mug", needed=True,
@@ -78,6 +80,8 @@ class EditJob(TextureJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.warm_start:
+            raise JobError("bad_setting", "an edit begins with the mesh's own texture; set warm_start to 0")
         if self.negative_prompt:
             raise bad("negative_prompt", self.negative_prompt, "none: in an edit the source has its place")
         if not self.source.strip():

@@ -21,6 +21,7 @@ class Stage:
 
 PREPARE = Stage("prepare", "Preparing the mesh")
 LOAD = Stage("load", "Loading the model")
+START = Stage("start", "Drawing all sides", long=True)
 PAINT = Stage("paint", "Painting", long=True)
 COARSE = Stage("coarse", "Finding the shape", long=True)
 REFINE = Stage("refine", "Refining shape and colors", long=True)
@@ -32,7 +33,10 @@ DEVELOP = Stage("finish", "Writing the pictures")
 Plan = tuple[tuple[Stage, float], ...]
 
 
-def texture_plan() -> Plan:
+def texture_plan(warm: bool = False) -> Plan:
+    """``warm``: pictures of all sides are drawn first."""
+    if warm:
+        return (PREPARE, 0.02), (LOAD, 0.04), (START, 0.35), (PAINT, 0.55), (BAKE, 0.04)
     return (PREPARE, 0.02), (LOAD, 0.04), (PAINT, 0.9), (BAKE, 0.04)
 
 

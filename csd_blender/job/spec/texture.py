@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..errors import JobError
+from ..models.control import is_off
 from . import common
 from .cameras import CameraRange
 from .common import check_job, fingerprint, without_kind
@@ -45,6 +47,9 @@ class TextureJob:
         control: what ControlNets follow: ``off``, ``auto``, or a list of ``depth``, ``normal``, ``canny``, with commas.
         control_model: which they are, see ``job/models/control``; empty for the published ones in the hub's cache.
         control_strength, control_end: how strongly they count, from the first step straight to the last.
+        warm_start: so many pictures of all sides are drawn first, with the ControlNets, and painted onto the surface; 0
+            begins from gray. warm_steps: of their sampler. warm_scale: its guidance scale, against the empty prompt.
+            warm_control: how strongly the ControlNets count there.
         encoder: what brings pictures to latents: ``full``, the model's own, ``small``, or an ``AutoencoderTiny``, see
             ``job/models/encoder``. Previews and results are decoded by the model's own in any case.
         compile: the network by ``torch.compile``, where there is a compiler.
@@ -60,13 +65,14 @@ class TextureJob:
     #: What people set, in the order in which they meet it; and which of it a quality preset decides.
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "quality", "model", "lora", "lora_weight", "encoder", "method", "seed",
-        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "guidance.guidance_scale",
+        "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "warm_start",
+        "guidance.guidance_scale",
         "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
         *common.VARIANTS, "extra_words",
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
-        "control", "control_strength",
+        "control", "control_strength", "warm_start",
         "steps", "views", "learning_rate", "negative_weight", "generative_weight", "perp_neg", "extra_words",
         "texture_size",
     )  # fmt: skip
@@ -74,6 +80,7 @@ class TextureJob:
     scripted: ClassVar[tuple[str, ...]] = (
         "device",
         "compile",
+        *common.WARM_DETAILS,
         "rasterizer",
         "allow_noncommercial",
         "preview_interval",
@@ -114,6 +121,10 @@ class TextureJob:
     control_model: str = common.CONTROL_MODEL()
     control_strength: float = common.CONTROL_STRENGTH()
     control_end: float = common.CONTROL_END()
+    warm_start: int = common.WARM_START()
+    warm_steps: int = common.WARM_STEPS()
+    warm_scale: float = common.WARM_SCALE()
+    warm_control: float = common.WARM_CONTROL()
     encoder: str = common.ENCODER()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
@@ -126,6 +137,12 @@ class TextureJob:
     def __post_init__(self) -> None:
         check(self)
         check_job(self)
+        if self.warm_start and is_off(self.control):
+            raise JobError(
+                "bad_setting",
+                "a warm start is drawn with ControlNets, or it would not fit the shape; set warm_start to 0, or control "
+                "to auto",
+            )
 
     def to_json(self) -> dict:
         """Plain JSON values; ``kind`` names the sort of job."""
@@ -138,7 +155,7 @@ class TextureJob:
 
     def stages(self) -> Plan:
         """What the job goes through, with shares of its time."""
-        return texture_plan()
+        return texture_plan(bool(self.warm_start))
 
     def spec_hash(self) -> str:
         """Fingerprint of everything the result depends on, 16 hexadecimal digits."""

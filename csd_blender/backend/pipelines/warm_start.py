@@ -1,0 +1,206 @@
+"""A start for a texture that few steps of distillation can finish: pictures of all sides, drawn by the model under its
+ControlNets and painted onto the surface.
+
+All pictures are sampled side by side. In the first half of the strides, what is foreseen of them is painted onto a
+coarse field now and then, and what that shows takes its place, so that the sides agree on what they become (SyncMVD,
+Liu et al. 2023, 2311.12891, does so by textures); then each picture finds its detail by itself. FlashTex (Deng et al.
+2024, 2402.13251) begins its distillation with such pictures, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...job.errors import JobError
+from ...job.spec.texture import TextureJob
+from ..diffusion.model import DiffusionModel, latent_side
+from ..diffusion.sampling import Predict, Revise, ddim_sample
+from ..distillation.guide import Guide
+from ..distillation.view_prompts import Seen
+from ..fields.texture_field import TextureField
+from ..optimize.out_of_memory import StepDown
+from ..render.cameras import Cameras, view_names
+from ..render.surface import Surface
+from ..support.reporting import Reporter
+
+LOW, HIGH = 5.0, 30.0  # elevations of the cameras around, in turns
+ABOVE, BELOW = 75.0, -60.0  # of the last two
+FOV_Y, ZOOM = 40.0, 0.95
+AGREEING = 0.5  # of the strides, in which the sides still come to an agreement
+EVERY = 2  # strides, from one agreement to the next
+GRAZING = 2.0  # power of the cosine by which a pixel counts
+OUTLINE = 0.15  # how much a pixel beside the background counts, whose color is half of that
+AGREEING_FIT, FINAL_FIT = (15, 0.3), (40, 0.2)  # steps and rate
+NOISE_SEED = 0x5EED  # its random numbers are none of the steps'
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What V cameras around see of the surface.
+
+    Attributes:
+        cameras: V. control: ``[V, C, S, S]`` pictures for the ControlNets.
+        covered: ``[V, S, S]`` bool, the N pixels that see the surface. points: ``[N, 3]`` what they see.
+        weight: ``[N]`` how much each counts: little where it sees the surface from the side, or beside an outline.
+    """
+
+    cameras: Cameras
+    control: Tensor
+    covered: Tensor
+    points: Tensor
+    weight: Tensor
+
+
+def warm_start(
+    field: TextureField,
+    job: TextureJob,
+    surface: Surface,
+    guide: Guide,
+    reporter: Reporter,
+    new_field: Callable[[int], TextureField],
+    show: Callable[[TextureField], None],
+) -> None:
+    """Paint ``field``, a fresh one, with pictures that the model draws; the job's seed decides which.
+
+    Args:
+        new_field: makes another one for pictures of so many pixels.
+        show: is handed a field when there is something to look at, and a preview is due.
+
+    Raises:
+        JobError: ``bad_setting`` where there are no ControlNets, ``model_not_finite``, or ``oom``.
+        Stopped: the user cancelled, or the other side went away; there is nothing to keep yet.
+    """
+    model, strides = guide.model, job.warm_steps
+    if not guide.layout:
+        raise JobError(
+            "bad_setting",
+            f"a warm start is drawn with ControlNets, and there are none here for {model.name}; get some, or set "
+            "warm_start to 0",
+        )
+    sides = look(surface, warm_cameras(job.warm_start), guide.layout, model.native_size)
+    generator = torch.Generator().manual_seed(job.seed ^ NOISE_SEED)
+    side = latent_side(model)
+    noise = torch.randn((job.warm_start, model.latent_channels, side, side), generator=generator).to(model.device)
+
+    def show_progress(clean: Tensor, done: int, at_once: int) -> Tensor:
+        """What is foreseen after ``done`` strides, as the sides agree on it."""
+        reporter.check_stop()
+        reporter.progress(done, strides)
+        if done > AGREEING * strides or (done - 1) % EVERY or done == strides:
+            return clean
+        coarse = new_field(model.native_size // 2).to(model.device)
+        agreed = agree(coarse, sides, decode(model, clean, at_once))
+        if reporter.preview_due():
+            show(coarse)
+        return encode(model, agreed, at_once)
+
+    ladder = StepDown(views=job.views)
+    model.thrift.reset()
+    ladder.begin(model, None, reporter)
+    pictures = None
+    while pictures is None:
+        with ladder.guard(model, reporter) as attempt, guide.clock("start"):
+            predict = guided(guide, sides, job, attempt.views)
+            revise: Revise = lambda clean, done, few=attempt.views: show_progress(clean, done, few)  # noqa: E731
+            latents = ddim_sample(model.schedule, noise, predict, strides, revise)
+            pictures = decode(model, latents, attempt.views)
+    if not bool(torch.isfinite(pictures).all()):
+        raise JobError("model_not_finite", f"{model.name}, in the pictures that a texture starts from")
+    with guide.clock("start"):
+        fit(field, sides, pictures, *FINAL_FIT, finest=model.native_size)
+    if reporter.preview_interval:
+        show(field)
+
+
+def warm_cameras(count: int) -> Cameras:
+    """So many cameras that see the whole mesh in the unit ball: around, the first from the front, from a little and
+    from further above in turns; of more than four, the last two from above and from below."""
+    poles = 2 if count > 4 else 0
+    around = count - poles
+    turns = [i / around * 360.0 for i in range(around)] + [0.0, 180.0][:poles]
+    azimuth = (torch.tensor(turns) + 180.0) % 360.0 - 180.0
+    elevation = torch.tensor([LOW if i % 2 == 0 else HIGH for i in range(around)] + [ABOVE, BELOW][:poles])
+    distance = 1 / math.sin(math.atan(ZOOM * math.tan(math.radians(FOV_Y / 2))))
+    return Cameras(azimuth, elevation, torch.full((count,), distance), torch.full((count,), FOV_Y))
+
+
+@torch.no_grad()
+def look(surface: Surface, cameras: Cameras, layout: tuple[tuple[str, ...], ...], side: int) -> Sides:
+    """What the cameras see, in pictures of ``side`` pixels."""
+    white = torch.ones(len(cameras), 3, device=surface.points.device)
+    control = surface.render_step(torch.zeros_like, cameras, side, white, layout=layout, side=side).control
+    raster = surface.rasterize(cameras, side)
+    covered = raster.rast[..., 3] > 0
+    points = surface.interpolate_corners(raster, covered, surface.points[surface.triangles.long()])
+    normals = F.normalize(surface.interpolate_corners(raster, covered, surface.shading_normals()), dim=1)
+    eyes = cameras.to(points.device).positions()[covered.nonzero()[:, 0]]
+    facing = (normals * F.normalize(eyes - points, dim=1)).sum(1).abs()
+    beside = F.max_pool2d((~covered)[:, None].float(), 3, 1, 1)[:, 0][covered]
+    return Sides(cameras, control, covered, points, facing**GRAZING * (1 - (1 - OUTLINE) * beside))
+
+
+def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict:
+    """The noise for all sides by classifier-free guidance: away from the empty prompt, whatever the negative one is,
+    since pictures that are pushed away from something come out in stronger colors than any surface has."""
+    cameras = sides.cameras
+    names = view_names(cameras.azimuth, cameras.elevation)
+    groups = [slice(i, i + at_once) for i in range(0, len(cameras), at_once)]
+    asks = []
+    for group in groups:
+        some = Cameras(
+            cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group]
+        )
+        asks.append(guide.predictor(Seen(some, names[group], control=sides.control[group]), job.warm_control))
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        found = []
+        for group, ask in zip(groups, asks, strict=True):
+            eps = ask(("positive", "null"), x[group], t[group])
+            found.append(eps["null"] + job.warm_scale * (eps["positive"] - eps["null"]))
+        return torch.cat(found)
+
+    return predict
+
+
+def agree(coarse: TextureField, sides: Sides, pictures: Tensor) -> Tensor:
+    """The pictures ``[V, 3, S, S]`` with the colors of one field, painted by all of them, where they show the
+    surface."""
+    fit(coarse, sides, pictures, *AGREEING_FIT)
+    agreed = pictures.permute(0, 2, 3, 1).clone()
+    with torch.no_grad():
+        agreed[sides.covered] = coarse(sides.points)
+    return agreed.permute(0, 3, 1, 2)
+
+
+def fit(field: TextureField, sides: Sides, pictures: Tensor, steps: int, rate: float, finest: float = math.inf) -> None:
+    """Paint the field so that it shows the pictures ``[V, 3, S, S]``: the weighted mean square of the difference, by
+    Adam, whose rate falls to zero along a cosine. Levels with more cells than ``finest`` stay as they are."""
+    target = pictures.permute(0, 2, 3, 1)[sides.covered]
+    weight = (sides.weight / sides.weight.sum().clamp_min(1e-8))[:, None]
+    fixed = [slice(lv.offset, lv.offset + lv.rows) for lv in field.levels if lv.resolution > finest]
+    optimizer = torch.optim.Adam(field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        optimizer.zero_grad(set_to_none=True)
+        (weight * (field(sides.points) - target).square()).sum().backward()
+        for rows in fixed:
+            field.table.grad[rows] = 0.0
+        optimizer.step()
+
+
+def decode(model: DiffusionModel, latents: Tensor, at_once: int) -> Tensor:
+    """Pictures of latents, so many at once."""
+    return torch.cat([model.decode_latents(some) for some in latents.split(at_once)])
+
+
+@torch.no_grad()
+def encode(model: DiffusionModel, pictures: Tensor, at_once: int) -> Tensor:
+    """Latents of pictures, so many at once; the posterior's mean."""
+    return torch.cat([model.encode_images(some) for some in pictures.split(at_once)])
