@@ -153,9 +153,7 @@ def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict
     groups = [slice(i, i + at_once) for i in range(0, len(cameras), at_once)]
     asks = []
     for group in groups:
-        some = Cameras(
-            cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group]
-        )
+        some = Cameras(cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group])
         asks.append(guide.predictor(Seen(some, names[group], control=sides.control[group]), job.warm_control))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:

@@ -139,8 +139,9 @@ WARM_SCALE = partial(
     number, 0, 50, 4.0, True, label="Warm Start Scale", help="How strongly these pictures follow the prompt"
 )
 WARM_CONTROL = partial(
-    number, 0, 2, 0.7, True, label="Warm Start Control", help="How strongly ControlNets hold these pictures to the shape"
-)
+    number, 0, 2, 0.7, True, label="Warm Start Control",
+    help="How strongly ControlNets hold these pictures to the shape",
+)  # fmt: skip
 #: Settings about the warm start beside ``warm_start`` itself, without effect where that is 0.
 WARM_DETAILS = ("warm_steps", "warm_scale", "warm_control")
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.

@@ -140,8 +140,8 @@ class TextureJob:
         if self.warm_start and is_off(self.control):
             raise JobError(
                 "bad_setting",
-                "a warm start is drawn with ControlNets, or it would not fit the shape; set warm_start to 0, or control "
-                "to auto",
+                "a warm start is drawn with ControlNets, or it would not fit the shape; set warm_start to 0, or "
+                "control to auto",
             )
 
     def to_json(self) -> dict:
