@@ -19,14 +19,15 @@ from torch import Tensor
 
 from ...job.errors import JobError
 from ...job.spec.texture import TextureJob
-from ..diffusion.model import DiffusionModel, latent_side
+from ..diffusion.model import DiffusionModel, latent_side, resize
 from ..diffusion.sampling import Predict, Revise, ddim_sample
 from ..distillation.guide import Guide
 from ..distillation.view_prompts import Seen
 from ..fields.texture_field import TextureField
 from ..optimize.out_of_memory import StepDown
 from ..render.cameras import Cameras, view_names
-from ..render.surface import Surface
+from ..render.controls import Layout
+from ..render.surface import SMALL_PICTURE, Surface
 from ..support.reporting import Reporter
 
 LOW, HIGH = 5.0, 30.0  # elevations of the cameras around, in turns
@@ -36,7 +37,10 @@ AGREEING = 0.5  # of the strides, in which the sides still come to an agreement
 EVERY = 2  # strides, from one agreement to the next
 GRAZING = 2.0  # power of the cosine by which a pixel counts
 OUTLINE = 0.15  # how much a pixel beside the background counts, whose color is half of that
-AGREEING_FIT, FINAL_FIT = (15, 0.3), (40, 0.2)  # steps and rate
+AGREEING_FIT, FINAL_FIT = (15, 0.3), (25, 0.3)  # steps and rate
+#: Of Adam. The gradient is always of the same pixels, so that there is nothing to average; with the usual ones a few
+#: steps overshoot, and then hardly move: four times the error after 40.
+FIT_BETAS = (0.3, 0.8)
 NOISE_SEED = 0x5EED  # its random numbers are none of the steps'
 
 
@@ -45,13 +49,13 @@ class Sides:
     """What V cameras around see of the surface.
 
     Attributes:
-        cameras: V. control: ``[V, C, S, S]`` pictures for the ControlNets.
+        cameras: V. control: ``[V, C, S, S]`` pictures for the ControlNets, None where nobody asked.
         covered: ``[V, S, S]`` bool, the N pixels that see the surface. points: ``[N, 3]`` what they see.
         weight: ``[N]`` how much each counts: little where it sees the surface from the side, or beside an outline.
     """
 
     cameras: Cameras
-    control: Tensor
+    control: Tensor | None
     covered: Tensor
     points: Tensor
     weight: Tensor
@@ -83,7 +87,8 @@ def warm_start(
             f"a warm start is drawn with ControlNets, and there are none here for {model.name}; get some, or set "
             "warm_start to 0",
         )
-    sides = look(surface, warm_cameras(job.warm_start), guide.layout, model.native_size)
+    cameras, size = warm_cameras(job.warm_start), model.native_size
+    sides = look(surface, cameras, guide.layout, size)
     generator = torch.Generator().manual_seed(job.seed ^ NOISE_SEED)
     side = latent_side(model)
     noise = torch.randn((job.warm_start, model.latent_channels, side, side), generator=generator).to(model.device)
@@ -94,7 +99,7 @@ def warm_start(
         reporter.progress(done, strides)
         if done > AGREEING * strides or (done - 1) % EVERY or done == strides:
             return clean
-        coarse = new_field(model.native_size // 2).to(model.device)
+        coarse = new_field(size // 2).to(model.device)
         agreed = agree(coarse, sides, decode(model, clean, at_once))
         if reporter.preview_due():
             show(coarse)
@@ -113,7 +118,9 @@ def warm_start(
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a texture starts from")
     with guide.clock("start"):
-        fit(field, sides, pictures, *FINAL_FIT, finest=model.native_size)
+        # Between the pixels' middles, too: a field whose cells are as small as they are would show a grid of them.
+        closely = look(surface, cameras, (), 2 * size) if size <= SMALL_PICTURE else sides
+        fit(field, closely, pictures, *FINAL_FIT, finest=size)
     if reporter.preview_interval:
         show(field)
 
@@ -131,8 +138,8 @@ def warm_cameras(count: int) -> Cameras:
 
 
 @torch.no_grad()
-def look(surface: Surface, cameras: Cameras, layout: tuple[tuple[str, ...], ...], side: int) -> Sides:
-    """What the cameras see, in pictures of ``side`` pixels."""
+def look(surface: Surface, cameras: Cameras, layout: Layout, side: int) -> Sides:
+    """What the cameras see, in pictures of ``side`` pixels; ``layout``: what ControlNets follow."""
     white = torch.ones(len(cameras), 3, device=surface.points.device)
     control = surface.render_step(torch.zeros_like, cameras, side, white, layout=layout, side=side).control
     raster = surface.rasterize(cameras, side)
@@ -177,12 +184,12 @@ def agree(coarse: TextureField, sides: Sides, pictures: Tensor) -> Tensor:
 
 
 def fit(field: TextureField, sides: Sides, pictures: Tensor, steps: int, rate: float, finest: float = math.inf) -> None:
-    """Paint the field so that it shows the pictures ``[V, 3, S, S]``: the weighted mean square of the difference, by
+    """Paint the field so that it shows the pictures, resized to what the sides see: the weighted mean square of the difference, by
     Adam, whose rate falls to zero along a cosine. Levels with more cells than ``finest`` stay as they are."""
-    target = pictures.permute(0, 2, 3, 1)[sides.covered]
+    target = resize(pictures, sides.covered.shape[-1]).permute(0, 2, 3, 1)[sides.covered]
     weight = (sides.weight / sides.weight.sum().clamp_min(1e-8))[:, None]
     fixed = [slice(lv.offset, lv.offset + lv.rows) for lv in field.levels if lv.resolution > finest]
-    optimizer = torch.optim.Adam(field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15)
+    optimizer = torch.optim.Adam(field.parameters(), lr=rate, betas=FIT_BETAS, eps=1e-15)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
