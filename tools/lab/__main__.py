@@ -81,6 +81,7 @@ def main(argv: list[str]) -> int:
     if arguments.control:
         settings |= {"control": arguments.control}
         settings |= {} if is_off(arguments.control) else {"control_strength": arguments.strength}
+    settings |= {} if arguments.warm is None else {"warm_start": arguments.warm}
     return run_table(arguments.out, methods, arguments.meshes, quality, arguments.processes, settings)
 
 

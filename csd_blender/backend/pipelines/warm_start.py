@@ -158,10 +158,12 @@ def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict
     cameras = sides.cameras
     names = view_names(cameras.azimuth, cameras.elevation)
     groups = [slice(i, i + at_once) for i in range(0, len(cameras), at_once)]
-    asks = []
+    asks, control = [], sides.control
+    if control is None:
+        raise ValueError("the sides were looked at without pictures for ControlNets")
     for group in groups:
         some = Cameras(cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group])
-        asks.append(guide.predictor(Seen(some, names[group], control=sides.control[group]), job.warm_control))
+        asks.append(guide.predictor(Seen(some, names[group], control=control[group]), job.warm_control))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         found = []
@@ -184,8 +186,9 @@ def agree(coarse: TextureField, sides: Sides, pictures: Tensor) -> Tensor:
 
 
 def fit(field: TextureField, sides: Sides, pictures: Tensor, steps: int, rate: float, finest: float = math.inf) -> None:
-    """Paint the field so that it shows the pictures, resized to what the sides see: the weighted mean square of the difference, by
-    Adam, whose rate falls to zero along a cosine. Levels with more cells than ``finest`` stay as they are."""
+    """Paint the field so that it shows the pictures ``[V, 3, H, W]``, resized to what the sides see: the weighted mean
+    square of the difference, by Adam, whose rate falls to zero along a cosine. Levels with more cells than ``finest``
+    stay as they are."""
     target = resize(pictures, sides.covered.shape[-1]).permute(0, 2, 3, 1)[sides.covered]
     weight = (sides.weight / sides.weight.sum().clamp_min(1e-8))[:, None]
     fixed = [slice(lv.offset, lv.offset + lv.rows) for lv in field.levels if lv.resolution > finest]

@@ -1,4 +1,4 @@
-"""Textures that begin with pictures of all sides: cameras, painting, agreement, and whole jobs that are left and go on."""
+"""Textures that begin with pictures of all sides: cameras, painting, agreement, and jobs that are left and go on."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_field_is_painted_by_pictures_and_its_finest_levels_stay(ball):
     field = TextureField(levels=5, finest_resolution=128)
     fit(field, sides, pictures, 40, 0.2, finest=64)
     inside = ball.points[ball.points[:, 0].abs() > 0.15]
-    off = (field(inside) - halves(inside)).abs()
-    assert float(off.mean()) < 0.08 and float(off.max()) < 0.25
+    off = (field(inside) - halves(inside)).abs().amax(1)
+    assert float(off.mean()) < 0.02 and float((off > 0.1).float().mean()) < 0.02
     finest = field.levels[-1]
     assert finest.resolution > 64 and not bool(field.table[finest.offset :].any())
     assert bool(field.table[: finest.offset].any())

@@ -112,6 +112,7 @@ def run_alignment(
     out: Path,
     nets: str = "",
     strength: float = MINI_CONTROL_STRENGTH,
+    warm: int | None = None,
     processes: int = 1,
     rehearse: bool = False,
     show: bool = False,
@@ -120,9 +121,10 @@ def run_alignment(
 
     Args:
         nets: ControlNets, as the setting ``control_model`` has them; empty for the bundled one.
-        strength: of theirs. rehearse: one texture a row with next to no steps. show: make nothing, print what is there.
+        strength: of theirs. warm: so many pictures to start from; None for the preset's.
+        rehearse: one texture a row with next to no steps. show: make nothing, print what is there.
     """
-    tasks, file = alignment_tasks(out, nets, strength, rehearse), RowFile(out / "alignment.jsonl")
+    tasks, file = alignment_tasks(out, nets, strength, rehearse, warm), RowFile(out / "alignment.jsonl")
     failed = 0 if show else make_rows(tasks, make_row, file, processes, _said)
     print(f"\nTextures and the parts of their meshes, Draft\n{format_table(list(file.of(tasks).values()))}")
     for label in (NONE, CONTROL):
@@ -134,10 +136,11 @@ def run_alignment(
 
 
 def alignment_tasks(
-    out: Path, nets: str = "", strength: float = MINI_CONTROL_STRENGTH, rehearse: bool = False
+    out: Path, nets: str = "", strength: float = MINI_CONTROL_STRENGTH, rehearse: bool = False, warm: int | None = None
 ) -> list[AlignmentTask]:
     """All textures, those without ControlNets first; those with some only where there are any."""
     followed = {"control": "auto", "control_model": nets, "control_strength": strength}
+    followed |= {} if warm is None else {"warm_start": warm}
     cells = [(mesh, seed) for mesh in PART_MESHES for seed in SEEDS][: 1 if rehearse else None]
     rows = {NONE: {"control": "off"}} | ({CONTROL: followed} if nets or bundled_control("mini") else {})
     return [

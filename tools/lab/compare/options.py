@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser, tables: argparse._MutuallyExclu
     group.add_argument("--nets", default="", metavar="PATHS", help="of --alignment: ControlNets; default: the bundled")
     usual = MINI_CONTROL_STRENGTH
     group.add_argument("--strength", type=number, default=usual, help=f"of these, and of --control; default: {usual}")
+    group.add_argument("--warm", type=whole, metavar="N", help="of these, and of --quality: pictures to start from")
     group.add_argument("--repeats", type=whole, default=2, help="of --guidance: timed runs of each step; default: 2")
 
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         from .alignment import run_alignment
 
         del shared["only"]
-        return run_alignment(out, arguments.nets, arguments.strength, **shared)
+        return run_alignment(out, arguments.nets, arguments.strength, arguments.warm, **shared)
     if table == "pictures":
         from .artifacts import run_artifacts
 
