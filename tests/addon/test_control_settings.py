@@ -70,3 +70,24 @@ def test_a_strength_that_counted_for_nothing_is_not_reused_for_what_comes_after(
     finally:
         for name in ("use_control", "control", "use_control_strength", "control_strength", "kind", "use_new_seed"):
             csd.property_unset(name)
+
+
+def test_a_warm_start_is_the_presets_and_one_that_was_switched_off_is_reused_so():
+    csd, texture = bpy.context.scene.csd, CHOSEN["texture"].settings
+    names = ("use_warm_start", "warm_start", "use_steps", "steps", "use_control", "control", "kind", "use_new_seed")
+    try:
+        assert from_panel("texture").warm_start == 8
+        cold = from_panel("texture", use_warm_start=True, warm_start=0)
+        assert (cold.warm_start, cold.steps) == (0, 240)
+        for name in names:
+            csd.property_unset(name)
+        texture.reuse(bpy.context.scene, cold.to_json())
+        assert (csd.use_warm_start, csd.warm_start) == (True, 0)
+        assert from_panel("texture").spec_hash() == cold.spec_hash()
+        # Without ControlNets it counts for nothing: gray in the panel, and no reason to refuse the job.
+        csd.warm_start, csd.use_control, csd.control = 8, True, "off"
+        assert module("addon.kinds.common").unused(CHOSEN["texture"].spec, csd)["warm_start"] == "No ControlNet"
+        assert from_panel("texture").warm_start == 0
+    finally:
+        for name in names:
+            csd.property_unset(name)

@@ -182,7 +182,7 @@ def test_a_light_that_is_selected_does_not_turn_the_panel_over():
 def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
     csd = bpy.context.scene.csd
     csd.quality, csd.use_steps, csd.use_texture_size = "best", True, True
-    assert (csd.steps, csd.texture_size) == (800, "2048")
+    assert (csd.steps, csd.texture_size) == (240, "2048")
     csd.quality, csd.use_coarse_steps, csd.use_refine_steps = "draft", True, True
     assert (csd.coarse_steps, csd.refine_steps) == (240, 100), "the spec's own defaults would take an hour"
     csd.use_steps, csd.steps = False, 77

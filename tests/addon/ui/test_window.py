@@ -164,7 +164,7 @@ def test_the_header_tells_of_a_job_until_it_is_answered(by_hand):
     job = by_hand()
     job.say("stage", name="paint", label="Painting")
     job.say("progress", stage="paint", step=50, total=100, seconds_left=3.0)
-    assert header() == ["CSD: 51%"]
+    assert header() == ["CSD: 68%"]
     job.finish()
     assert header() == ["CSD: finished"]
     bpy.ops.csd.discard()
