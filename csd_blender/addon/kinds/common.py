@@ -222,8 +222,11 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
         known[setting.held_as] = value if fits(setting, value) else setting.default
     for name, value in known.items():
         setattr(csd, name, value)
-    preset = usual(csd)
+    for setting in found:
+        if setting.preset:
+            setattr(csd, USE + setting.name, False)
     for setting, value in found.items():
+        preset = usual(csd)  # anew each time: it may follow from one that was set just now
         differs = setting.preset and fits(setting, value) and value != setting.find(preset)
         if setting.preset:
             setattr(csd, USE + setting.name, differs)
@@ -233,8 +236,8 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
         if hasattr(csd, USE + name):
             setattr(csd, USE + name, False)
     if isinstance(plain.get("negative_prompt"), str):
-        csd.use_negative_prompt = bool(csd.negative_prompt) or not preset["negative_prompt"]
-    if csd.negative_prompt == preset["negative_prompt"]:
+        csd.use_negative_prompt = bool(csd.negative_prompt) or not usual(csd)["negative_prompt"]
+    if csd.negative_prompt == usual(csd)["negative_prompt"]:
         csd.negative_prompt = ""  # as it comes
     csd.kind = kind.kind
     csd.use_new_seed = False

@@ -18,6 +18,7 @@ from .variants import chosen_guidance, of_method
 
 __all__ = [
     "CSD_NEGATIVE_PROMPT",
+    "EXPECTED_FROM_GRAY",
     "EXPECTED_SECONDS",
     "FLAT_WORDS",
     "MINI_WORDS",
@@ -52,7 +53,8 @@ MINI_CONTROL_STRENGTH = 0.5
 WARM_VIEWS = 8
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 8, "normal": 16, "best": 50}
+EXPECTED_SECONDS = {"draft": 8, "normal": 15, "best": 60}
+EXPECTED_FROM_GRAY = {"draft": 32, "normal": 63, "best": 215}  # without a warm start, and edits
 
 
 @dataclass(frozen=True)

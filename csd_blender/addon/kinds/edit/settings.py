@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from ....job.presets.edit import edit_job
+from ....job.presets.texture import EXPECTED_FROM_GRAY
 from ....job.spec.edit import FREE, EditJob
 from .. import common
 from ..texture import settings as texture_settings
@@ -48,5 +49,6 @@ def usual_text(csd: Any, setting) -> str:
 
 
 def expected_seconds(csd: Any) -> float | None:
-    """As a texture's; None with a free shape, whose steps depend on how large its surface is."""
-    return None if csd.shape == FREE else texture_settings.expected_seconds(csd)
+    """As a texture's that begins from gray; None with a free shape, whose steps depend on how large its surface is."""
+    known = csd.shape != FREE and texture_settings.expected_seconds(csd) is not None
+    return EXPECTED_FROM_GRAY[csd.quality] if known else None

@@ -7,7 +7,8 @@ from typing import Any
 
 import bpy
 
-from ....job.presets.texture import EXPECTED_SECONDS, texture_job
+from ....job.models.control import OFF, is_off
+from ....job.presets.texture import EXPECTED_FROM_GRAY, EXPECTED_SECONDS, texture_job
 from ....job.spec.methods import find_method
 from ....job.spec.texture import TextureJob
 from .. import common
@@ -32,12 +33,19 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
-    return _usual(csd.quality, common.usual_model(csd), csd.method)
+    return _usual(csd.quality, common.usual_model(csd), csd.method, start(csd))
 
 
 @functools.cache
-def _usual(quality: str, model: str, method: str) -> dict:
-    return texture_job("any", quality, model, method=method).to_json()
+def _usual(quality: str, model: str, method: str, chosen: tuple[tuple[str, Any], ...]) -> dict:
+    return texture_job("any", quality, model, method=method, **dict(chosen)).to_json()
+
+
+def start(csd: Any) -> tuple[tuple[str, Any], ...]:
+    """What the panel says of the start, which steps and weights follow from: settings by name."""
+    if csd.use_control and is_off(csd.control):
+        return (("control", OFF),)
+    return (("warm_start", csd.warm_start),) if csd.use_warm_start else ()
 
 
 def usual_text(csd: Any, setting) -> str:
@@ -49,4 +57,4 @@ def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
     if csd.use_steps or csd.use_views or csd.model != "mini" or find_method(csd.method).takes_longer:
         return None
-    return EXPECTED_SECONDS[csd.quality]
+    return (EXPECTED_SECONDS if usual(csd)["warm_start"] else EXPECTED_FROM_GRAY)[csd.quality]
