@@ -136,7 +136,8 @@ def texture_mesh(
     preview = TexturePreview(surface, folder, reporter)
     if job.warm_start and not state.started:
         reporter.stage(START, plan)
-        warm_start(state.field, job, surface, guide, reporter, make_field, lambda field: preview.show(field, 0))
+        load = guide.load(job.views, state.optimizer)
+        warm_start(state.field, job, surface, guide, reporter, load, make_field, lambda field: preview.show(field, 0))
         state.started = True
         store_state(state, guide, folder, job, reporter)
     reporter.stage(PAINT, plan)

@@ -28,6 +28,7 @@ from ..optimize.out_of_memory import StepDown
 from ..render.cameras import Cameras, view_names
 from ..render.controls import Layout
 from ..render.surface import SMALL_PICTURE, Surface
+from ..support.memory import Load
 from ..support.reporting import Reporter
 
 LOW, HIGH = 5.0, 30.0  # elevations of the cameras around, in turns
@@ -67,12 +68,14 @@ def warm_start(
     surface: Surface,
     guide: Guide,
     reporter: Reporter,
+    load: Load,
     new_field: Callable[[int], TextureField],
     show: Callable[[TextureField], None],
 ) -> None:
     """Paint ``field``, a fresh one, with pictures that the model draws; the job's seed decides which.
 
     Args:
+        load: what a step of the job asks of memory; a stride asks for no more.
         new_field: makes another one for pictures of so many pixels.
         show: is handed a field when there is something to look at, and a preview is due.
 
@@ -107,7 +110,7 @@ def warm_start(
 
     ladder = StepDown(views=job.views)
     model.thrift.reset()
-    ladder.begin(model, None, reporter)
+    ladder.begin(model, load, reporter)
     pictures = None
     while pictures is None:
         with ladder.guard(model, reporter) as attempt, guide.clock("start"):
@@ -188,7 +191,9 @@ def agree(coarse: TextureField, sides: Sides, pictures: Tensor) -> Tensor:
 def fit(field: TextureField, sides: Sides, pictures: Tensor, steps: int, rate: float, finest: float = math.inf) -> None:
     """Paint the field so that it shows the pictures ``[V, 3, H, W]``, resized to what the sides see: the weighted mean
     square of the difference, by Adam, whose rate falls to zero along a cosine. Levels with more cells than ``finest``
-    stay as they are."""
+    stay as they are, and all do where nothing is seen."""
+    if not len(sides.points):
+        return
     target = resize(pictures, sides.covered.shape[-1]).permute(0, 2, 3, 1)[sides.covered]
     weight = (sides.weight / sides.weight.sum().clamp_min(1e-8))[:, None]
     fixed = [slice(lv.offset, lv.offset + lv.rows) for lv in field.levels if lv.resolution > finest]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_a_field_is_painted_by_pictures_and_its_finest_levels_stay(ball):
     fit(field, sides, pictures, 40, 0.2, finest=64)
     inside = ball.points[ball.points[:, 0].abs() > 0.15]
     off = (field(inside) - halves(inside)).abs().amax(1)
-    assert float(off.mean()) < 0.02 and float((off > 0.1).float().mean()) < 0.02
+    assert float(off.mean()) < 0.02 and float((off > 0.1).float().mean()) < 0.05
     finest = field.levels[-1]
     assert finest.resolution > 64 and not bool(field.table[finest.offset :].any())
     assert bool(field.table[: finest.offset].any())
@@ -114,6 +115,13 @@ def test_sides_that_contradict_each_other_agree_afterwards(ball):
     assert differs(pictures) > 0.5 and differs(agreed) < 0.05
     outside = ~sides.covered[:, None].expand_as(pictures)
     assert torch.equal(agreed[outside], pictures[outside])
+
+
+def test_where_nothing_is_seen_nothing_is_painted(ball):
+    sides = look(ball, warm_cameras(2), LAYOUT, 16)
+    nothing = replace(sides, covered=torch.zeros_like(sides.covered), points=sides.points[:0], weight=sides.weight[:0])
+    field, pictures = TextureField(levels=2, finest_resolution=16), torch.rand(2, 3, 16, 16)
+    assert torch.equal(agree(field, nothing, pictures), pictures) and not bool(field.table.any())
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------------------
