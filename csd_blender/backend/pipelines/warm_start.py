@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +157,10 @@ def look(surface: Surface, cameras: Cameras, layout: Layout, side: int) -> Sides
 
 def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict:
     """The noise for all sides by classifier-free guidance: away from the empty prompt, whatever the negative one is,
-    since pictures that are pushed away from something come out in stronger colors than any surface has."""
+    since pictures that are pushed away from something come out in stronger colors than any surface has. Without
+    Perp-Neg, too: the nets know each side.
+    """
+    guidance = replace(guide.guidance, perp_neg=0.0)
     cameras = sides.cameras
     names = view_names(cameras.azimuth, cameras.elevation)
     groups = [slice(i, i + at_once) for i in range(0, len(cameras), at_once)]
@@ -166,7 +169,7 @@ def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict
         raise ValueError("the sides were looked at without pictures for ControlNets")
     for group in groups:
         some = Cameras(cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group])
-        asks.append(guide.predictor(Seen(some, names[group], control=control[group]), job.warm_control))
+        asks.append(guide.predictor(Seen(some, names[group], control=control[group]), job.warm_control, guidance))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         found = []

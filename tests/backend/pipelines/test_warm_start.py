@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.pipelines import texture, warm_start
 from csd_blender.backend.pipelines.prepare import prepare_surface
-from csd_blender.backend.pipelines.warm_start import agree, fit, look, warm_cameras
+from csd_blender.backend.pipelines.warm_start import Sides, agree, fit, guided, look, warm_cameras
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.methods import METHODS
 from csd_blender.job.spec.texture import TextureJob
 from tests.support.no_memory import hungry
@@ -205,8 +207,10 @@ def test_memory_that_runs_out_in_the_start_costs_time_and_changes_no_picture(mak
     assert np.abs(albedo(whole).astype(int) - albedo(poor)).max() <= 1
 
 
-def test_sides_are_guided_by_scale_from_the_empty_prompt_under_the_starts_own_control(make_job, models, monkeypatch):
-    folder, asked = make_job(warm_scale=3.0, warm_control=0.25, control_strength=1.5, steps=1), []
+@pytest.mark.parametrize("perp_neg", [0.0, 2.0])
+def test_sides_see_their_prompt_and_the_empty_one_under_the_starts_own_control(make_job, models, monkeypatch, perp_neg):
+    """Five sides, two at once. Perp-Neg is for the steps alone."""
+    folder, asked = make_job(perp_neg=perp_neg, warm_control=0.25, control_strength=1.5, steps=1), []
     model = models.get(folder.spec.model, "cpu")
     predict = model.predict_noise
 
@@ -217,8 +221,25 @@ def test_sides_are_guided_by_scale_from_the_empty_prompt_under_the_starts_own_co
     monkeypatch.setattr(model, "predict_noise", answered)
     run(folder, models)
     start, step = asked[:-1], asked[-1]
-    assert [len_ for len_, _ in start] == [4, 4, 2] * 4  # five sides, two at once, with and without the prompt
+    assert [rows for rows, _ in start] == [4, 4, 2] * 4
     assert all(set(weights) == {0.25} for _, weights in start) and set(step[1]) == {1.5}
+
+
+def test_the_scale_goes_from_the_empty_prompt_towards_the_prompt():
+    x, t = torch.zeros(3, 4, 2, 2), torch.zeros(3)
+    told = []
+
+    def predictor(seen, strength, guidance):
+        told.append((tuple(seen.names), strength))
+        answers = {"positive": 3.0, "null": 1.0}
+        return lambda names, noisy, t: {name: torch.full_like(noisy, answers[name]) for name in names}
+
+    cameras = warm_cameras(3)
+    sides = Sides(cameras, torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8), torch.zeros(0, 3), torch.zeros(0))
+    guide = SimpleNamespace(predictor=predictor, guidance=Guidance(perp_neg=2.0))
+    found = guided(guide, sides, SimpleNamespace(warm_scale=2.5, warm_control=0.5), 2)(x, t)
+    assert torch.equal(found, torch.full_like(x, 1.0 + 2.5 * 2.0))
+    assert told == [(("front", "side"), 0.5), (("side",), 0.5)]
 
 
 def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make_job, models, monkeypatch):
