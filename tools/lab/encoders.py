@@ -102,7 +102,7 @@ def job_pictures(model: DiffusionModel, sizes: Sizes) -> tuple[Tensor, Tensor]:
     use_encoder(FULL, model)
     pictures, gradients = [], []
     for mesh, prompt in sizes.jobs:
-        job = texture_job(prompt, "draft", "mini", steps=sizes.steps)
+        job = texture_job(prompt, "draft", "mini", steps=sizes.steps, warm_start=0)
         state, guide, take = texture_steps(job, model, texture_surface(job, mesh))
         ask, score = guide.gradient, guide.score
 
@@ -152,7 +152,7 @@ def mini_encoders(model: DiffusionModel) -> list[Callable[[Tensor], Tensor]]:
 
 def step_seconds(model: DiffusionModel, repeats: int) -> list[float]:
     """Median seconds of a texture step at Draft with each encoder, taken in turns."""
-    job = texture_job("a red brick robot", "draft", "mini")
+    job = texture_job("a red brick robot", "draft", "mini", warm_start=0)
     surface, ways, times = texture_surface(job), [], []
     use_encoder(SMALL, model)
     small = model.small_encoder
