@@ -53,7 +53,7 @@ MINI_CONTROL_STRENGTH = 0.5
 WARM_VIEWS = 8
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 8, "normal": 15, "best": 60}
+EXPECTED_SECONDS = {"draft": 9, "normal": 15, "best": 45}
 EXPECTED_FROM_GRAY = {"draft": 32, "normal": 63, "best": 215}  # without a warm start, and edits
 
 
