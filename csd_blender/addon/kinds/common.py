@@ -222,14 +222,13 @@ def reuse(kind: type[Any], scene: bpy.types.Scene, plain: dict, usual: Callable[
         known[setting.held_as] = value if fits(setting, value) else setting.default
     for name, value in known.items():
         setattr(csd, name, value)
-    for setting in found:
-        if setting.preset:
-            setattr(csd, USE + setting.name, False)
-    for setting, value in found.items():
-        preset = usual(csd)  # anew each time: it may follow from one that was set just now
-        differs = setting.preset and fits(setting, value) and value != setting.find(preset)
-        if setting.preset:
-            setattr(csd, USE + setting.name, differs)
+    decided = {setting: value for setting, value in found.items() if setting.preset}
+    for setting in decided:
+        setattr(csd, USE + setting.name, False)
+    for setting, value in decided.items():
+        # The preset anew each time: it may follow from a setting that was set just now.
+        differs = fits(setting, value) and value != setting.find(usual(csd))
+        setattr(csd, USE + setting.name, differs)
         if differs:
             setattr(csd, setting.name, str(value) if setting.get("usual") else value)
     for name in unused(kind, csd):  # else it would count, unasked, once what makes it idle is changed

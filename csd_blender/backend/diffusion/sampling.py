@@ -40,10 +40,9 @@ def implied_noise(schedule: NoiseSchedule, latents: Tensor, x: Tensor, t: Tensor
 def sampling_times(schedule: NoiseSchedule, strides: int) -> list[int]:
     """``strides`` times, evenly down to but without 0, from the last one at which a picture can be foreseen: with a
     schedule that ends in noise alone (Lin et al. 2023, 2305.08891) that is a little before its end."""
-    last = len(schedule) - 1
     alpha, _ = schedule.alpha_sigma(torch.arange(len(schedule)))
     seen = (alpha.flatten() >= LEAST_ALPHA).nonzero().flatten()
-    first = min(last, int(seen[-1])) if len(seen) else 0
+    first = int(seen[-1]) if len(seen) else 0
     return [int(t) for t in torch.linspace(first, 0, strides + 1, dtype=torch.float64)[:-1]]
 
 

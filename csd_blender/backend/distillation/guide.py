@@ -218,14 +218,13 @@ class Guide:
                 state.learn(batch, predictions)
         return PictureGradient(leaf.grad, score.metrics)
 
-    def predictor(self, seen: Seen, strength: float, guidance: Guidance | None = None) -> Ask:
+    def predictor(self, seen: Seen, strength: float, guidance: Guidance) -> Ask:
         """The model's predictions by branch for pictures that are seen so, at any noisy latents.
 
         Args:
-            strength: how strongly the model's ControlNets count. guidance: of Perp-Neg; None for the first step's.
+            strength: how strongly the model's ControlNets count. guidance: of Perp-Neg.
         """
-        chosen = guidance or self.guidance
-        return self._ask(self._asked(seen, chosen, strength), chosen)
+        return self._ask(self._asked(seen, guidance, strength), guidance)
 
     def _asked(self, seen: Seen, guidance: Guidance, strength: float) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +21,12 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel, latent_side, resize
-from ..diffusion.sampling import Predict, Revise, ddim_sample
+from ..diffusion.sampling import Predict, ddim_sample
 from ..distillation.guide import Guide
 from ..distillation.view_prompts import Seen
 from ..fields.texture_field import TextureField
 from ..optimize.out_of_memory import StepDown
+from ..render.camera_draws import framing_distance
 from ..render.cameras import Cameras, view_names
 from ..render.controls import Layout
 from ..render.surface import SMALL_PICTURE, Surface
@@ -96,7 +98,7 @@ def warm_start(
     side = latent_side(model)
     noise = torch.randn((job.warm_start, model.latent_channels, side, side), generator=generator).to(model.device)
 
-    def show_progress(clean: Tensor, done: int, at_once: int) -> Tensor:
+    def agreed_on(at_once: int, clean: Tensor, done: int) -> Tensor:
         """What is foreseen after ``done`` strides, as the sides agree on it."""
         reporter.check_stop()
         reporter.progress(done, strides)
@@ -115,8 +117,7 @@ def warm_start(
     while pictures is None:
         with ladder.guard(model, reporter) as attempt, guide.clock("start"):
             predict = guided(guide, sides, job, attempt.views)
-            revise: Revise = lambda clean, done, few=attempt.views: show_progress(clean, done, few)  # noqa: E731
-            latents = ddim_sample(model.schedule, noise, predict, strides, revise)
+            latents = ddim_sample(model.schedule, noise, predict, strides, partial(agreed_on, attempt.views))
             pictures = decode(model, latents, attempt.views)
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a texture starts from")
@@ -136,8 +137,9 @@ def warm_cameras(count: int) -> Cameras:
     turns = [i / around * 360.0 for i in range(around)] + [0.0, 180.0][:poles]
     azimuth = (torch.tensor(turns) + 180.0) % 360.0 - 180.0
     elevation = torch.tensor([LOW if i % 2 == 0 else HIGH for i in range(around)] + [ABOVE, BELOW][:poles])
-    distance = 1 / math.sin(math.atan(ZOOM * math.tan(math.radians(FOV_Y / 2))))
-    return Cameras(azimuth, elevation, torch.full((count,), distance), torch.full((count,), FOV_Y))
+    fov_y = torch.full((count,), FOV_Y, dtype=torch.float64)
+    distance = framing_distance(torch.full_like(fov_y, ZOOM), fov_y)
+    return Cameras(azimuth, elevation, distance.float(), fov_y.float())
 
 
 @torch.no_grad()
@@ -168,8 +170,11 @@ def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict
     if control is None:
         raise ValueError("the sides were looked at without pictures for ControlNets")
     for group in groups:
-        some = Cameras(cameras.azimuth[group], cameras.elevation[group], cameras.distance[group], cameras.fov_y[group])
-        asks.append(guide.predictor(Seen(some, names[group], control=control[group]), job.warm_control, guidance))
+        asks.append(
+            guide.predictor(
+                Seen(cameras.select(group), names[group], control=control[group]), job.warm_control, guidance
+            )
+        )
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         found = []

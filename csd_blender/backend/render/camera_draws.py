@@ -52,8 +52,7 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
     fov_y = between(ranges.fov_y, uniform[4])
     close = uniform[5] < ranges.close_share
     zoom = torch.where(close, _between_log(ranges.close_zoom, uniform[6]), _between_log(ranges.zoom, uniform[6]))
-    half = (fov_y * (math.pi / 360.0)).tan()
-    distance = (1 / torch.sin(torch.atan(zoom * half))).clamp_min(NEAREST)
+    distance = framing_distance(zoom, fov_y).clamp_min(NEAREST)
     reach = torch.where(close, 0.45, 0.06)
     target = offsets * reach[:, None]
     # A target off the center may bring the camera too near to the other side of the mesh.
@@ -66,6 +65,12 @@ def draw_shots(ranges: CameraRange, count: int, generator: torch.Generator) -> S
         close=close.tolist(),
         below=below.tolist(),
     )
+
+
+def framing_distance(zoom: Tensor, fov_y: Tensor) -> Tensor:
+    """From where the unit ball's apparent radius is ``zoom`` halves of the picture, for fields of view in degrees."""
+    half = (fov_y * (math.pi / 360.0)).tan()
+    return 1 / torch.sin(torch.atan(zoom * half))
 
 
 def draw_backgrounds(views: int, any_color: bool, generator: torch.Generator, alike: bool = False) -> Tensor:

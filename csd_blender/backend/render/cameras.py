@@ -33,6 +33,10 @@ class Shake:
         """The same on another device."""
         return Shake(self.position.to(device), self.center.to(device), self.up.to(device))
 
+    def select(self, rows: slice) -> Shake:
+        """That of some cameras."""
+        return Shake(self.position[rows], self.center[rows], self.up[rows])
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -61,6 +65,11 @@ class Cameras:
         """The same cameras on another device."""
         moved = (t.to(device) for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
         return Cameras(*moved, None if self.shake is None else self.shake.to(device))
+
+    def select(self, rows: slice) -> Cameras:
+        """Some of them."""
+        some = (t[rows] for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
+        return Cameras(*some, None if self.shake is None else self.shake.select(rows))
 
     def axes(self) -> Tensor:
         """Unit vectors right, up, back (from origin to camera) as rows, ``[B, 3, 3]``; defined at the poles too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..models.control import AUTO, is_off
@@ -43,6 +43,9 @@ MINI_WORDS, FLAT_WORDS = "flat colors", "flat even lighting, no shadows"
 #: levels are moved by a shift of 3, so that these are sigma / (3 - 2 sigma) of all.
 FLOW_TIMES = (0.125, 0.942)
 BRIDGE_SHARE = 0.5  # of the steps before SDS-Bridge compares wordings, as published for pictures
+
+#: The mini model's share of the generative prior, once it counts in full.
+MINI_PRIOR = 0.4
 
 #: How strongly the bundled model's ControlNet counts in textures and edits. At 1 it holds to the shape so closely that
 #: what the model knows of a thing's colors gets through, as a house's red roof, against the prompt.
@@ -155,26 +158,24 @@ def guidance(steps: int, method: str = METHODS[0], mini: bool = True, warm: bool
     step on.
     """
     half = steps / 2
-    if warm:
-        return Guidance(
-            negative_weight=constant(0.5) if mini else Schedule(0, 1.0, 0.5, steps),
-            generative_weight=constant(0.4) if mini else constant(0.0),
-            weighting=find_method(method).mini_weighting if mini else "sds",
-            t_min=constant(0.02),
-            t_max=Schedule(0, 0.5, 0.3, steps),
-        )
-    return Guidance(
+    usual = Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
         generative_weight=rising_prior(steps) if mini else constant(0.0),
         weighting=find_method(method).mini_weighting if mini else "sds",
         t_min=constant(0.02),
         t_max=Schedule(0, 0.98, 0.5, steps * 5 / 6) if mini else Schedule(half, 0.98, 0.5, half + 1),
     )
+    if not warm:
+        return usual
+    finishing = replace(usual, t_max=Schedule(0, 0.5, 0.3, steps))
+    if not mini:
+        return finishing
+    return replace(finishing, negative_weight=constant(0.5), generative_weight=constant(MINI_PRIOR))
 
 
 def rising_prior(steps: int) -> Schedule:
     """The mini model's share of the generative prior, in textures and objects."""
-    return Schedule(0.3 * steps, 0.0, 0.4, 0.7 * steps)
+    return Schedule(0.3 * steps, 0.0, MINI_PRIOR, 0.7 * steps)
 
 
 def falling_decay(steps: int) -> Schedule:

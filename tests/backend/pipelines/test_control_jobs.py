@@ -27,6 +27,8 @@ from tests.support.no_memory import hungry
 from tests.support.tiny_jobs import TINY, after, albedo, answer, box, merged, run, same_result
 from tests.support.tiny_models import write_control
 
+pytestmark = pytest.mark.usefixtures("every_step_tells", "no_models_of_the_user")
+
 SETTINGS = {"steps": 5, "views": 2, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
 
 
@@ -36,17 +38,6 @@ def nets(tiny_folder, tmp_path_factory):
     return {
         kind: write_control(place / kind, tiny_folder, seed=i, stride=4) for i, kind in enumerate(("depth", "normal"))
     }
-
-
-@pytest.fixture(scope="module")
-def models():
-    return ModelCache()
-
-
-@pytest.fixture(autouse=True)
-def every_step_tells(monkeypatch, tmp_path):
-    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture

@@ -22,24 +22,14 @@ from tests.support.tiny_encoders import write_small_encoder
 from tests.support.tiny_jobs import TINY, after, albedo, answer, box, run, same_result
 from tests.support.tiny_models import write_if
 
+pytestmark = pytest.mark.usefixtures("every_step_tells", "no_models_of_the_user")
+
 SETTINGS = {"steps": 5, "views": 2, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return write_small_encoder(tmp_path_factory.mktemp("small") / "tiny", stride=4)
-
-
-@pytest.fixture(scope="module")
-def models():
-    return ModelCache()
-
-
-@pytest.fixture(autouse=True)
-def every_step_tells(monkeypatch, tmp_path):
-    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ from tests.support.no_memory import hungry
 from tests.support.tiny_jobs import after, albedo, answer, box, run, stages
 from tests.support.tiny_models import write_control
 
+pytestmark = pytest.mark.usefixtures("every_step_tells", "no_models_of_the_user")
+
 SETTINGS = {"steps": 3, "views": 2, "texture_size": 64, "preview_interval": 0, "device": "cpu"}
 LAYOUT = (("depth", "normal"),)
 
@@ -132,17 +134,6 @@ def test_where_nothing_is_seen_nothing_is_painted(ball):
 @pytest.fixture(scope="module")
 def nets(tiny_folder, tmp_path_factory):
     return write_control(tmp_path_factory.mktemp("nets") / "depth", tiny_folder, stride=4)
-
-
-@pytest.fixture(scope="module")
-def models():
-    return ModelCache()
-
-
-@pytest.fixture(autouse=True)
-def every_step_tells(monkeypatch, tmp_path):
-    monkeypatch.setattr("csd_blender.backend.support.reporting.PROGRESS_INTERVAL", 0.0)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -233,3 +234,12 @@ def test_straight_from_above_a_shaken_camera_still_has_axes():
     axes = cameras.axes()[0]
     torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(axes[2], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5, rtol=0)
+
+
+def test_some_of_the_cameras_see_what_they_saw_among_all():
+    numbers = torch.Generator().manual_seed(0)
+    shake = Shake(*torch.randn((3, 4, 3), generator=numbers) * 0.1)
+    cameras = Cameras(*(torch.rand((4, 4), generator=numbers) * 20 + 10), shake)
+    for whole in (cameras, replace(cameras, shake=None)):
+        some = whole.select(slice(1, 3))
+        assert len(some) == 2 and torch.equal(some.mvp(), whole.mvp()[1:3])
