@@ -170,11 +170,8 @@ def guided(guide: Guide, sides: Sides, job: TextureJob, at_once: int) -> Predict
     if control is None:
         raise ValueError("the sides were looked at without pictures for ControlNets")
     for group in groups:
-        asks.append(
-            guide.predictor(
-                Seen(cameras.select(group), names[group], control=control[group]), job.warm_control, guidance
-            )
-        )
+        seen = Seen(cameras.select(group), names[group], control=control[group])
+        asks.append(guide.predictor(seen, job.warm_control, guidance))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         found = []
