@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -39,15 +40,21 @@ TURNTABLE_VIEWS, TURNTABLE_SIZE = 8, 256
 
 @dataclass
 class TexturePreview:
-    """The texture as it grows, for the mesh in Blender and for the panel."""
+    """The texture as it grows, for the mesh in Blender and for the panel.
+
+    Attributes:
+        settle: gives the surface its UV map once there is one; until then the panel alone has something to show.
+    """
 
     surface: Surface
     folder: JobFolder
     reporter: Reporter
+    settle: Callable[[Surface], object] = lambda surface: None
 
     @torch.no_grad()
     def show(self, field: Field, step: int) -> None:
         """Write and announce the current texture of every part and one small view."""
+        self.settle(self.surface)
         size = min(PREVIEW_TEXTURE, self.folder.spec.texture_size)
         for part, texture in enumerate(bake_parts(field, self.surface, size, supersample=1)):
             self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)

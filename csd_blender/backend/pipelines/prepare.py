@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,23 +27,34 @@ from ..render.rasterizer.interface import Rasterizer
 from ..render.surface import Surface
 from ..support.reporting import Reporter, Stopped
 from ..texture.unwrap import choose_uv
+from ..texture.unwrapping import Unwrapping
 
 #: From a model's name, a device's name, what is added to the model, and what it is told.
 LoadModel = Callable[[str, str, "Lora | None", str], DiffusionModel]
 
 
 def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> Surface:
-    """Read, clean and unwrap the job's mesh; writes ``result/uv.npz`` so that previews can be shown at once.
+    """Read, clean and unwrap the job's mesh.
 
     Raises:
-        JobError: for a mesh without faces, with too many, with broken coordinates, or that cannot be unwrapped.
+        JobError: for a mesh without faces, with too many, with broken coordinates, or whose UV map must be kept and
+            cannot be.
+        Stopped: the other side went away meanwhile.
     """
+    with begin_surface(job, folder, reporter) as prepared:
+        prepared.settle(prepared.surface)
+        return prepared.surface
+
+
+def begin_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> Prepared:
+    """Read and clean the job's mesh, and begin to unwrap it. Raises ``JobError`` as :func:`prepare_surface`."""
     mesh, notes = clean_mesh(load_npz(folder.mesh_path))
     for note in notes:
         reporter.warn("mesh", note)
     points, _, _ = normalize(gather_parts(mesh))
-    uv, sources = _stored_uv(folder, mesh) or find_uv(job.uv, job.texture_size, folder, mesh, reporter)
-    return Surface(
+    stored = _stored_uv(folder, mesh)
+    uv, sources = stored or (np.zeros((len(mesh.triangles), 3, 2), np.float32), ())
+    surface = Surface(
         mesh=mesh,
         points=torch.as_tensor(points, dtype=torch.float32),
         triangles=torch.as_tensor(mesh.triangles, dtype=torch.int32),
@@ -51,6 +63,51 @@ def prepare_surface(job: TextureJob, folder: JobFolder, reporter: Reporter) -> S
         uv_source=tuple(sources),
         rasterizer=choose_rasterizer(job),
     )
+    unwrapping = None if stored else Unwrapping(mesh, job.uv, job.texture_size, reporter.warn)
+    return Prepared(surface, folder, reporter, unwrapping)
+
+
+@dataclass
+class Prepared:
+    """A job's surface, whose UV map may still be on its way; use it in a ``with`` statement.
+
+    Attributes:
+        surface: without a UV map until :meth:`settle`, see there.
+    """
+
+    surface: Surface
+    folder: JobFolder
+    reporter: Reporter
+    _unwrapping: Unwrapping | None
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._unwrapping is not None:
+            self._unwrapping.__exit__(*exception)
+
+    def settle(self, surface: Surface) -> None:
+        """Give ``surface``, which is this one wherever it is now, its UV map, and write ``result/uv.npz`` so that
+        previews can be shown. Who cancels wants what there is so far, and that needs the map: only the other side's
+        leaving ends the wait for it.
+
+        Raises:
+            JobError: when the mesh cannot be unwrapped. Stopped: the other side went away.
+        """
+        if surface.uv_source or self._unwrapping is None:
+            return
+        try:
+            uv, sources = self._unwrapping.result(lambda: self.reporter.stop_reason() == "leave")
+        except JobError as error:
+            raise _as_stopped(error, self.reporter) from None
+        write_uv(self.folder, uv, sources)
+        surface.uv, surface.uv_source = torch.from_numpy(uv).to(surface.uv), sources
+
+    def settle_soon(self, surface: Surface) -> None:
+        """The same where nothing has to be waited for; else nothing."""
+        if self._unwrapping is not None and self._unwrapping.ready:
+            self.settle(surface)
 
 
 def choose_rasterizer(job: JobSpec) -> Rasterizer:
@@ -111,13 +168,21 @@ def find_uv(
     try:
         uv, sources = choose_uv(mesh, mode, texture_size, cancelled=stopped, warn=reporter.warn)
     except JobError as error:
-        if error.code == "cancelled":
-            raise Stopped(reporter.stop_reason() or "cancel") from None
-        raise
+        raise _as_stopped(error, reporter) from None
+    write_uv(folder, uv, sources)
+    return uv, sources
+
+
+def write_uv(folder: JobFolder, uv: np.ndarray, sources: Sequence[str]) -> None:
+    """``result/uv.npz``, of a map ``[F, 3, 2]`` and where each part's comes from."""
     buffer = io.BytesIO()
     np.savez(buffer, uv=uv, source=np.array(sources, dtype=np.str_))
     folder.write_bytes(RESULT_UV, buffer.getvalue())
-    return uv, sources
+
+
+def _as_stopped(error: JobError, reporter: Reporter) -> Exception:
+    """A cancelled unwrapping in the pipelines' own words; other errors as they are."""
+    return Stopped(reporter.stop_reason() or "cancel") if error.code == "cancelled" else error
 
 
 def _stored_uv(folder: JobFolder, mesh: Mesh) -> tuple[np.ndarray, list[str]] | None:

@@ -38,7 +38,7 @@ from ..support.warp_setup import start_warp
 from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
 from .control import use_controls, write_sheet
-from .prepare import LoadModel, load_for, prepare_surface
+from .prepare import LoadModel, begin_surface, load_for
 from .warm_start import warm_start
 
 
@@ -112,43 +112,45 @@ def texture_mesh(
     whole = JobClock()
     plan = job.stages()
     reporter.stage(PREPARE, plan)
-    surface = prepare_surface(job, folder, reporter)
+    with begin_surface(job, folder, reporter) as prepared:
+        reporter.stage(LOAD, plan)
+        model = load_for(job, job.model, load_model, reporter)
+        words = guidance_words(model, job.extra_words)
+        for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
+            reporter.warn("unknown_words", warning)
+        spoken = debias_job(job, reporter)
+        prompts = encode(job, model, words, reporter, spoken)
+        make_room(model)
+        strength = use_controls(job, model, folder, reporter, job.steps, resume)
+        guide = Guide(
+            model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
+        )
+        surface = prepared.surface.to(model.device)
+        begin = partial(start_state, job, model, partial(field, surface))
+        reporter.check_stop()
 
-    reporter.stage(LOAD, plan)
-    model = load_for(job, job.model, load_model, reporter)
-    words = guidance_words(model, job.extra_words)
-    for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
-        reporter.warn("unknown_words", warning)
-    spoken = debias_job(job, reporter)
-    prompts = encode(job, model, words, reporter, spoken)
-    make_room(model)
-    strength = use_controls(job, model, folder, reporter, job.steps, resume)
-    guide = Guide(
-        model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
-    )
-    surface = surface.to(model.device)
-    begin = partial(start_state, job, model, partial(field, surface))
-    reporter.check_stop()
+        state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
 
-    state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
+        write_sheet(folder, guide.layout, partial(shown_to_controls, state, job, surface, guide))
+        preview = TexturePreview(surface, folder, reporter, prepared.settle_soon)
+        if job.warm_start and not state.started:
+            reporter.stage(START, plan)
+            load = guide.load(job.views, state.optimizer)
+            warm_start(
+                state.field, job, surface, guide, reporter, load, make_field, lambda field: preview.show(field, 0)
+            )
+            state.started = True
+            store_state(state, guide, folder, job, reporter)
+        reporter.stage(PAINT, plan)
+        cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
 
-    write_sheet(folder, guide.layout, partial(shown_to_controls, state, job, surface, guide))
-    preview = TexturePreview(surface, folder, reporter)
-    if job.warm_start and not state.started:
-        reporter.stage(START, plan)
-        load = guide.load(job.views, state.optimizer)
-        warm_start(state.field, job, surface, guide, reporter, load, make_field, lambda field: preview.show(field, 0))
-        state.started = True
-        store_state(state, guide, folder, job, reporter)
-    reporter.stage(PAINT, plan)
-    cancelled = optimize(state, job, folder, surface, guide, preview, reporter)
-
-    reporter.stage(BAKE, plan)
-    stats = whole.stats() | {"steps": state.step, "network_calls": guide.calls}
-    shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
-    told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
-    files = write_results(state.field, surface, job, folder, reporter, told, model)
-    return JobResult(files, stats, cancelled)
+        reporter.stage(BAKE, plan)
+        prepared.settle(surface)
+        stats = whole.stats() | {"steps": state.step, "network_calls": guide.calls}
+        shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
+        told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
+        files = write_results(state.field, surface, job, folder, reporter, told, model)
+        return JobResult(files, stats, cancelled)
 
 
 def start_state(

@@ -28,9 +28,9 @@ class Surface:
     Attributes:
         points: ``[V, 3]`` float32, inside the unit ball around the origin.
         triangles: ``[F, 3]`` int32.
-        uv: ``[F, 3, 2]`` float32, each part's own map.
+        uv: ``[F, 3, 2]`` float32, each part's own map; zeros while there is none yet.
         part: ``[F]`` int64, which texture a face belongs to.
-        uv_source: per part ``"user"`` or ``"new"``.
+        uv_source: per part ``"user"`` or ``"new"``; empty while there is no map yet.
     """
 
     mesh: Mesh

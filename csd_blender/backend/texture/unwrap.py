@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ MIN_COVERAGE = 0.02  # share of the tile that must be used
 TILE_SLACK = 1e-3
 MAX_REPEATS = 4.0  # a kept map may reach over this many tiles in each direction
 XATLAS_FACES = 60_000  # beyond, xatlas takes minutes to hours
+PATIENCE = 2.0 if sys.platform == "win32" else 10.0  # there the clock is all that ends it
 PADDING = 4  # texels between islands, at the texture's own size
 
 
@@ -85,6 +87,21 @@ def usable_uv(mesh: Mesh, part: int) -> tuple[bool, str]:
     return not reason, reason
 
 
+@dataclass
+class UVPlan:
+    """What becomes of each part's UV map.
+
+    Attributes:
+        uv: ``[F, 3, 2]`` float32, filled where the user's own is kept.
+        sources: ``user`` or ``new`` for each part.
+        missing: parts that need a new map.
+    """
+
+    uv: np.ndarray
+    sources: tuple[str, ...]
+    missing: tuple[int, ...]
+
+
 def choose_uv(
     mesh: Mesh,
     mode: str = "auto",
@@ -106,29 +123,38 @@ def choose_uv(
         uv ``[F, 3, 2]`` float32 and, for each part, where it comes from.
 
     Raises:
-        JobError: ``uv_missing`` when a map must be kept that is not there; ``uv_overlap`` when it repeats too often;
-            ``cancelled``.
+        JobError: as :func:`plan_uv`; ``cancelled``.
+    """
+    plan = plan_uv(mesh, mode, warn)
+    for part in plan.missing:
+        plan.uv[mesh.part == part] = unwrap(mesh, part, timeout, cancelled, texture_size, warn)
+    return plan.uv, list(plan.sources)
+
+
+def plan_uv(mesh: Mesh, mode: str, warn: Callable[[str, str], object] | None = None) -> UVPlan:
+    """Look at the UV maps that there are; arguments as in :func:`choose_uv`.
+
+    Raises:
+        JobError: ``uv_missing`` when a map must be kept that is not there; ``uv_overlap`` when it repeats too often.
     """
     warn = warn or (lambda code, text: None)
     uv = np.zeros((len(mesh.triangles), 3, 2), np.float32)
-    sources: list[str] = []
+    sources, missing = ["new"] * mesh.part_count, []
     for part, name in enumerate(mesh.part_names):
         faces = mesh.part == part
         if not faces.any():
-            sources.append("new")
             continue
         usable, reason = (False, "") if mode == "new" else usable_uv(mesh, part)
         if mode == "keep":
             _check_kept(mesh, part, reason, warn)
         if mesh.uv is not None and (usable or mode == "keep"):
             uv[faces] = mesh.uv[faces]
-            sources.append("user")
+            sources[part] = "user"
             continue
         if mesh.uv is not None and mode == "auto":
             warn("uv_new", f"{name}: {reason}, so a new UV map was made.")
-        uv[faces] = unwrap(mesh, part, timeout, cancelled, texture_size, warn)
-        sources.append("new")
-    return uv, sources
+        missing.append(part)
+    return UVPlan(uv, tuple(sources), tuple(missing))
 
 
 def _check_kept(mesh: Mesh, part: int, reason: str, warn: Callable[[str, str], object]) -> None:
@@ -143,6 +169,44 @@ def _check_kept(mesh: Mesh, part: int, reason: str, warn: Callable[[str, str], o
         warn("uv_overlap", f"{name}: {reason}; these places will show each other's colors.")
 
 
+class SolidPart(NamedTuple):
+    """A part's faces that have an area: ``positions [V, 3]`` within one unit of the origin, ``triangles [F', 3]``;
+    ``faces`` are the part's in the mesh, ``solid`` says which of them these are."""
+
+    positions: np.ndarray
+    triangles: np.ndarray
+    faces: np.ndarray
+    solid: np.ndarray
+
+
+def solid_part(mesh: Mesh, part: int) -> SolidPart:
+    """What there is to unwrap of a part."""
+    faces = np.flatnonzero(mesh.part == part)
+    solid = ~zero_area_faces(mesh)[faces]
+    vertices, triangles = np.unique(mesh.triangles[faces[solid]], return_inverse=True)
+    if not solid.any():
+        return SolidPart(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), faces, solid)
+    # xatlas has absolute tolerances: a mesh of a millimeter or a kilometer must look the same to it
+    wide = mesh.positions[vertices].astype(np.float64)
+    wide -= wide.mean(axis=0)
+    positions = np.float32(wide / max(np.abs(wide).max(), 1e-30))
+    return SolidPart(positions, triangles.reshape(-1, 3).astype(np.int32), faces, solid)
+
+
+def first_atlas(
+    part: SolidPart,
+    timeout: float,
+    cancelled: Callable[[], bool] | None,
+    texture_size: int,
+    beside: bool = False,
+) -> Atlas | None:
+    """What xatlas makes of a part; None where it cannot do it in time, or is not asked, as there is too much of it.
+    ``beside``: as in :func:`run_child`."""
+    if not 0 < len(part.triangles) <= XATLAS_FACES:
+        return None
+    return run_xatlas(part.positions, part.triangles, timeout, cancelled, texture_size, beside)
+
+
 def unwrap(
     mesh: Mesh,
     part: int,
@@ -150,10 +214,14 @@ def unwrap(
     cancelled: Callable[[], bool] | None = None,
     texture_size: int = 1024,
     warn: Callable[[str, str], object] | None = None,
+    atlas: Callable[[], Atlas | None] | None = None,
 ) -> np.ndarray:
     """A new UV map for one part: xatlas (MIT, by J. Young), or box projection when xatlas cannot do it in time.
 
     Polygons (``mesh.corner``) stay whole: each corner has one and the same UV in all triangles.
+
+    Args:
+        atlas: what :func:`first_atlas` made of it somewhere else.
 
     Returns:
         ``[faces of the part, 3, 2]`` float32 inside the tile. Faces without area get zeros.
@@ -162,17 +230,10 @@ def unwrap(
         JobError: ``cancelled``.
     """
     warn = warn or (lambda code, text: None)
-    faces = np.flatnonzero(mesh.part == part)
-    solid = ~zero_area_faces(mesh)[faces]
+    positions, triangles, faces, solid = found = solid_part(mesh, part)
     result = np.zeros((len(faces), 3, 2), np.float32)
     if not solid.any():
         return result
-    vertices, triangles = np.unique(mesh.triangles[faces[solid]], return_inverse=True)
-    positions, triangles = mesh.positions[vertices], triangles.reshape(-1, 3).astype(np.int32)
-    # xatlas has absolute tolerances: a mesh of a millimeter or a kilometer must look the same to it
-    wide = positions.astype(np.float64)
-    wide -= wide.mean(axis=0)
-    positions = np.float32(wide / max(np.abs(wide).max(), 1e-30))
 
     polygons = None
     if mesh.corner is not None:
@@ -180,13 +241,13 @@ def unwrap(
         polygons = Polygons(mesh.positions, mesh.triangles[faces], corner, solid, polygons_of(corner))
 
     def by_xatlas() -> np.ndarray | None:
-        atlas = run_xatlas(positions, triangles, timeout, cancelled, texture_size)
-        if atlas is None or polygons is None:
-            return None if atlas is None else atlas.corners
-        result[solid] = atlas.corners
+        made = first_atlas(found, timeout, cancelled, texture_size) if atlas is None else atlas()
+        if made is None or polygons is None:
+            return None if made is None else made.corners
+        result[solid] = made.corners
 
         def pack(uv: np.ndarray, island: np.ndarray) -> np.ndarray | None:
-            packed = pack_islands(uv[solid], island[solid], atlas.size, timeout, cancelled)
+            packed = pack_islands(uv[solid], island[solid], made.size, timeout, cancelled)
             if packed is not None:
                 uv[solid] = packed.corners
             return None if packed is None else uv
@@ -194,15 +255,13 @@ def unwrap(
         whole = make_whole(polygons, result, pack)
         return None if whole is None else whole[solid]
 
-    corners = None
-    if len(triangles) <= XATLAS_FACES:
-        corners = by_xatlas()
-        if corners is None:
+    corners = by_xatlas()
+    if corners is None:
+        if len(triangles) <= XATLAS_FACES:
             warn(
                 "unwrap_simple",
                 f"{mesh.part_names[part]}: no good UV map was found in time; a simpler one was made.",
             )
-    if corners is None:
         corner = None if polygons is None else polygons.corner[solid]
         corners = project_unwrap(positions, triangles, PADDING / texture_size, corner)
     result[solid] = corners
@@ -222,6 +281,7 @@ def run_xatlas(
     timeout: float,
     cancelled: Callable[[], bool] | None = None,
     texture_size: int = 1024,
+    beside: bool = False,
 ) -> Atlas | None:
     """UVs by xatlas in a child process, or None when it failed or took longer than ``timeout`` seconds.
 
@@ -229,7 +289,7 @@ def run_xatlas(
         JobError: ``cancelled``; the child is gone by then.
     """
     arrays = {"positions": positions, "triangles": triangles}
-    return run_child(arrays, timeout, cancelled, texture_size)
+    return run_child(arrays, timeout, cancelled, texture_size, beside)
 
 
 def pack_islands(
@@ -256,13 +316,28 @@ def run_child(
     timeout: float,
     cancelled: Callable[[], bool] | None,
     size: int,
+    beside: bool = False,
 ) -> Atlas | None:
-    """Have ``xatlas_child.py`` work on ``arrays``. Returns and raises as :func:`run_xatlas`."""
+    """Have ``xatlas_child.py`` work on ``arrays``. Returns and raises as :func:`run_xatlas`.
+
+    ``beside``: others compute meanwhile, and come first; the time is the processor's then, and may be
+    :data:`PATIENCE` times as long by the clock.
+    """
+    limits = [math.ceil(timeout)] if beside else []
+    timeout *= PATIENCE if beside else 1
     with tempfile.TemporaryDirectory(prefix="csd-unwrap-") as folder:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(source, **arrays)
         script = Path(__file__).with_name("xatlas_child.py")
-        arguments = [str(script), str(source), str(target), str(timeout + 1), str(size), str(PADDING)]
+        arguments = [
+            str(script),
+            str(source),
+            str(target),
+            str(timeout + 1),
+            str(size),
+            str(PADDING),
+            *map(str, limits),
+        ]
         child = subprocess.Popen(
             [sys.executable, "-I", *arguments],
             stdin=subprocess.DEVNULL,

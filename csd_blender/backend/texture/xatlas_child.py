@@ -1,6 +1,7 @@
 """Unwrap one mesh with xatlas, in a process of its own that can be killed at any moment.
 
-Run by path: ``python xatlas_child.py IN.npz OUT.npz SECONDS SIZE PADDING``. IN holds triangles ``[F, 3]`` and either
+Run by path: ``python xatlas_child.py IN.npz OUT.npz SECONDS SIZE PADDING [CPU_SECONDS]``; with the last it leaves the
+processor to others, and ends after so much of its time. IN holds triangles ``[F, 3]`` and either
 positions ``[V, 3]`` of a mesh to be unwrapped for a texture of about SIZE texels, or uvs ``[V, 2]`` and islands ``[F]``
 that are only to be packed, at SIZE texels a unit. OUT gets corners ``[F, 3, 2]`` in 0..1 and the atlas size in texels.
 """
@@ -9,6 +10,7 @@ import faulthandler
 import sys
 
 ZOOM = 65536.0
+NICENESS = 10
 
 
 def end_with_parent() -> None:
@@ -20,13 +22,25 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
 
 
+def stand_back(cpu_seconds: int) -> None:
+    """Take the processor when nobody else wants it, for so many seconds altogether; where a system knows of such."""
+    if sys.platform != "win32":
+        import os
+        import resource
+
+        os.nice(NICENESS)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+
+
 def edges(corners):
     """Lengths ``[F, 3]`` of the edges of ``corners [F, 3, 2]``."""
     return ((corners - corners[:, [1, 2, 0]]) ** 2).sum(axis=2) ** 0.5
 
 
-def main(source: str, target: str, seconds: str, size: str, padding: str) -> None:
+def main(source: str, target: str, seconds: str, size: str, padding: str, cpu_seconds: str = "") -> None:
     end_with_parent()
+    if cpu_seconds:
+        stand_back(int(cpu_seconds))
     # A watchdog in C: it fires even while xatlas holds the interpreter.
     faulthandler.dump_traceback_later(float(seconds), exit=True)
     import numpy as np

@@ -242,20 +242,6 @@ def test_the_result_of_a_mesh_from_far_away_stands_there_with_the_same_texture(m
     assert np.array_equal(albedo(near), albedo(far))
 
 
-def test_a_mesh_without_uvs_gets_some_before_the_first_preview(make_job, models):
-    mesh = box()
-    mesh.uv = None
-    folder = make_job(mesh=mesh, preview_interval=0.01)
-    outcome, events = run(folder, models)
-    assert outcome.type == "result"
-    with np.load(folder.path / "result" / "uv.npz", allow_pickle=False) as arrays:
-        assert arrays["uv"].shape == (12, 3, 2) and arrays["source"].tolist() == ["new"]
-    previews = [body for kind, body in events if kind == "preview"]
-    assert {p["kind"] for p in previews} == {"texture", "view"}
-    for p in previews:
-        assert (folder.path / p["path"]).stat().st_size == p["width"] * p["height"] * 4
-
-
 def test_sds_is_one_setting_away_and_gives_another_texture(make_job, models):
     csd, sds = make_job("csd"), make_job("sds", method="sds")
     for folder in (csd, sds):

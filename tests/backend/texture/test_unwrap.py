@@ -146,7 +146,7 @@ def test_a_cancelled_unwrapping_ends_at_once():
 
 
 def test_when_xatlas_fails_a_simpler_map_is_made(monkeypatch):
-    monkeypatch.setattr(unwrap_module, "run_xatlas", lambda *_: None)
+    monkeypatch.setattr(unwrap_module, "run_xatlas", lambda *given: None)
     mesh = demo_mesh("rock")
     assert_good(mesh, unwrap(mesh, 0))
 
