@@ -33,11 +33,10 @@ def run_diversity(
         show: make nothing, print what is there.
     """
     file, failed = RowFile(out / "diversity.jsonl"), 0
-    parts: list[tuple[str, Sequence[Any], Callable[[Any], Row]]] = [
-        ("Objects, coarse stage", object_tasks(out, only, rehearse), coarse.make_row)
-    ]
-    if picture_kind() is not None:
+    parts: list[tuple[str, Sequence[Any], Callable[[Any], Row]]] = []
+    if picture_kind() is not None:  # they take minutes, objects hours
         parts.append(("Pictures", picture_tasks(out, only, rehearse), pictures.make_row))
+    parts.append(("Objects, coarse stage", object_tasks(out, only, rehearse), coarse.make_row))
     for title, tasks, make in parts:
         failed += 0 if show else make_rows(tasks, make, file, processes, said)
         print(f"\n{title}, {len(PROMPTS)} prompts\n{format_table(list(file.of(tasks).values()))}\n", flush=True)
