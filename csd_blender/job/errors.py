@@ -60,6 +60,10 @@ ERRORS = {
     "uv_overlap": ErrorCode(
         "The UV map cannot carry a texture.", "Unwrap it without overlaps, or let the job make a new UV map."
     ),
+    "bad_picture": ErrorCode(
+        "The picture cannot be used.",
+        "Choose a PNG, JPEG or WebP picture of one thing, on a transparent or plain background.",
+    ),
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
         "The diffusion model's files cannot be used.",

@@ -12,6 +12,7 @@ import re
 JOB = "job.json"  # the settings; written first and never changed
 INPUT_MESH = "mesh.npz"  # what is to be painted, or to start from: in parts, with their UV maps. Not the finished mesh.
 INPUT_COLORS = "start.npz"  # the base color that an edit begins with: pictures, and where each face looks them up
+INPUT_PICTURE = "picture"  # of what an object is made after, as the user has it: PNG, JPEG or WebP
 TARGETS, TARGET_ARRAYS = "target.json", "target.npz"  # Blender's own: the objects that the result is for
 EVENTS = "events.jsonl"  # every message of the job, one JSON object a line
 LOCK = "running.lock"  # held by the process that works in the folder

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from ...job.files import COARSE_SHAPE, INPUT_COLORS
+from ...job.files import COARSE_SHAPE, INPUT_COLORS, INPUT_PICTURE
 from ...job.folder import JobFolder, coarse_settings, read_coarse
 from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
 from ...job.models.control import lasting_control_names
@@ -18,6 +18,8 @@ from ...job.models.language import lasting_language_name
 from ...job.models.licences import check_job
 from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
+from ...job.picture_file import after_picture, picture_of
+from ...job.spec.text_to_3d import TextTo3DJob
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
@@ -35,6 +37,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
             parser.add_argument(
                 "--refine-from", type=Path, metavar="DIR", help="refine another job's coarse stage anew"
             )
+        if "picture" in inputs:
+            said = "make it after this picture of it, by a Zero-1-to-3"
+            parser.add_argument("--picture", type=Path, metavar="FILE", help=said)
         add_settings(parser, kind.spec)
         parser.add_argument(
             "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"
@@ -59,6 +64,7 @@ def missing(arguments: argparse.Namespace) -> str:
     """What the arguments lack, or hold too much of, as a sentence."""
     name, values = arguments.kind.spec.kind, vars(arguments)
     texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
+    values = after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture", ""))
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
     lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
     if lacking:
@@ -72,6 +78,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     """The folder of a new job, with what it begins with. Raises ``JobError``; nothing was written then."""
     kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
     given = vars(arguments)
+    picture = given.get("picture") or ""
+    values = after_picture(values, picture)
     if isinstance(values.get("lora"), str):
         values["lora"], weight = with_weight(values["lora"])
         values |= {} if weight is None else {"lora_weight": weight}
@@ -82,10 +90,11 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         source = JobFolder.open(arguments.refine_from)
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
-    notes = idle_notes(kind.spec, values)
+    notes = idle_notes(kind.spec, values | ({"picture": picture} if picture else {}))
     job = kind.make(**values)
     check_job(job)
     job = with_lasting_names(job)
+    shown = picture_of(job, picture, "Give one by --picture.") if isinstance(job, TextTo3DJob) else None
     mesh = colors = None
     if mesh_file is not None:
         from ..geometry.mesh_io import load_colored, load_mesh, save_npz
@@ -105,6 +114,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         save_colors(folder.path / INPUT_COLORS, colors)
     if coarse is not None:
         folder.write_bytes(COARSE_SHAPE, coarse)
+    if shown is not None:
+        folder.write_bytes(INPUT_PICTURE, shown)
     return folder
 
 

@@ -75,6 +75,7 @@ def idle_notes(spec: type, given: dict) -> list[str]:
     """A sentence for each of the given settings that has no effect with the others."""
     flags = {s.name: usual_flag(s) for s in settings_of(spec)}
     idle = without_effect(spec, given)
+    flags |= {name: "--" + name for name in given if name not in flags}
     return [f"{flags[name]} has no effect. {reason}." for name, reason in idle.items() if name in given]
 
 

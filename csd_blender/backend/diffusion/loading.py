@@ -21,6 +21,7 @@ from .views import mvdream, zero123
 #: What makes a model of a folder's files, by the families of ``job/models/families``.
 FAMILIES = {
     "sd": stable_diffusion.load, "mvdream": mvdream.load, "if": deepfloyd.load, "sdxl": sdxl.load, "sd3": flow.load,
+    "zero123": zero123.load,
 }  # fmt: skip
 
 Model = TypeVar("Model")
@@ -74,7 +75,7 @@ def load_model(name: str, device: torch.device, lora: Lora | None = None, told: 
     Args:
         lora: is added to its weights.
         told: a ``prompt``; or a prompt and cameras, of a model that draws several ``views`` at once
-            (:class:`~.views.mvdream.MVDream`).
+            (:class:`~.views.mvdream.MVDream`); or a ``picture`` and a camera (:class:`~.views.zero123.Zero123`).
 
     Raises:
         JobError: ``model_missing`` when there is no such model; ``model_unreadable`` when a file is missing, damaged or

@@ -29,6 +29,7 @@ from ..support.draws import Draws, normal
 from ..support.memory import Load
 from .gradient import row_gradient
 from .methods import ROWS
+from .picture_prompt import PicturePrompt
 from .score import (
     Predictions,
     ScoreGradient,
@@ -96,7 +97,7 @@ class Guide:
     """
 
     model: DiffusionModel
-    prompts: Mapping[str, EncodedPrompts]
+    prompts: Mapping[str, EncodedPrompts | PicturePrompt]
     method: str
     guidance: Guidance
     later: Later | None = None
@@ -143,7 +144,7 @@ class Guide:
     def load(self, views: int, optimizer: torch.optim.Optimizer) -> Load:
         """What a step with so many views asks of memory, at most; ``optimizer``: of what the stage changes."""
         learned = [part for group in optimizer.param_groups for part in group["params"]]
-        rows = max(len(prompts.branches) for prompts in self.prompts.values())
+        rows = max((len(prompts.branches) for prompts in self.prompts.values()), default=1)
         if any(guidance.perp_neg for guidance in self._methods().values()):
             rows += PERP_NEG_ROWS
         trained = [state for state in self._states.values() if isinstance(state, VariationalState)]
@@ -228,7 +229,12 @@ class Guide:
 
     def _asked(self, seen: Seen, guidance: Guidance, strength: float) -> PromptBatch:
         azimuth = torch.zeros(len(seen.names)) if seen.cameras is None else seen.cameras.azimuth
-        asked = self.prompts[seen.kind].batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
+        prompts = self.prompts[seen.kind]
+        if isinstance(prompts, PicturePrompt):
+            if seen.cameras is None:
+                raise ValueError("a model that is told a picture wants to know the cameras")
+            return prompts.batch(seen.cameras)
+        asked = prompts.batch(seen.names, azimuth, seen.close, guidance.perp_neg != 0.0)
         if self.views_together and seen.cameras is not None:
             asked = asked.with_cameras(camera_numbers(seen.cameras.axes(), seen.cameras.positions()))
         if seen.control is None or not self.layout:

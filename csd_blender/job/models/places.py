@@ -93,9 +93,11 @@ def lasting_name(name: str, told: str = "prompt") -> str:
 
 
 def check_bundled(told: str) -> None:
-    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views at once."""
+    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views, or after a picture."""
     if told == "views":
         raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
+    if told == "picture":
+        raise JobError("bad_setting", "the bundled model is told a prompt and no picture", WANTED["picture"])
 
 
 def check_bundled_of(job: Any) -> None:

@@ -15,7 +15,8 @@ from ..spec.picture import LATENTS, PictureJob
 from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
 from ..spec.texture import TextureJob
-from .recipes import COARSE_ALONE, RECIPE_METHODS
+from .picture_recipe import ALONE as PICTURE_ALONE
+from .recipes import COARSE_ALONE, OF_PICTURES, RECIPE_METHODS
 from .texture import takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
@@ -120,6 +121,11 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found["method"] = method if method in label else f"{method} by {label}"
     if recipe == MULTI_VIEW_ALONE:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
+    if recipe == PICTURE_ALONE:
+        names = ("view_prompts", "debias_prompt", "debias_words", "negative_prompt", "perp_neg", "lora", "lora_weight")
+        found |= dict.fromkeys(names, "The model sees a picture")
+    elif recipe not in OF_PICTURES:
+        found |= dict.fromkeys(("picture", "picture_elevation"), f"{label or 'This approach'} goes by the prompt")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

@@ -8,7 +8,7 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 from __future__ import annotations
 
 from ..spec.schedule import Schedule, constant
-from . import view_recipes
+from . import picture_recipe, view_recipes
 
 PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these configurations
 
@@ -16,11 +16,14 @@ PUBLISHED_STEPS = 10000  # of the stages that have schedules, in all these confi
 RECIPE_METHODS = {
     "csd": "csd", "dreamfusion": "sds", "magic3d": "sds", "fantasia3d": "sds", "prolificdreamer": "vsd", "sjc": "sjc",
     "dsd": "dsd", "dsd-low": "dsd", view_recipes.ALONE: "csd-mvdream", view_recipes.REFINED: "csd-mvdream",
+    picture_recipe.ALONE: "sds", picture_recipe.REFINED: "sds",
 }  # fmt: skip
 #: Those without a refine stage.
-COARSE_ALONE = ("dreamfusion", "sjc", "dsd", "dsd-low", view_recipes.ALONE)
+COARSE_ALONE = ("dreamfusion", "sjc", "dsd", "dsd-low", view_recipes.ALONE, picture_recipe.ALONE)
 #: Those whose first stage wants a model that draws several views of a thing at once.
 OF_VIEWS = (view_recipes.ALONE, view_recipes.REFINED)
+#: Those whose first stage wants a model that is told a picture.
+OF_PICTURES = (picture_recipe.ALONE, picture_recipe.REFINED)
 
 SCALE_ON_PIXELS, SCALE_ON_LATENTS = 20.0, 100.0  # guidance of SDS
 
@@ -54,6 +57,9 @@ def published(
     if recipe in OF_VIEWS:
         own = _csd("object", coarse_steps, refine_steps)
         return view_recipes.csd_mvdream(own, coarse_steps, refined=recipe == view_recipes.REFINED)
+    if recipe in OF_PICTURES:
+        own = _csd("object", coarse_steps, refine_steps)
+        return picture_recipe.zero123(own, coarse_steps, refined=recipe == picture_recipe.REFINED)
     return _csd(subject, coarse_steps, refine_steps)
 
 

@@ -9,6 +9,7 @@ from ..spec.fields import bad, from_json
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import TextTo3DJob
+from . import picture_recipe
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
 from .recipes import RECIPE_METHODS, begin_with_shape, published
@@ -32,6 +33,7 @@ _PUBLISHED = {
     "prolificdreamer": {"draft": (3000, 3000), "normal": (25000, 45000), "best": (25000, 45000)},
     "dsd-low": {"draft": (1000, 0), "normal": (5000, 0), "best": (10000, 0)},
     "csd-mvdream": {"draft": (2000, 0), "normal": (10000, 0), "best": (10000, 0)},
+    "zero123": {"draft": (2000, 0), "normal": (10000, 0), "best": (10000, 0)},
 }
 _HALF_REFINED = {"draft": (2000, 1000), "normal": (10000, 5000), "best": (15000, 7500)}
 
@@ -93,7 +95,8 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     if mini[0]:
         values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
     if mini[1]:
-        values["refine"] = _mini_refine(values["refine"], recipe, method)
+        own = ("csd", "csd") if recipe == picture_recipe.REFINED else (recipe, method)
+        values["refine"] = _mini_refine(values["refine"], *own)
         values["negative_prompt"] = NEGATIVE_PROMPT
     return values
 
@@ -134,7 +137,7 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dic
         "textureless_normals": False,
         "orientation": constant(0.0),
     }
-    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring") | _MINI_CAMERAS
+    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring", "after_picture") | _MINI_CAMERAS
     stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.98)
     return stage
 

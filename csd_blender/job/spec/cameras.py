@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import choice, interval, number
+from .fields import choice, interval, number, switch
 
 ELEVATION_LAWS = ("camera", "batch", "csd")
 VIEWS_AT_ONCE = 4  # of one thing, that MVDream's networks put side by side
@@ -49,6 +49,8 @@ class SceneCameras:
             at once; their lamps and backgrounds are alike, too. 0 or 1: each by itself.
         distance_unit: ``distance`` is in units of the ``scene``; or in half heights of the ``frame`` at the origin, so
             that things look equally large through every field of view.
+        after_picture: the model is told a picture of the thing and the way from its camera to each of these, and no
+            prompt; the picture's camera is that of azimuth 0 at the nearest distance.
         front_angle: pictures from less than so many degrees off the front (the back) are called so in the prompt.
     """
 
@@ -63,6 +65,7 @@ class SceneCameras:
     front_angle: float = number(0, 90, 45.0, added=True)
     ring: int = number(0, 16, 0, added=True)
     distance_unit: str = choice(DISTANCE_UNITS, "scene", added=True)
+    after_picture: bool = switch(False, added=True)
 
     def complaint(self, where: str) -> str:
         """What does not go together; ``where`` stands before a setting's name."""
@@ -70,11 +73,17 @@ class SceneCameras:
             return f"{where}ring is {self.ring}, allowed is 4, the views that an MVDream draws at once, or 0 for none"
         if self.ring > 1 and self.front_back_steps:
             return f"a ring looks from all around; set {where}ring or {where}front_back_steps to 0"
+        if self.ring > 1 and self.after_picture:
+            return f"a model is told a picture or a ring; set {where}ring to 0 or {where}after_picture to false"
+        if self.after_picture and self.distance_unit != "scene":
+            return f"the picture's camera has its distance in the scene; set {where}distance_unit to scene"
         return ""
 
     @property
     def tells(self) -> str:
         """What the model is told that looks through these, see :class:`~csd_blender.job.models.families.Family`."""
+        if self.after_picture:
+            return "picture"
         return "views" if self.ring > 1 else "prompt"
 
     def broken_ring(self, counts: dict[str, int], where: str) -> str:

@@ -57,6 +57,10 @@ class ObjectInput:
         False, place="hidden", label="Start From Selected Mesh",
         help="Begin with the shape of the selected meshes in place of an empty scene",
     )  # fmt: skip
+    picture: str = text(
+        label="Picture", place="top", path="file", unset="none",
+        help="Picture of the thing on a transparent or plain background, for a Zero-1-to-3 that draws its other sides",
+    )  # fmt: skip
     refine_from: str = text(
         label="Refine From", place="hidden", path=True,
         help="Folder of an earlier object's job, whose coarse shape is refined anew with these settings",

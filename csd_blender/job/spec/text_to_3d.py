@@ -12,7 +12,7 @@ from .common import check_job, fingerprint, without_kind
 from .fields import Option, check, choice, from_json, number, schedule, switch, text, to_json
 from .guidance import WEIGHTINGS, Guidance
 from .inputs import ObjectInput
-from .methods import KNOWN_METHODS, METHODS, VIEW_METHODS
+from .methods import KNOWN_METHODS, METHODS, VIEW_METHODS, find_method
 from .schedule import Schedule
 from .stages import Plan, object_plan
 
@@ -29,6 +29,12 @@ RECIPE_OPTIONS = (
     Option(
         "csd-mvdream-refine",
         "CSD-MVDream, Refined",
+        "The same with such a model as Coarse Model, then a detailed mesh by CSD with an ordinary one",
+    ),
+    Option("zero123", "Zero-1-to-3", "From one picture: the coarse shape by a model that draws its other sides"),
+    Option(
+        "zero123-refine",
+        "Zero-1-to-3, Refined",
         "The same with such a model as Coarse Model, then a detailed mesh by CSD with an ordinary one",
     ),
 )
@@ -83,6 +89,10 @@ class CoarseStage:
         random_background: share of steps with random background colors, one for each picture.
         orientation, sparsity, opaque, z_variance, convexity: weights of the regularizers.
         adam_beta2: how long Adam remembers the size of gradients.
+        score_weight: of the score beside the regularizers and the picture.
+        picture_every: of so many steps one compares with the job's picture in place of asking the model; 0: none does.
+        picture_size: side in pixels of what is compared. picture_color, picture_mask: weights of the mean square of the
+            difference to its colors, where it shows the thing, and to its outline.
         lamp: ``studio`` shines from beside and above the camera; ``dreamfusion`` and ``magic3d`` are points near it,
             drawn as threestudio draws them.
         soft_shading: in each step chance divides the light of these two between all around and the lamp (Magic3D); else
@@ -124,6 +134,11 @@ class CoarseStage:
     z_variance: Schedule = schedule(0, 1e5, 0.0, added=True)
     convexity: Schedule = schedule(0, 1e5, 0.0, added=True)
     adam_beta2: float = number(0.5, 0.99999, 0.99, added=True)
+    score_weight: float = number(0, 1e6, 1.0, added=True)
+    picture_every: int = number(0, 1000, 0, added=True)
+    picture_size: int = number(16, 1024, 192, added=True)
+    picture_color: float = number(0, 1e6, 0.0, added=True)
+    picture_mask: float = number(0, 1e6, 0.0, added=True)
     lamp: str = choice(LAMPS, "studio", added=True)
     soft_shading: bool = switch(False, added=True)
     cameras: SceneCameras = field(default_factory=SceneCameras)
@@ -131,6 +146,8 @@ class CoarseStage:
 
     def complaint(self, where: str) -> str:
         """What does not go together; ``where`` stands before a setting's name."""
+        if self.picture_every and not self.cameras.after_picture:
+            return f"{where}picture_every compares with a picture; set it to 0, or {where}cameras.after_picture to true"
         return self.cameras.broken_ring({"views": self.views, "later_views": self.later_views}, where)
 
 
@@ -231,6 +248,7 @@ class TextTo3DJob:
         control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
             colors.
         encoder: as in a texture job, for both stages; a coarse model on pixels encodes nothing.
+        picture_elevation: from so many degrees above the horizon the job's picture shows the thing, where there is one.
         compile: the network by ``torch.compile``, where there is a compiler.
         preview_interval, checkpoint_interval: seconds; 0 switches previews off.
     """
@@ -244,7 +262,8 @@ class TextTo3DJob:
     shown: ClassVar[tuple[str, ...]] = (
         "prompt", "negative_prompt", "subject", "quality", "model", "coarse_model", "lora", "lora_weight", "encoder",
         "recipe", "method", "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
-        "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "texture_size", "max_faces", "height",
+        "negative_course", *common.VARIANTS, "coarse.steps", "refine.steps", "picture_elevation", "texture_size",
+        "max_faces", "height",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "control",
@@ -312,6 +331,10 @@ class TextTo3DJob:
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
+    picture_elevation: float = number(
+        -90, 90, 0.0, added=True, label="Picture From Above", unit="°",
+        help="How far above the horizon the picture was taken from, in degrees",
+    )  # fmt: skip
     compile: bool = common.COMPILE()
     preview_interval: float = common.PREVIEW_INTERVAL()
     checkpoint_interval: float = common.CHECKPOINT_INTERVAL()
@@ -325,6 +348,20 @@ class TextTo3DJob:
             raise JobError("bad_setting", "coarse.base_resolution is above coarse.finest_resolution")
         if self.coarse.start_level and not self.coarse.network_width:
             raise JobError("bad_setting", "coarse.start_level needs a network; set coarse.network_width, to 64 say")
+        if self.tells["model"] == "picture" and (self.refine.steps or self.lora):
+            wanted = "refine.steps to 0" if self.refine.steps else "lora to nothing"
+            raise JobError("bad_setting", f"a model that is told a picture makes the coarse stage alone; set {wanted}")
+        method = find_method(self.method)
+        if self.needs_picture and (method.compares_wordings or method in VIEW_METHODS):
+            why = "compares wordings of a prompt" if method.compares_wordings else "wants several views at once"
+            raise JobError(
+                "bad_setting", f"{method.label} {why}, and this model is told a picture", "Choose another method."
+            )
+
+    @property
+    def needs_picture(self) -> bool:
+        """Whether the job begins with a picture (``files.INPUT_PICTURE``)."""
+        return self.start == "blob" and self.coarse.cameras.after_picture
 
     @property
     def steps(self) -> int:

@@ -55,7 +55,9 @@ def published_step(guide: Guide, negative: bool, pictures: Tensor, step: int, cl
         for name, value in row.weights(guidance, step, negative).items()
     }
     weighting = row.finish.weighting or guidance.weighting
-    embeddings = cached_embeddings(guide.prompts["color"], branches)
+    prompts = guide.prompts["color"]
+    assert isinstance(prompts, EncodedPrompts)
+    embeddings = cached_embeddings(prompts, branches)
     times = {"later": later_time(model, t, guidance, step)} if "later" in branches else None
     official_distill(model, leaf, t, embeddings, weights, branches, weighting, guidance.grad_normalize, clock, times)
     return leaf.grad

@@ -9,8 +9,9 @@ from types import ModuleType
 
 import bpy
 
-from ....job.files import COARSE_SHAPE, INPUT_MESH, TARGETS
+from ....job.files import COARSE_SHAPE, INPUT_MESH, INPUT_PICTURE, TARGETS
 from ....job.folder import JobFolder, coarse_settings, read_coarse
+from ....job.picture_file import picture_of
 from ....job.spec.common import QUALITIES
 from ...errors import SceneError
 from ...job import Job
@@ -46,6 +47,9 @@ def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.
         chosen = coarse_settings(source, chosen["prompt"]) | chosen
         inputs[COARSE_SHAPE] = read_coarse(source)
     spec = settings.make_spec(chosen)
+    picture = picture_of(spec, bpy.path.abspath(chosen.get("picture", "")), "Choose one in the panel.")
+    if picture is not None:
+        inputs[INPUT_PICTURE] = picture
     if spec.start == "mesh":
         objects = selected_meshes(context) if objects is None else objects
         if not objects:

@@ -7,6 +7,7 @@ from typing import Any
 
 import bpy
 
+from ....job.picture_file import after_picture
 from ....job.presets.recipes import RECIPE_METHODS
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ....job.spec.fields import LONGEST_TEXT
@@ -20,8 +21,10 @@ STAGE_STEPS = ("coarse_steps", "refine_steps")
 
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
-    """Every setting by name, see :func:`common.gather`."""
-    return common.gather(SPEC, scene, overrides)
+    """Every setting by name, see :func:`common.gather`. A script that gives a picture means the recipe for it."""
+    given = after_picture(overrides, overrides.get("picture")) if "recipe" not in overrides else overrides
+    values = common.gather(SPEC, scene, given)
+    return after_picture(values, values.get("picture"))
 
 
 def make_spec(values: dict) -> TextTo3DJob:

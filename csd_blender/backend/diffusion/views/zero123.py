@@ -66,7 +66,7 @@ class Shown:
 class Zero123:
     """A model on latents that is told a picture and a camera.
 
-    It has what a :class:`~..model.DiffusionModel` has, but for prompts: conditions come from :meth:`conditions`.
+    A :class:`~..model.DiffusionModel` that reads no prompts: conditions come from :meth:`conditions`.
 
     Attributes:
         image_encoder: ``CLIPVisionModelWithProjection``. projection: of the vector and the pose, ``[D + 4] -> [D']``.
@@ -93,6 +93,16 @@ class Zero123:
     @property
     def latent_factor(self) -> int:
         return latent_factor(self.vae)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        """Raises ``ValueError``: there is no text encoder."""
+        raise ValueError(f"{self.name} is told a picture, and no prompt")
+
+    def fitting_prompt(self, prompt: str, ending: str) -> str:
+        return prompt
+
+    def free_text_encoder(self) -> None:
+        """There is none."""
 
     @torch.no_grad()
     def show(self, picture: Tensor) -> Shown:

@@ -34,7 +34,9 @@ from ...render.volume.render import (
     sparsity_loss,
     z_variance_loss,
 )
+from ...support.clock import StepClock
 from .backdrop import as_pictures, behind_pictures, make_background
+from .one_picture import Picture, difference, picture_camera
 
 OCCUPANCY_INTERVAL = 16  # steps between looks at which cells are empty
 MIN_ALPHA = 2e-3  # samples that would take less of the light are left out
@@ -133,12 +135,17 @@ def ray_step(stage: CoarseStage) -> float:
     return 2 * 3**0.5 * stage.radius / stage.ray_samples
 
 
-def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) -> dict[str, float]:
+def coarse_step(
+    state: CoarseState, job: TextTo3DJob, guide: Guide, views: int, picture: Picture | None = None
+) -> dict[str, float]:
     """One optimization step; returns what is logged about it.
 
-    Random numbers are drawn on the CPU in a fixed order, whatever the device.
+    Random numbers are drawn on the CPU in a fixed order, whatever the device. ``picture``: that the object is made
+    after, with which some steps compare.
     """
     stage, model, clock, generator = job.coarse, guide.model, guide.clock, state.generator
+    if picture is not None and stage.picture_every and state.step % stage.picture_every == 0:
+        return picture_step(state, job, guide, picture)
     views = min(views, view_count(stage, state.step))
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, views, state.step, generator)
@@ -174,18 +181,53 @@ def coarse_step(state: CoarseState, job: TextTo3DJob, guide: Guide, views: int) 
     with clock("render"):
         loss = regularizer(volume, stage, state.step)
         # One way back for both: a second one, for the opacity alone, would cost the field as much as the first.
-        torch.autograd.backward([pictures, loss], [found.pictures, None])
+        torch.autograd.backward([pictures, loss], [stage.score_weight * found.pictures, None])
+    change(state, clock)
+    return found.metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
+
+
+def picture_step(state: CoarseState, job: TextTo3DJob, guide: Guide, picture: Picture) -> dict[str, float]:
+    """A step that compares with the picture, from its own camera; returns what is logged about it."""
+    stage, clock, generator, side = job.coarse, guide.clock, state.generator, job.coarse.picture_size
+    cameras = picture_camera(stage.cameras, job.picture_elevation).to(guide.model.device)
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    with clock("render"):
+        if state.step % OCCUPANCY_INTERVAL == 0:
+            state.occupancy.update(state.field.density, ray_step(stage), generator)
+        volume = render_volume(
+            state.field,
+            cameras,
+            side,
+            state.occupancy,
+            ray_step(stage),
+            torch.ones(1, 3),
+            generator,
+            normals=stage.orientation.at(state.step) > 0 or stage.convexity.at(state.step) > 0,
+            normal_eps=0.0 if stage.normals == "analytic" else None,
+            min_alpha=MIN_ALPHA,
+        )
+        wanted = picture.at(side).to(volume.color.device)
+        off = difference(volume.color, volume.opacity, wanted, stage.picture_color, stage.picture_mask)
+        # How much of the frame it fills is the picture's to say here.
+        (off + regularizer(volume, stage, state.step, sparse=False)).backward()
+    change(state, clock)
+    return {"opacity": float(volume.opacity.detach().mean()), "picture": float(off.detach())}
+
+
+def change(state: CoarseState, clock: StepClock) -> None:
+    """Take the step that the gradients ask for."""
     with clock("optimizer"):
         guard_gradients(state.field)
         if state.background is not None:
             guard_gradients(state.background)
         state.optimizer.step()
-    return found.metrics | {"opacity": float(volume.opacity.detach().mean()), "regularizer": float(loss.detach())}
 
 
-def regularizer(volume: VolumePictures, stage: CoarseStage, step: int) -> Tensor:
-    """The weighted sum of the stage's regularizers."""
-    loss = stage.sparsity.at(step) * sparsity_loss(volume.opacity)
+def regularizer(volume: VolumePictures, stage: CoarseStage, step: int, sparse: bool = True) -> Tensor:
+    """The weighted sum of the stage's regularizers; ``sparse``: that of the opacity among them."""
+    loss = (stage.sparsity.at(step) if sparse else 0.0) * sparsity_loss(volume.opacity)
     if stage.opaque.at(step) > 0:
         loss = loss + stage.opaque.at(step) * opaque_loss(volume.opacity)
     if stage.orientation.at(step) > 0:

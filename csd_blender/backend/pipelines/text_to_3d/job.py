@@ -6,7 +6,7 @@ mesh on a tetrahedral grid, whose shape and colors are then refined together. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -24,6 +24,7 @@ from ...diffusion.loading import look_through
 from ...diffusion.model import DiffusionModel
 from ...diffusion.words import GuidanceWords, guidance_words
 from ...distillation.guide import Guide
+from ...distillation.picture_prompt import PicturePrompt
 from ...distillation.prompt_debiasing import Debiased, debias_job
 from ...distillation.view_prompts import EncodedPrompts, job_prompts, make_room
 from ...geometry.gather import gather_parts
@@ -38,6 +39,7 @@ from ..prepare import LoadModel, choose_rasterizer, load_for
 from ..texture import JobResult
 from .coarse import CoarseField, CoarseState, coarse_step, make_radiance_field, start_coarse
 from .followed import next_controls
+from .one_picture import Picture, load_picture, picture_prompts
 from .output import ObjectPreview, write_coarse_picture, write_object
 from .refine import (
     ColorField,
@@ -68,6 +70,7 @@ def make_object(
     plan = job.stages()
     saved = Saved(folder, job.spec_hash(), job.steps) if resume else None
     preview = ObjectPreview(job, folder, reporter, choose_rasterizer(job))
+    picture = load_picture(folder) if job.needs_picture else None
     spoken = debias_job(job, reporter) if "prompt" in job.tells.values() else None  # no model is told sides
     # Most of it comes into use in the second stage, which may be hours away.
     for name, told in job.models:
@@ -86,7 +89,7 @@ def make_object(
         guide = guide if refined is not None else None  # its model must not stay beside the coarse stage's
     if refined is None and job.start == "blob":
         coarse, cancelled, calls = find_shape(
-            job, folder, load_model, saved, preview, reporter, clocks["coarse"], spoken
+            job, folder, load_model, saved, preview, reporter, clocks["coarse"], spoken, picture
         )
     elif saved is not None:
         saved.explain(reporter)
@@ -124,6 +127,7 @@ def find_shape(
     reporter: Reporter,
     clock: StepClock,
     spoken: Debiased | None = None,
+    picture: Picture | None = None,
 ) -> tuple[CoarseState, bool, int]:
     """The coarse stage from its model to its files; True when the user stopped it; its calls of the network.
 
@@ -131,11 +135,11 @@ def find_shape(
     """
     reporter.stage(LOAD, job.stages())
     model = load_for(job, job.coarse_model or job.model, load_model, reporter, told=job.tells["coarse_model"])
-    guide = coarse_guide(model, job, reporter, clock, spoken)
+    guide = coarse_guide(model, job, reporter, clock, spoken, picture)
     reporter.check_stop()
     reporter.stage(COARSE, job.stages())
     state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, guide, reporter)
-    cancelled = run_coarse(state, job, folder, guide, preview, reporter)
+    cancelled = run_coarse(state, job, folder, guide, preview, reporter, picture)
     write_coarse_picture(state, job, folder)
     folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
     return state, cancelled, guide.calls
@@ -178,10 +182,19 @@ def resume_refine(
 
 
 def coarse_guide(
-    model: DiffusionModel, job: TextTo3DJob, reporter: Reporter, clock: StepClock, spoken: Debiased | None = None
+    model: DiffusionModel,
+    job: TextTo3DJob,
+    reporter: Reporter,
+    clock: StepClock,
+    spoken: Debiased | None = None,
+    picture: Picture | None = None,
 ) -> Guide:
-    """The first stage's guide before its first step."""
-    prompts = scene_prompts(model, job, reporter, spoken, told=job.tells["coarse_model"])
+    """The first stage's guide before its first step; ``picture``: that the model is told in place of the prompt."""
+    prompts: Mapping[str, EncodedPrompts | PicturePrompt]
+    if picture is None:
+        prompts = scene_prompts(model, job, reporter, spoken, told=job.tells["coarse_model"])
+    else:
+        prompts = picture_prompts(model, picture, job.coarse.cameras, job.picture_elevation)
     model.control = None  # of a job before this one; there is no surface yet that they could follow
     return Guide(model, prompts, job.method, job.coarse.guidance, seed=job.seed, clock=clock, steps=job.coarse.steps)
 
@@ -197,7 +210,9 @@ def refine_guide(
 ) -> Guide:
     """The second stage's guide before its first step; ``strength``: of the model's ControlNets; ``negative_views`` as
     for :func:`scene_prompts`."""
-    stage, prompts = job.refine, scene_prompts(model, job, reporter, spoken, negative_views, job.tells["model"])
+    stage, told, prompts = job.refine, job.tells["model"], {}
+    if told != "picture":  # else it has no steps
+        prompts = scene_prompts(model, job, reporter, spoken, negative_views, told)
     later, first = later_guidance(stage, job.method), stage.geometry_method or job.method
     return Guide(
         model, prompts, first, stage.guidance, later, seed=job.seed + 1, clock=clock, steps=stage.steps,
@@ -250,6 +265,7 @@ def run_coarse(
     guide: Guide,
     preview: ObjectPreview,
     reporter: Reporter,
+    picture: Picture | None = None,
 ) -> bool:
     """The coarse stage's loop. Returns True when the user stopped it."""
 
@@ -264,7 +280,7 @@ def run_coarse(
         job.checkpoint_interval,
         guide.model,
         reporter,
-        take=lambda views: coarse_step(state, job, guide, views),
+        take=lambda views: coarse_step(state, job, guide, views, picture),
         show=lambda: preview.coarse(state),
         store=store,
         load=guide.load(job.coarse.views, state.optimizer),

@@ -1,0 +1,53 @@
+"""The picture that an object is made after, as a file: whether it is one at all, before any library opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any
+
+from .errors import JobError, quoted
+from .folder import read_ordinary
+from .presets.picture_recipe import ALONE, REFINED
+from .spec.text_to_3d import TextTo3DJob
+
+LARGEST = 2**26  # bytes
+
+
+def after_picture(values: dict[str, Any], picture: object) -> dict[str, Any]:
+    """Settings of an object, by name, that is made after a picture: the recipe, where none is chosen, and where no
+    model reads a prompt, the file's name in the place of an empty one. ``picture``: its path; empty for none."""
+    if not picture or not isinstance(picture, (str, PurePath)):
+        return values
+    own = {"recipe": REFINED if values.get("coarse_model") else ALONE} | values
+    if own["recipe"] == ALONE and not own.get("prompt"):
+        own["prompt"] = PurePath(picture).stem.replace("_", " ").strip() or "picture"
+    return own
+
+
+def picture_of(job: TextTo3DJob, picture: str | Path, fix: str) -> bytes | None:
+    """The bytes of the file that the job needs; None where it needs none.
+
+    Args:
+        picture: its path; empty where none was chosen. fix: how to choose one.
+
+    Raises:
+        JobError: ``bad_picture`` when there is none, or it cannot be read or is no PNG, JPEG or WebP.
+    """
+    if not job.needs_picture:
+        return None
+    if not picture:
+        raise JobError("bad_picture", "Zero-1-to-3 begins with a picture, and there is none", fix)
+    try:
+        data = read_ordinary(picture, LARGEST)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise JobError("bad_picture", f"{quoted(str(picture))} cannot be read: {reason}") from error
+    if not is_picture(data):
+        raise JobError("bad_picture", f"{quoted(str(picture))} is no PNG, JPEG or WebP file")
+    return data
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether a file begins as one of the three sorts does."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return webp or data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
