@@ -8,7 +8,6 @@ from typing import Any
 from .errors import JobError, quoted
 from .folder import read_ordinary
 from .presets.picture_recipe import ALONE, REFINED
-from .spec.text_to_3d import TextTo3DJob
 
 LARGEST = 2**26  # bytes
 
@@ -24,8 +23,8 @@ def after_picture(values: dict[str, Any], picture: object) -> dict[str, Any]:
     return own
 
 
-def picture_of(job: TextTo3DJob, picture: str | Path, fix: str) -> bytes | None:
-    """The bytes of the file that the job needs; None where it needs none.
+def picture_of(job: Any, picture: str | Path, fix: str) -> bytes | None:
+    """The bytes of the file that a job of any kind needs; None where it needs none.
 
     Args:
         picture: its path; empty where none was chosen. fix: how to choose one.
@@ -33,7 +32,7 @@ def picture_of(job: TextTo3DJob, picture: str | Path, fix: str) -> bytes | None:
     Raises:
         JobError: ``bad_picture`` when there is none, or it cannot be read or is no PNG, JPEG or WebP.
     """
-    if not job.needs_picture:
+    if not getattr(job, "needs_picture", False):
         return None
     if not picture:
         raise JobError("bad_picture", "Zero-1-to-3 begins with a picture, and there is none", fix)

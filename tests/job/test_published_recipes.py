@@ -49,7 +49,8 @@ def always(value):
     return [value] * len(STEPS)
 
 
-ALONE = {"cameras.ring": 0, "cameras.distance_unit": "scene"}  # one camera, and its distance as it is
+# One camera, its distance as it is, and a prompt.
+ALONE = {"cameras.ring": 0, "cameras.distance_unit": "scene", "cameras.after_picture": False}
 STEADY = ALONE | {"cameras.position_noise": 0, "cameras.center_noise": 0, "cameras.up_noise": 0}
 UNSTEADY = ALONE | {"cameras.position_noise": 0.1, "cameras.center_noise": 0.2, "cameras.up_noise": 0.02}
 BASE_CAMERAS = {"cameras.distance": (1.5, 2), "cameras.fov_y": (40, 70), "cameras.front_back_steps": 0}
@@ -63,7 +64,8 @@ NERF = {  # of all configurations
     "steps": 10000, "render_size": 64, "base_resolution": 16, "network_width": 64, "normals": "analytic",
     "ray_samples": 512, "blob_scale": 10, "blob_std": 0.5, "background": "learned", "background_rate": 0.001,
     "opaque": always(0), "z_variance": always(0), "convexity": always(0),
-    "later_size": 0, "later_views": 0, "network_rate": 0, "decay": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
+    "later_size": 0, "later_views": 0, "network_rate": 0, "decay": 0,
+    "score_weight": 1, "picture_every": 0, **BASE_CAMERAS, **BASE_GUIDANCE,
 }  # fmt: skip
 
 
@@ -220,6 +222,20 @@ def csd_mvdream_coarse():
     }  # fmt: skip
 
 
+def zero123_coarse():
+    return NERF | STEADY | NO_PERP_NEG | {
+        "views": 2, "render_size": 128, "learning_rate": 0.01, "decay": 1e-5, "adam_beta2": 0.99, "radius": 2,
+        "levels": 16, "finest_resolution": 4096, "start_level": 8, "level_start": 2000, "level_interval": 500,
+        "color_activation": "sigmoid", "ambient_only_steps": 10000, "shaded_share": 0, "textureless_normals": True,
+        "background": "white", "random_background": 0.5, "orientation": ramp(0, 1, 20, 5000), "sparsity": always(2),
+        "opaque": always(0.5), "score_weight": 0.003, "picture_every": 2, "picture_size": 192, "picture_color": 200,
+        "picture_mask": 50, "cameras.after_picture": True, "cameras.distance": (3.2, 3.3), "cameras.fov_y": (20, 20),
+        "cameras.elevation": (-10, 60), "cameras.elevation_law": "batch", "cameras.front_angle": 45,
+        "guidance.weighting": "sds", "guidance.grad_normalize": False, "guidance.t_max": always(0.98),
+        "guidance.guidance_scale": 3, "guidance.scale_convention": "s", "guidance.perp_neg_from": "empty",
+    }  # fmt: skip
+
+
 EXPORT = {"steps": 0, "tet_resolution": 128, "threshold": 25, "mean_threshold": False}
 TABLES = {
     "csd": (lambda subject, family: csd_coarse(subject), lambda subject, family: csd_refine(subject)),
@@ -245,12 +261,19 @@ TABLES = {
         lambda subject, family: csd_mvdream_coarse(),
         lambda subject, family: csd_refine(subject) | {"geometry_method": "csd"},
     ),
+    "zero123": (lambda subject, family: zero123_coarse(), lambda subject, family: EXPORT),
+    "zero123-refine": (
+        lambda subject, family: zero123_coarse(),
+        # CSD's own for things without a front: the picture's is where its camera is.
+        lambda subject, family: csd_refine("object") | {"geometry_method": "csd"},
+    ),
 }  # fmt: skip
 # Fields that mean nothing where others have the values they have: a stage is complete without them.
 IDLE = {
     "guidance.guidance_scale", "guidance.scale_convention", "guidance.negative_weight", "level_start", "level_interval",
     "lamp", "soft_shading", "textureless_share", "normals_background", "fixed_shape_after", "threshold",
     "mean_threshold", "fit_start", "background_rate", "later_size_step", "guidance.bridge_start", "guidance.lora_rate",
+    "picture_size", "picture_color", "picture_mask",
     "guidance.lora_rank", "guidance.lora_network", "appearance_scale", "geometry_method",
 }  # fmt: skip
 

@@ -38,6 +38,10 @@ def weights(job, stage, step):
 # ---- the specification ---------------------------------------------------------------------------------------------
 
 
+#: Those whose configurations have a negative prompt.
+WITH_NEGATIVE = ("csd", "csd-mvdream", "csd-mvdream-refine", "zero123-refine")
+
+
 @pytest.mark.parametrize("model", ["mini", LARGE])
 @pytest.mark.parametrize("quality", QUALITIES)
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -46,7 +50,7 @@ def test_every_recipe_is_a_job_for_every_subject_and_survives_json(recipe, subje
     job = text_to_3d_job("a mug", quality, model, recipe, subject)
     assert (job.recipe, job.subject, job.quality, job.model) == (recipe, subject, quality, model)
     assert job.method == RECIPE_METHODS[recipe]
-    assert bool(job.negative_prompt) == (recipe.startswith("csd") or model == "mini")
+    assert bool(job.negative_prompt) == (recipe in WITH_NEGATIVE or model == "mini")
     assert job.steps > 0
     again = TextTo3DJob.from_json(json.loads(json.dumps(job.to_json())))
     assert again == job and again.spec_hash() == job.spec_hash()
@@ -144,6 +148,7 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "texture_size": 64,
         "max_faces": 100,
         "height": 2.0,
+        "picture_elevation": 10.0,
         "keep": "all",
         "view_prompts": False,
         "control": "depth",

@@ -18,6 +18,7 @@ from ...job.kinds import JobSpec
 from ...job.models.language import BUNDLED, find_language_model
 from ...job.models.licences import check_job
 from ...job.models.places import check_bundled_of
+from ...job.picture_file import after_picture
 from ...job.presets.effects import absent, without_effect
 from ...job.presets.texture import MINI_WORDS
 from ...job.spec.fields import LONGEST_TEXT, bad, is_text
@@ -43,6 +44,14 @@ def names(kind: type[Any]) -> tuple[str, ...]:
 def needed(kind: type[Any]) -> list[Setting]:
     """The texts without which a job of the kind cannot begin."""
     return [s for s in shown_settings(kind) if s.get("needed")]
+
+
+def lacking(kind: type[Any], csd: Any) -> Setting | None:
+    """The first of these texts that is empty in the panel; None when nothing is amiss."""
+    own = {setting.name: getattr(csd, setting.name) for setting in needed(kind)}
+    if any(f.name == "picture" for f in dataclasses.fields(kind.inputs)):
+        own = after_picture(own | {"recipe": csd.recipe}, csd.picture)
+    return next((setting for setting in needed(kind) if not own[setting.name].strip()), None)
 
 
 def gather(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> dict:

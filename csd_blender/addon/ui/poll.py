@@ -49,7 +49,7 @@ def why_not_press(context) -> str:
     """The same for the panel's button, which takes the panel's prompt."""
     kind, csd = chosen(context), context.scene.csd
     reason = why_not_generate(context, kind)
-    empty = next((s for s in common.needed(kind.spec) if not getattr(csd, s.name).strip()), None)
+    empty = common.lacking(kind.spec, csd)
     return reason or ("" if empty is None else f"Write a {empty.label.lower()}")
 
 

@@ -19,7 +19,6 @@ from ...job.models.licences import check_job
 from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from ...job.picture_file import after_picture, picture_of
-from ...job.spec.text_to_3d import TextTo3DJob
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
@@ -64,7 +63,7 @@ def missing(arguments: argparse.Namespace) -> str:
     """What the arguments lack, or hold too much of, as a sentence."""
     name, values = arguments.kind.spec.kind, vars(arguments)
     texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
-    values = after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture", ""))
+    values |= after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
     lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
     if lacking:
@@ -94,7 +93,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     job = kind.make(**values)
     check_job(job)
     job = with_lasting_names(job)
-    shown = picture_of(job, picture, "Give one by --picture.") if isinstance(job, TextTo3DJob) else None
+    shown = picture_of(job, picture, "Give one by --picture.")
     mesh = colors = None
     if mesh_file is not None:
         from ..geometry.mesh_io import load_colored, load_mesh, save_npz

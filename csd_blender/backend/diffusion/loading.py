@@ -89,11 +89,6 @@ def load_model(name: str, device: torch.device, lora: Lora | None = None, told: 
     return _loaded(FAMILIES[files.family], name, files, device)
 
 
-def load_picture_model(name: str, device: torch.device) -> zero123.Zero123:
-    """The same for a model that is told a picture and a camera, in place of a prompt. Raises as :func:`load_model`."""
-    return _loaded(zero123.load, name, look_through(name, "picture"), device)
-
-
 def _loaded(
     load: Callable[[str, ModelFiles, torch.device], Model], name: str, files: ModelFiles, device: torch.device
 ) -> Model:

@@ -118,14 +118,14 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     label = _label(recipe)
     if recipe != "csd" and "method" not in chosen:
         method = find_method(RECIPE_METHODS.get(recipe)).label
-        found["method"] = method if method in label else f"{method} by {label}"
+        found["method"] = method if method in label else f"{method} by {label.partition(',')[0]}"
     if recipe == MULTI_VIEW_ALONE:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
     if recipe == PICTURE_ALONE:
         names = ("view_prompts", "debias_prompt", "debias_words", "negative_prompt", "perp_neg", "lora", "lora_weight")
         found |= dict.fromkeys(names, "The model sees a picture")
-    elif recipe not in OF_PICTURES:
-        found |= dict.fromkeys(("picture", "picture_elevation"), f"{label or 'This approach'} goes by the prompt")
+    elif label and recipe not in OF_PICTURES:
+        found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

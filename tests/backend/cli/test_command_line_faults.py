@@ -12,14 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from csd_blender.backend.cli import console, main
 from csd_blender.backend.cli import exit_codes as codes
+from csd_blender.job.files import INPUT_PICTURE
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from tests.support.hostile import CASES, TEXTS, value
-from tests.support.tiny_models import write_sd15
+from tests.support.tiny_models import write_sd15, write_zero123
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ROOT / "csd_blender" / "launch.py"
@@ -219,6 +221,79 @@ def test_a_folder_that_is_no_job_to_refine_from_is_named(jobs, cube, tmp_path):
     JobFolder.create(tmp_path / "texture", texture_job("x")).write_bytes("stages/coarse.safetensors", b"")
     status, said = answer("text-to-3d", "--prompt", "x", "--refine-from", str(tmp_path / "texture"), "--out", "new")
     assert status == 1 and "no finished coarse stage" in said
+
+
+# ---- objects after a picture ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "my_red ring.png"
+    Image.new("RGBA", (30, 30), (200, 0, 0, 255)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def zero123(tmp_path_factory) -> str:
+    return str(write_zero123(tmp_path_factory.mktemp("models") / "zero123"))
+
+
+REFINES = '{{"refine": {{"steps": 5}}}}'
+
+
+def test_a_picture_alone_is_enough_for_an_object(jobs, picture, zero123, tmp_path):
+    out = tmp_path / "out"
+    status, said = answer("text-to-3d", "--picture", str(picture), "--model", zero123, "--out", str(out))
+    assert (status, said) == (0, "")
+    (job,) = jobs
+    assert (job.recipe, job.prompt, job.method) == ("zero123", "my red ring", "sds") and job.needs_picture
+    assert (out / INPUT_PICTURE).read_bytes() == picture.read_bytes()
+
+
+def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jobs, picture, zero123, tmp_path):
+    arguments = (
+        "--picture",
+        str(picture),
+        "--coarse-model",
+        zero123,
+        "--method",
+        "dsd",
+        "--out",
+        str(tmp_path / "out"),
+    )
+    status, said = answer("text-to-3d", *arguments)
+    assert status == 2 and "--prompt" in said and not jobs, "the second stage reads one"
+    assert answer("text-to-3d", "--prompt", "a ring", *arguments) == (0, "")
+    assert (jobs[0].recipe, jobs[0].model, jobs[0].method) == ("zero123-refine", "mini", "dsd")
+
+
+@pytest.mark.parametrize(
+    "arguments,status,words",
+    [
+        (("--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 1, "begins with a picture"),
+        (("--picture", "{text}", "--model", "{zero}"), 1, "is no PNG, JPEG or WebP"),
+        (("--picture", "{missing}", "--model", "{zero}"), 1, "No such file"),
+        (("--picture", "{picture}"), 1, "told a prompt and no picture"),
+        (("--picture", "{picture}", "--model", "{zero}", "--method", "bridge"), 1, "wordings"),
+        (("--picture", "{picture}", "--model", "{zero}", "--method", "csd-mvdream"), 1, "several views"),
+        (
+            ("--picture", "{picture}", "--model", "{zero}", "--settings", '{{"refine": {{"steps": 5}}}}'),
+            1,
+            "stage alone",
+        ),
+        (("--picture", "{picture}", "--model", "{zero}", "--refine-steps", "5"), 0, "--refine-steps has no effect"),
+        (("--picture", "{picture}", "--model", "{zero}", "--picture-elevation", "91"), 1, "picture_elevation"),
+        (("--picture", "{picture}", "--recipe", "csd", "--prompt", "x"), 0, "--picture has no effect"),
+        (("--picture", "{picture}", "--model", "{zero}", "--perp-neg", "2"), 0, "--perp-neg has no effect"),
+    ],
+)
+def test_what_does_not_go_with_a_picture_is_said(jobs, picture, zero123, tmp_path, arguments, status, words):
+    (tmp_path / "text.png").write_text("no picture")
+    names = {"text": tmp_path / "text.png", "missing": tmp_path / "none.png", "picture": picture, "zero": zero123}
+    out = tmp_path / "out"
+    found, said = answer("text-to-3d", *(word.format(**names) for word in arguments), "--out", str(out))
+    assert found == status and words in said and said.count("\n") <= 2
+    assert out.exists() == (status == 0)
 
 
 # ---- the process and its streams -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
-from csd_blender.backend.diffusion.loading import load_model, load_picture_model
+from csd_blender.backend.diffusion.loading import load_model
 from csd_blender.backend.diffusion.views.zero123 import pose
 from csd_blender.job.errors import JobError
 from tests.support.damage import edit_json
@@ -25,6 +25,10 @@ from tests.support.tiny_models import write_sd15, write_zero123
 CPU = torch.device("cpu")
 LAYERS = {"cc_projection": "projection", "clip_camera_projection": "proj"}
 FILE = "diffusion_pytorch_model.safetensors"
+
+
+def load_picture_model(name: str, device: torch.device):
+    return load_model(name, device, told="picture")
 
 
 @pytest.fixture(scope="module", params=sorted(LAYERS))
