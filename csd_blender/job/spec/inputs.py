@@ -58,7 +58,7 @@ class ObjectInput:
         help="Begin with the shape of the selected meshes in place of an empty scene",
     )  # fmt: skip
     picture: str = text(
-        label="Picture", place="top", path="file", unset="none",
+        label="Picture", path="file", unset="none",
         help="Picture of the thing on a transparent or plain background, for a Zero-1-to-3 that draws its other sides",
     )  # fmt: skip
     refine_from: str = text(

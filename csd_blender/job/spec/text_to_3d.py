@@ -332,7 +332,7 @@ class TextTo3DJob:
     lora: str = common.LORA()
     lora_weight: float = common.LORA_WEIGHT()
     picture_elevation: float = number(
-        -90, 90, 0.0, added=True, label="Picture From Above", unit="°",
+        -90, 90, 0.0, added=True, label="Seen From Above", unit="°",
         help="How far above the horizon the picture was taken from, in degrees",
     )  # fmt: skip
     compile: bool = common.COMPILE()
