@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,8 @@ from typing import TypeVar
 import torch
 
 from ...job.errors import JobError
-from ...job.models.files import ModelFiles, read_model
+from ...job.models import places
+from ...job.models.files import ModelFiles, read_model, read_network
 from ...job.models.lora import Lora, with_lora
 from ...job.models.places import check_bundled, find_folder
 from . import deepfloyd, flow, sdxl, stable_diffusion
@@ -66,7 +68,12 @@ def find_model(name: str, told: str = "prompt") -> Path:
 def look_through(name: str, told: str = "prompt") -> ModelFiles:
     """What lies in the folder of a model, named and told as in :func:`find_model`. Raises ``JobError`` as that and
     :func:`~csd_blender.job.models.files.read_model` do."""
-    return read_model(find_model(name, told), told)
+    folder = find_model(name, told)
+    if name != "mini" or told != "views":
+        return read_model(folder, told)
+    plain = read_model(folder)
+    unet = read_network(places.BUNDLED_VIEWS, plain.parts["unet"].class_name, "diffusion_pytorch_model")
+    return replace(plain, family="mvdream", parts=plain.parts | {"unet": unet})
 
 
 def load_model(name: str, device: torch.device, lora: Lora | None = None, told: str = "prompt") -> DiffusionModel:

@@ -22,6 +22,8 @@ from .store import RECORD, read_record, whole_copy
 
 LAYOUT = "Choose the same model as a folder in the diffusers layout, or as one whole .safetensors file."
 GET = "Get it in the panel's Models, or by “csd models get {name}”."
+#: The bundled model's network for several views at once, where this version has one; the rest is the model's own.
+BUNDLED_VIEWS = Path(__file__).parents[2] / "backend" / "mini" / "views" / "unet"
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
@@ -93,8 +95,9 @@ def lasting_name(name: str, told: str = "prompt") -> str:
 
 
 def check_bundled(told: str) -> None:
-    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views, or after a picture."""
-    if told == "views":
+    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views, and its network for that
+    is not there, or after a picture."""
+    if told == "views" and not (BUNDLED_VIEWS / "config.json").is_file():
         raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
     if told == "picture":
         raise JobError("bad_setting", "the bundled model is told a prompt and no picture", WANTED["picture"])
