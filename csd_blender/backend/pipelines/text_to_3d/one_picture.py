@@ -68,7 +68,7 @@ def load_picture(folder: JobFolder) -> Picture:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as found:
             if found.width * found.height > MOST_PIXELS:
                 raise JobError("bad_picture", f"it has {found.width} x {found.height} pixels", "Make it smaller.")
-            rgba = ImageOps.exif_transpose(found).convert("RGBA")
+            rgba = in_bytes(ImageOps.exif_transpose(found)).convert("RGBA")
     except JobError:
         raise
     except Exception as error:  # a picture can be damaged in many ways
@@ -77,6 +77,13 @@ def load_picture(folder: JobFolder) -> Picture:
     if max(rgba.size) > most:
         rgba.thumbnail((most, most), Image.Resampling.BOX)
     return cut_out(torch.from_numpy(np.array(rgba)).permute(2, 0, 1).float() / 255)
+
+
+def in_bytes(picture: Image.Image) -> Image.Image:
+    """A gray picture of 16 bits with eight of them, which is what the library converts; others as they are."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.array(picture, np.int64).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def cut_out(rgba: Tensor) -> Picture:

@@ -108,6 +108,17 @@ def test_a_picture_that_lies_on_its_side_is_read_upright(make):
     assert float((one.mask - other.mask).abs().mean()) < 0.005
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "I;16", "RGBA"])
+def test_pictures_of_every_sort_show_the_same_disc(make, mode):
+    gray = disc(color=(0, 0, 0))
+    if mode == "I;16":
+        other = Image.fromarray(np.array(gray.convert("L")).astype(np.uint16) * 257)
+    else:
+        other = gray.convert(mode)
+    one, same = load_picture(make("rgb", picture=gray)), load_picture(make("other", picture=other))
+    assert float((one.mask - same.mask).abs().mean()) < 0.005 and float((one.color - same.color).abs().mean()) < 0.005
+
+
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\nno picture", b"\xff\xd8\xff\xe0 nor this"])
 def test_a_damaged_file_is_told_in_a_sentence_before_anything_is_loaded(make, models, data):
     folder = make()
