@@ -73,7 +73,7 @@ def look_through(name: str, told: str = "prompt") -> ModelFiles:
         return read_model(folder, told)
     plain = read_model(folder)
     unet = read_network(places.BUNDLED_VIEWS, plain.parts["unet"].class_name, "diffusion_pytorch_model")
-    return replace(plain, family="mvdream", parts=plain.parts | {"unet": unet})
+    return replace(plain, family="mvdream", parts={**plain.parts, "unet": unet})
 
 
 def load_model(name: str, device: torch.device, lora: Lora | None = None, told: str = "prompt") -> DiffusionModel:
