@@ -10,6 +10,7 @@ from .folder import read_ordinary
 from .presets.picture_recipe import ALONE, REFINED
 
 LARGEST = 2**26  # bytes
+LONGEST_NAME = 100
 
 
 def after_picture(values: dict[str, Any], picture: object) -> dict[str, Any]:
@@ -19,8 +20,14 @@ def after_picture(values: dict[str, Any], picture: object) -> dict[str, Any]:
         return values
     own = {"recipe": REFINED if values.get("coarse_model") else ALONE} | values
     if own["recipe"] == ALONE and not own.get("prompt"):
-        own["prompt"] = PurePath(picture).stem.replace("_", " ").strip() or "picture"
+        own["prompt"] = readable_name(PurePath(picture).stem)
     return own
+
+
+def readable_name(stem: str) -> str:
+    """A file's name without its ending as words; “picture” where that is nothing to read."""
+    letters = "".join(letter if letter.isprintable() else " " for letter in stem.replace("_", " "))
+    return " ".join(letters.split())[:LONGEST_NAME].strip() or "picture"
 
 
 def picture_of(job: Any, picture: str | Path, fix: str) -> bytes | None:
@@ -39,7 +46,7 @@ def picture_of(job: Any, picture: str | Path, fix: str) -> bytes | None:
     try:
         data = read_ordinary(picture, LARGEST)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{picture} ")
         raise JobError("bad_picture", f"{quoted(str(picture))} cannot be read: {reason}") from error
     if not is_picture(data):
         raise JobError("bad_picture", f"{quoted(str(picture))} is no PNG, JPEG or WebP file")

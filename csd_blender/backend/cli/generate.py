@@ -19,6 +19,7 @@ from ...job.models.licences import check_job
 from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from ...job.picture_file import after_picture, picture_of
+from ...job.presets.recipes import OF_PICTURES
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
@@ -38,7 +39,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
             )
         if "picture" in inputs:
             said = "make it after this picture of it, by a Zero-1-to-3"
-            parser.add_argument("--picture", type=Path, metavar="FILE", help=said)
+            parser.add_argument("--picture", metavar="FILE", help=said)
         add_settings(parser, kind.spec)
         parser.add_argument(
             "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"
@@ -64,6 +65,8 @@ def missing(arguments: argparse.Namespace) -> str:
     name, values = arguments.kind.spec.kind, vars(arguments)
     texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
     values |= after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
+    if values.get("recipe") in OF_PICTURES and not (values["picture"] or values["start"] or values["refine_from"]):
+        return f"csd {name} --recipe {values['recipe']} needs --picture FILE."
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
     lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
     if lacking:

@@ -14,6 +14,7 @@ from ...job.files import RESULT_UV
 from ...job.folder import JobFolder
 from ...job.kinds import JobSpec
 from ...job.models.lora import Lora, find_lora
+from ...job.result import UV_SOURCES
 from ...job.spec.texture import TextureJob
 from ..diffusion.additions.load_encoder import use_encoder
 from ..diffusion.cost.compiling import use_compiler
@@ -89,8 +90,8 @@ class Prepared:
 
     def settle(self, surface: Surface) -> None:
         """Give ``surface``, which is this one wherever it is now, its UV map, and write ``result/uv.npz`` so that
-        previews can be shown. Who cancels wants what there is so far, and that needs the map: only the other side's
-        leaving ends the wait for it.
+        previews can be shown. Who cancels wants what there is so far, and that needs a map, if only a simple one
+        that is soon made: the other side's leaving alone ends the wait for it.
 
         Raises:
             JobError: when the mesh cannot be unwrapped. Stopped: the other side went away.
@@ -98,7 +99,8 @@ class Prepared:
         if surface.uv_source or self._unwrapping is None:
             return
         try:
-            uv, sources = self._unwrapping.result(lambda: self.reporter.stop_reason() == "leave")
+            stop = self.reporter.stop_reason
+            uv, sources = self._unwrapping.result(lambda: stop() == "leave", lambda: stop() == "cancel")
         except JobError as error:
             raise _as_stopped(error, self.reporter) from None
         write_uv(self.folder, uv, sources)
@@ -192,4 +194,6 @@ def _stored_uv(folder: JobFolder, mesh: Mesh) -> tuple[np.ndarray, list[str]] | 
         uv, sources = arrays["uv"], arrays["source"].tolist()
     except Exception:  # missing or damaged, the unwrapping decides anew
         return None
-    return (uv, sources) if uv.shape == (len(mesh.triangles), 3, 2) and len(sources) == mesh.part_count else None
+    fits = uv.shape == (len(mesh.triangles), 3, 2) and len(sources) == mesh.part_count
+    known = set(sources) <= set(UV_SOURCES) and (mesh.uv is not None or "user" not in sources)
+    return (uv, sources) if fits and known and np.isfinite(uv).all() and np.any(uv) else None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ...job.errors import JobError
 from ..geometry.mesh import Mesh
-from .unwrap import Atlas, first_atlas, plan_uv, solid_part, unwrap
+from .unwrap import Atlas, SolidPart, first_atlas, plan_uv, solid_part, unwrap
 
 TIMEOUT = 60.0  # seconds for a part, as in choose_uv
+HURRY = 5.0
 
 
 class Unwrapping:
@@ -26,6 +31,8 @@ class Unwrapping:
         """Looks at the maps that there are, and begins. Arguments and errors as :func:`~.unwrap.plan_uv`."""
         self._mesh, self._size, self._warn = mesh, texture_size, warn
         self._plan = plan_uv(mesh, mode, warn)
+        if self._plan.missing:
+            check_room(solid_part(mesh, self._plan.missing[0]))
         self._given_up = threading.Event()
         self._waits = ThreadPoolExecutor(1, thread_name_prefix="unwrapping")
         self._first = {part: self._waits.submit(self._ask, part) for part in self._plan.missing}
@@ -42,21 +49,45 @@ class Unwrapping:
         """Whether :meth:`result` has next to nothing to wait for."""
         return all(atlas.done() for atlas in self._first.values())
 
-    def result(self, cancelled: Callable[[], bool]) -> tuple[np.ndarray, tuple[str, ...]]:
+    def result(
+        self, cancelled: Callable[[], bool], hurried: Callable[[], bool] = lambda: False
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
         """uv ``[F, 3, 2]`` float32 and each part's source.
 
+        Args:
+            hurried: where it says so, parts that are not done in :data:`HURRY` seconds get a simpler map.
+
         Raises:
-            JobError: ``cancelled``, where ``cancelled`` says so; it is asked several times a second.
+            JobError: ``cancelled``, where ``cancelled`` says so; both are asked several times a second.
         """
+        hurry = None
         for part, atlas in self._first.items():
             while not wait([atlas], 0.05).done:
                 if cancelled():
                     raise JobError("cancelled")
+                if hurry is None and hurried():
+                    hurry = time.monotonic() + HURRY
+                if hurry is not None and time.monotonic() > hurry:
+                    self._given_up.set()
             faces = self._mesh.part == part
             self._plan.uv[faces] = unwrap(
-                self._mesh, part, TIMEOUT, cancelled, self._size, self._warn, atlas=atlas.result
+                self._mesh, part, TIMEOUT, cancelled, self._size, self._warn, atlas=partial(_made, atlas)
             )
         return self._plan.uv, self._plan.sources
 
     def _ask(self, part: int) -> Atlas | None:
         return first_atlas(solid_part(self._mesh, part), TIMEOUT, self._given_up.is_set, self._size, beside=True)
+
+
+def _made(atlas: Future) -> Atlas | None:
+    """What came of it; nothing where it was given up."""
+    try:
+        return atlas.result()
+    except JobError:
+        return None
+
+
+def check_room(part: SolidPart) -> None:
+    """Raise ``OSError`` where what xatlas is handed cannot be written, now and not when somebody waits for it."""
+    with tempfile.TemporaryDirectory(prefix="csd-unwrap-") as folder:
+        np.savez(Path(folder, "in.npz"), positions=part.positions, triangles=part.triangles)

@@ -13,7 +13,7 @@ from ..spec.edit import FREE, EditJob
 from ..spec.methods import KNOWN_METHODS, VIEW_METHODS, Method, find_method
 from ..spec.picture import LATENTS, PictureJob
 from ..spec.settings import Setting, scripted_settings, shown_settings
-from ..spec.text_to_3d import RECIPE_OPTIONS, TextTo3DJob
+from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
 from .recipes import COARSE_ALONE, OF_PICTURES, RECIPE_METHODS
@@ -123,9 +123,12 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
     if recipe == PICTURE_ALONE:
         names = ("view_prompts", "debias_prompt", "debias_words", "negative_prompt", "perp_neg", "lora", "lora_weight")
-        found |= dict.fromkeys(names, "The model sees a picture")
+        found |= dict.fromkeys((*names, "subject", "extra_words"), "The model sees a picture")
     elif label and recipe not in OF_PICTURES:
         found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
+    given = any(chosen.get(name) for name in ("start_from_mesh", "refine_from"))
+    if label and (given or word(chosen.get("start")) in STARTS[1:]):
+        found |= dict.fromkeys(("picture", "picture_elevation"), "The shape is given")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

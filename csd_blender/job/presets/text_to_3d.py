@@ -63,6 +63,8 @@ def text_to_3d_job(
         raise bad("recipe", recipe, f"one that can begin with a mesh. {why_not_from_mesh(recipe)}")
     named = word(model)
     coarse_model = word(overrides.get("coarse_model")) or named
+    if recipe == picture_recipe.ALONE and coarse_model != named:
+        raise bad("recipe", recipe, f"{picture_recipe.REFINED} where there is a coarse model: {recipe} has one stage")
     usual = usual_steps(quality, named, recipe, coarse_model)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]

@@ -18,6 +18,7 @@ from csd_blender.backend.cli import console, main
 from csd_blender.backend.cli import exit_codes as codes
 from csd_blender.job.files import INPUT_PICTURE
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.picture_file import after_picture
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from tests.support.hostile import CASES, TEXTS, value
@@ -238,6 +239,7 @@ def zero123(tmp_path_factory) -> str:
     return str(write_zero123(tmp_path_factory.mktemp("models") / "zero123"))
 
 
+ELLIPSOID = '{{"start": "ellipsoid"}}'
 REFINES = '{{"refine": {{"steps": 5}}}}'
 
 
@@ -248,6 +250,12 @@ def test_a_picture_alone_is_enough_for_an_object(jobs, picture, zero123, tmp_pat
     (job,) = jobs
     assert (job.recipe, job.prompt, job.method) == ("zero123", "my red ring", "sds") and job.needs_picture
     assert (out / INPUT_PICTURE).read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe.png", "a\nb\tc.png", ".png", "_.png", "ä" * 120 + ".png"])
+def test_a_file_of_any_name_names_the_object_readably(name):
+    prompt = after_picture({}, "/pictures/" + name)["prompt"]
+    assert prompt.encode("utf-8") and prompt.isprintable() and 0 < len(prompt) <= 100 and prompt == prompt.strip()
 
 
 def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jobs, picture, zero123, tmp_path):
@@ -270,7 +278,7 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
 @pytest.mark.parametrize(
     "arguments,status,words",
     [
-        (("--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 1, "begins with a picture"),
+        (("--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
         (("--picture", "{text}", "--model", "{zero}"), 1, "is no PNG, JPEG or WebP"),
         (("--picture", "{missing}", "--model", "{zero}"), 1, "No such file"),
         (("--picture", "{picture}"), 1, "told a prompt and no picture"),
@@ -284,12 +292,18 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
         (("--picture", "{picture}", "--model", "{zero}", "--refine-steps", "5"), 0, "--refine-steps has no effect"),
         (("--picture", "{picture}", "--model", "{zero}", "--picture-elevation", "91"), 1, "picture_elevation"),
         (("--picture", "{picture}", "--recipe", "csd", "--prompt", "x"), 0, "--picture has no effect"),
+        (("--picture", "{picture}", "--model", "{zero}", "--settings", ELLIPSOID), 0, "--picture has no effect"),
+        (("--recipe", "zero123", "--model", "{zero}"), 2, "--picture"),
+        (("--picture", "", "--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
+        (("--picture", "{folder}", "--model", "{zero}"), 1, "no ordinary file"),
+        (("--recipe", "zero123", "--picture", "{picture}", "--coarse-model", "{zero}"), 1, "zero123-refine"),
         (("--picture", "{picture}", "--model", "{zero}", "--perp-neg", "2"), 0, "--perp-neg has no effect"),
     ],
 )
 def test_what_does_not_go_with_a_picture_is_said(jobs, picture, zero123, tmp_path, arguments, status, words):
     (tmp_path / "text.png").write_text("no picture")
-    names = {"text": tmp_path / "text.png", "missing": tmp_path / "none.png", "picture": picture, "zero": zero123}
+    names = {"text": tmp_path / "text.png", "missing": tmp_path / "none.png", "picture": picture, "zero": zero123,
+             "folder": tmp_path}  # fmt: skip
     out = tmp_path / "out"
     found, said = answer("text-to-3d", *(word.format(**names) for word in arguments), "--out", str(out))
     assert found == status and words in said and said.count("\n") <= 2

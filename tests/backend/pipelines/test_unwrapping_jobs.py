@@ -109,3 +109,23 @@ def test_a_map_that_was_there_before_stays_when_the_job_goes_on(make_job, models
     assert run(folder, models, resume=True)[0].type == "result"
     with np.load(folder.path.joinpath(*UV), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["uv"], own)
+
+
+@pytest.mark.parametrize(
+    "uv,sources",
+    [
+        (np.full((12, 3, 2), np.nan), ["new"]), (np.zeros((12, 3, 2)), ["new"]), (np.full((12, 3, 2), 0.5), ["evil"]),
+        (np.full((12, 3, 2), 0.5), ["user"]), (np.full((12, 3, 2), 0.5), ["new", "new"]),
+    ],
+)  # fmt: skip
+def test_a_map_that_can_be_none_of_an_earlier_run_is_made_anew(make_job, models, ready, uv, sources):
+    folder = make_job(checkpoint_interval=2)
+    ready(0)
+    run(folder, models, stop=after(4, "leave"))
+    right = folder.path.joinpath(*UV).read_bytes()
+    buffer = io.BytesIO()
+    np.savez(buffer, uv=np.float32(uv), source=np.array(sources))
+    folder.path.joinpath(*UV).write_bytes(buffer.getvalue())
+    assert run(folder, models, resume=True)[0].type == "result"
+    with np.load(folder.path.joinpath(*UV)) as made, np.load(io.BytesIO(right)) as wanted:
+        assert np.array_equal(made["uv"], wanted["uv"]) and made["source"].tolist() == ["new"]

@@ -1,7 +1,9 @@
 """A UV map that is made beside other work is the one that would be made otherwise, and leaves nothing running."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 
 from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, merge
 from csd_blender.backend.texture import unwrap as unwrap_module
-from csd_blender.backend.texture.unwrap import choose_uv, run_xatlas
+from csd_blender.backend.texture import unwrapping as unwrapping_module
+from csd_blender.backend.texture.unwrap import choose_uv, run_xatlas, usable_uv
 from csd_blender.backend.texture.unwrapping import Unwrapping
 from csd_blender.job.errors import JobError
 from tools.lab.demo_meshes import demo_mesh
@@ -99,6 +102,30 @@ def test_xatlas_stands_back_and_ends_when_its_share_of_the_processor_is_used_up(
     finally:
         child.kill()
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sessions are of other systems")
+def test_ctrl_c_in_a_terminal_is_not_for_xatlas():
+    """It goes to all processes of the terminal's session in front; a map that was lost by it would be a worse one."""
+    with Unwrapping(demo_mesh("rock"), "new", 512, lambda code, text: None):
+        until(xatlas_children)
+        assert all(os.getsid(child.pid) != os.getsid(0) for child in xatlas_children())
+
+
+def test_who_is_in_a_hurry_gets_a_simpler_map_and_is_told(monkeypatch):
+    monkeypatch.setattr(unwrapping_module, "HURRY", 0.2)
+    mesh, warned = merge([demo_mesh("rock"), demo_mesh("rock")]), []
+    with Unwrapping(mesh, "new", 512, lambda code, text: warned.append(code)) as unwrapping:
+        uv, sources = unwrapping.result(never, lambda: True)
+    assert warned == ["unwrap_simple"] * 2 and sources == ("new", "new") and not xatlas_children()
+    for part in (0, 1):
+        assert usable_uv(Mesh(mesh.positions, mesh.triangles, uv, part=mesh.part, part_names=mesh.part_names), part)[0]
+
+
+def test_a_folder_for_temporary_files_that_is_not_there_is_told_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(OSError):
+        Unwrapping(piece("mug", 600), "new", 512, lambda code, text: None)
 
 
 def test_its_time_is_not_up_while_others_compute(monkeypatch):

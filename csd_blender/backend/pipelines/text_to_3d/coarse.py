@@ -20,6 +20,7 @@ from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
 from ...fields.radiance_field import RadianceField
 from ...optimize.checkpoint import optimizer_tensors, restore
+from ...optimize.loop import PICTURE, NotFinite
 from ...render.background import LearnedBackground
 from ...render.camera_draws import draw_backgrounds, draw_lamps, draw_lights, draw_shake
 from ...render.cameras import Cameras, sample_cameras, view_names
@@ -210,10 +211,12 @@ def picture_step(state: CoarseState, job: TextTo3DJob, guide: Guide, picture: Pi
         )
         wanted = picture.at(side).to(volume.color.device)
         off = difference(volume.color, volume.opacity, wanted, stage.picture_color, stage.picture_mask)
+        if not bool(torch.isfinite(off)):
+            raise NotFinite("pictures", in_result=True)
         # How much of the frame it fills is the picture's to say here.
         (off + regularizer(volume, stage, state.step, sparse=False)).backward()
     change(state, clock)
-    return {"opacity": float(volume.opacity.detach().mean()), "picture": float(off.detach())}
+    return {"opacity": float(volume.opacity.detach().mean()), PICTURE: float(off.detach())}
 
 
 def change(state: CoarseState, clock: StepClock) -> None:

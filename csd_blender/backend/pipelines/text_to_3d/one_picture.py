@@ -7,6 +7,7 @@ with the picture in turns.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,14 @@ from ...render.cameras import Cameras
 MOST_PIXELS = 2**26
 SIDE = 512  # pixels of the picture that is kept
 FILL = 200 / 256  # of the longer side of what is shown, as in the authors' program
-OPAQUE = 250 / 255  # a picture that is nowhere less so has no cut-out of its own
+CLEAR_SHARE = 0.005  # of the pixels are clear in a picture that is cut out already
 PLAIN = 0.1  # how far colors of one background may be apart, of 1
-PLAIN_SHARE = 0.9  # of the pixels along the edges
-SURE = 0.2  # so far from the background's color, a pixel is of the thing alone
+PLAIN_SHARE = 0.7  # of the pixels along the edges
+RIM = 3  # pixels beside the background that may show some of it
 LEAST = 0.05  # opacity of what counts as shown
 LEAST_SIDE = 8  # pixels of what is shown
+SPECK = 1 / 128  # of the longer side: what is nowhere so wide, and hangs together with nothing that is, is dust
+MOST_ROUNDS = 100  # of the search for what hangs together; beyond, a picture is a maze
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,16 @@ def load_picture(folder: JobFolder) -> Picture:
     except OSError as error:
         raise JobError("bad_job_folder", f"{INPUT_PICTURE} is missing or cannot be read") from error
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as found:
-            if found.width * found.height > MOST_PIXELS:
-                raise JobError("bad_picture", f"it has {found.width} x {found.height} pixels", "Make it smaller.")
-            rgba = in_bytes(ImageOps.exif_transpose(found)).convert("RGBA")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger ones are refused here
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as found:
+                if found.width * found.height > MOST_PIXELS:
+                    raise JobError("bad_picture", f"it has {found.width} x {found.height} pixels", "Make it smaller.")
+                rgba = in_bytes(upright(found)).convert("RGBA")
     except JobError:
         raise
+    except Image.DecompressionBombError as error:
+        raise JobError("bad_picture", "it has far too many pixels", "Make it smaller.") from error
     except Exception as error:  # a picture can be damaged in many ways
         raise JobError("bad_picture", "its file is damaged") from error
     most = 2 * SIDE
@@ -86,26 +93,37 @@ def in_bytes(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.array(picture, np.int64).clip(0, 65535) // 257).astype(np.uint8))
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """As it is to be looked at; one that says so in a way that nobody can read is taken as it lies."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # of damaged remarks; damaged pixels are found by who looks at them
+        return picture.copy()
+
+
 def cut_out(rgba: Tensor) -> Picture:
     """What a picture ``[4, H, W]`` in [0, 1] shows, in the middle of a square.
 
-    Where it is transparent nowhere, the background is what has the color of the edges and hangs together with them.
+    Where next to nothing of it is clear, the background is what has the color of the edges and hangs together with
+    them.
 
     Raises:
         JobError: ``bad_picture`` where it shows nothing, or its background is neither transparent nor of one color.
     """
     color, mask = rgba[:3], rgba[3:]
-    if float(mask.min()) >= OPAQUE:
+    if float((mask < 0.5).float().mean()) < CLEAR_SHARE:
         color, mask = keyed(color)
     else:
         color = color * mask
-    rows, columns = ((mask[0] > LEAST).any(dim).nonzero()[:, 0] for dim in (1, 0))
+    kept = without_specks(mask[0] > LEAST)
+    shown = F.pad(torch.cat((color, mask)) * kept, (RIM, RIM, RIM, RIM))
+    most = shown[3] > shown[3].max() / 2  # soft edges are kept, and do not count for its size
+    rows, columns = (most.any(dim).nonzero()[:, 0] for dim in (1, 0))
     if len(rows) < LEAST_SIDE or len(columns) < LEAST_SIDE:
         raise JobError("bad_picture", "it shows nothing, or next to nothing, before its background")
-    shown = torch.cat((color, mask))[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = shown.shape[1:]
-    scale = FILL * SIDE / max(height, width)
-    size = [max(1, round(scale * n)) for n in (height, width)]
+    shown = shown[:, rows[0] - RIM : rows[-1] + 1 + RIM, columns[0] - RIM : columns[-1] + 1 + RIM]
+    scale = FILL * SIDE / (max(shown.shape) - 2 * RIM)
+    size = [min(SIDE, round(scale * n)) for n in shown.shape[1:]]
     shown = F.interpolate(shown[None], size, mode="bilinear", align_corners=False, antialias=True)
     top, left = ((SIDE - n) // 2 for n in size)
     shown = F.pad(shown, (left, SIDE - size[1] - left, top, SIDE - size[0] - top)).clamp(0, 1)
@@ -117,38 +135,73 @@ def keyed(color: Tensor) -> tuple[Tensor, Tensor]:
     :func:`cut_out`."""
     edges = torch.cat((color[:, 0], color[:, -1], color[:, :, 0], color[:, :, -1]), 1)
     background = edges.median(1).values[:, None]
-    if float(((edges - background).abs().amax(0) < PLAIN).float().mean()) < PLAIN_SHARE:
-        raise JobError("bad_picture", "its background is neither transparent nor of one color")
+    plain = float(((edges - background).abs().amax(0) < PLAIN).float().mean())
+    if plain < PLAIN_SHARE:
+        raise JobError(
+            "bad_picture", f"it is not transparent, and {plain:.0%} of its edges are of one color, too little to go by"
+        )
     background = background[:, :, None]
-    away = (color - background).abs().amax(0)
-    mask = (away / SURE).clamp(0, 1)
-    mask = torch.where(reached_from_edges(away < PLAIN), mask * (away >= PLAIN), torch.ones_like(mask))
-    mask = mask[None]
-    return (color - (1 - mask) * background).clamp(0, 1).minimum(mask), mask
+    near = (color - background).abs().amax(0) < PLAIN
+    outer = torch.zeros_like(near)
+    outer[0], outer[-1], outer[:, 0], outer[:, -1] = near[0], near[-1], near[:, 0], near[:, -1]
+    behind = reached(outer, near)
+    rim = ~behind & widened(behind, RIM)
+    # The rim's own color is that of what lies further inside; how much of it is there, where its mix with the
+    # background's lies between the two.
+    inside, known = color * ~(behind | rim), ~(behind | rim)
+    for _ in range(2 * RIM):
+        inside, known = grown(inside, known)
+    away = inside - background
+    length = away.square().sum(0)
+    share = ((color - background) * away).sum(0) / length.clamp_min(1e-6)
+    mixed = rim & known & (length > PLAIN**2)
+    mask = torch.where(mixed, share.clamp(0, 1), (~behind).float())
+    return torch.where(mixed, inside, color) * mask, mask[None]
 
 
-def reached_from_edges(free: Tensor) -> Tensor:
-    """Where one gets from the edges by steps up, down, left and right through ``free [H, W]``, and one step more."""
-    height, width = free.shape
-    reached = torch.zeros_like(free)
-    reached[0], reached[-1], reached[:, 0], reached[:, -1] = free[0], free[-1], free[:, 0], free[:, -1]
-    count = -1
-    while count != (count := int(reached.sum())):
+def without_specks(shown: Tensor) -> Tensor:
+    """``shown [H, W]`` without what is small and stands alone; all of it where there is nothing else."""
+    radius = max(1, round(SPECK * max(shown.shape) / 2))
+    while radius:
+        wide = ~widened(~shown, radius)
+        if bool(wide.any()):
+            return reached(wide, shown)
+        radius //= 2
+    return shown
+
+
+def widened(there: Tensor, radius: int) -> Tensor:
+    """``there [H, W]`` and all within so many pixels of it; beyond the edges is nothing."""
+    return F.max_pool2d(there.float()[None, None], 2 * radius + 1, 1, radius)[0, 0] > 0
+
+
+def grown(color: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Colors ``[3, H, W]`` where they are ``known [H, W]``, and beside them the mean of their neighbors."""
+    both = torch.cat((color * known, known[None].float()))
+    mean = F.avg_pool2d(both[None], 3, 1, 1)[0]
+    found = mean[3] > 0
+    return torch.where(known, color, mean[:3] / mean[3].clamp_min(1e-6)), known | found
+
+
+def reached(seeds: Tensor, free: Tensor) -> Tensor:
+    """Where one gets from ``seeds`` by steps up, down, left and right through ``free``, both ``[H, W]``."""
+    found, count = seeds & free, -1
+    for _ in range(MOST_ROUNDS):
         # As far as it goes along rows, then along columns: few rounds, whatever the shape.
         for _ in range(2):
-            reached = _swept(reached, free) | _swept(reached.flip(1), free.flip(1)).flip(1)
-            reached, free = reached.T, free.T
-    wider = F.max_pool2d(reached.float()[None, None], 3, 1, 1)[0, 0] > 0
-    assert wider.shape == (height, width)
-    return wider
+            found = _swept(found, free) | _swept(found.flip(1), free.flip(1)).flip(1)
+            found, free = found.T, free.T
+        if count == (count := int(found.sum())):
+            break
+    return found
 
 
-def _swept(reached: Tensor, free: Tensor) -> Tensor:
-    """``reached``, and what lies behind it to the right with nothing but ``free`` between."""
+def _swept(found: Tensor, free: Tensor) -> Tensor:
+    """``found``, and what lies behind it to the right with nothing but ``free`` between."""
     place = torch.arange(free.shape[1]).expand_as(free)
     blocked = torch.where(free, -1, place).cummax(1).values
-    last = torch.where(reached, place, -1).cummax(1).values
-    return free & (last > blocked) | reached
+    last = torch.where(found, place, -1).cummax(1).values
+    return free & (last > blocked) | found
 
 
 def picture_camera(ranges: SceneCameras, elevation: float) -> Cameras:

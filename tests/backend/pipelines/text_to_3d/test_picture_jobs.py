@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from csd_blender.backend.diffusion.views.zero123 import Zero123, pose
 from csd_blender.backend.pipelines.text_to_3d import coarse
@@ -19,6 +20,7 @@ from csd_blender.backend.pipelines.text_to_3d.one_picture import (
     difference,
     load_picture,
     picture_camera,
+    reached,
 )
 from csd_blender.job.errors import JobError
 from csd_blender.job.files import INPUT_PICTURE
@@ -85,12 +87,78 @@ def noise_picture() -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def soft_disc(side: int, blur: float, color, background) -> tuple[Image.Image, Image.Image]:
+    """A disc before a background, and cut out by its true alpha."""
+    drawn = Image.new("L", (8 * side, 8 * side), 0)
+    ImageDraw.Draw(drawn).ellipse([2 * side, 2 * side, 6 * side, 6 * side], fill=255)
+    alpha = drawn.resize((side, side), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(blur))
+    share = np.asarray(alpha)[..., None] / 255
+    mixed = np.round(share * np.array(color) + (1 - share) * np.array(background)).astype(np.uint8)
+    clear = Image.new("RGBA", (side, side), (*color, 0))
+    clear.putalpha(alpha)
+    return Image.fromarray(mixed), clear
+
+
+@pytest.mark.parametrize("side,blur", [(128, 0), (128, 1), (512, 1)])
+@pytest.mark.parametrize(
+    "color,background",
+    [((255, 255, 255), (0, 0, 0)), ((200, 30, 40), (255, 255, 255)), ((200, 180, 40), (20, 120, 60))],
+)
+def test_what_is_cut_out_has_no_rim_of_the_background_s_color(side, blur, color, background):
+    mixed, clear = (cut_out(as_tensor(picture)).at(256) for picture in soft_disc(side, blur, color, background))
+    assert float((mixed.on_white - clear.on_white).abs().max()) < 0.15
+    assert float(mixed.mask.mean()) == pytest.approx(float(clear.mask.mean()), rel=0.005)
+
+
+def large_disc() -> Image.Image:
+    picture = Image.new("RGB", (600, 450), "white")
+    ImageDraw.Draw(picture).ellipse([150, 80, 400, 330], fill="red")
+    return picture
+
+
+@pytest.mark.parametrize("noise", [8, 16])
+def test_dust_and_noise_do_not_count_for_its_size(noise):
+    plain = cut_out(as_tensor(large_disc()))
+    dusty = large_disc()
+    dusty.putpixel((10, 10), (180, 180, 180))
+    ImageDraw.Draw(dusty).ellipse([580, 430, 583, 433], fill="black")
+    grain = np.random.default_rng(0).normal(0, noise, (450, 600, 3))
+    noisy = Image.fromarray((np.asarray(large_disc()) + grain).clip(0, 255).astype(np.uint8))
+    for other in (dusty, noisy):
+        assert float((cut_out(as_tensor(other)).mask - plain.mask).abs().mean()) < 0.005
+
+
+def test_a_thing_that_is_thin_all_over_is_no_dust():
+    wire = Image.new("RGB", (400, 400), "white")
+    ImageDraw.Draw(wire).line([60, 300, 340, 90], fill="black", width=2)
+    assert 0.002 < float(cut_out(as_tensor(wire)).mask.mean()) < 0.02
+
+
+@pytest.mark.parametrize("alpha", [245, 254])
+def test_next_to_no_transparency_is_none(alpha):
+    plain, other = cut_out(as_tensor(large_disc())), large_disc().convert("RGBA")
+    other.putalpha(alpha)
+    other.putpixel((590, 5), (255, 255, 255, 0))
+    assert float((cut_out(as_tensor(other)).mask - plain.mask).abs().mean()) < 0.005
+
+
+def test_a_maze_is_left_in_time():
+    """What hangs together with the edges through more turns than are looked for stays part of the thing."""
+    free = torch.ones(400, 400, dtype=torch.bool)
+    free[1::2] = False
+    free[1::4, -1], free[3::4, 0] = True, True  # one way, to and fro
+    seeds = torch.zeros_like(free)
+    seeds[0, 0] = True
+    found = reached(seeds, free)
+    assert bool(found[0].all()) and bool((found <= free).all())
+
+
 @pytest.mark.parametrize(
     "picture,words",
     [
         (Image.new("RGB", (50, 50), "white"), "shows nothing"),
         (Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "shows nothing"),
-        (noise_picture(), "neither transparent nor of one color"),
+        (noise_picture(), "not transparent"),
     ],
 )
 def test_a_picture_that_shows_no_one_thing_is_refused(picture, words):
@@ -117,6 +185,20 @@ def test_pictures_of_every_sort_show_the_same_disc(make, mode):
         other = gray.convert(mode)
     one, same = load_picture(make("rgb", picture=gray)), load_picture(make("other", picture=other))
     assert float((one.mask - same.mask).abs().mean()) < 0.005 and float((one.color - same.color).abs().mean()) < 0.005
+
+
+def test_a_remark_that_nobody_can_read_costs_nothing(make):
+    exif = b"Exif\x00\x00garbage that is no remark"
+    assert torch.equal(load_picture(make("odd", exif=exif)).mask, load_picture(make("plain")).mask)
+
+
+def test_far_too_many_pixels_are_told(make):
+    folder, buffer = make(), io.BytesIO()
+    Image.new("1", (20000, 20000)).save(buffer, "PNG")
+    folder.write_bytes(INPUT_PICTURE, buffer.getvalue())
+    with pytest.raises(JobError) as refused:
+        load_picture(folder)
+    assert "too many pixels" in str(refused.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\nno picture", b"\xff\xd8\xff\xe0 nor this"])
@@ -196,6 +278,24 @@ def test_the_way_is_that_from_the_picture_to_the_camera(make, models, monkeypatc
     torch.testing.assert_close(asked[0][2].text[:2], model.conditions(shown, ways).text)
     own = picture_camera(folder.spec.coarse.cameras, 20.0)
     assert (float(own.azimuth), float(own.elevation), float(own.distance)) == pytest.approx((0.0, 20.0, 3.2))
+
+
+def test_a_model_that_answers_with_invalid_numbers_ends_the_job_though_the_picture_is_fine(make, models, monkeypatch):
+    ask = Zero123.network_noise
+    monkeypatch.setattr(Zero123, "network_noise", lambda self, *a, **k: ask(self, *a, **k) * float("nan"))
+    outcome, _ = run(make(coarse_steps=30), models)
+    assert answer(outcome) == ("error", "model_not_finite")
+
+
+def test_a_field_that_shows_invalid_numbers_ends_it_too(make, models, monkeypatch):
+    look = coarse.render_volume
+
+    def broken(*given, **more):
+        volume = look(*given, **more)
+        return replace(volume, color=volume.color * float("nan"))
+
+    monkeypatch.setattr(coarse, "render_volume", broken)
+    assert answer(run(make(coarse_steps=30), models)[0]) == ("error", "diverged")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
