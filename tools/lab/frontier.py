@@ -48,8 +48,9 @@ def read(folder: Path) -> list[dict]:
     """The textures of a table. Raises ``ValueError`` for a folder that has none."""
     try:
         rows = json.loads((folder / TABLE).read_text("utf-8"))
-        whole = [r for r in rows if {"material_right", "color_right", "belief", "seconds"} <= r.keys()]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        # A bare mesh and the model's own colors stand in the same table, for comparison; nothing was spent on them.
+        whole = [r for r in rows if {"material_right", "color_right", "belief"} <= r.keys() and r["seconds"] > 0]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{folder} has no {TABLE} of bench --quality") from error
     if not whole:
         raise ValueError(f"{folder} has no judged textures")
