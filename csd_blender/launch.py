@@ -27,8 +27,8 @@ from pathlib import Path  # noqa: E402
 NAME = "csd_blender"
 
 #: Idle threads soon give the processor back instead of spinning: Blender draws on the same cores. Not at once, where
-#: that can be said (GNU's OpenMP, on Linux): a job of small pictures has thousands of short waits, and took 1.4 times as
-#: long; beside a program that takes a whole core it takes a fifth longer so, and with the usual spinning six times.
+#: that can be said (GNU's OpenMP, on Linux): a job of small pictures has thousands of short waits, and took 1.4 times
+#: as long; beside a program that takes a whole core it takes a fifth longer so, and with the usual spinning six times.
 THREAD_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0"}
 
 

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 
@@ -34,15 +34,16 @@ class Unwrapping:
         if self._plan.missing:
             check_room(solid_part(mesh, self._plan.missing[0]))
         self._given_up = threading.Event()
-        self._waits = ThreadPoolExecutor(1, thread_name_prefix="unwrapping")
-        self._first = {part: self._waits.submit(self._ask, part) for part in self._plan.missing}
+        self._first: dict[int, Future[Atlas | None]] = {part: Future() for part in self._plan.missing}
+        self._waits = threading.Thread(target=self._ask_for_all, name="unwrapping", daemon=True)
+        self._waits.start()
 
     def __enter__(self) -> Unwrapping:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._given_up.set()
-        self._waits.shutdown(cancel_futures=True)
+        self._waits.join()
 
     @property
     def ready(self) -> bool:
@@ -75,7 +76,16 @@ class Unwrapping:
             )
         return self._plan.uv, self._plan.sources
 
+    def _ask_for_all(self) -> None:
+        for part, atlas in self._first.items():
+            try:
+                atlas.set_result(self._ask(part))
+            except BaseException as error:  # it is for who asks for the result
+                atlas.set_exception(error)
+
     def _ask(self, part: int) -> Atlas | None:
+        if self._given_up.is_set():
+            return None
         return first_atlas(solid_part(self._mesh, part), TIMEOUT, self._given_up.is_set, self._size, beside=True)
 
 

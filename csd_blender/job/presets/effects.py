@@ -123,7 +123,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
     if recipe == PICTURE_ALONE:
         names = ("view_prompts", "debias_prompt", "debias_words", "negative_prompt", "perp_neg", "lora", "lora_weight")
-        found |= dict.fromkeys((*names, "subject", "extra_words"), "The model sees a picture")
+        found |= dict.fromkeys((*names, "extra_words"), "The model sees a picture")
     elif label and recipe not in OF_PICTURES:
         found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
     given = any(chosen.get(name) for name in ("start_from_mesh", "refine_from"))

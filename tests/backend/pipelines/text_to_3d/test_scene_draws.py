@@ -273,6 +273,8 @@ PUBLISHED = {  # beta 2 of the coarse and of the refine stage
     "dsd-low": (0.99, 0.99),
     "csd-mvdream": (0.99, 0.99),
     "csd-mvdream-refine": (0.99, 0.999),
+    "zero123": (0.99, 0.99),
+    "zero123-refine": (0.99, 0.999),
 }
 SMALL_GRID = {"levels": 2, "finest_resolution": 32}
 
