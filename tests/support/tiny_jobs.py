@@ -106,6 +106,15 @@ def stages(events):
     return [body["name"] for kind, body in events if kind == "stage"]
 
 
+def told(monkeypatch, model) -> list[tuple]:
+    """What the networks of models of this class are asked with from now on: (rows, times, conditions)."""
+    asked, ask = [], model.network_noise
+    monkeypatch.setattr(
+        model, "network_noise", lambda self, *given, **more: asked.append(given) or ask(self, *given, **more)
+    )
+    return asked
+
+
 def first_step(events):
     return next(body["step"] for kind, body in events if kind == "progress")
 

@@ -64,7 +64,7 @@ def missing(arguments: argparse.Namespace) -> str:
     """What the arguments lack, or hold too much of, as a sentence."""
     name, values = arguments.kind.spec.kind, vars(arguments)
     texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
-    values |= after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
+    values = values | after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
     if values.get("recipe") in OF_PICTURES and not (values["picture"] or values["start"] or values["refine_from"]):
         return f"csd {name} --recipe {values['recipe']} needs --picture FILE."
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}

@@ -7,6 +7,7 @@ told the picture and the way from its camera, in turns with a comparison with th
 from __future__ import annotations
 
 from ..spec.schedule import Schedule, constant
+from .view_recipes import EXPORT
 
 #: Their names, without and with a second stage.
 ALONE, REFINED = "zero123", "zero123-refine"
@@ -60,6 +61,5 @@ def zero123(csd: dict, coarse_steps: int, refined: bool) -> dict:
     if refined:
         refine |= {"geometry_method": "csd"}  # the second model is told the prompt
     else:
-        # threestudio's export.
-        refine |= {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99, "cameras": _CAMERAS}
+        refine |= EXPORT | {"cameras": _CAMERAS}
     return csd | {"coarse": coarse, "refine": refine} | ({} if refined else {"negative_prompt": ""})

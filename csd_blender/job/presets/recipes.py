@@ -167,8 +167,7 @@ def _dreamfusion(subject: str, coarse_steps: int, refine_steps: int, on_pixels: 
         "cameras": {"elevation": (-10.0, 90.0 if on_pixels else 45.0), **_UNSTEADY},
         "guidance": _sds("sds", 0.98, on_pixels),
     }
-    # What is left of the second stage: threestudio's export.
-    values["refine"] |= {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99}
+    values["refine"] |= view_recipes.EXPORT
     return values
 
 

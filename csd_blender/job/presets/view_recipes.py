@@ -12,6 +12,9 @@ from ..spec.schedule import Schedule, constant
 #: Their names, without and with a second stage.
 ALONE, REFINED = "csd-mvdream", "csd-mvdream-refine"
 
+#: threestudio's export: what is left of the second stage in a recipe without one.
+EXPORT = {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99}
+
 _NEGATIVE_PROMPT = (
     "ugly, bad anatomy, blurry, pixelated obscure, unnatural colors, poor lighting, dull, and unclear, cropped, "
     "lowres, low quality, artifacts, duplicate, morbid, mutilated, poorly drawn face, deformed, dehydrated, bad "
@@ -70,7 +73,6 @@ def csd_mvdream(csd: dict, coarse_steps: int, refined: bool) -> dict:
     if refined:
         refine |= {"geometry_method": "csd"}  # the second model draws one view at a time
     else:
-        # threestudio's export; whoever asks for steps of it gets them by the same model.
-        refine |= {"steps": 0, "tet_resolution": 128, "threshold": 25.0, "adam_beta2": 0.99}
+        refine |= EXPORT  # whoever asks for steps of it gets them by the same model
         refine |= {"views": VIEWS_AT_ONCE, "render_size": 256, "cameras": _CAMERAS}
     return csd | {"coarse": coarse, "refine": refine, "negative_prompt": _NEGATIVE_PROMPT}

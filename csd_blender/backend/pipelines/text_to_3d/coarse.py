@@ -142,7 +142,7 @@ def coarse_step(
     """One optimization step; returns what is logged about it.
 
     Random numbers are drawn on the CPU in a fixed order, whatever the device. ``picture``: that the object is made
-    after, with which some steps compare.
+    after, in the size in which some steps compare with it.
     """
     stage, model, clock, generator = job.coarse, guide.model, guide.clock, state.generator
     if picture is not None and stage.picture_every and state.step % stage.picture_every == 0:
@@ -151,30 +151,15 @@ def coarse_step(
     cameras = draw_cameras(stage.cameras, views, state.step, generator).to(model.device)
     look = draw_look(stage, views, state.step, generator)
     moment = guide.begin(views, state.step, generator)
-    needs_normals = stage.orientation.at(state.step) > 0 or stage.convexity.at(state.step) > 0
     size = picture_size(stage, model, state.step)
-    if isinstance(state.field, NetworkField):
-        state.field.network.active = active_levels(stage, state.step)
 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
-        if state.step % OCCUPANCY_INTERVAL == 0:
-            state.occupancy.update(state.field.density, ray_step(stage), generator)
+        make_ready(state, stage)
         drawn = look.background.to(model.device)
         behind = behind_pictures(stage, drawn, state.background, lambda: cameras.directions(size), generator)
         look = replace(look, background=behind)
-        volume = render_volume(
-            state.field,
-            cameras,
-            size,
-            state.occupancy,
-            ray_step(stage),
-            look.background,
-            generator,
-            normals=look.kind != "color" or needs_normals,
-            normal_eps=0.0 if stage.normals == "analytic" else None,
-            min_alpha=MIN_ALPHA,
-        )
+        volume = see(state, stage, cameras, size, look.background, normals=look.kind != "color")
         pictures = show(volume, look, cameras)
     names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
     places = seen_places(volume, cameras) if guide.fixes_noise(state.step) else None
@@ -189,34 +174,46 @@ def coarse_step(
 
 def picture_step(state: CoarseState, job: TextTo3DJob, guide: Guide, picture: Picture) -> dict[str, float]:
     """A step that compares with the picture, from its own camera; returns what is logged about it."""
-    stage, clock, generator, side = job.coarse, guide.clock, state.generator, job.coarse.picture_size
+    stage, clock = job.coarse, guide.clock
     cameras = picture_camera(stage.cameras, job.picture_elevation).to(guide.model.device)
-    if isinstance(state.field, NetworkField):
-        state.field.network.active = active_levels(stage, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
-        if state.step % OCCUPANCY_INTERVAL == 0:
-            state.occupancy.update(state.field.density, ray_step(stage), generator)
-        volume = render_volume(
-            state.field,
-            cameras,
-            side,
-            state.occupancy,
-            ray_step(stage),
-            torch.ones(1, 3),
-            generator,
-            normals=stage.orientation.at(state.step) > 0 or stage.convexity.at(state.step) > 0,
-            normal_eps=0.0 if stage.normals == "analytic" else None,
-            min_alpha=MIN_ALPHA,
-        )
-        wanted = picture.at(side).to(volume.color.device)
-        off = difference(volume.color, volume.opacity, wanted, stage.picture_color, stage.picture_mask)
+        make_ready(state, stage)
+        volume = see(state, stage, cameras, stage.picture_size, torch.ones(1, 3))
+        off = difference(volume.color, volume.opacity, picture, stage.picture_color, stage.picture_mask)
         if not bool(torch.isfinite(off)):
             raise NotFinite("pictures", in_result=True)
         # How much of the frame it fills is the picture's to say here.
         (off + regularizer(volume, stage, state.step, sparse=False)).backward()
     change(state, clock)
     return {"opacity": float(volume.opacity.detach().mean()), PICTURE: float(off.detach())}
+
+
+def make_ready(state: CoarseState, stage: CoarseStage) -> None:
+    """The field has the levels that count at this step; which cells are empty is looked at now and then."""
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, state.step)
+    if state.step % OCCUPANCY_INTERVAL == 0:
+        state.occupancy.update(state.field.density, ray_step(stage), state.generator)
+
+
+def see(
+    state: CoarseState, stage: CoarseStage, cameras: Cameras, size: int, background: Tensor, normals: bool = False
+) -> VolumePictures:
+    """The field as it is rendered in a step, with normals where these are wanted or a regularizer needs them."""
+    step = state.step
+    return render_volume(
+        state.field,
+        cameras,
+        size,
+        state.occupancy,
+        ray_step(stage),
+        background,
+        state.generator,
+        normals=normals or stage.orientation.at(step) > 0 or stage.convexity.at(step) > 0,
+        normal_eps=0.0 if stage.normals == "analytic" else None,
+        min_alpha=MIN_ALPHA,
+    )
 
 
 def change(state: CoarseState, clock: StepClock) -> None:

@@ -139,7 +139,8 @@ def find_shape(
     reporter.check_stop()
     reporter.stage(COARSE, job.stages())
     state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, guide, reporter)
-    cancelled = run_coarse(state, job, folder, guide, preview, reporter, picture)
+    compared = None if picture is None else picture.at(job.coarse.picture_size).to(model.device)
+    cancelled = run_coarse(state, job, folder, guide, preview, reporter, compared)
     write_coarse_picture(state, job, folder)
     folder.write_bytes(COARSE_SHAPE, save({k: v.cpu() for k, v in state.field.state_dict().items()}))
     return state, cancelled, guide.calls

@@ -19,7 +19,7 @@ from csd_blender.job.spec.cameras import SceneCameras
 from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
 from tests.support.ldm import write_folder
 from tests.support.tiny_encoders import write_small_encoder
-from tests.support.tiny_jobs import COARSE, TINY, after, answer, merged, run, same_result, warnings_but_terms
+from tests.support.tiny_jobs import COARSE, TINY, after, answer, merged, run, same_result, told, warnings_but_terms
 
 SIDE = 64
 
@@ -46,17 +46,8 @@ def make(tmp_path, mvdream):
     return make
 
 
-def told(monkeypatch):
-    """What the multi-view network is asked with from now on: (rows, times, conditions)."""
-    asked, ask = [], MVDream.network_noise
-    monkeypatch.setattr(
-        MVDream, "network_noise", lambda self, *given, **more: asked.append(given) or ask(self, *given, **more)
-    )
-    return asked
-
-
 def test_a_job_of_one_stage_tells_the_model_its_rings_of_cameras(make, models, monkeypatch):
-    asked, folder = told(monkeypatch), make()
+    asked, folder = told(monkeypatch, MVDream), make()
     outcome, events = run(folder, models)
     assert outcome.type == "result", outcome
     assert len(asked) == COARSE and read_result(folder.path).timings["network_calls"] == 2 * (8 + 8 + 4 + 4)
@@ -88,7 +79,7 @@ def test_a_job_that_was_left_resumes_to_exactly_the_same_object(make, models, st
 def test_a_job_of_two_stages_has_the_second_by_csd_and_an_ordinary_model(
     make, models, mvdream, tiny_folder, monkeypatch
 ):
-    asked = told(monkeypatch)
+    asked = told(monkeypatch, MVDream)
     folder = make(recipe="csd-mvdream-refine", model=str(tiny_folder), coarse_model=mvdream, refine_steps=3)
     assert run(folder, models)[0].type == "result"
     assert len(asked) == COARSE
@@ -101,7 +92,7 @@ def test_a_job_of_two_stages_has_the_second_by_csd_and_an_ordinary_model(
 
 
 def test_whoever_asks_for_a_second_stage_of_the_same_model_gets_it_in_rings(make, models, monkeypatch):
-    asked = told(monkeypatch)
+    asked = told(monkeypatch, MVDream)
     assert run(make(refine={"steps": 2}), models)[0].type == "result"
     assert [len(noisy) for noisy, _, _ in asked[COARSE:]] == [8, 8]
 

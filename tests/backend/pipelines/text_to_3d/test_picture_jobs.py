@@ -28,7 +28,18 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.methods import KNOWN_METHODS
-from tests.support.tiny_jobs import COARSE, REFINE, TINY, after, answer, merged, run, same_result, warnings_but_terms
+from tests.support.tiny_jobs import (
+    COARSE,
+    REFINE,
+    TINY,
+    after,
+    answer,
+    merged,
+    run,
+    same_result,
+    told,
+    warnings_but_terms,
+)
 from tests.support.tiny_models import write_zero123
 
 
@@ -241,17 +252,8 @@ def make(tmp_path, zero123):
     return make
 
 
-def told(monkeypatch):
-    """What the network is asked with from now on: (rows, times, conditions)."""
-    asked, ask = [], Zero123.network_noise
-    monkeypatch.setattr(
-        Zero123, "network_noise", lambda self, *given, **more: asked.append(given) or ask(self, *given, **more)
-    )
-    return asked
-
-
 def test_every_second_step_asks_the_model_for_the_way_from_the_pictures_camera(make, models, monkeypatch):
-    asked, folder = told(monkeypatch), make(picture_elevation=20.0)
+    asked, folder = told(monkeypatch, Zero123), make(picture_elevation=20.0)
     outcome, events = run(folder, models)
     assert outcome.type == "result", outcome
     assert len(asked) == COARSE // 2 and read_result(folder.path).timings["network_calls"] == COARSE // 2 * 4
@@ -270,7 +272,7 @@ def test_the_way_is_that_from_the_picture_to_the_camera(make, models, monkeypatc
     """The first step that asks: its cameras are drawn again here, from the state's own random numbers."""
     seen = []
     monkeypatch.setattr(coarse, "draw_cameras", lambda *given: seen.append(draw_cameras(*given)) or seen[-1])
-    asked, folder = told(monkeypatch), make(picture_elevation=20.0)
+    asked, folder = told(monkeypatch, Zero123), make(picture_elevation=20.0)
     assert run(folder, models)[0].type == "result"
     cameras, model = seen[0], models.model
     shown = model.show(load_picture(folder).at(model.native_size).on_white)
@@ -308,7 +310,7 @@ def test_a_job_that_was_left_resumes_to_exactly_the_same_object(make, models, st
 
 
 def test_a_second_stage_goes_by_the_prompt_and_an_ordinary_model(make, models, zero123, tiny_folder, monkeypatch):
-    asked = told(monkeypatch)
+    asked = told(monkeypatch, Zero123)
     folder = make(recipe="zero123-refine", coarse_model=zero123, model=str(tiny_folder))
     assert folder.spec.models == ((zero123, "picture"), (str(tiny_folder), "prompt"))
     outcome, _ = run(folder, models)
