@@ -19,8 +19,9 @@ from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
 from csd_blender.job.spec.cameras import SceneCameras
 from csd_blender.job.spec.guidance import Guidance
+from csd_blender.job.spec.scene_stages import CoarseStage, RefineStage
 from csd_blender.job.spec.schedule import Schedule
-from csd_blender.job.spec.text_to_3d import SUBJECTS, CoarseStage, RefineStage
+from csd_blender.job.spec.text_to_3d import SUBJECTS
 
 CSD_NEGATIVE = "oversaturated color, ugly, tiling, low quality, noisy"
 FAMILIES = ("if", "sd")

@@ -12,8 +12,9 @@ from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder, read_coarse
 from csd_blender.job.presets.recipes import RECIPE_METHODS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.spec.scene_stages import CoarseStage
 from csd_blender.job.spec.schedule import constant
-from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, TextTo3DJob
+from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, TextTo3DJob
 
 LARGE = "some/folder"  # any model but the bundled one gets the published values
 QUALITIES = ("draft", "normal", "best")
@@ -128,7 +129,7 @@ def test_what_is_no_text_to_3d_job_is_refused(data):
 
 
 def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
-    job = text_to_3d_job("a mug")
+    job = text_to_3d_job("a mug", recipe="csd-mvdream", warm_start=0)
     same = {"preview_interval": 9.0, "checkpoint_interval": 9.0, "device": "cpu", "compile": True}
     assert dataclasses.replace(job, **same).spec_hash() == job.spec_hash()
     other = {
@@ -143,12 +144,15 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "seed": 1,
         "start": "ellipsoid",
         "keep_colors": False,
-        "coarse": dataclasses.replace(job.coarse, views=1),
+        "coarse": dataclasses.replace(job.coarse, learning_rate=0.5),
         "refine": dataclasses.replace(job.refine, cameras=dataclasses.replace(job.refine.cameras, fov_y=(9.0, 10.0))),
         "texture_size": 64,
         "max_faces": 100,
         "height": 2.0,
         "picture_elevation": 10.0,
+        "warm_start": 12,
+        "warm_steps": 9,
+        "warm_scale": 2.0,
         "keep": "all",
         "view_prompts": False,
         "control": "depth",

@@ -28,6 +28,7 @@ FAMILIES = {
 
 Model = TypeVar("Model")
 
+EYE = "CLIPVisionModelWithProjection"
 MINI_FOLDER = Path(__file__).resolve().parent.parent / "mini" / "weights"
 
 
@@ -57,7 +58,7 @@ def find_model(name: str, told: str = "prompt") -> Path:
 
     Raises:
         JobError: as :func:`~csd_blender.job.models.places.find_folder` does; ``bad_setting`` where the bundled model is
-            to draw several views at once.
+            to draw several views at once, or after a picture, and its networks for that are not there.
     """
     if name != "mini":
         return find_folder(name, partial(read_model, told=told))
@@ -69,11 +70,16 @@ def look_through(name: str, told: str = "prompt") -> ModelFiles:
     """What lies in the folder of a model, named and told as in :func:`find_model`. Raises ``JobError`` as that and
     :func:`~csd_blender.job.models.files.read_model` do."""
     folder = find_model(name, told)
-    if name != "mini" or told != "views":
+    if name != "mini" or told == "prompt":
         return read_model(folder, told)
-    plain = read_model(folder)
-    unet = read_network(places.BUNDLED_VIEWS, plain.parts["unet"].class_name, "diffusion_pytorch_model")
-    return replace(plain, family="mvdream", parts={**plain.parts, "unet": unet})
+    plain, stem = read_model(folder), "diffusion_pytorch_model"
+    unet_class = plain.parts["unet"].class_name
+    if told == "views":
+        unet = read_network(places.BUNDLED_VIEWS, unet_class, stem)
+        return replace(plain, family="mvdream", parts={**plain.parts, "unet": unet})
+    own = {"unet": (unet_class, stem), "image_encoder": (EYE, "model"), "cc_projection": ("CCProjection", stem)}
+    parts = {part: read_network(places.BUNDLED_PICTURE / part, *named) for part, named in own.items()}
+    return replace(plain, family="zero123", parts={"vae": plain.parts["vae"], **parts})
 
 
 def load_model(name: str, device: torch.device, lora: Lora | None = None, told: str = "prompt") -> DiffusionModel:

@@ -37,21 +37,29 @@ def implied_noise(schedule: NoiseSchedule, latents: Tensor, x: Tensor, t: Tensor
     return (x - alpha * latents) / sigma
 
 
-def sampling_times(schedule: NoiseSchedule, strides: int) -> list[int]:
-    """``strides`` times, evenly down to but without 0, from the last one at which a picture can be foreseen: with a
-    schedule that ends in noise alone (Lin et al. 2023, 2305.08891) that is a little before its end."""
+def sampling_times(schedule: NoiseSchedule, strides: int, share: float = 1.0) -> list[int]:
+    """``strides`` times, evenly down to but without 0, from that share of the last one at which a picture can be
+    foreseen: with a schedule that ends in noise alone (Lin et al. 2023, 2305.08891) that is a little before its end."""
     alpha, _ = schedule.alpha_sigma(torch.arange(len(schedule)))
     seen = (alpha.flatten() >= LEAST_ALPHA).nonzero().flatten()
-    first = int(seen[-1]) if len(seen) else 0
+    first = round(share * int(seen[-1])) if len(seen) else 0
     return [int(t) for t in torch.linspace(first, 0, strides + 1, dtype=torch.float64)[:-1]]
 
 
 def ddim_sample(
-    schedule: NoiseSchedule, noise: Tensor, predict: Predict, strides: int, revise: Revise | None = None
+    schedule: NoiseSchedule,
+    noise: Tensor,
+    predict: Predict,
+    strides: int,
+    revise: Revise | None = None,
+    since: Tensor | None = None,
+    share: float = 1.0,
 ) -> Tensor:
     """Clean latents ``[B, C, h, w]`` from noise of that shape, in so many strides; the last one ends at x0_hat itself.
 
     Args:
+        since: clean latents to begin from, under ``share`` of the times' noise (SDEdit, Meng et al. 2021, 2108.01073);
+            None for none: noise alone.
         predict: the noise, guided as is wanted; asked once a stride.
         revise: may put other clean latents in the place of those that are foreseen, and the noise is that which then
             leads to what there is.
@@ -61,8 +69,11 @@ def ddim_sample(
     """
     if strides < 1:
         raise ValueError("sampling takes one stride or more")
-    times = sampling_times(schedule, strides)
+    times = sampling_times(schedule, strides, share)
     x = clean = noise
+    if since is not None:
+        clean = since
+        x = schedule.add_noise(since, noise, torch.full((len(noise),), times[0], device=noise.device))
     for k, now in enumerate(times):
         t = torch.full((len(x),), now, device=x.device)
         found = predict(x, t)

@@ -22,8 +22,10 @@ from .store import RECORD, read_record, whole_copy
 
 LAYOUT = "Choose the same model as a folder in the diffusers layout, or as one whole .safetensors file."
 GET = "Get it in the panel's Models, or by “csd models get {name}”."
-#: The bundled model's network for several views at once, where this version has one; the rest is the model's own.
-BUNDLED_VIEWS = Path(__file__).parents[2] / "backend" / "mini" / "views" / "unet"
+_BUNDLED = Path(__file__).parents[2] / "backend" / "mini"
+#: The bundled model's network for several views at once, and its networks that are told a picture, where this version
+#: has them; the rest is the model's own.
+BUNDLED_VIEWS, BUNDLED_PICTURE = _BUNDLED / "views" / "unet", _BUNDLED / "picture"
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
@@ -95,11 +97,11 @@ def lasting_name(name: str, told: str = "prompt") -> str:
 
 
 def check_bundled(told: str) -> None:
-    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views, and its network for that
-    is not there, or after a picture."""
+    """Raise ``JobError('bad_setting')`` where the bundled model is to draw several views, or after a picture, and its
+    networks for that are not there."""
     if told == "views" and not (BUNDLED_VIEWS / "config.json").is_file():
         raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
-    if told == "picture":
+    if told == "picture" and not (BUNDLED_PICTURE / "unet" / "config.json").is_file():
         raise JobError("bad_setting", "the bundled model is told a prompt and no picture", WANTED["picture"])
 
 

@@ -16,7 +16,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
-from .recipes import COARSE_ALONE, OF_PICTURES, RECIPE_METHODS
+from .recipes import COARSE_ALONE, OF_PICTURES, OF_VIEWS, RECIPE_METHODS
 from .texture import takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
@@ -67,9 +67,11 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= _of_recipe(recipe, chosen)
     usual = OFF if kind is TextTo3DJob else AUTO
     if is_off(chosen.get("control", usual)):
-        found |= dict.fromkeys((*CONTROL_DETAILS, "warm_start", *WARM_DETAILS), "No ControlNet")
-    elif chosen.get("warm_start") == 0:
-        found |= dict.fromkeys(WARM_DETAILS, "No warm start")
+        found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
+        if kind is not TextTo3DJob:  # there, a model of several views draws it, without
+            found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "No ControlNet")
+    if chosen.get("warm_start") == 0:
+        found = dict.fromkeys(WARM_DETAILS, "No warm start") | found
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
@@ -126,9 +128,12 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys((*names, "extra_words"), "The model sees a picture")
     elif label and recipe not in OF_PICTURES:
         found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
+    if label and recipe not in OF_VIEWS:
+        found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "CSD-MVDream alone")
     given = any(chosen.get(name) for name in ("start_from_mesh", "refine_from"))
-    if label and (given or word(chosen.get("start")) in STARTS[1:]):
-        found |= dict.fromkeys(("picture", "picture_elevation"), "The shape is given")
+    if given or word(chosen.get("start")) in STARTS[1:]:
+        of_picture = ("picture", "picture_elevation") if label else ()
+        found |= dict.fromkeys((*of_picture, "warm_start", *WARM_DETAILS), "The shape is given")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

@@ -12,6 +12,9 @@ from .view_recipes import EXPORT
 #: Their names, without and with a second stage.
 ALONE, REFINED = "zero123", "zero123-refine"
 
+#: What the bundled model's variant was trained with.
+MINI_CAMERAS = {"elevation": (-10.0, 50.0), "distance": (2.3, 2.9), "fov_y": (45.0, 45.0)}
+
 _CAMERAS = {
     "elevation": (-10.0, 60.0),
     "elevation_law": "batch",

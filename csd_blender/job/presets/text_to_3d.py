@@ -8,11 +8,11 @@ from typing import Any
 from ..spec.fields import bad, from_json
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule, constant
-from ..spec.text_to_3d import TextTo3DJob
-from . import picture_recipe
+from ..spec.text_to_3d import STARTS, TextTo3DJob
+from . import picture_recipe, view_recipes
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
-from .recipes import RECIPE_METHODS, begin_with_shape, published
+from .recipes import OF_PICTURES, OF_VIEWS, RECIPE_METHODS, begin_with_shape, published
 from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .variants import of_method, vary
 
@@ -24,8 +24,14 @@ EXPECTED_SECONDS_3D = {"draft": 100, "normal": 240, "best": 780}
 #: Of each stage, the part before SDS-Bridge compares wordings: as published for the whole, then from the start.
 BRIDGE_SHARES = (0.8, 0.0)
 
+#: Pictures of a warm start, two rings. Only the bundled model has it by itself, for which it is measured.
+WARM_VIEWS = 8
+
 #: Steps of the coarse and of the refine stage.
 _MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
+_MINI_WARM_STEPS = {"draft": (40, 60), "normal": (120, 160), "best": (500, 500)}
+WARM_SHARE = 0.25  # of a published recipe's coarse steps, after a warm start
+WARM_NOISE = 0.7  # highest time of the coarse stage after it
 #: Normal is the published length: the refine stages of Magic3D and Fantasia3D (its appearance) are half as long.
 _LARGE_STEPS = {"draft": (2000, 1000), "normal": (10000, 10000), "best": (15000, 15000)}
 #: Recipes of several stages in the second one, and of the length that was published for their first one alone.
@@ -38,12 +44,26 @@ _PUBLISHED = {
 _HALF_REFINED = {"draft": (2000, 1000), "normal": (10000, 5000), "best": (15000, 7500)}
 
 
-def usual_steps(quality: str, model: str, recipe: str = "csd", coarse_model: str = "") -> tuple[int, int]:
-    """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way."""
+def usual_steps(
+    quality: str, model: str, recipe: str = "csd", coarse_model: str = "", warm: bool = False
+) -> tuple[int, int]:
+    """Steps of the coarse and of the refine stage in a preset; Fantasia3D divides their sum in its own way.
+
+    ``warm``: after a warm start.
+    """
     large = _HALF_REFINED if recipe in ("magic3d", "fantasia3d") else _PUBLISHED.get(word(recipe), _LARGE_STEPS)
-    tables = (_MINI_STEPS if name == "mini" else large for name in (coarse_model or model, model))
-    coarse, refine = (table.get(word(quality), table["normal"])[i] for i, table in enumerate(tables))
-    return coarse, refine
+    mini = _MINI_WARM_STEPS if warm else _MINI_STEPS
+    names = (coarse_model or model, model)
+    coarse, refine = (
+        table.get(word(quality), table["normal"])[i]
+        for i, table in enumerate(mini if name == "mini" else large for name in names)
+    )
+    return round(WARM_SHARE * coarse) if warm and names[0] != "mini" else coarse, refine
+
+
+def usual_warm_start(model: str, recipe: str = "csd", coarse_model: str = "") -> int:
+    """Pictures of the warm start in a preset."""
+    return WARM_VIEWS if (coarse_model or model) == "mini" and recipe in OF_VIEWS else 0
 
 
 def text_to_3d_job(
@@ -65,7 +85,10 @@ def text_to_3d_job(
     coarse_model = word(overrides.get("coarse_model")) or named
     if recipe == picture_recipe.ALONE and coarse_model != named:
         raise bad("recipe", recipe, f"{picture_recipe.REFINED} where there is a coarse model: {recipe} has one stage")
-    usual = usual_steps(quality, named, recipe, coarse_model)
+    given = overrides.get("start") in STARTS[1:]
+    start = overrides.get("warm_start", 0 if given else usual_warm_start(named, recipe, coarse_model))
+    warm = isinstance(start, int) and start > 0
+    usual = usual_steps(quality, named, recipe, coarse_model, warm)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
     method = word(overrides.get("method", RECIPE_METHODS.get(word(recipe), "sds")))
@@ -73,13 +96,15 @@ def text_to_3d_job(
     for i, (stage, of) in enumerate((("coarse", coarse_model), ("refine", named))):
         share = BRIDGE_SHARES[i]
         guidance = values[stage]["guidance"] | of_method(method, of == "mini", steps[i], share)
+        if warm and stage == "coarse":
+            guidance |= _finishing(steps[i])
         values[stage]["guidance"] = vary(guidance, overrides, values[stage]["steps"], method, of == "mini", of)
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]
         given = overrides.pop(stage, {})
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
-    values["method"] = overrides.get("method", method)
+    values |= {"method": overrides.get("method", method), "warm_start": start}
     return from_json(TextTo3DJob, values | overrides)
 
 
@@ -97,10 +122,15 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     if mini[0]:
         values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
     if mini[1]:
-        own = ("csd", "csd") if recipe == picture_recipe.REFINED else (recipe, method)
+        own = ("csd", "csd") if recipe in (picture_recipe.REFINED, view_recipes.REFINED) else (recipe, method)
         values["refine"] = _mini_refine(values["refine"], *own)
         values["negative_prompt"] = NEGATIVE_PROMPT
     return values
+
+
+def _finishing(steps: int) -> dict:
+    """Times after a warm start, which has the draft already; they never rise."""
+    return {"t_min": constant(0.02), "t_max": Schedule(0, WARM_NOISE, 0.4, steps)}
 
 
 def _merge(table: dict, given: dict) -> dict:
@@ -139,9 +169,18 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dic
         "textureless_normals": False,
         "orientation": constant(0.0),
     }
-    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring", "after_picture") | _MINI_CAMERAS
+    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring") | _MINI_CAMERAS
     stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.98)
-    return stage
+    return stage | (_mini_after_picture(published, method) if recipe in OF_PICTURES else {})
+
+
+def _mini_after_picture(published: dict, method: str) -> dict:
+    """As :func:`_mini_coarse`, for its networks that are told a picture and know things on white alone."""
+    kept = _chosen(published, "picture_every", "picture_color", "picture_mask", "score_weight", "opaque")
+    cameras = picture_recipe.MINI_CAMERAS | {"after_picture": True}
+    guidance = {"weighting": find_method(method).mini_weighting, "guidance_scale": 3.0}
+    own = {"background": "white", "random_background": 0.0, "picture_size": 64, "cameras": cameras}
+    return kept | own | {"guidance": guidance}
 
 
 def _mini_refine(published: dict, recipe: str, method: str) -> dict:

@@ -129,8 +129,8 @@ CONTROL_END = partial(
 )
 WARM_START = partial(
     number, 0, 32, 0, True, label="Warm Start",
-    help="Begin from so many pictures that the model draws of all sides at once under its ControlNets, so that few "
-    "steps are left to do; 0 begins from gray",
+    help="Begin from so many pictures that the model draws of all sides at once, so that few steps are left to do: of "
+    "a texture under its ControlNets, of an object by fours; 0 begins from gray",
 )  # fmt: skip
 WARM_STEPS = partial(
     number, 1, 200, 16, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"

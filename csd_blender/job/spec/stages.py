@@ -48,7 +48,9 @@ def shape_plan() -> Plan:
     return (PREPARE, 0.02), (LOAD, 0.04), (REFINE, 0.84), (UNWRAP, 0.1)
 
 
-def object_plan(coarse_steps: int, refine_steps: int) -> Plan:
-    """The stages of an object, whose steps take about the same time in both of its stages."""
-    coarse = 0.86 * coarse_steps / max(1, coarse_steps + refine_steps)
-    return (LOAD, 0.04), (COARSE, coarse), (REFINE, 0.86 - coarse), (UNWRAP, 0.1)
+def object_plan(coarse_steps: int, refine_steps: int, warm: bool = False) -> Plan:
+    """The stages of an object, whose steps take about the same time in both of its stages; ``warm`` as above."""
+    steps = 0.56 if warm else 0.86
+    coarse = steps * coarse_steps / max(1, coarse_steps + refine_steps)
+    start = ((START, 0.3),) if warm else ()
+    return ((LOAD, 0.04), *start, (COARSE, coarse), (REFINE, steps - coarse), (UNWRAP, 0.1))

@@ -11,7 +11,7 @@ from csd_blender.backend.pipelines.text_to_3d.backdrop import as_pictures, behin
 from csd_blender.backend.render.background import LearnedBackground, spherical_harmonics
 from csd_blender.backend.render.cameras import orbit
 from csd_blender.backend.render.volume.render import OccupancyGrid, render_volume
-from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
+from csd_blender.job.spec.scene_stages import CoarseStage, RefineStage
 from tests.backend.render.test_volume import small_field
 
 DRAWS = 2000

@@ -85,7 +85,18 @@ def remedies(base: str) -> list[Variant]:
             f"{base}, view words + debiased prompt", words, coarse(base, True) | {"debias_prompt": "mini"},
             needs="debias_prompt",
         ),
+        *several_views(base),
     ]  # fmt: skip
+
+
+def several_views(base: str) -> list[Variant]:
+    """The same score from the bundled model's network of four views, which is told the cameras and no words for sides:
+    from a ball of fog as the others, and from pictures that it draws first."""
+    settings = coarse(base, words=False) | {"recipe": "csd-mvdream"}
+    return [
+        Variant(f"{base} + multi-view", base, settings | {"warm_start": 0}),
+        Variant(f"{base} + multi-view, warm start", base, settings | {"warm_start": 8}),
+    ]
 
 
 def coarse(base: str, words: bool, front_back_steps: int = 0, **guidance: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ LANGUAGE = PACKAGE / "backend" / "mini" / "language"
 CONTROL = PACKAGE / "backend" / "mini" / "control"
 ENCODER = PACKAGE / "backend" / "mini" / "encoder"
 VIEWS = PACKAGE / "backend" / "mini" / "views"
+PICTURE = PACKAGE / "backend" / "mini" / "picture"
 JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 
@@ -141,6 +142,23 @@ def _views_export(args: argparse.Namespace) -> None:
     _log(f"exported step {step} to {args.output}")
 
 
+def _picture_train(args: argparse.Namespace) -> None:
+    from .picture.train import Config, train_picture
+
+    train_picture(Config(
+        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
+        processes=args.processes, device=args.device,
+    ), _log)  # fmt: skip
+
+
+def _picture_export(args: argparse.Namespace) -> None:
+    from .control.train import load_frozen
+    from .picture.train import export
+
+    step = export(args.checkpoint, load_frozen(args.weights).unet, args.output)
+    _log(f"exported step {step} to {args.output}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parses the arguments and runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.mini", description=__doc__)
@@ -227,8 +245,8 @@ def main(argv: list[str] | None = None) -> int:
     views.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
     views.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it begins as")
     views.add_argument("--control", type=Path, default=CONTROL, help="the ControlNet that is beside it")
-    views.add_argument("--data-count", type=int, default=24000)
-    views.add_argument("--steps", type=int, default=2500)
+    views.add_argument("--data-count", type=int, default=36000)
+    views.add_argument("--steps", type=int, default=4000)
     views.add_argument("--processes", type=int, default=2)
     views.set_defaults(run=_views_train, seed=6)
 
@@ -237,6 +255,21 @@ def main(argv: list[str] | None = None) -> int:
     views_export.add_argument("--weights", type=Path, default=WEIGHTS)
     views_export.add_argument("--output", type=Path, default=VIEWS / "unet")
     views_export.set_defaults(run=_views_export)
+
+    picture = commands.add_parser("picture-train", help="teach a network to draw the other sides of a pictured thing")
+    picture.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and progress.jsonl")
+    picture.add_argument("--cache", type=Path, required=True, help="folder of its own rendered pictures")
+    picture.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model whose latents it draws")
+    picture.add_argument("--data-count", type=int, default=12000, help="things as they are shown")
+    picture.add_argument("--steps", type=int, default=8000)
+    picture.add_argument("--processes", type=int, default=2)
+    picture.set_defaults(run=_picture_train, seed=8)
+
+    picture_export = commands.add_parser("picture-export", help="write its networks in half precision")
+    picture_export.add_argument("--checkpoint", type=Path, required=True, help="the --out folder of its training")
+    picture_export.add_argument("--weights", type=Path, default=WEIGHTS)
+    picture_export.add_argument("--output", type=Path, default=PICTURE)
+    picture_export.set_defaults(run=_picture_export)
 
     language = commands.add_parser("language-train", help="train the masked language model for prompt debiasing")
     language.add_argument("--weights", type=Path, default=LANGUAGE)
@@ -255,7 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     pairs.add_argument("--processes", type=int, default=2)
     pairs.set_defaults(run=_pairs_train, seed=2001)
 
-    for sub in (train, card, samples, judge_train, judge, control, encoder, views, language, pairs):
+    for sub in (train, card, samples, judge_train, judge, control, encoder, views, picture, language, pairs):
         sub.add_argument("--seed", type=int, default=sub.get_default("seed"))
         sub.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)

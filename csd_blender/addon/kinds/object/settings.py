@@ -8,8 +8,9 @@ from typing import Any
 import bpy
 
 from ....job.picture_file import after_picture
-from ....job.presets.recipes import RECIPE_METHODS
-from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.presets.recipes import OF_VIEWS, RECIPE_METHODS
+from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps, usual_warm_start
+from ....job.spec.cameras import VIEWS_AT_ONCE
 from ....job.spec.fields import LONGEST_TEXT
 from ....job.spec.methods import find_method
 from ....job.spec.settings import shown_settings
@@ -49,12 +50,21 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
-    return _usual(csd.quality, common.usual_model(csd), usual_coarse_model(csd), csd.recipe, csd.subject)
+    names = common.usual_model(csd), usual_coarse_model(csd)
+    return _usual(csd.quality, *names, csd.recipe, csd.subject, usual_start(csd))
 
 
 @functools.cache
-def _usual(quality: str, model: str, coarse_model: str, recipe: str, subject: str) -> dict:
-    return text_to_3d_job("any", quality, model, recipe, subject, coarse_model=coarse_model).to_json()
+def _usual(quality: str, model: str, coarse_model: str, recipe: str, subject: str, warm_start: int) -> dict:
+    given = {"coarse_model": coarse_model, "warm_start": warm_start}
+    return text_to_3d_job("any", quality, model, recipe, subject, **given).to_json()
+
+
+def usual_start(csd: Any) -> int:
+    """Pictures of the warm start, which steps and noise follow from: what the panel says, where a job may have it."""
+    usual = usual_warm_start(common.usual_model(csd), csd.recipe, usual_coarse_model(csd))
+    chosen = csd.use_warm_start and csd.recipe in OF_VIEWS and csd.warm_start % VIEWS_AT_ONCE == 0
+    return csd.warm_start if chosen else usual
 
 
 def usual_coarse_model(csd: Any) -> str:
@@ -65,7 +75,8 @@ def usual_coarse_model(csd: Any) -> str:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     if setting.name in STAGE_STEPS:
-        steps = usual_steps(csd.quality, common.usual_model(csd), csd.recipe, usual_coarse_model(csd))
+        names = usual_coarse_model(csd), bool(usual_start(csd))
+        steps = usual_steps(csd.quality, common.usual_model(csd), csd.recipe, *names)
         return str(steps[STAGE_STEPS.index(setting.name)])
     return common.preset_text(setting, usual(csd))
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....job.spec.text_to_3d import CoarseStage, RefineStage
+from ....job.spec.scene_stages import CoarseStage, RefineStage
 from ...render.background import LearnedBackground
 from ...render.cameras import Cameras
 

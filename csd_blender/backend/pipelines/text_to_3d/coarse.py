@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....job.spec.cameras import SceneCameras
-from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
+from ....job.spec.scene_stages import CoarseStage, RefineStage
+from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...distillation.guide import Guide, others
 from ...distillation.view_prompts import Seen
@@ -48,7 +49,8 @@ CoarseField = RadianceField | NetworkField
 
 @dataclass
 class CoarseState:
-    """Everything a step changes; a checkpoint holds exactly this."""
+    """Everything a step changes; a checkpoint holds exactly this. ``started``: the warm start is done; there is no
+    checkpoint before that."""
 
     field: CoarseField
     occupancy: OccupancyGrid
@@ -56,6 +58,7 @@ class CoarseState:
     generator: torch.Generator
     background: LearnedBackground | None = None
     step: int = 0
+    started: bool = False
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for a checkpoint."""
@@ -71,6 +74,7 @@ class CoarseState:
         Raises ``ValueError`` for tensors that do not fit.
         """
         restore(self, others(tensors), step)
+        self.started = True
 
 
 def start_coarse(job: TextTo3DJob, device: torch.device) -> CoarseState:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....job.spec.text_to_3d import RefineStage
+from ....job.spec.scene_stages import RefineStage
 from ...geometry.normals import vertex_normals
 from ...render.cameras import Cameras
 from ...render.controls import Layout, ShownShape, control_pictures

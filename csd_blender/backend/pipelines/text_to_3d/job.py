@@ -17,7 +17,7 @@ from ....job.files import COARSE_SHAPE
 from ....job.folder import JobFolder
 from ....job.spec.methods import find_method
 from ....job.spec.schedule import Schedule
-from ....job.spec.stages import COARSE, LOAD, REFINE, UNWRAP
+from ....job.spec.stages import COARSE, LOAD, REFINE, START, UNWRAP
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.additions.load_encoder import encoder_files
 from ...diffusion.loading import look_through
@@ -52,6 +52,7 @@ from .refine import (
     shape_from_field,
     start_refine,
 )
+from .warm_rings import warm_start
 
 
 def make_object(
@@ -137,8 +138,14 @@ def find_shape(
     model = load_for(job, job.coarse_model or job.model, load_model, reporter, told=job.tells["coarse_model"])
     guide = coarse_guide(model, job, reporter, clock, spoken, picture)
     reporter.check_stop()
-    reporter.stage(COARSE, job.stages())
     state = start_coarse(job, model.device) if saved is None else resume_coarse(job, saved, guide, reporter)
+    if job.warm_start and not state.started:
+        reporter.stage(START, job.stages())
+        load = guide.load(job.coarse.views, state.optimizer)
+        warm_start(state, job, guide, reporter, load, lambda: preview.coarse(state))
+        state.started = True
+        store_coarse(state, guide, folder, job, reporter)
+    reporter.stage(COARSE, job.stages())
     compared = None if picture is None else picture.at(job.coarse.picture_size).to(model.device)
     cancelled = run_coarse(state, job, folder, guide, preview, reporter, compared)
     write_coarse_picture(state, job, folder)
@@ -269,11 +276,6 @@ def run_coarse(
     picture: Picture | None = None,
 ) -> bool:
     """The coarse stage's loop. Returns True when the user stopped it."""
-
-    def store() -> None:
-        tensors = state.tensors() | guide.tensors()
-        reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
-
     return run_steps(
         state,
         job.coarse.steps,
@@ -283,9 +285,16 @@ def run_coarse(
         reporter,
         take=lambda views: coarse_step(state, job, guide, views, picture),
         show=lambda: preview.coarse(state),
-        store=store,
+        store=lambda: store_coarse(state, guide, folder, job, reporter),
         load=guide.load(job.coarse.views, state.optimizer),
+        nothing_yet=not job.warm_start,
     )
+
+
+def store_coarse(state: CoarseState, guide: Guide, folder: JobFolder, job: TextTo3DJob, reporter: Reporter) -> None:
+    """A checkpoint of the coarse stage."""
+    tensors = state.tensors() | guide.tensors()
+    reporter.checkpoint(save_checkpoint(folder, state.step, tensors, job.spec_hash()), state.step)
 
 
 def begin_refine(

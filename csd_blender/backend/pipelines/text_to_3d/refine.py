@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....job.errors import JobError
-from ....job.spec.text_to_3d import CoarseStage, RefineStage, TextTo3DJob
+from ....job.spec.scene_stages import CoarseStage, RefineStage
+from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
 from ...distillation.guide import Guide, Later, others
 from ...distillation.view_prompts import Seen

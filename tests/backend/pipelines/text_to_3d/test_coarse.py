@@ -28,7 +28,7 @@ from csd_blender.backend.render.volume.render import VolumePictures, render_volu
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.cameras import SceneCameras
-from csd_blender.job.spec.text_to_3d import CoarseStage
+from csd_blender.job.spec.scene_stages import CoarseStage
 from tests.support.network_jobs import coarse_guide
 
 DRAWS = 2000

@@ -16,7 +16,7 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.cameras import SceneCameras
-from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
+from csd_blender.job.spec.scene_stages import CoarseStage, RefineStage
 from tests.support.ldm import write_folder
 from tests.support.tiny_encoders import write_small_encoder
 from tests.support.tiny_jobs import COARSE, TINY, after, answer, merged, run, same_result, told, warnings_but_terms

@@ -19,7 +19,7 @@ from csd_blender.backend.pipelines.text_to_3d.refine import (
     shape_from_field,
     start_refine,
 )
-from csd_blender.job.spec.text_to_3d import CoarseStage
+from csd_blender.job.spec.scene_stages import CoarseStage
 from tests.support.network_jobs import coarse_guide, copy_of, job_of, moved, prompts_of
 
 

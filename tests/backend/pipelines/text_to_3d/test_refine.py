@@ -36,7 +36,7 @@ from csd_blender.backend.render.rasterizer.choose import get_rasterizer
 from csd_blender.backend.render.shading import Look
 from csd_blender.job.errors import JobError
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
-from csd_blender.job.spec.text_to_3d import CoarseStage, RefineStage
+from csd_blender.job.spec.scene_stages import CoarseStage, RefineStage
 from tests.support.network_jobs import prompts_of, refine_guide
 
 GRID = {"network_width": 0, "normals": "taps"}  # colors in the grid itself, as with the bundled model

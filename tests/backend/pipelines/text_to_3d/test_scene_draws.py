@@ -35,7 +35,8 @@ from csd_blender.backend.render.volume.render import OccupancyGrid, render_volum
 from csd_blender.job.presets.recipes import COARSE_ALONE
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.cameras import SceneCameras
-from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, CoarseStage, RefineStage
+from csd_blender.job.spec.scene_stages import CoarseStage, RefineStage
+from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS
 
 COUNT = 20_000
 

@@ -47,8 +47,8 @@ class Config:
     cache: Path
     out: Path
     seed: int = 6
-    count: int = 24000
-    steps: int = 2500
+    count: int = 36000
+    steps: int = 4000
     batch: int = 12
     rate: float = 4e-4
     new_layers: float = 2.0

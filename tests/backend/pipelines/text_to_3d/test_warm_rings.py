@@ -1,0 +1,297 @@
+"""Objects that begin with rings of views: what pictures tell of a shape, and jobs that are left and go on."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from csd_blender.backend.diffusion.views.mvdream import MVDream
+from csd_blender.backend.pipelines.text_to_3d import job as pipeline
+from csd_blender.backend.pipelines.text_to_3d import warm_rings
+from csd_blender.backend.pipelines.text_to_3d.coarse import ray_step, start_coarse
+from csd_blender.backend.pipelines.text_to_3d.warm_rings import backgrounds, fit, guided, hull, make_ring, ring_cameras
+from csd_blender.backend.render.cameras import orbit
+from csd_blender.backend.render.volume.render import render_volume
+from csd_blender.backend.worker.run_job import ModelCache
+from csd_blender.job.errors import JobError
+from csd_blender.job.folder import JobFolder
+from csd_blender.job.presets.effects import without_effect
+from csd_blender.job.presets.text_to_3d import text_to_3d_job, usual_steps
+from csd_blender.job.result import read_result
+from csd_blender.job.spec.cameras import SceneCameras
+from csd_blender.job.spec.guidance import Guidance
+from csd_blender.job.spec.text_to_3d import TextTo3DJob
+from tests.support.ldm import write_folder
+from tests.support.no_memory import hungry
+from tests.support.tiny_jobs import TINY, after, answer, merged, run, same_result, stages, told
+
+pytestmark = pytest.mark.usefixtures("every_step_tells", "no_models_of_the_user")
+
+SIZE = 48
+RANGES = SceneCameras(distance=(2.3, 2.9), fov_y=(40.0, 50.0))
+
+
+# ---- what pictures tell --------------------------------------------------------------------------------------------
+
+
+class Torus:
+    """Red where x is positive, else blue; around the y axis, so that one looks through it from the front."""
+
+    def distance(self, p):
+        return torch.stack([p[:, [0, 2]].norm(dim=1) - 0.55, p[:, 1]], dim=1).norm(dim=1) - 0.2
+
+    def density(self, p):
+        return torch.where(self.distance(p) < 0, 80.0, 0.0)
+
+    def __call__(self, p):
+        return self.density(p), torch.where(p[:, :1] > 0, torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9]))
+
+
+def sloping(size):
+    """A background that changes from left to right and from top to bottom, another one in each picture."""
+    line = torch.linspace(0, 1, size)
+    across, down = line.expand(4, 3, size, size), line[:, None].expand(4, 3, size, size)
+    tint = torch.tensor([[0.1, 0.5, 0.2], [0.2, 0.4, 0.3], [0.6, 0.6, 0.1], [0.1, 0.1, 0.1]])[:, :, None, None]
+    return (tint + 0.3 * across + 0.1 * down).clamp(0, 1)
+
+
+def pictured(field, cameras, size=SIZE):
+    """The field before such backgrounds, marched in small steps with nothing left out."""
+    behind = sloping(size)
+    points = (
+        cameras.positions()[:, None, None, None]
+        + torch.linspace(1.2, 4.0, 160)[None, None, None, :, None] * cameras.directions(size)[:, :, :, None]
+    )
+    hit = (field.distance(points.view(-1, 3)) < 0).view(points.shape[:-1])
+    first = hit.float().argmax(-1)
+    where = points.gather(3, first[..., None, None].expand(*first.shape, 1, 3))[..., 0, :]
+    color = field(where.view(-1, 3))[1].view(*first.shape, 3).permute(0, 3, 1, 2)
+    return torch.where(hit.any(-1)[:, None], color, behind), hit.any(-1)
+
+
+@pytest.fixture(scope="module")
+def rings():
+    made = []
+    for number in range(2):
+        cameras = ring_cameras(RANGES, number)
+        made.append(make_ring(cameras, pictured(Torus(), cameras)[0]))
+    return made
+
+
+def test_a_slope_is_found_behind_a_thing_that_reaches_an_edge():
+    behind = sloping(SIZE)
+    pictures = behind.clone()
+    pictures[:, :, 12:40, 12:] = torch.tensor([0.9, 0.0, 0.4])[:, None, None]  # to the right edge
+    torch.testing.assert_close(backgrounds(pictures), behind, atol=0.02, rtol=0)
+
+
+def test_a_ring_is_shown_where_it_is_and_looked_through_where_it_is_not(rings):
+    cameras = ring_cameras(RANGES, 0)
+    truth = pictured(Torus(), cameras)[1]
+    shown = rings[0].shown[:, 0] > 0
+    gaps = rings[0].gaps[:, 0] > 0
+    assert torch.equal(shown & ~gaps, truth), "what is not in the background's color is the thing"
+    assert gaps[0].any() and gaps[2].any() and not gaps[1].any(), "one looks through from the front and from behind"
+
+
+def test_the_hull_holds_the_thing_and_has_its_hole(rings):
+    points = torch.rand((60000, 3), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    inside, truth = hull(rings, points) > 0.5, Torus().distance(points) < 0
+    pixel = 2.6 * 2 * math.tan(math.radians(22.5)) / SIZE
+    assert inside[Torus().distance(points) < -pixel].all(), "nothing is lost of what is not at its rim"
+    assert (inside & truth).sum() > 0.6 * (inside | truth).sum()
+    middle = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.15, 0.05]])
+    assert (hull(rings, middle) < 0.5).all()
+    one_sees_through = [rings[0], rings[1]]
+    one_sees_through[0] = make_ring(rings[0].cameras, rings[0].pictures)
+    one_sees_through[0].gaps[2] = 0
+    one_sees_through[1].gaps.zero_()
+    assert (hull(one_sees_through, middle) > 0.5).all(), "a spot in one picture is no hole"
+
+
+def test_a_field_that_was_fitted_shows_the_thing_from_where_no_picture_was_taken(rings):
+    job = text_to_3d_job("a ring", "draft", "mini", "csd-mvdream")
+    state = start_coarse(job, torch.device("cpu"))
+    fit(state, job.coarse, rings)
+    cameras = orbit(4, elevation=20.0, distance=2.6, fov_y=45.0)
+    cameras = type(cameras)(cameras.azimuth + 22.5, cameras.elevation, cameras.distance, cameras.fov_y)
+    with torch.no_grad():
+        seen = render_volume(state.field, cameras, SIZE, state.occupancy, ray_step(job.coarse), torch.zeros(3))
+    wanted, truth = pictured(Torus(), cameras)
+    covered = seen.opacity[:, 0] > 0.5
+    assert (covered & truth).sum() > 0.8 * (covered | truth).sum()
+    both = covered & truth
+    off = (seen.color - wanted).abs().mean(1)[both]
+    assert off.median() < 0.1, "and its colors are on the right sides"
+
+
+def test_rings_look_from_between_each_other_at_the_recipes_distances():
+    first, second = ring_cameras(RANGES, 0), ring_cameras(RANGES, 1)
+    assert sorted(first.azimuth.tolist()) == [-180, -90, 0, 90] and first.azimuth[0] == 0
+    assert sorted((second.azimuth % 90).unique().tolist()) == [45]
+    assert first.distance.unique().tolist() == pytest.approx([2.6]) and first.fov_y.unique().tolist() == [45]
+    in_frames = ring_cameras(SceneCameras(distance=(0.8, 1.0), fov_y=(15.0, 60.0), distance_unit="frame"), 0)
+    half = torch.tan(torch.deg2rad(in_frames.fov_y) / 2)
+    torch.testing.assert_close(in_frames.distance * half, torch.full((4,), 0.9))
+
+
+def test_the_scale_goes_from_the_empty_prompt_towards_the_prompt_without_perp_neg():
+    asked = []
+
+    def predictor(seen, strength, guidance):
+        asked.append((len(seen.cameras), strength, guidance.perp_neg))
+        answers = {"positive": 3.0, "null": 1.0}
+        return lambda names, noisy, t: {name: torch.full_like(noisy, answers[name]) for name in names}
+
+    guide = SimpleNamespace(predictor=predictor, guidance=Guidance(perp_neg=2.0))
+    x = torch.zeros(4, 4, 2, 2)
+    assert torch.equal(guided(guide, ring_cameras(RANGES, 0), 2.5)(x, x[:, 0, 0, 0]), torch.full_like(x, 6.0))
+    assert asked == [(4, 0.0, 0.0)]
+
+
+# ---- jobs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mvdream(tmp_path_factory):
+    """A tiny one for small pictures."""
+    folder = write_folder(tmp_path_factory.mktemp("views") / "mvdream", "mvdream")
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": 4}))
+    return str(folder)
+
+
+@pytest.fixture
+def make(tmp_path, mvdream, monkeypatch):
+    monkeypatch.setattr(warm_rings, "HULL_STEPS", 4)
+    monkeypatch.setattr(warm_rings, "FIT_SMALL", 2)
+    monkeypatch.setattr(warm_rings, "FIT_LARGE", 2)
+
+    def make(name="job", **overrides) -> JobFolder:
+        settings = merged(TINY, {"coarse": {"views": 4, "later_views": 4}, "model": mvdream, "coarse_steps": 2})
+        settings |= {"refine": settings["refine"] | {"views": 4}, "warm_start": 8, "warm_steps": 3}
+        del settings["refine_steps"]
+        given = merged(settings, overrides)
+        return JobFolder.create(tmp_path / name, text_to_3d_job("a red mug", recipe="csd-mvdream", **given))
+
+    return make
+
+
+def test_a_job_draws_its_rings_before_it_finds_the_shape(make, models, monkeypatch):
+    asked, folder = told(monkeypatch, MVDream), make()
+    outcome, events = run(folder, models)
+    assert outcome.type == "result" and stages(events) == ["load", "start", "coarse", "load", "refine", "finish"]
+    said = [(body["stage"], body["step"], body["total"]) for kind, body in events if kind == "progress"]
+    assert said == [("start", i, 6) for i in range(1, 7)] + [("coarse", i, 2) for i in range(1, 3)]
+    assert [len(noisy) for noisy, _, _ in asked[:6]] == [8] * 6, "the prompt and the empty one"
+    assert read_result(folder.path).timings["network_calls"] == 6 * 8 + 2 * 2 * 4
+    times = [int(t[0]) for _, t, _ in asked[:6]]
+    assert times[0] > times[1] > times[2] and times[3] == round(0.7 * times[0]), "the second begins half covered"
+    cold = make("cold", warm_start=0)
+    run(cold, models)
+    assert not same_result(folder, cold)
+
+
+def test_the_seed_decides_the_rings(make, models):
+    same, again, other = make("same"), make("again"), make("other", seed=1)
+    for folder in (same, again, other):
+        run(folder, models)
+    assert same_result(same, again) and not same_result(same, other)
+
+
+@pytest.mark.parametrize("done", [1, 4, 6, 7])
+def test_a_job_that_was_left_in_or_after_the_start_comes_out_the_same(make, models, monkeypatch, done):
+    """After so many strides or steps; from the sixth stride on the start is done, and is not made again."""
+    whole, left = make("whole"), make("left")
+    run(whole, models)
+    assert answer(run(left, ModelCache(), stop=after(done, "leave"))[0]) == ("error", "interrupted")
+    started = []
+    monkeypatch.setattr(pipeline, "warm_start", lambda *a: started.append(1) or warm_rings.warm_start(*a))
+    outcome, events = run(left, ModelCache(), resume=True)
+    assert outcome.type == "result" and same_result(whole, left)
+    assert len(started) == (done < 6) and ("start" in stages(events)) == (done < 6)
+
+
+def test_a_cancel_in_the_start_leaves_nothing_and_one_after_it_keeps_the_shape(make, models):
+    early, late = make("early"), make("late")
+    assert run(early, models, stop=after(2, "cancel"))[0].type == "cancelled"
+    assert not (early.path / "result" / "mesh.npz").exists()
+    assert run(late, models, stop=after(6, "cancel"))[0].type != "error"
+    assert (late.path / "result" / "mesh.npz").exists()
+
+
+def test_memory_that_runs_out_in_the_start_costs_time_and_changes_no_picture(make, models, monkeypatch):
+    """Only the first ring is compared: which pixel is the thing may hang on a rounding, and so what comes after."""
+    drawn = []
+    monkeypatch.setattr(warm_rings, "make_ring", lambda *a: drawn.append(a[1]) or make_ring(*a))
+    whole, poor = make("whole"), make("poor")
+    run(whole, models)
+    hungry(monkeypatch, models.get(poor.spec.model, "cpu", told="views"), on_calls=[1])
+    outcome, events = run(poor, models)
+    assert outcome.type == "result"
+    assert len(drawn) == 4
+    torch.testing.assert_close(drawn[0], drawn[2], atol=1e-3, rtol=0)
+    assert any(body["code"] == "oom_step_down" for kind, body in events if kind == "warning")
+
+
+def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make, models, monkeypatch):
+    folder = make()
+    model = models.get(folder.spec.model, "cpu", told="views")
+    monkeypatch.setattr(model, "predict_noise", lambda noisy, t, told: torch.full_like(noisy, float("nan")))
+    assert answer(run(folder, models)[0]) == ("error", "model_not_finite")
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"warm_start": 8}, "set warm_start to 0, or the recipe to csd-mvdream"),
+        ({"recipe": "csd-mvdream", "start": "mesh", "warm_start": 8}, "one that can begin with a mesh"),
+        ({"recipe": "csd-mvdream-refine", "start": "mesh", "warm_start": 8}, "set warm_start to 0"),
+        ({"recipe": "csd-mvdream", "warm_start": 6}, "a multiple of 4"),
+        ({"recipe": "csd-mvdream", "warm_start": "many"}, "warm_start"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(given, said):
+    with pytest.raises(JobError, match=said):
+        text_to_3d_job("a mug", **given)
+
+
+def test_the_bundled_model_starts_warm_where_it_draws_several_views_and_nowhere_else():
+    for quality in ("draft", "normal", "best"):
+        warm, cold = (text_to_3d_job("a mug", quality, recipe="csd-mvdream", **own) for own in ({}, {"warm_start": 0}))
+        assert (warm.warm_start, cold.warm_start) == (8, 0) and warm.coarse.steps * 3 <= cold.coarse.steps
+        highest = [warm.coarse.guidance.t_max.at(step) for step in range(warm.coarse.steps)]
+        assert highest == sorted(highest, reverse=True) and highest[0] < 0.98
+    assert text_to_3d_job("a mug").warm_start == 0
+    assert text_to_3d_job("a mug", recipe="csd-mvdream-refine", start="mesh").warm_start == 0
+    assert text_to_3d_job("a mug", model="some/folder", recipe="csd-mvdream").warm_start == 0
+
+
+def test_a_published_recipe_stays_as_it_is_and_takes_a_quarter_of_the_calls_with_a_warm_start():
+    cold, warm = (
+        text_to_3d_job("a mug", model="some/folder", recipe="csd-mvdream", **own) for own in ({}, {"warm_start": 8})
+    )
+    assert cold.coarse.steps == usual_steps("normal", "some/folder", "csd-mvdream")[0] == 10000
+    assert 4 * warm.coarse.steps <= cold.coarse.steps
+    assert warm.coarse.guidance.t_max.at(0) < cold.coarse.guidance.t_max.at(0)
+
+
+def test_why_it_has_no_effect_is_said_in_its_place():
+    assert without_effect(TextTo3DJob, {"recipe": "csd"})["warm_start"] == "CSD-MVDream alone"
+    assert "warm_start" not in without_effect(TextTo3DJob, {"recipe": "csd-mvdream"})
+    assert without_effect(TextTo3DJob, {"recipe": "csd-mvdream", "warm_start": 0})["warm_scale"] == "No warm start"
+    given = {"recipe": "csd-mvdream-refine", "start_from_mesh": True}
+    assert without_effect(TextTo3DJob, given)["warm_start"] == "The shape is given"
+
+
+def test_jobs_of_before_keep_their_fingerprint():
+    plain = text_to_3d_job("a mug").to_json()
+    old = {name: value for name, value in plain.items() if not name.startswith("warm_")}
+    assert TextTo3DJob.from_json(old).spec_hash() == TextTo3DJob.from_json(plain).spec_hash()
