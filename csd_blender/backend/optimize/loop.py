@@ -131,6 +131,7 @@ def run_steps(
     store: Callable[[], None],
     load: Load | None = None,
     nothing_yet: bool = True,
+    settled: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Take steps until ``steps`` are done. Returns True when they ended early with something worth keeping: the user
     stopped them, or invalid numbers did, which ``reporter.failure`` then tells.
@@ -141,6 +142,7 @@ def run_steps(
         show: makes previews. store: writes a checkpoint.
         load: what a step asks of memory; None where that is not known.
         nothing_yet: at step 0 there is nothing worth keeping.
+        settled: whether nothing changes any more, so that the steps that are left are not taken.
 
     Raises:
         Stopped: the user cancelled before the first step, or the other side went away.
@@ -152,7 +154,7 @@ def run_steps(
     model.thrift.reset()  # a stage before this one may have run out of memory
     step_down.begin(model, load, reporter)
     invalid = InvalidSteps(good=state.step > 0)
-    while state.step < steps:
+    while state.step < steps and not settled():
         reason = reporter.stop_reason()
         if reason is not None:
             if not invalid.in_row:

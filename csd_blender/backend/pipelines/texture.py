@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...job.folder import JobFolder
+from ...job.spec.common import ANYWHERE, CHANGING
 from ...job.spec.methods import find_method
 from ...job.spec.stages import BAKE, LOAD, PAINT, PREPARE, START
 from ...job.spec.texture import TextureJob
@@ -28,8 +29,9 @@ from ..fields.texture_field import TextureField
 from ..optimize.checkpoint import Checkpoint, Saved, optimizer_tensors, restore, save_checkpoint
 from ..optimize.loop import late_fall, run_steps
 from ..output.texture import TexturePreview, write_results
-from ..render.camera_draws import draw_backgrounds, draw_shots
+from ..render.camera_draws import Shots, draw_backgrounds, draw_shots
 from ..render.cameras import orbit, view_names
+from ..render.next_views import CANDIDATES, Watch, start_watch
 from ..render.rasterizer.choose import get_rasterizer
 from ..render.surface import Surface
 from ..support.clock import JobClock
@@ -61,11 +63,13 @@ class TextureState:
     generator: torch.Generator
     step: int = 0
     started: bool = False
+    watch: Watch | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for a checkpoint."""
         named = {f"field.{name}": value for name, value in self.field.state_dict().items()}
-        return named | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
+        watched = {} if self.watch is None else self.watch.tensors()
+        return named | watched | optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
 
 
 def gray_field(surface: Surface, size: int) -> nn.Module:
@@ -126,7 +130,7 @@ def texture_mesh(
             model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
         )
         surface = prepared.surface.to(model.device)
-        begin = partial(start_state, job, model, partial(field, surface))
+        begin = partial(start_state, job, model, partial(field, surface), surface)
         reporter.check_stop()
 
         state = resume_state(job, guide, folder, reporter, begin) if resume else begin()
@@ -154,17 +158,25 @@ def texture_mesh(
 
 
 def start_state(
-    job: TextureJob, model: DiffusionModel, field: Callable[[int], nn.Module] | None = None
+    job: TextureJob,
+    model: DiffusionModel,
+    field: Callable[[int], nn.Module] | None = None,
+    surface: Surface | None = None,
 ) -> TextureState:
     """Field, optimizer and random numbers at step 0; the same seed gives the same start on every device.
 
-    ``field`` makes it, new, for pictures of so many pixels; None for a gray one.
+    Args:
+        field: makes it, new, for pictures of so many pixels; None for a gray one.
+        surface: that is watched where the job asks for it.
     """
     device = model.device
     texture_field = (field or make_field)(picture_size(job, model)).to(device)
     settings = {"lr": job.learning_rate, "betas": (0.9, 0.99), "eps": 1e-15, "fused": device.type in ("cpu", "cuda")}
     optimizer = torch.optim.AdamW(texture_field.parameters(), **settings)
-    return TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
+    state = TextureState(texture_field, optimizer, torch.Generator().manual_seed(job.seed))
+    if surface is not None and (job.look != ANYWHERE or job.early_end):
+        state.watch = start_watch(surface, texture_field)
+    return state
 
 
 def picture_size(job: TextureJob, model: DiffusionModel) -> int:
@@ -214,6 +226,7 @@ def optimize(
         store=lambda: store_state(state, guide, folder, job, reporter),
         load=guide.load(job.views, state.optimizer),
         nothing_yet=not job.warm_start,
+        settled=lambda: is_settled(state, job),
     )
 
 
@@ -224,7 +237,7 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     views, or on another device, still follows from the seed.
     """
     model, clock = guide.model, guide.clock
-    shots = draw_shots(job.cameras, views, state.generator)
+    shots = draw_looks(state, job, views, state.generator)
     backgrounds = draw_backgrounds(views, True, state.generator).to(model.device)
     moment = guide.begin(views, state.step, state.generator)
 
@@ -232,7 +245,7 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
     state.optimizer.zero_grad(set_to_none=True)
     with clock("render"):
         size = picture_size(job, model)
-        fixed = guide.fixes_noise(state.step)
+        fixed = guide.fixes_noise(state.step) or state.watch is not None
         rendered = surface.render_step(
             state.field, shots.cameras, size, backgrounds, shots.target, fixed, guide.layout, model.native_size
         )
@@ -244,14 +257,31 @@ def texture_step(state: TextureState, job: TextureJob, surface: Surface, guide: 
         rendered.pictures.backward(found.pictures)
     with clock("optimizer"):
         state.optimizer.step()
-    return found.metrics
+    if state.watch is None or rendered.places is None:
+        return found.metrics
+    with clock("render"):
+        state.watch.learn(rendered.places, state.field)
+    return found.metrics | {"change": state.watch.restless}
+
+
+def draw_looks(state: TextureState, job: TextureJob, views: int, generator: torch.Generator) -> Shots:
+    """The cameras of a step."""
+    if state.watch is None or job.look == ANYWHERE:
+        return draw_shots(job.cameras, views, generator)
+    candidates = draw_shots(job.cameras, CANDIDATES * views, generator)
+    return state.watch.choose(candidates, views, by_change=job.look == CHANGING)
+
+
+def is_settled(state: TextureState, job: TextureJob) -> bool:
+    """Whether the texture changes so little that the job asks for no more steps."""
+    return state.watch is not None and 255 * state.watch.restless < job.early_end
 
 
 @torch.no_grad()
 def shown_to_controls(state: TextureState, job: TextureJob, surface: Surface, guide: Guide) -> Tensor:
     """What the ControlNets see of the next step's pictures, ``[B, C, S, S]``; the state stays as it is."""
     draws, side = state.generator.clone_state(), guide.model.native_size
-    shots = draw_shots(job.cameras, job.views, draws)
+    shots = draw_looks(state, job, job.views, draws)
     white = torch.ones(job.views, 3, device=surface.points.device)
     size = picture_size(job, guide.model)
     return surface.render_step(

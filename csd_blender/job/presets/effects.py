@@ -26,6 +26,7 @@ _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place",
 _ABSENT: dict[type[Any], dict[str, str]] = {
     PictureJob: {
         "perp_neg": _SIDES,
+        "look": _SIDES,
         "view_prompts": _SIDES,
         "debias_prompt": _SIDES,
         "debias_words": _SIDES,
@@ -74,6 +75,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found = dict.fromkeys(WARM_DETAILS, "No warm start") | found
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
+        found |= dict.fromkeys(("look", "early_end"), "The shape moves, too")
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
     return {name: reason for name, reason in found.items() if name in known}
 

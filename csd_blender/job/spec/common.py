@@ -146,6 +146,17 @@ WARM_CONTROL = partial(
 WARM_DETAILS = ("warm_steps", "warm_scale", "warm_control")
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.
 CONTROL_DETAILS = ("control_model", "control_strength", "control_end")
+ANYWHERE, UNSEEN, CHANGING = "anywhere", "unseen", "changing"
+LOOK_OPTIONS = (
+    Option(ANYWHERE, "Anywhere", "From all sides alike"),
+    Option(UNSEEN, "Least Seen", "Of some cameras those that see what was seen least so far"),
+    Option(CHANGING, "Least Settled", "Of some cameras those that see what has changed most of late"),
+)
+LOOK = partial(choice, LOOK_OPTIONS, ANYWHERE, True, label="Look", help="From where each step looks at the surface")
+EARLY_END = partial(
+    number, 0, 20, 0.0, True, label="Early End", soft_high=2.0,
+    help="End once a step changes the colors by less than so many of their 255 levels, on average; 0 takes all steps",
+)  # fmt: skip
 ENCODER = partial(
     text, FULL, True, label="Encoder", names=(FULL, SMALL),
     help="What brings pictures to the model's latents, and the gradient back: full is the model's own; small is a "

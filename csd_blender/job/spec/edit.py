@@ -44,7 +44,7 @@ class EditJob(TextureJob):
         "source", "prompt", "quality", "alignment", "shape", "model", "lora", "lora_weight", "encoder", "method",
         "seed", "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS,
         "guidance.guidance_scale", "steps", "views", "learning_rate", "guidance.generative_weight", *common.VARIANTS,
-        "extra_words", "texture_size", "uv",
+        "look", "early_end", "extra_words", "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
         "control", "control_strength",

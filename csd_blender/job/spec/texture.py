@@ -50,6 +50,9 @@ class TextureJob:
         warm_start: so many pictures of all sides are drawn first, with the ControlNets, and painted onto the surface; 0
             begins from gray. warm_steps: of their sampler. warm_scale: its guidance scale, against the empty prompt.
             warm_control: how strongly the ControlNets count there.
+        look: from where: ``anywhere``, or of some cameras those that see what is yet ``unseen``, or still ``changing``.
+        early_end: the steps end once one of them changes the surface's colors by less than so many of 255 levels, on
+            average of late; 0 takes all.
         encoder: what brings pictures to latents: ``full``, the model's own, ``small``, or an ``AutoencoderTiny``, see
             ``job/models/encoder``. Previews and results are decoded by the model's own in any case.
         compile: the network by ``torch.compile``, where there is a compiler.
@@ -68,7 +71,7 @@ class TextureJob:
         "view_prompts", "debias_prompt", "debias_words", "control", *common.CONTROL_DETAILS, "warm_start",
         "guidance.guidance_scale",
         "steps", "views", "learning_rate", "guidance.negative_weight", "negative_course", "guidance.generative_weight",
-        *common.VARIANTS, "extra_words",
+        *common.VARIANTS, "look", "early_end", "extra_words",
         "texture_size", "uv",
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = (
@@ -125,6 +128,8 @@ class TextureJob:
     warm_steps: int = common.WARM_STEPS()
     warm_scale: float = common.WARM_SCALE()
     warm_control: float = common.WARM_CONTROL()
+    look: str = common.LOOK()
+    early_end: float = common.EARLY_END()
     encoder: str = common.ENCODER()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()
