@@ -122,7 +122,7 @@ def test_sds_bridge_crosses_where_it_was_published_and_others_never():
 def test_every_recipe_has_its_method_unless_another_is_asked_for():
     assert tuple(RECIPE_METHODS) == RECIPES
     for recipe, method in RECIPE_METHODS.items():
-        assert text_to_3d_job("a mug", recipe=recipe).method == method
+        assert text_to_3d_job("a mug", model="some/folder", recipe=recipe).method == method
         assert text_to_3d_job("a mug", recipe=recipe, method="asd").method == "asd"
 
 

@@ -16,7 +16,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
-from .recipes import COARSE_ALONE, OF_PICTURES, OF_VIEWS, RECIPE_METHODS
+from .recipes import COARSE_ALONE, OF_PICTURES, OF_VIEWS, usual_method
 from .texture import takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
@@ -47,7 +47,7 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
             the job's own check names it.
     """
     recipe = word(chosen.get("recipe", "csd"))
-    method = word(chosen.get("method") or RECIPE_METHODS.get(recipe, ""))
+    method = word(chosen.get("method") or _own_method(recipe, chosen))
     known = (*KNOWN_METHODS, *VIEW_METHODS)
     methods = [m for m in known if m.id == (method or KNOWN_METHODS[0].id)] or KNOWN_METHODS
     each = [_of_method(m) for m in methods]  # several, where a picture is made by all of them
@@ -121,7 +121,7 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     label = _label(recipe)
     if recipe != "csd" and "method" not in chosen:
-        method = find_method(RECIPE_METHODS.get(recipe)).label
+        method = find_method(_own_method(recipe, chosen)).label
         found["method"] = method if method in label else f"{method} by {label.partition(',')[0]}"
     if recipe == MULTI_VIEW_ALONE:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
@@ -143,6 +143,10 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         # (Fantasia3D has no coarse stage, and divides the sum of both in its own way.)
         found |= dict.fromkeys(("coarse_steps", "coarse_model"), "The shape is given")
     return found
+
+
+def _own_method(recipe: str, chosen: Mapping[str, Any]) -> str:
+    return usual_method(recipe, chosen.get("model", "mini"), chosen.get("coarse_model", ""))
 
 
 def _label(recipe: object) -> str:

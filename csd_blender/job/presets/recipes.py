@@ -34,6 +34,14 @@ _SHAPE_CAMERAS = {"distance": (3.0, 3.0), "fov_y": (25.0, 45.0)}
 _NO_NOISE = {"position_noise": 0.0, "center_noise": 0.0, "up_noise": 0.0}
 
 
+def usual_method(recipe: object, model: object, coarse_model: object = "") -> str:
+    """The recipe's method; empty for an unknown one. With the bundled model's network for several views it is plain
+    CSD: the pull of that recipe's own, as long in each channel as in the others, makes colors of few steps too strong.
+    """
+    name = recipe if isinstance(recipe, str) else ""
+    return "csd" if name in OF_VIEWS and (coarse_model or model) == "mini" else RECIPE_METHODS.get(name, "")
+
+
 def published(
     recipe: str, subject: str, coarse_steps: int, refine_steps: int, coarse_pixels: bool, refine_pixels: bool
 ) -> dict:

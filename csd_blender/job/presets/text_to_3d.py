@@ -12,8 +12,8 @@ from ..spec.text_to_3d import STARTS, TextTo3DJob
 from . import picture_recipe, view_recipes
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
-from .recipes import OF_PICTURES, OF_VIEWS, RECIPE_METHODS, begin_with_shape, published
-from .texture import CSD_NEGATIVE_PROMPT, NEGATIVE_PROMPT, falling_decay, rising_prior, word
+from .recipes import OF_PICTURES, OF_VIEWS, begin_with_shape, published, usual_method
+from .texture import CSD_NEGATIVE_PROMPT, MINI_PRIOR, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .variants import of_method, vary
 
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
@@ -91,13 +91,13 @@ def text_to_3d_job(
     usual = usual_steps(quality, named, recipe, coarse_model, warm)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
-    method = word(overrides.get("method", RECIPE_METHODS.get(word(recipe), "sds")))
+    method = word(overrides.get("method", usual_method(recipe, named, coarse_model) or "sds"))
     values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"))
     for i, (stage, of) in enumerate((("coarse", coarse_model), ("refine", named))):
         share = BRIDGE_SHARES[i]
         guidance = values[stage]["guidance"] | of_method(method, of == "mini", steps[i], share)
         if warm and stage == "coarse":
-            guidance |= _finishing(steps[i])
+            guidance |= _finishing(steps[i], of == "mini")
         values[stage]["guidance"] = vary(guidance, overrides, values[stage]["steps"], method, of == "mini", of)
         if wanted[i] != steps[i]:  # no number of steps; the job's own check says so
             values[stage]["steps"] = wanted[i]
@@ -128,9 +128,11 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     return values
 
 
-def _finishing(steps: int) -> dict:
-    """Times after a warm start, which has the draft already; they never rise."""
-    return {"t_min": constant(0.02), "t_max": Schedule(0, WARM_NOISE, 0.4, steps)}
+def _finishing(steps: int, mini: bool) -> dict:
+    """Times, and the bundled model's weights, after a warm start, which has the draft already: as of textures."""
+    times = {"t_min": constant(0.02), "t_max": Schedule(0, WARM_NOISE, 0.4, steps)}
+    weights = {"negative_weight": constant(0.5), "generative_weight": constant(MINI_PRIOR)}
+    return times | weights if mini else times
 
 
 def _merge(table: dict, given: dict) -> dict:
@@ -203,7 +205,7 @@ def _mini_refine(published: dict, recipe: str, method: str) -> dict:
 def _mini_guidance(published: dict, recipe: str, method: str, noisiest: float) -> dict:
     guidance = _chosen(published["guidance"], "negative_weight", "t_max", "perp_neg", "guidance_scale")
     guidance["weighting"] = find_method(method).mini_weighting
-    if recipe == "csd":
+    if recipe == "csd" or recipe in OF_VIEWS:
         # As for textures (texture.guidance): noisy times that end little by little, and at last some of the prior.
         steps = published["steps"]
         guidance["t_max"] = Schedule(0, noisiest, 0.5, 0.83 * steps)

@@ -226,7 +226,8 @@ def object_job(task: Task) -> TextTo3DJob:
     """The job of a row."""
     subject = "character" if task.shape in FRONT_SHAPES else "object"
     settings = {"texture_size": 512, "seed": 0, "preview_interval": 0} | task.settings
-    return text_to_3d_job(task.prompt, task.quality, "mini", "csd", subject, **settings)
+    recipe = settings.pop("recipe", "csd")
+    return text_to_3d_job(task.prompt, task.quality, "mini", recipe, subject, **settings)
 
 
 def _made(task: Task, models: ModelCache) -> JobFolder:

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from ....job.picture_file import after_picture
-from ....job.presets.recipes import OF_VIEWS, RECIPE_METHODS
+from ....job.presets.recipes import OF_VIEWS, usual_method
 from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps, usual_warm_start
 from ....job.spec.cameras import VIEWS_AT_ONCE
 from ....job.spec.fields import LONGEST_TEXT
@@ -85,6 +85,6 @@ def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
     if {csd.model, csd.coarse_model or csd.model} != {"mini"} or csd.use_coarse_steps or csd.use_refine_steps:
         return None
-    if find_method(csd.object_method if csd.recipe == "csd" else RECIPE_METHODS[csd.recipe]).takes_longer:
+    if find_method(csd.object_method if csd.recipe == "csd" else usual_method(csd.recipe, "mini")).takes_longer:
         return None
     return EXPECTED_SECONDS_3D[csd.quality]
