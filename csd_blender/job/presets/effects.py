@@ -16,7 +16,7 @@ from ..spec.settings import Setting, scripted_settings, shown_settings
 from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
-from .recipes import COARSE_ALONE, OF_PICTURES, OF_VIEWS, usual_method
+from .recipes import COARSE_ALONE, OF_PICTURES, sees_several, usual_method
 from .texture import takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
@@ -130,8 +130,10 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys((*names, "extra_words"), "The model sees a picture")
     elif label and recipe not in OF_PICTURES:
         found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
-    if label and recipe not in OF_VIEWS:
-        found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "CSD-MVDream alone")
+    coarse_model = chosen.get("coarse_model") or chosen.get("model", "mini")
+    method = chosen.get("method") or _own_method(recipe, chosen)
+    if label and not sees_several(recipe, method, coarse_model):
+        found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "One view at a time")
     given = any(chosen.get(name) for name in ("start_from_mesh", "refine_from"))
     if given or word(chosen.get("start")) in STARTS[1:]:
         of_picture = ("picture", "picture_elevation") if label else ()

@@ -34,6 +34,19 @@ _SHAPE_CAMERAS = {"distance": (3.0, 3.0), "fov_y": (25.0, 45.0)}
 _NO_NOISE = {"position_noise": 0.0, "center_noise": 0.0, "up_noise": 0.0}
 
 
+def sees_several(recipe: object, method: object, coarse_model: object, alone: bool = False) -> bool:
+    """Whether a job's coarse stage goes by a model that draws several views of a thing at once.
+
+    The bundled model has a network for that, which CSD's own recipe then uses, too: with the method that it was
+    measured for, CSD.
+
+    Args:
+        alone: there is no coarse stage, or it looks at one view at a time.
+    """
+    own = recipe == "csd" and method == "csd" and coarse_model == "mini" and not alone
+    return own or recipe in OF_VIEWS
+
+
 def usual_method(recipe: object, model: object, coarse_model: object = "") -> str:
     """The recipe's method; empty for an unknown one. With the bundled model's network for several views it is plain
     CSD: the pull of that recipe's own, as long in each channel as in the others, makes colors of few steps too strong.

@@ -5,26 +5,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..spec.cameras import VIEWS_AT_ONCE
 from ..spec.fields import bad, from_json
 from ..spec.methods import find_method
+from ..spec.scene_stages import CoarseStage
 from ..spec.schedule import Schedule, constant
 from ..spec.text_to_3d import STARTS, TextTo3DJob
 from . import picture_recipe, view_recipes
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
-from .recipes import OF_PICTURES, OF_VIEWS, begin_with_shape, published, usual_method
+from .recipes import OF_PICTURES, OF_VIEWS, begin_with_shape, published, sees_several, usual_method
 from .texture import CSD_NEGATIVE_PROMPT, MINI_PRIOR, NEGATIVE_PROMPT, falling_decay, rising_prior, word
 from .variants import of_method, vary
 
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
 
 #: Seconds an object takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS_3D = {"draft": 100, "normal": 240, "best": 780}
+EXPECTED_SECONDS_3D = {"draft": 30, "normal": 75, "best": 260}
+EXPECTED_FROM_FOG = {"draft": 100, "normal": 240, "best": 780}  # without a warm start
 
 #: Of each stage, the part before SDS-Bridge compares wordings: as published for the whole, then from the start.
 BRIDGE_SHARES = (0.8, 0.0)
 
-#: Pictures of a warm start, two rings. Only the bundled model has it by itself, for which it is measured.
+#: Pictures of a warm start, two rings. Only the bundled model has it by itself, for which it is measured: where it
+#: draws several views at once.
 WARM_VIEWS = 8
 
 #: Steps of the coarse and of the refine stage.
@@ -61,11 +65,6 @@ def usual_steps(
     return round(WARM_SHARE * coarse) if warm and names[0] != "mini" else coarse, refine
 
 
-def usual_warm_start(model: str, recipe: str = "csd", coarse_model: str = "") -> int:
-    """Pictures of the warm start in a preset."""
-    return WARM_VIEWS if (coarse_model or model) == "mini" and recipe in OF_VIEWS else 0
-
-
 def text_to_3d_job(
     prompt: str,
     quality: str = "normal",
@@ -85,14 +84,15 @@ def text_to_3d_job(
     coarse_model = word(overrides.get("coarse_model")) or named
     if recipe == picture_recipe.ALONE and coarse_model != named:
         raise bad("recipe", recipe, f"{picture_recipe.REFINED} where there is a coarse model: {recipe} has one stage")
-    given = overrides.get("start") in STARTS[1:]
-    start = overrides.get("warm_start", 0 if given else usual_warm_start(named, recipe, coarse_model))
+    method = word(overrides.get("method", usual_method(recipe, named, coarse_model) or "sds"))
+    alone = overrides.get("start") in STARTS[1:] or _ring(overrides.get("coarse")) in (0, 1)
+    several = sees_several(recipe, method, coarse_model, alone)
+    start = overrides.get("warm_start", WARM_VIEWS if several and coarse_model == "mini" else 0)
     warm = isinstance(start, int) and start > 0
     usual = usual_steps(quality, named, recipe, coarse_model, warm)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
     steps = [n if isinstance(n, int) and 0 <= n < 10**9 else usual[i] for i, n in enumerate(wanted)]
-    method = word(overrides.get("method", usual_method(recipe, named, coarse_model) or "sds"))
-    values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"))
+    values = _values(word(recipe), word(subject), steps, coarse_model, named, method, overrides.get("start"), several)
     for i, (stage, of) in enumerate((("coarse", coarse_model), ("refine", named))):
         share = BRIDGE_SHARES[i]
         guidance = values[stage]["guidance"] | of_method(method, of == "mini", steps[i], share)
@@ -108,7 +108,9 @@ def text_to_3d_job(
     return from_json(TextTo3DJob, values | overrides)
 
 
-def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: str, method: str, start: object) -> dict:
+def _values(
+    recipe: str, subject: str, steps: list, coarse_model: str, model: str, method: str, start: object, several: bool
+) -> dict:
     """The recipe's values, each stage's for its own model."""
     mini = [name == "mini" for name in (coarse_model, model)]
     # What the bundled model takes over of a recipe are the values for a pixel model, then for a latent one.
@@ -120,12 +122,21 @@ def _values(recipe: str, subject: str, steps: list, coarse_model: str, model: st
     if not any(mini):
         values["extra_words"] = ""  # none of the published systems adds any
     if mini[0]:
-        values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method)
+        values["coarse"] = _mini_coarse(values["coarse"], recipe, subject, method, several)
     if mini[1]:
         own = ("csd", "csd") if recipe in (picture_recipe.REFINED, view_recipes.REFINED) else (recipe, method)
         values["refine"] = _mini_refine(values["refine"], *own)
         values["negative_prompt"] = NEGATIVE_PROMPT
     return values
+
+
+def _ring(coarse: object) -> int | None:
+    """How many cameras of a coarse stage, or of a part of one as a table, go around together; None where it does not
+    say."""
+    if isinstance(coarse, CoarseStage):
+        return coarse.cameras.ring
+    cameras = coarse.get("cameras") if isinstance(coarse, dict) else None
+    return cameras.get("ring") if isinstance(cameras, dict) else None
 
 
 def _finishing(steps: int, mini: bool) -> dict:
@@ -150,7 +161,7 @@ _MINI_CAMERAS = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-1
 _MINI_SCALE = 7.5  # of SDS
 
 
-def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dict:
+def _mini_coarse(published: dict, recipe: str, subject: str, method: str, several: bool) -> dict:
     """What the bundled model needs: its picture size, its distances, and larger steps, since there are few of them.
     Cameras, lamps, backgrounds and the field are its own; of the recipe it has the course of shading and weights."""
     stage = _chosen(published, "steps", "ambient_only_steps", "shaded_share", "sparsity")
@@ -171,8 +182,11 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str) -> dic
         "textureless_normals": False,
         "orientation": constant(0.0),
     }
-    stage["cameras"] = _chosen(published["cameras"], "front_back_steps", "ring") | _MINI_CAMERAS
+    own = {"ring": VIEWS_AT_ONCE} if several else _chosen(published["cameras"], "front_back_steps")
+    stage["cameras"] = own | _MINI_CAMERAS
     stage["guidance"] = _mini_guidance(published, recipe, method, noisiest=0.98)
+    if several:
+        stage["guidance"].pop("perp_neg", None)  # the network is told the cameras
     return stage | (_mini_after_picture(published, method) if recipe in OF_PICTURES else {})
 
 

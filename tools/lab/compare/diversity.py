@@ -61,7 +61,7 @@ def object_tasks(out: Path, only: Sequence[str] = (), rehearse: bool = False) ->
     return [
         CoarseTask(
             method, shape, material, None, seed, out / "jobs" / folder_name((method, shape, seed)),
-            {"method": method, **tiny},
+            {"method": method, **coarse.ONE_VIEW, **tiny},
         )
         for seed, shape, material, method in _cells(only, rehearse)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from csd_blender.backend.mini.vocabulary import FRONT_SHAPES
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.methods import METHODS, find_method
 
-from .coarse import SETTINGS, TINY, CoarseTask, folder_name, make_row, said
+from .coarse import ONE_VIEW, SETTINGS, TINY, CoarseTask, folder_name, make_row, said
 from .rows import Row, RowFile, make_rows
 from .statistics import all_right, mean, paired_difference, wilson
 
@@ -71,7 +71,7 @@ def remedies(base: str) -> list[Variant]:
     that it goes to has none. What prompt debiasing leaves out depends on the side that is named, so that its row, and
     the one that it is compared with, have the words.
     """
-    published = text_to_3d_job("a cat", "draft", "mini", "csd", "character", method=base).coarse
+    published = text_to_3d_job("a cat", "draft", "mini", "csd", "character", method=base, **ONE_VIEW).coarse
     # The paper multiplies the term by the scale (Armandpour et al. 2023); CSD, without one, has a strength for it.
     scaled = find_method(base).uses_guidance_scale
     strength = published.guidance.guidance_scale if scaled else published.guidance.perp_neg
@@ -92,7 +92,7 @@ def remedies(base: str) -> list[Variant]:
 def several_views(base: str) -> list[Variant]:
     """The same score from the bundled model's network of four views, which is told the cameras and no words for sides:
     from a ball of fog as the others, and from pictures that it draws first."""
-    settings = coarse(base, words=False) | {"recipe": "csd-mvdream"}
+    settings = {"method": base, "view_prompts": False, "recipe": "csd-mvdream"}
     return [
         Variant(f"{base} + multi-view", base, settings | {"warm_start": 0}),
         Variant(f"{base} + multi-view, warm start", base, settings | {"warm_start": 8}),
@@ -101,7 +101,7 @@ def several_views(base: str) -> list[Variant]:
 
 def coarse(base: str, words: bool, front_back_steps: int = 0, **guidance: Any) -> dict[str, Any]:
     """Settings of a job with no remedy but those that are given."""
-    stage = {"guidance": {"perp_neg": 0.0, **guidance}, "cameras": {"front_back_steps": front_back_steps}}
+    stage = {"guidance": {"perp_neg": 0.0, **guidance}, "cameras": {"front_back_steps": front_back_steps, "ring": 0}}
     return {"method": base, "view_prompts": words, "coarse": stage}
 
 

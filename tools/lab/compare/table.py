@@ -16,6 +16,7 @@ from ..judged.quality_objects import SHAPES_AND_SURFACES, Task, object_job
 from ..judged.quality_prompts import QualityPrompt, quality_prompts
 from ..judged.quality_textures import quality_job, save_first_views, worker_tools
 from .chart import Point, chart
+from .coarse import ONE_VIEW
 from .rows import Row, RowFile, make_rows
 from .statistics import all_right, mean, share, wilson
 
@@ -115,7 +116,7 @@ def run_methods(
 def part_tasks(out: Path, part: str, methods: Sequence[str], rehearse: bool = False) -> list[MethodTask]:
     """All rows of a part, prompt by prompt, so that a table that is not finished yet compares like with like."""
     count = len(OBJECTS if part == "objects" else TEXTURES)
-    settings: dict[str, Any] = {} if part == "objects" else dict(BY_ITSELF)
+    settings: dict[str, Any] = dict(ONE_VIEW if part == "objects" else BY_ITSELF)
     settings |= (TINY_OBJECT if part == "objects" else TINY_TEXTURE) if rehearse else {}
     return [
         MethodTask(part, method, index, out / "jobs" / f"{part}_{method}_{index:02d}", settings)

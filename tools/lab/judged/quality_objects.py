@@ -119,8 +119,9 @@ def run_object_table(
 ) -> int:
     """Make, judge and print all objects; pictures and ``table.json`` go to ``out``. Returns 0.
 
-    A repeated run with the same ``out`` keeps the objects that were made there with the same settings. Beside the
-    methods, the shapes with a front are made once more without Perp-Neg.
+    A repeated run with the same ``out`` keeps the objects that were made there with the same settings. Beside CSD, all
+    are made once more by a coarse stage that sees one view at a time, and of these the shapes with a front without
+    Perp-Neg.
 
     Args:
         count: only the first so many prompts. processes: objects made side by side, one thread each.
@@ -154,7 +155,12 @@ def list_tasks(out: Path, methods: Sequence[str], count: int | None, quality: st
         for i, row in enumerate(rows)
     ]
     if "csd" in methods:
-        without = {"coarse": {"guidance": {"perp_neg": 0.0}}, "refine": {"guidance": {"perp_neg": 0.0}}}
+        alone = {"cameras": {"ring": 0}}
+        tasks += [
+            Task("csd, one view", *row, {"method": "csd", "coarse": alone}, quality, out / f"one_view_{i:02d}")
+            for i, row in enumerate(rows)
+        ]
+        without = {"coarse": alone | {"guidance": {"perp_neg": 0.0}}, "refine": {"guidance": {"perp_neg": 0.0}}}
         tasks += [
             Task("csd, no Perp-Neg", *row, {"method": "csd", **without}, quality, out / f"no_perp_neg_{i:02d}")
             for i, row in enumerate(rows)
@@ -225,7 +231,7 @@ def _two_faced(task: Task, pictures: torch.Tensor, judge: Judge) -> bool | None:
 def object_job(task: Task) -> TextTo3DJob:
     """The job of a row."""
     subject = "character" if task.shape in FRONT_SHAPES else "object"
-    settings = {"texture_size": 512, "seed": 0, "preview_interval": 0} | task.settings
+    settings: dict[str, Any] = {"texture_size": 512, "seed": 0, "preview_interval": 0} | task.settings
     recipe = settings.pop("recipe", "csd")
     return text_to_3d_job(task.prompt, task.quality, "mini", recipe, subject, **settings)
 

@@ -8,8 +8,8 @@ from typing import Any
 import bpy
 
 from ....job.picture_file import after_picture
-from ....job.presets.recipes import OF_VIEWS, usual_method
-from ....job.presets.text_to_3d import EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps, usual_warm_start
+from ....job.presets.recipes import sees_several, usual_method
+from ....job.presets.text_to_3d import EXPECTED_FROM_FOG, EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
 from ....job.spec.cameras import VIEWS_AT_ONCE
 from ....job.spec.fields import LONGEST_TEXT
 from ....job.spec.methods import find_method
@@ -51,20 +51,28 @@ def reuse(scene: bpy.types.Scene, plain: dict) -> None:
 def usual(csd: Any) -> dict:
     """The preset's job for what is chosen in the panel, as JSON."""
     names = common.usual_model(csd), usual_coarse_model(csd)
-    return _usual(csd.quality, *names, csd.recipe, csd.subject, usual_start(csd))
+    return _usual(csd.quality, *names, csd.recipe, csd.subject, usual_method_of(csd), usual_start(csd))
 
 
 @functools.cache
-def _usual(quality: str, model: str, coarse_model: str, recipe: str, subject: str, warm_start: int) -> dict:
-    given = {"coarse_model": coarse_model, "warm_start": warm_start}
+def _usual(
+    quality: str, model: str, coarse_model: str, recipe: str, subject: str, method: str, warm_start: int | None
+) -> dict:
+    given: dict[str, Any] = {"coarse_model": coarse_model, "method": method}
+    given |= {} if warm_start is None else {"warm_start": warm_start}
     return text_to_3d_job("any", quality, model, recipe, subject, **given).to_json()
 
 
-def usual_start(csd: Any) -> int:
-    """Pictures of the warm start, which steps and noise follow from: what the panel says, where a job may have it."""
-    usual = usual_warm_start(common.usual_model(csd), csd.recipe, usual_coarse_model(csd))
-    chosen = csd.use_warm_start and csd.recipe in OF_VIEWS and csd.warm_start % VIEWS_AT_ONCE == 0
-    return csd.warm_start if chosen else usual
+def usual_method_of(csd: Any) -> str:
+    """The method of what is chosen in the panel: the recipe's own but for CSD's, where it can be chosen."""
+    return csd.object_method if csd.recipe == "csd" else usual_method(csd.recipe, csd.model, csd.coarse_model)
+
+
+def usual_start(csd: Any) -> int | None:
+    """Pictures of the warm start, which steps and noise follow from: what the panel says, where a job may have it; None
+    for the preset's own."""
+    several = sees_several(csd.recipe, usual_method_of(csd), usual_coarse_model(csd) or common.usual_model(csd))
+    return csd.warm_start if csd.use_warm_start and several and csd.warm_start % VIEWS_AT_ONCE == 0 else None
 
 
 def usual_coarse_model(csd: Any) -> str:
@@ -75,8 +83,8 @@ def usual_coarse_model(csd: Any) -> str:
 def usual_text(csd: Any, setting) -> str:
     """What the panel shows for a setting that the preset decides."""
     if setting.name in STAGE_STEPS:
-        names = usual_coarse_model(csd), bool(usual_start(csd))
-        steps = usual_steps(csd.quality, common.usual_model(csd), csd.recipe, *names)
+        warm = usual(csd)["warm_start"] > 0
+        steps = usual_steps(csd.quality, common.usual_model(csd), csd.recipe, usual_coarse_model(csd), warm)
         return str(steps[STAGE_STEPS.index(setting.name)])
     return common.preset_text(setting, usual(csd))
 
@@ -85,6 +93,6 @@ def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
     if {csd.model, csd.coarse_model or csd.model} != {"mini"} or csd.use_coarse_steps or csd.use_refine_steps:
         return None
-    if find_method(csd.object_method if csd.recipe == "csd" else usual_method(csd.recipe, "mini")).takes_longer:
+    if find_method(usual_method_of(csd)).takes_longer:
         return None
-    return EXPECTED_SECONDS_3D[csd.quality]
+    return (EXPECTED_SECONDS_3D if usual(csd)["warm_start"] else EXPECTED_FROM_FOG)[csd.quality]

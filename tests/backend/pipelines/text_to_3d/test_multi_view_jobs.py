@@ -101,7 +101,6 @@ def test_whoever_asks_for_a_second_stage_of_the_same_model_gets_it_in_rings(make
     ("recipe", "names", "said"),
     [
         ("csd-mvdream", {"model": "plain"}, "Choose an MVDream"),
-        ("csd-mvdream", {"model": "mini"}, "the bundled model draws one view at a time"),
         ("csd-mvdream-refine", {"model": "views"}, "draws several views at once"),
         ("csd-mvdream-refine", {"model": "plain", "coarse_model": "plain"}, "Choose an MVDream"),
         ("csd", {"model": "views"}, "draws several views at once"),
@@ -116,9 +115,8 @@ def test_a_model_of_the_other_sort_is_refused_before_anything_is_loaded(
     monkeypatch.setattr("csd_blender.backend.worker.run_job.load_model", lambda *a, **k: pytest.fail("loaded"))
     outcome, _ = run(folder, models)
     assert outcome.type == "error" and said in f"{outcome.detail} {outcome.fix}"
-    if "mini" not in names.values():
-        with pytest.raises(JobError, match=said):
-            with_lasting_names(folder.spec)
+    with pytest.raises(JobError, match=said):
+        with_lasting_names(folder.spec)
 
 
 def test_lasting_names_find_a_model_of_several_views(make, mvdream):
@@ -147,8 +145,6 @@ def test_a_small_encoder_serves_a_model_of_several_views(make, models, monkeypat
 @pytest.mark.parametrize(
     ("recipe", "names"),
     [
-        ("csd-mvdream", {"model": "mini"}),
-        ("csd-mvdream-refine", {"model": "mini"}),
         ("csd-mvdream-refine", {"model": "plain"}),
         ("csd-mvdream", {"model": "views", "coarse": {"cameras": {"ring": 1}}}),
     ],
@@ -156,7 +152,7 @@ def test_a_small_encoder_serves_a_model_of_several_views(make, models, monkeypat
 def test_a_first_stage_without_a_model_for_it_is_refused_before_there_is_a_folder(
     make, mvdream, tiny_folder, recipe, names
 ):
-    known = {"views": mvdream, "plain": str(tiny_folder), "mini": "mini"}
+    known = {"views": mvdream, "plain": str(tiny_folder)}
     folder = make(recipe=recipe, **names | {"model": known[names["model"]]})
     with pytest.raises(JobError):
         with_lasting_names(folder.spec)

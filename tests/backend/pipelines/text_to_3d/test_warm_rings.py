@@ -251,7 +251,7 @@ def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make, models
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"warm_start": 8}, "set warm_start to 0, or the recipe to csd-mvdream"),
+        ({"warm_start": 8, "method": "sds"}, "set warm_start to 0, or the recipe to csd-mvdream"),
         ({"recipe": "csd-mvdream", "start": "mesh", "warm_start": 8}, "one that can begin with a mesh"),
         ({"recipe": "csd-mvdream-refine", "start": "mesh", "warm_start": 8}, "set warm_start to 0"),
         ({"recipe": "csd-mvdream", "warm_start": 6}, "a multiple of 4"),
@@ -269,8 +269,11 @@ def test_the_bundled_model_starts_warm_where_it_draws_several_views_and_nowhere_
         assert (warm.warm_start, cold.warm_start) == (8, 0) and warm.coarse.steps * 3 <= cold.coarse.steps
         highest = [warm.coarse.guidance.t_max.at(step) for step in range(warm.coarse.steps)]
         assert highest == sorted(highest, reverse=True) and highest[0] < 0.98
-    assert text_to_3d_job("a mug").warm_start == 0
-    assert text_to_3d_job("a mug", recipe="csd-mvdream-refine", start="mesh").warm_start == 0
+    job = text_to_3d_job("a mug")
+    assert job.warm_start == 8 and job.tells == {"coarse_model": "views", "model": "prompt"}, "CSD's own recipe, too"
+    for alone in ({"method": "sds"}, {"start": "mesh"}, {"recipe": "magic3d"}, {"coarse": {"cameras": {"ring": 0}}}):
+        job = text_to_3d_job("a mug", **alone)
+        assert job.warm_start == 0 and job.tells["coarse_model"] == "prompt"
     assert text_to_3d_job("a mug", model="some/folder", recipe="csd-mvdream").warm_start == 0
 
 
@@ -284,14 +287,16 @@ def test_a_published_recipe_stays_as_it_is_and_takes_a_quarter_of_the_calls_with
 
 
 def test_why_it_has_no_effect_is_said_in_its_place():
-    assert without_effect(TextTo3DJob, {"recipe": "csd"})["warm_start"] == "CSD-MVDream alone"
-    assert "warm_start" not in without_effect(TextTo3DJob, {"recipe": "csd-mvdream"})
+    for alone in ({"recipe": "magic3d"}, {"method": "sds"}, {"model": "sd15"}, {"coarse_model": "sd15"}):
+        assert without_effect(TextTo3DJob, alone)["warm_start"] == "One view at a time"
+    for several in ({}, {"recipe": "csd"}, {"recipe": "csd-mvdream"}, {"model": "sd15", "coarse_model": "mini"}):
+        assert "warm_start" not in without_effect(TextTo3DJob, several)
     assert without_effect(TextTo3DJob, {"recipe": "csd-mvdream", "warm_start": 0})["warm_scale"] == "No warm start"
     given = {"recipe": "csd-mvdream-refine", "start_from_mesh": True}
     assert without_effect(TextTo3DJob, given)["warm_start"] == "The shape is given"
 
 
 def test_jobs_of_before_keep_their_fingerprint():
-    plain = text_to_3d_job("a mug").to_json()
+    plain = text_to_3d_job("a mug", recipe="magic3d").to_json()
     old = {name: value for name, value in plain.items() if not name.startswith("warm_")}
     assert TextTo3DJob.from_json(old).spec_hash() == TextTo3DJob.from_json(plain).spec_hash()
