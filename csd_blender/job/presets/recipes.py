@@ -7,6 +7,7 @@ al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 202
 
 from __future__ import annotations
 
+from ..spec.methods import METHODS
 from ..spec.schedule import Schedule, constant
 from . import picture_recipe, view_recipes
 
@@ -43,7 +44,7 @@ def sees_several(recipe: object, method: object, coarse_model: object, alone: bo
     Args:
         alone: there is no coarse stage, or it looks at one view at a time.
     """
-    own = recipe == "csd" and method == "csd" and coarse_model == "mini" and not alone
+    own = recipe == "csd" and method == METHODS[0] and coarse_model == "mini" and not alone
     return own or recipe in OF_VIEWS
 
 
