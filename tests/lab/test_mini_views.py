@@ -103,3 +103,26 @@ def test_the_exported_network_is_diffusers_own_and_gives_the_averaged_answers(ti
     with torch.no_grad():
         answers = [network.eval()(*inputs, class_labels=torch.ones(4, 16)).sample for network in (found, average)]
     torch.testing.assert_close(*answers, atol=3e-3, rtol=3e-3)
+
+
+def test_things_are_drawn_by_whether_they_have_a_front_and_evenly_by_their_kind():
+    labels = np.repeat([0, 1, len(voc.FRONT_SHAPES), len(voc.FRONT_SHAPES) + 2], [50, 2, 40, 3])
+    kinds = [np.flatnonzero(labels == k) for k in range(len(voc.SHAPES))]
+    rng = np.random.default_rng(0)
+    with_front = rng.random(4000) < 0.25
+    drawn = labels[train.drawn_by_kind(kinds, with_front, rng)]
+    assert ((drawn < len(voc.FRONT_SHAPES)) == with_front).all()
+    for few, many in ((1, 0), (len(voc.FRONT_SHAPES) + 2, len(voc.FRONT_SHAPES))):
+        assert (drawn == few).sum() == pytest.approx((drawn == many).sum(), rel=0.15)
+
+
+def test_a_training_can_go_on_from_a_network_of_its_sort(tiny_world, tmp_path):
+    first = config_of(tiny_world, tmp_path / "first", steps=2)
+    train.train_views(first)
+    train.export(first.out, load_frozen(first.weights).unet, tmp_path / "unet")
+    more = config_of(tiny_world, tmp_path / "more", steps=1, start=tmp_path / "unet", fronts=0.5, rate=1e-9)
+    train.train_views(more)
+    found = torch.load(more.out / "views.pt", weights_only=True)["net"]
+    given = UNet2DConditionModel.from_pretrained(tmp_path / "unet", torch_dtype=torch.float32).state_dict()
+    for name, value in given.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)

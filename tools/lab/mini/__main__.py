@@ -130,7 +130,7 @@ def _views_train(args: argparse.Namespace) -> None:
 
     train_views(Config(
         weights=args.weights, control=args.control, out=args.out, cache=args.cache, seed=args.seed,
-        count=args.data_count, steps=args.steps, processes=args.processes, device=args.device,
+        fronts=args.fronts, start=args.start, rate=args.rate, count=args.data_count, steps=args.steps, processes=args.processes, device=args.device,
     ), _log)  # fmt: skip
 
 
@@ -247,6 +247,9 @@ def main(argv: list[str] | None = None) -> int:
     views.add_argument("--control", type=Path, default=CONTROL, help="the ControlNet that is beside it")
     views.add_argument("--data-count", type=int, default=36000)
     views.add_argument("--steps", type=int, default=4000)
+    views.add_argument("--rate", type=float, default=4e-4, help="highest learning rate")
+    views.add_argument("--fronts", type=float, help="share of things with a front; the others evenly by their kind")
+    views.add_argument("--start", type=Path, metavar="FOLDER", help="a network of this sort to go on from")
     views.add_argument("--processes", type=int, default=2)
     views.set_defaults(run=_views_train, seed=6)
 

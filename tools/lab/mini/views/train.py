@@ -7,6 +7,7 @@ The bundled ControlNet, which stays as it is, is beside it for a share of the th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Config:
         batch: things in a step, all processes together; pictures are four times as many.
         rate: highest, of the layers that the bundled model gave; new ones take ``new_layers`` times as much.
         controlled: share of things whose geometry is told by the ControlNet.
+        fronts: share of things that have a front; the others are drawn evenly by their kind. None: half of them, and of
+            the rest what comes.
+        start: folder of such a network to go on from, in place of the bundled model's own.
         processes: on the CPU, one thread each; with another device one renders and trains.
     """
 
@@ -55,6 +59,8 @@ class Config:
     ema: float = 0.997
     controlled: float = 0.4
     gamma: float = 5.0
+    fronts: float | None = None
+    start: Path | None = None
     processes: int = 2
     device: str = "cpu"
     save_seconds: float = 180.0
@@ -105,6 +111,15 @@ def ring_words(labels: np.ndarray, rng: np.random.Generator) -> list[str]:
     return caption_words(label, rng)
 
 
+def drawn_by_kind(kinds: Sequence[np.ndarray], with_front: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A ring for each of ``with_front [N]``, whether it shall have one, evenly over the kinds of shapes; ``kinds``: the
+    rings of each, in the vocabulary's order."""
+    count = len(voc.FRONT_SHAPES)
+    some = [[k for k in names if len(kinds[k])] for names in (range(count, len(kinds)), range(count))]
+    chosen = [kinds[some[int(front)][rng.integers(len(some[int(front)]))]] for front in with_front]
+    return np.array([rings[rng.integers(len(rings))] for rings in chosen])
+
+
 def train_views(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `views.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
@@ -117,10 +132,13 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
     data = load_parts(paths, ("depth", "normals", "coverage", "labels", "cameras"))
     labels, (latents, scale) = data["labels"], load_latents(config.out)
     fronts = np.flatnonzero(labels[::RING, 0] < len(voc.FRONT_SHAPES))
+    kinds = [np.flatnonzero(labels[::RING, 0] == k) for k in range(len(voc.SHAPES))]
     frozen = load_frozen(config.weights, config.device)
     control = ControlNetModel.from_pretrained(config.control, torch_dtype=torch.float32).requires_grad_(False).eval()
     control = control.to(config.device)
     unet = make_view_unet(frozen.unet, config.seed)
+    if config.start is not None:
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(config.start, torch_dtype=torch.float32).state_dict())
     course = Course(
         config.out, "views", config.seed, 15, config.steps, config.rate, hold=0.5, decay=1e-3, ema=config.ema,
         device=config.device, rank=rank, processes=config.processes, save_seconds=config.save_seconds,
@@ -128,9 +146,12 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
     mine = course.part_of(config.batch)
 
     def loss_of(step: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        rings = rng.integers(len(latents) // RING, size=config.batch)
-        half = config.batch // 2  # what has a front is what a ring can get wrong
-        rings[:half] = fronts[rng.integers(len(fronts), size=half)]
+        if config.fronts is None:
+            rings = rng.integers(len(latents) // RING, size=config.batch)
+            half = config.batch // 2  # what has a front is what a ring can get wrong
+            rings[:half] = fronts[rng.integers(len(fronts), size=half)]
+        else:
+            rings = drawn_by_kind(kinds, rng.random(config.batch) < config.fronts, rng)
         draw = torch.randn(2, config.batch * RING, 4, *latents.shape[2:], generator=generator)
         t = torch.randint(len(frozen.alphas), (config.batch,), generator=generator)
         tokens = torch.tensor([encode_words(ring_words(labels[ring * RING], rng)) for ring in rings])
