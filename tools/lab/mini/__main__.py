@@ -130,7 +130,8 @@ def _views_train(args: argparse.Namespace) -> None:
 
     train_views(Config(
         weights=args.weights, control=args.control, out=args.out, cache=args.cache, seed=args.seed,
-        fronts=args.fronts, start=args.start, rate=args.rate, count=args.data_count, steps=args.steps, processes=args.processes, device=args.device,
+        fronts=args.fronts, start=args.start, rate=args.rate, count=args.data_count, steps=args.steps,
+        processes=args.processes, device=args.device,
     ), _log)  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from ....job.spec.cameras import VIEWS_AT_ONCE, SceneCameras
 from ....job.spec.scene_stages import CoarseStage
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import latent_side
-from ...diffusion.sampling import Predict, ddim_sample
+from ...diffusion.sampling import Predict, Revise, ddim_sample
 from ...distillation.guide import Guide
 from ...distillation.view_prompts import Seen
 from ...optimize.out_of_memory import StepDown
@@ -46,6 +47,9 @@ HULL_CELL = 0.06  # scene units, over which the thing is to be opaque
 #: Steps to the pictures' colors in half of their size, then in their own; and Adam's rate.
 FIT_SMALL, FIT_LARGE, FIT_RATE = 30, 10, 0.1
 FIT_BETAS = (0.9, 0.99)
+#: A first ring is drawn again, up to so many times, where more than this share of a picture's middle is hidden in front
+#: of its background: with another one outside of a disc, under so much of the noise.
+MOST_REDRAWN, HIDDEN, DISC, REDRAWN = 2, 0.4, 0.75, 0.85
 
 
 @dataclass(frozen=True)
@@ -99,29 +103,73 @@ def warm_start(
     for number in range(count):
         cameras = ring_cameras(stage.cameras, number).to(model.device)
         noise = torch.randn((VIEWS_AT_ONCE, model.latent_channels, side, side), generator=generator).to(model.device)
-
-        def told(clean: Tensor, done: int, before: int = number * job.warm_steps) -> Tensor:
-            reporter.check_stop()
-            reporter.progress(before + done, count * job.warm_steps)
-            return clean
-
-        pictures = None
-        while pictures is None:
-            with ladder.guard(model, reporter), guide.clock("start"):
-                begun = {}
-                if rings:
-                    shown = see(state, stage, cameras, size, rings[0].behind).color.detach()
-                    begun = {"since": encode(model, shown, VIEWS_AT_ONCE), "share": AGAIN}
-                predict = guided(guide, cameras, job.warm_scale)
-                latents = ddim_sample(model.schedule, noise, predict, job.warm_steps, told, **begun)
-                pictures = decode(model, latents, VIEWS_AT_ONCE)
-        if not bool(torch.isfinite(pictures).all()):
-            raise JobError("model_not_finite", f"{model.name}, in the pictures that a shape starts from")
-        rings.append(make_ring(cameras, pictures))
+        end, whole = (number + 1) * job.warm_steps, count * job.warm_steps
+        tell = partial(told, reporter, whole, end - job.warm_steps, end)
+        draw = partial(draw_ring, guide, job, cameras, noise, ladder, reporter)
+        if rings:
+            shown = see(state, stage, cameras, size, rings[0].behind).color.detach()
+            rings.append(make_ring(cameras, draw(tell, shown, AGAIN)))
+        else:
+            ring = make_ring(cameras, draw(tell, None, 1.0))
+            for _ in range(MOST_REDRAWN):
+                if is_hidden(ring):
+                    again = partial(told, reporter, whole, end, end)
+                    ring = make_ring(cameras, draw(again, before_another(ring), REDRAWN))
+            rings.append(ring)
         with guide.clock("start"):
             fit(state, stage, rings)
         if reporter.preview_due():
             show()
+
+
+def told(reporter: Reporter, whole: int, first: int, last: int, clean: Tensor, done: int) -> Tensor:
+    """Stop, or tell that ``first`` and so many more strides are done, at most ``last``; ``clean`` stays as it is."""
+    reporter.check_stop()
+    reporter.progress(min(first + done, last), whole)
+    return clean
+
+
+def draw_ring(
+    guide: Guide, job: TextTo3DJob, cameras: Cameras, noise: Tensor, ladder: StepDown, reporter: Reporter,
+    tell: Revise, since: Tensor | None, share: float,
+) -> Tensor:  # fmt: skip
+    """Pictures ``[V, 3, S, S]`` that begin with ``since`` under a share of the noise, or with noise alone. Raises
+    ``JobError('model_not_finite')``."""
+    model, pictures = guide.model, None
+    while pictures is None:
+        with ladder.guard(model, reporter), guide.clock("start"):
+            clean = None if since is None else encode(model, since, VIEWS_AT_ONCE)
+            predict = guided(guide, cameras, job.warm_scale)
+            latents = ddim_sample(model.schedule, noise, predict, job.warm_steps, tell, clean, share)
+            pictures = decode(model, latents, VIEWS_AT_ONCE)
+    if not bool(torch.isfinite(pictures).all()):
+        raise JobError("model_not_finite", f"{model.name}, in the pictures that a shape starts from")
+    return pictures
+
+
+def middle_of(pictures: Tensor) -> Tensor:
+    """Four tenths of the pictures' width and height."""
+    size = pictures.shape[-1]
+    middle = slice(round(0.3 * size), round(0.7 * size))
+    return pictures[..., middle, middle]
+
+
+def is_hidden(ring: Ring) -> bool:
+    """Whether the middle of some picture is mostly of the background's color, as of wood before brown."""
+    near = middle_of((ring.pictures - ring.behind).abs().amax(1)) < NEAR
+    return bool((near.float().mean((1, 2)) > HIDDEN).any())
+
+
+def before_another(ring: Ring) -> Tensor:
+    """The pictures with one even background that is far from the colors of their middle, and from their own one."""
+    size = ring.pictures.shape[-1]
+    colors = torch.cat([some.transpose(0, 1).flatten(1) for some in (middle_of(ring.pictures), ring.behind)], dim=1)
+    corners = torch.cartesian_prod(*[torch.tensor([0.1, 0.9])] * 3).to(colors)
+    apart = (corners[:, :, None] - colors).abs().amax(1)
+    best = corners[int(apart.quantile(0.1, dim=1).argmax())]
+    line = torch.linspace(-1, 1, size, device=colors.device)
+    outside = (line.square() + line[:, None].square()).sqrt() > DISC
+    return torch.where(outside, best[None, :, None, None], ring.pictures)
 
 
 def ring_cameras(ranges: SceneCameras, number: int) -> Cameras:
@@ -164,8 +212,11 @@ def backgrounds(pictures: Tensor) -> Tensor:
 
 
 def hull(rings: list[Ring], points: Tensor) -> Tensor:
-    """How surely ``points [N, 3]`` are inside the thing, ``[N]`` in [0, 1]: it is shown where they are in all pictures.
-    Gaps are holes where two pictures agree, since a spot in the background's color is seen at other depths by each."""
+    """How surely ``points [N, 3]`` are inside the thing, ``[N]`` in [0, 1].
+
+    It is shown where they are in all pictures but one for each ring beyond the first, since drawn pictures do not agree
+    in everything. Gaps are holes where two pictures agree: a spot in the background's color is seen at other depths.
+    """
     shown, gaps = [], []
     corners = torch.cat([points, torch.ones_like(points[:, :1])], dim=1)
     for ring in rings:
@@ -175,7 +226,8 @@ def hull(rings: list[Ring], points: Tensor) -> Tensor:
         shown.append(seen[:, 0, :, 0])
         gaps.append(seen[:, 1, :, 0])
     agreed = torch.cat(gaps).topk(2, dim=0).values[1]
-    return torch.cat(shown).amin(0) * (1 - agreed)
+    dissent = len(rings) - 1
+    return torch.cat(shown).topk(1 + dissent, dim=0, largest=False).values[dissent] * (1 - agreed)
 
 
 def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring]) -> None:

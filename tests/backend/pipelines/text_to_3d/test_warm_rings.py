@@ -113,6 +113,28 @@ def test_the_hull_holds_the_thing_and_has_its_hole(rings):
     assert (hull(one_sees_through, middle) > 0.5).all(), "a spot in one picture is no hole"
 
 
+def test_one_picture_of_eight_may_be_wrong(rings):
+    """As a chair whose leg is missing from one side; of a single ring all have to agree."""
+    points = torch.rand((20000, 3), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    wrong = make_ring(rings[0].cameras, rings[0].pictures)
+    wrong.shown[1] = 0
+    whole, one = hull(rings, points) > 0.5, hull([wrong, rings[1]], points) > 0.5
+    assert (one & whole).sum() > 0.75 * whole.sum() and not (hull([wrong], points) > 0.5).any()
+
+
+def test_a_thing_before_its_own_color_is_drawn_again_before_another(rings):
+    assert not warm_rings.is_hidden(rings[1])
+    brown = torch.tensor([0.5, 0.3, 0.15])[:, None, None]
+    pictures = brown.expand(4, 3, SIZE, SIZE).clone()
+    pictures[:, :, 10:38, 10:38] += 0.08  # it can be seen, and hardly
+    hidden = make_ring(rings[0].cameras, pictures)
+    assert warm_rings.is_hidden(hidden)
+    again = warm_rings.before_another(hidden)
+    middle, corner = again[:, :, SIZE // 2, SIZE // 2], again[:, :, 0, 0]
+    torch.testing.assert_close(middle, pictures[:, :, SIZE // 2, SIZE // 2])
+    assert len(corner.unique(dim=0)) == 1 and float((corner - brown[:, 0, 0]).abs().amax(1).min()) > 0.5
+
+
 def test_a_field_that_was_fitted_shows_the_thing_from_where_no_picture_was_taken(rings):
     job = text_to_3d_job("a ring", "draft", "mini", "csd-mvdream")
     state = start_coarse(job, torch.device("cpu"))
@@ -170,6 +192,7 @@ def make(tmp_path, mvdream, monkeypatch):
     monkeypatch.setattr(warm_rings, "HULL_STEPS", 4)
     monkeypatch.setattr(warm_rings, "FIT_SMALL", 2)
     monkeypatch.setattr(warm_rings, "FIT_LARGE", 2)
+    monkeypatch.setattr(warm_rings, "is_hidden", lambda ring: False)  # a random network draws noise
 
     def make(name="job", **overrides) -> JobFolder:
         settings = merged(TINY, {"coarse": {"views": 4, "later_views": 4}, "model": mvdream, "coarse_steps": 2})
@@ -194,6 +217,16 @@ def test_a_job_draws_its_rings_before_it_finds_the_shape(make, models, monkeypat
     cold = make("cold", warm_start=0)
     run(cold, models)
     assert not same_result(folder, cold)
+
+
+def test_a_hidden_ring_is_drawn_again_twice_at_most_and_the_bar_stands_meanwhile(make, models, monkeypatch):
+    asked, hidden = told(monkeypatch, MVDream), []
+    monkeypatch.setattr(warm_rings, "is_hidden", lambda ring: hidden.append(ring) or True)
+    outcome, events = run(make(), models)
+    assert outcome.type == "result" and len(hidden) == 2
+    times = [int(t[0]) for _, t, _ in asked[:12]]
+    assert times[3] == times[6] == round(0.85 * times[0]) and times[9] == round(0.7 * times[0])
+    assert [body["step"] for kind, body in events if kind == "progress"][:12] == [1, 2, *[3] * 7, 4, 5, 6]
 
 
 def test_the_seed_decides_the_rings(make, models):
