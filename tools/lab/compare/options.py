@@ -15,6 +15,7 @@ TABLES = {
     "sheet": "all methods on three prompts, two seeds each, on one picture",
     "diversity": "how far apart the results of different seeds are",
     "janus": "how often objects have two faces, and what helps",
+    "after-picture": "objects that are made after one picture, against the true shapes",
     "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
     "alignment": "how well textures fit the parts of six meshes, without and with ControlNets",
     "encoders": "the bundled model's small encoder beside its own: gradients, latents, seconds",
@@ -53,7 +54,7 @@ def methods(text: str) -> tuple[str, ...]:
 
 def chosen(arguments: argparse.Namespace) -> str | None:
     """The table that is asked for."""
-    return next((name for name in TABLES if getattr(arguments, name)), None)
+    return next((name for name in TABLES if getattr(arguments, name.replace("-", "_"))), None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
         from .artifacts import run_artifacts
 
         return run_artifacts(out, quality=arguments.preset or "normal", **shared)
+    if table == "after-picture":
+        from .after_picture import run_after_picture
+
+        return run_after_picture(out, **shared)
     from .janus import run_janus
 
     return run_janus(out, **shared)

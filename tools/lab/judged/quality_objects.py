@@ -172,7 +172,11 @@ def list_tasks(out: Path, methods: Sequence[str], count: int | None, quality: st
 def make_and_judge(task: Task) -> ObjectVerdict:
     """Run one job and judge its baked object. Raises ``RuntimeError`` when the job fails."""
     models, judge = worker_tools()
-    folder = _made(task, models)
+    return judge_object(task, _made(task, models), judge)
+
+
+def judge_object(task: Task, folder: JobFolder, judge: Judge) -> ObjectVerdict:
+    """What a finished job's object is called."""
     record = read_result(folder.path)
     surface, albedo = finished_object(folder)
     pictures = judged_pictures(surface, albedo)
