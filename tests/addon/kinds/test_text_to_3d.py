@@ -212,7 +212,7 @@ def test_lengths_of_the_stages_can_be_set_in_the_panel(by_hand):
     bpy.context.scene.csd.kind = "text-to-3d"
     csd.prompt, csd.quality = "small robot", "draft"
     text = panel_text()
-    for name, steps in {"Coarse Steps": "240", "Refine Steps": "100"}.items():
+    for name, steps in {"Coarse Steps": "40", "Refine Steps": "60"}.items():
         heading = text.index(name)
         assert text[heading : heading + 3] == [name, "", steps]  # the box to tick is between
     csd.use_refine_steps, csd.refine_steps = True, 70
