@@ -22,6 +22,7 @@ ALONE = {
     "--sheet",
     "--diversity",
     "--janus",
+    "--after-picture",
     "--pictures",
     "--alignment",
     "--encoders",

@@ -22,6 +22,7 @@ from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
 from .bench import random_stable_diffusion
 from .bench_object_parts import ball_shape, make_ball, print_coarse_cost, print_refine_cost
+from .compare.coarse import ONE_VIEW
 
 PROMPT = "a red brick ball"
 PROMISED_SECONDS = 360  # for a Draft object with the mini model on two CPU cores
@@ -51,7 +52,7 @@ class Split:
 
 def print_object_bench(mini: DiffusionModel, large: bool = False) -> None:
     """All tables; ``large`` adds a step of each stage with random networks of Stable Diffusion 2.1 size."""
-    job = text_to_3d_job(PROMPT, "draft", "mini", preview_interval=0)
+    job = text_to_3d_job(PROMPT, "draft", "mini", preview_interval=0, **ONE_VIEW)
     splits = [measure_coarse(job, mini, warm=4, steps=16), measure_refine(job, mini, warm=4, steps=16)]
     print_splits(f"Text to 3D, mini, draft, {mini.native_size} px, {job.coarse.views} views", splits)
     seconds = job.coarse.steps * splits[0].seconds + job.refine.steps * splits[1].seconds

@@ -144,6 +144,8 @@ def texture_mesh(
                 state.field, job, surface, guide, reporter, load, make_field, lambda field: preview.show(field, 0)
             )
             state.started = True
+            if state.watch is not None:  # that the start changed the colors says nothing of the steps
+                state.watch = start_watch(surface, state.field)
             store_state(state, guide, folder, job, reporter)
         reporter.stage(PAINT, plan)
         cancelled = optimize(state, job, folder, surface, guide, preview, reporter)

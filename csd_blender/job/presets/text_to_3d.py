@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..spec.cameras import VIEWS_AT_ONCE
-from ..spec.fields import bad, from_json
+from ..spec.fields import bad, from_json, to_json
 from ..spec.methods import find_method
 from ..spec.scene_stages import CoarseStage
 from ..spec.schedule import Schedule, constant
@@ -85,9 +85,9 @@ def text_to_3d_job(
     if recipe == picture_recipe.ALONE and coarse_model != named:
         raise bad("recipe", recipe, f"{picture_recipe.REFINED} where there is a coarse model: {recipe} has one stage")
     method = word(overrides.get("method", usual_method(recipe, named, coarse_model) or "sds"))
-    alone = overrides.get("start") in STARTS[1:] or _ring(overrides.get("coarse")) in (0, 1)
+    alone = overrides.get("start") in STARTS[1:] or _looks_alone(overrides.get("coarse"))
     several = sees_several(recipe, method, coarse_model, alone)
-    start = overrides.get("warm_start", WARM_VIEWS if several and coarse_model == "mini" else 0)
+    start = overrides.get("warm_start", WARM_VIEWS if several and not alone and coarse_model == "mini" else 0)
     warm = isinstance(start, int) and start > 0
     usual = usual_steps(quality, named, recipe, coarse_model, warm)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]
@@ -130,13 +130,17 @@ def _values(
     return values
 
 
-def _ring(coarse: object) -> int | None:
-    """How many cameras of a coarse stage, or of a part of one as a table, go around together; None where it does not
-    say."""
-    if isinstance(coarse, CoarseStage):
-        return coarse.cameras.ring
-    cameras = coarse.get("cameras") if isinstance(coarse, dict) else None
-    return cameras.get("ring") if isinstance(cameras, dict) else None
+def _looks_alone(coarse: object) -> bool:
+    """Whether a coarse stage, or a part of one as a table, is of one view at a time, or of other numbers of views than
+    a ring has; False where it does not say."""
+    table = to_json(coarse) if isinstance(coarse, CoarseStage) else coarse if isinstance(coarse, dict) else {}
+    cameras = table.get("cameras")
+    own: dict = cameras if isinstance(cameras, dict) else {}
+    if "ring" in own:
+        return own["ring"] in (0, 1)
+    counts = (table.get(name, 0) for name in ("views", "later_views"))
+    uneven = any(isinstance(count, int) and count % VIEWS_AT_ONCE for count in counts)
+    return uneven or bool(own.get("front_back_steps")) or bool(own.get("after_picture"))
 
 
 def _finishing(steps: int, mini: bool) -> dict:

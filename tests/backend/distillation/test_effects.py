@@ -9,9 +9,10 @@ import pytest
 from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.kinds import KINDS
 from csd_blender.job.presets.effects import absent, without_effect
+from csd_blender.job.presets.recipes import usual_method
 from csd_blender.job.spec.common import CONTROL_DETAILS
 from csd_blender.job.spec.guidance import Guidance
-from csd_blender.job.spec.methods import KNOWN_METHODS, METHODS
+from csd_blender.job.spec.methods import KNOWN_METHODS, METHODS, find_method
 from csd_blender.job.spec.picture import PictureJob
 from csd_blender.job.spec.schedule import constant
 from csd_blender.job.spec.text_to_3d import RECIPES, TextTo3DJob
@@ -60,7 +61,9 @@ def test_words_that_there_are_not_hide_nothing_and_break_nothing():
 def test_an_object_s_method_is_the_recipe_s_unless_one_is_given():
     for recipe in RECIPES:
         idle = without_effect(TextTo3DJob, {"recipe": recipe})
-        assert ("method" in idle) == (recipe != "csd") == ("negative_course" in idle)
+        assert ("method" in idle) == (recipe != "csd")
+        fixed = not find_method(usual_method(recipe, "mini")).uses_prompt_weights
+        assert ("negative_course" in idle) == fixed
         assert "method" not in without_effect(TextTo3DJob, {"recipe": recipe, "method": "csd"})
     assert without_effect(TextTo3DJob, {"recipe": "prolificdreamer"})["method"] == "VSD by ProlificDreamer"
 

@@ -201,8 +201,8 @@ def test_invalid_latents_and_gradients_count_as_well(make_job, models, monkeypat
 def test_colors_that_are_no_numbers_are_not_blamed_on_the_model(make_job, models, monkeypatch):
     start = jobs_texture_start()
 
-    def poisoned(job, model, field=None):
-        state = start(job, model, field)
+    def poisoned(*given):
+        state = start(*given)
         with torch.no_grad():
             next(state.field.parameters()).fill_(math.nan)
         return state

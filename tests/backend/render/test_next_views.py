@@ -19,6 +19,7 @@ from csd_blender.job.presets.texture import texture_job
 
 
 def surface_of(shape, folder):
+    folder.mkdir(exist_ok=True)
     job = JobFolder.create(folder / "job", texture_job("a ball", texture_size=64))
     save_npz(job.mesh_path, Mesh(shape.vertices, shape.faces))
     return prepare_surface(job.spec, job, Reporter(emit=lambda said: None))
@@ -57,15 +58,35 @@ def test_samples_lie_on_the_surface_evenly_and_outwards_also_of_a_mesh_that_is_t
         assert torch.equal(watch.cell, cells_of(watch.points))
 
 
+def test_each_closed_piece_is_seen_from_outside_and_an_open_one_from_both_sides(tmp_path):
+    inner = trimesh.creation.icosphere(2, radius=0.4)
+    inner.apply_translation((2.5, 0, 0))
+    inner.invert()
+    both = trimesh.util.concatenate([trimesh.creation.icosphere(2), inner])
+    watch = start_watch(surface_of(both, tmp_path), gray)
+    small = watch.points[:, 0] > 0.4
+    middle = watch.points[small].mean(0)
+    assert small.any() and float(((watch.points[small] - middle) * watch.normals[small]).sum(1).min()) > 0
+    assert not watch.two_sided.any()
+    plane = trimesh.Trimesh([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], [[0, 1, 2], [0, 2, 3]])
+    flat = start_watch(surface_of(plane, tmp_path / "plane"), gray)
+    above, below = looked_at(
+        Shots(Cameras(torch.zeros(2), torch.tensor([60.0, -60.0]), torch.full((2,), 3.0), torch.full((2,), 40.0)),
+              torch.zeros(2, 3), [False] * 2, [False] * 2),
+        flat.points, flat.normals, flat.two_sided,
+    )  # fmt: skip
+    assert flat.two_sided.all() and above.sum() == pytest.approx(float(below.sum()), rel=0.05) and above.sum() > 0
+
+
 def test_half_of_a_ball_faces_a_camera_and_none_of_it_is_shown_beside_the_picture(ball):
     watch = start_watch(ball, gray)
-    sight = looked_at(shots_at([0.0, 180.0]), watch.points, watch.normals)
+    sight = looked_at(shots_at([0.0, 180.0]), watch.points, watch.normals, watch.two_sided)
     front = watch.points[:, 1] < -0.36  # seen from three radii away
     assert float(((sight[0] > 0) == front).float().mean()) > 0.98
     assert not (sight[0] * sight[1] > 0).any()
     beside = shots_at([0.0])
     beside = Shots(beside.cameras, torch.tensor([[3.0, 0.0, 0.0]]), [False], [False])
-    assert not looked_at(beside, watch.points, watch.normals).any()
+    assert not looked_at(beside, watch.points, watch.normals, watch.two_sided).any()
 
 
 def test_of_some_cameras_the_one_is_taken_that_sees_what_was_not_seen(ball):

@@ -32,6 +32,7 @@ from csd_blender.job.spec.texture import TextureJob
 
 from ..bench import texture_steps, texture_surface
 from ..bench_object_parts import ball_shape, make_ball
+from ..compare.coarse import ONE_VIEW
 from ..demo_meshes import demo_mesh
 from ..judged.surface_samples import sample_albedo, sample_surface
 from .report import table
@@ -95,7 +96,7 @@ def texture_gradient(model: DiffusionModel) -> Tensor:
 
 
 def coarse_gradient(model: DiffusionModel) -> Tensor:
-    job = text_to_3d_job("a red brick ball", "draft", "mini")
+    job = text_to_3d_job("a red brick ball", "draft", "mini", **ONE_VIEW)
     state = start_coarse(job, model.device)
     make_ball(state.field)
     state.occupancy.update(state.field.density, ray_step(job.coarse))

@@ -25,6 +25,7 @@ from ..bench import random_stable_diffusion, texture_steps, texture_surface
 from ..bench_object_parts import print_coarse_cost, print_refine_cost
 from ..bench_objects import SECTIONS as OBJECT_SECTIONS
 from ..bench_objects import Split, measure_coarse, measure_refine, print_large
+from ..compare.coarse import ONE_VIEW
 from .official_step import official_distill
 from .report import free_memory, median_ms, peak_gib, percent, table
 from .sizes import Lab
@@ -144,7 +145,7 @@ def official_texture(
 
 def object_steps(lab: Lab) -> str:
     """Both stages of text to 3D: the mini model, and networks of SD 2.1 size; then the parts by their resolution."""
-    job = text_to_3d_job("a red brick ball", "draft", "mini", preview_interval=0)
+    job = text_to_3d_job("a red brick ball", "draft", "mini", preview_interval=0, **ONE_VIEW)
     mini = load_model("mini", lab.device)
     measured = (measure(job, mini, lab.warm, lab.repeats) for measure in (measure_coarse, measure_refine))
     splits = [(f"mini, {split.stage}", split) for split in measured]

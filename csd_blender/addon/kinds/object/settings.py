@@ -72,7 +72,8 @@ def usual_start(csd: Any) -> int | None:
     """Pictures of the warm start, which steps and noise follow from: what the panel says, where a job may have it; None
     for the preset's own."""
     several = sees_several(csd.recipe, usual_method_of(csd), usual_coarse_model(csd) or common.usual_model(csd))
-    return csd.warm_start if csd.use_warm_start and several and csd.warm_start % VIEWS_AT_ONCE == 0 else None
+    own = csd.use_warm_start and csd.is_property_set("warm_start") and csd.warm_start % VIEWS_AT_ONCE == 0
+    return csd.warm_start if several and own else None
 
 
 def usual_coarse_model(csd: Any) -> str:

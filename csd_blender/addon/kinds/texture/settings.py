@@ -45,7 +45,9 @@ def start(csd: Any) -> tuple[tuple[str, Any], ...]:
     """What the panel says of the start, which steps and weights follow from: settings by name."""
     if csd.use_control and is_off(csd.control):
         return (("control", OFF),)
-    return (("warm_start", csd.warm_start),) if csd.use_warm_start else ()
+    # (One that was never set gets the preset's number at the tick, which asks here what that is.)
+    own = csd.use_warm_start and csd.is_property_set("warm_start")
+    return (("warm_start", csd.warm_start),) if own else ()
 
 
 def usual_text(csd: Any, setting) -> str:

@@ -198,7 +198,7 @@ def reached(seeds: Tensor, free: Tensor) -> Tensor:
 
 def _swept(found: Tensor, free: Tensor) -> Tensor:
     """``found``, and what lies behind it to the right with nothing but ``free`` between."""
-    place = torch.arange(free.shape[1]).expand_as(free)
+    place = torch.arange(free.shape[1], device=free.device).expand_as(free)
     blocked = torch.where(free, -1, place).cummax(1).values
     last = torch.where(found, place, -1).cummax(1).values
     return free & (last > blocked) | found

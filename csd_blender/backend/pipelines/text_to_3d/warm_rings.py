@@ -27,13 +27,14 @@ from ...diffusion.model import latent_side
 from ...diffusion.sampling import Predict, Revise, ddim_sample
 from ...distillation.guide import Guide
 from ...distillation.view_prompts import Seen
+from ...fields.network_field import NetworkField
 from ...optimize.out_of_memory import StepDown
 from ...render.cameras import Cameras, view_names
 from ...render.volume.render import VolumePictures, render_volume
 from ...support.memory import Load
 from ...support.reporting import Reporter
 from ..warm_start import NOISE_SEED, decode, encode
-from .coarse import MIN_ALPHA, OCCUPANCY_INTERVAL, CoarseState, ray_step
+from .coarse import MIN_ALPHA, OCCUPANCY_INTERVAL, CoarseState, active_levels, ray_step
 from .one_picture import reached
 
 #: Of the rings, in turns: how far each is turned, and how high it is, in degrees.
@@ -44,6 +45,7 @@ NEAR = 0.12  # how far a color may be from the background's
 #: Steps, Adam's rate, and points of each step, that bring the density to the hull.
 HULL_STEPS, HULL_RATE, HULL_POINTS = 60, 0.3, 16384
 HULL_CELL = 0.06  # scene units, over which the thing is to be opaque
+CHECKED, SOLID = 40, 0.5  # points along each axis where there has to be something, and how opaque that is
 #: Steps to the pictures' colors in half of their size, then in their own; and Adam's rate.
 FIT_SMALL, FIT_LARGE, FIT_RATE = 30, 10, 0.1
 FIT_BETAS = (0.9, 0.99)
@@ -74,7 +76,10 @@ def make_ring(cameras: Cameras, pictures: Tensor) -> Ring:
     behind = backgrounds(pictures)
     near = (pictures - behind).abs().amax(1) < NEAR
     edges = F.pad(torch.zeros_like(near[:, 1:-1, 1:-1]), (1, 1, 1, 1), value=True)
-    outside = torch.stack([reached(edge, free) for edge, free in zip(edges, near, strict=True)])
+    # Many small steps, which a card would only be waited for.
+    outside = torch.stack([reached(edge, free) for edge, free in zip(edges.cpu(), near.cpu(), strict=True)]).to(
+        near.device
+    )
     return Ring(cameras, pictures, behind, (~outside)[:, None].float(), (near & ~outside)[:, None].float())
 
 
@@ -89,7 +94,7 @@ def warm_start(
         show: is called when there is something to look at, and a preview is due.
 
     Raises:
-        JobError: ``model_not_finite``, or ``oom``.
+        JobError: ``model_not_finite``, ``oom``, or ``empty_scene`` where the pictures show nothing.
         Stopped: the user cancelled, or the other side went away; there is nothing to keep yet.
     """
     model, stage = guide.model, job.coarse
@@ -99,34 +104,50 @@ def warm_start(
     ladder = StepDown(views=VIEWS_AT_ONCE)
     model.thrift.reset()
     ladder.begin(model, load, reporter)
+    strides = Strides(reporter, count * job.warm_steps)
     rings: list[Ring] = []
     for number in range(count):
         cameras = ring_cameras(stage.cameras, number).to(model.device)
         noise = torch.randn((VIEWS_AT_ONCE, model.latent_channels, side, side), generator=generator).to(model.device)
-        end, whole = (number + 1) * job.warm_steps, count * job.warm_steps
-        tell = partial(told, reporter, whole, end - job.warm_steps, end)
+        end = (number + 1) * job.warm_steps
+        tell = partial(strides.tell, end - job.warm_steps, end)
         draw = partial(draw_ring, guide, job, cameras, noise, ladder, reporter)
         if rings:
-            shown = see(state, stage, cameras, size, rings[0].behind).color.detach()
+            with torch.no_grad():
+                shown = see(state, stage, cameras, size, rings[0].behind).color
             rings.append(make_ring(cameras, draw(tell, shown, AGAIN)))
         else:
             ring = make_ring(cameras, draw(tell, None, 1.0))
             for _ in range(MOST_REDRAWN):
                 if is_hidden(ring):
-                    again = partial(told, reporter, whole, end, end)
+                    again = partial(strides.tell, end, end)
                     ring = make_ring(cameras, draw(again, before_another(ring), REDRAWN))
             rings.append(ring)
-        with guide.clock("start"):
-            fit(state, stage, rings)
+        fit_anyhow(state, stage, rings, guide, ladder, reporter)
         if reporter.preview_due():
             show()
+    if not bool((opacity(state, stage) > SOLID).any()):
+        raise JobError(
+            "empty_scene",
+            "the pictures that it starts from show nothing that stands out from what is behind it",
+            "Choose another seed, or set warm_start to 0.",
+        )
 
 
-def told(reporter: Reporter, whole: int, first: int, last: int, clean: Tensor, done: int) -> Tensor:
-    """Stop, or tell that ``first`` and so many more strides are done, at most ``last``; ``clean`` stays as it is."""
-    reporter.check_stop()
-    reporter.progress(min(first + done, last), whole)
-    return clean
+@dataclass
+class Strides:
+    """Tells how many of all strides are done, and never less than before: some are taken again."""
+
+    reporter: Reporter
+    whole: int
+    most: int = 0
+
+    def tell(self, first: int, last: int, clean: Tensor, done: int) -> Tensor:
+        """Stop, or tell that ``first`` and so many more are done, at most ``last``; ``clean`` stays as it is."""
+        self.reporter.check_stop()
+        self.most = max(self.most, min(first + done, last))
+        self.reporter.progress(self.most, self.whole)
+        return clean
 
 
 def draw_ring(
@@ -230,9 +251,34 @@ def hull(rings: list[Ring], points: Tensor) -> Tensor:
     return torch.cat(shown).topk(1 + dissent, dim=0, largest=False).values[dissent] * (1 - agreed)
 
 
+def fit_anyhow(
+    state: CoarseState, stage: CoarseStage, rings: list[Ring], guide: Guide, ladder: StepDown, reporter: Reporter
+) -> None:
+    """:func:`fit`; where memory runs out, again from where the field was. Raises ``JobError('oom')``."""
+    before = [
+        {name: value.clone() for name, value in part.state_dict().items()} for part in (state.field, state.occupancy)
+    ]
+    done = False
+    while not done:
+        with ladder.guard(guide.model, reporter), guide.clock("start"):
+            for part, values in zip((state.field, state.occupancy), before, strict=True):
+                part.load_state_dict(values)
+            fit(state, stage, rings)
+            done = True
+
+
+@torch.no_grad()
+def opacity(state: CoarseState, stage: CoarseStage) -> Tensor:
+    """Of the field over :data:`HULL_CELL`, at points of a grid, ``[N]``."""
+    line = torch.linspace(-stage.radius, stage.radius, CHECKED, device=state.field.table.device)
+    return 1 - torch.exp(-HULL_CELL * state.field.density(torch.cartesian_prod(line, line, line)))
+
+
 def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring]) -> None:
     """Change the field so that it fills the rings' hull, and then shows their pictures, in turns, the newest first: the
     mean square of the difference. Each by an Adam of its own, whose rate falls to zero along a cosine."""
+    if isinstance(state.field, NetworkField):
+        state.field.network.active = active_levels(stage, 0)  # those that the first steps see
     generator = torch.Generator().manual_seed(len(rings))
     step_length, device = ray_step(stage), rings[0].pictures.device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -151,6 +152,16 @@ def test_a_field_that_was_fitted_shows_the_thing_from_where_no_picture_was_taken
     assert off.median() < 0.1, "and its colors are on the right sides"
 
 
+def test_pictures_that_show_nothing_end_the_job_with_what_to_do(make, models, monkeypatch):
+    folder = make()
+    plain = torch.full((4, 3, 32, 32), 0.4)
+    monkeypatch.setattr(warm_rings, "HULL_STEPS", 60)
+    monkeypatch.setattr(warm_rings, "SOLID", 0.5)
+    monkeypatch.setattr(warm_rings, "decode", lambda model, latents, at_once: plain)
+    outcome, _ = run(folder, models)
+    assert answer(outcome) == ("error", "empty_scene") and "set warm_start to 0" in json.dumps(outcome.to_json())
+
+
 def test_rings_look_from_between_each_other_at_the_recipes_distances():
     first, second = ring_cameras(RANGES, 0), ring_cameras(RANGES, 1)
     assert sorted(first.azimuth.tolist()) == [-180, -90, 0, 90] and first.azimuth[0] == 0
@@ -193,6 +204,7 @@ def make(tmp_path, mvdream, monkeypatch):
     monkeypatch.setattr(warm_rings, "FIT_SMALL", 2)
     monkeypatch.setattr(warm_rings, "FIT_LARGE", 2)
     monkeypatch.setattr(warm_rings, "is_hidden", lambda ring: False)  # a random network draws noise
+    monkeypatch.setattr(warm_rings, "SOLID", 0.0)  # and few steps make nothing solid of it
 
     def make(name="job", **overrides) -> JobFolder:
         settings = merged(TINY, {"coarse": {"views": 4, "later_views": 4}, "model": mvdream, "coarse_steps": 2})
@@ -281,6 +293,33 @@ def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make, models
 # ---- settings ------------------------------------------------------------------------------------------------------
 
 
+def test_memory_that_runs_out_in_the_fit_begins_it_again_from_where_the_field_was(make, models, monkeypatch):
+    whole, poor, calls = make("whole"), make("poor"), []
+
+    def starving(state, stage, rings):
+        calls.append(len(rings))
+        fit(state, stage, rings)
+        if len(calls) == 2:
+            raise MemoryError("out of memory")
+
+    run(whole, models)
+    monkeypatch.setattr(warm_rings, "fit", starving)
+    outcome, events = run(poor, models)
+    assert outcome.type == "result" and calls == [1, 2, 2] and same_result(whole, poor)
+    assert any(body["code"] == "oom_step_down" for kind, body in events if kind == "warning")
+    told = [body["step"] for kind, body in events if kind == "progress" and body["stage"] == "start"]
+    assert told == sorted(told)
+
+
+def test_the_fit_changes_the_levels_that_the_first_steps_see():
+    job = text_to_3d_job("a ring", model="some/folder", recipe="csd-mvdream", warm_start=4, coarse={"start_level": 2})
+    stage = replace(job.coarse, levels=4, base_resolution=4, finest_resolution=32, ray_samples=48)
+    state = start_coarse(replace(job, coarse=stage), torch.device("cpu"))
+    cameras = ring_cameras(RANGES, 0)
+    fit(state, stage, [make_ring(cameras, pictured(Torus(), cameras)[0])])
+    assert state.field.network.active == 2
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -294,6 +333,20 @@ def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make, models
 def test_what_cannot_be_is_refused_with_what_to_do(given, said):
     with pytest.raises(JobError, match=said):
         text_to_3d_job("a mug", **given)
+
+
+@pytest.mark.parametrize("recipe", ["csd", "csd-mvdream-refine"])
+@pytest.mark.parametrize("given", [{"start": "mesh"}, {"start": "coarse"}, {"start": "ellipsoid"}])
+def test_where_the_shape_is_given_there_is_no_start_that_one_could_ask_for(recipe, given):
+    assert text_to_3d_job("a mug", recipe=recipe, **given).warm_start == 0
+
+
+@pytest.mark.parametrize(
+    "coarse", [{"views": 2}, {"later_views": 6}, {"cameras": {"front_back_steps": 5}}, {"cameras": {"ring": 0}}]
+)
+def test_a_stage_that_is_no_ring_sees_one_view_at_a_time_as_before(coarse):
+    job = text_to_3d_job("a mug", coarse=coarse)
+    assert (job.warm_start, job.tells["coarse_model"], job.coarse.steps) == (0, "prompt", 600)
 
 
 def test_the_bundled_model_starts_warm_where_it_draws_several_views_and_nowhere_else():
