@@ -72,6 +72,17 @@ def test_a_strength_that_counted_for_nothing_is_not_reused_for_what_comes_after(
             csd.property_unset(name)
 
 
+def test_a_box_for_the_warm_start_that_is_ticked_begins_with_the_presets_number():
+    csd = bpy.context.scene.csd
+    for kind in ("texture", "text-to-3d"):
+        csd.property_unset("warm_start")
+        csd.kind, csd.use_warm_start = kind, False
+        csd.use_warm_start = True
+        assert csd.warm_start == 8 == from_panel(kind).warm_start
+    for name in ("use_warm_start", "warm_start", "kind"):
+        csd.property_unset(name)
+
+
 def test_a_warm_start_is_the_presets_and_one_that_was_switched_off_is_reused_so():
     csd, texture = bpy.context.scene.csd, CHOSEN["texture"].settings
     names = ("use_warm_start", "warm_start", "use_steps", "steps", "use_control", "control", "kind", "use_new_seed")

@@ -184,7 +184,7 @@ def test_a_box_that_is_ticked_begins_with_the_preset_s_value():
     csd.quality, csd.use_steps, csd.use_texture_size = "best", True, True
     assert (csd.steps, csd.texture_size) == (240, "2048")
     csd.quality, csd.use_coarse_steps, csd.use_refine_steps = "draft", True, True
-    assert (csd.coarse_steps, csd.refine_steps) == (240, 100), "the spec's own defaults would take an hour"
+    assert (csd.coarse_steps, csd.refine_steps) == (40, 60), "the spec's own defaults would take an hour"
     csd.use_steps, csd.steps = False, 77
     csd.use_steps = True
     assert csd.steps == 77, "what was written once is kept"

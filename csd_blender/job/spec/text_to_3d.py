@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from ..errors import JobError
 from . import common
-from .cameras import VIEWS_AT_ONCE
 from .common import check_job, fingerprint, without_kind
-from .fields import Option, bad, check, choice, from_json, number, text, to_json
+from .fields import Option, check, choice, from_json, number, text, to_json
 from .inputs import ObjectInput
 from .methods import KNOWN_METHODS, METHODS, VIEW_METHODS, find_method
 from .scene_stages import CoarseStage, RefineStage
@@ -76,9 +75,9 @@ class TextTo3DJob:
             none, as the published systems have it, ``auto`` for what the model is used to, as in a texture job.
         control, control_model, control_strength, control_end: as in a texture job, for the refine stage's pictures of
             colors.
-        warm_start: so many pictures of all sides are drawn first, by a model that is told the views, and the coarse
-            stage's field is fitted to them; 0 begins from a blob. warm_steps: of their sampler. warm_scale: its
-            guidance scale, against the empty prompt.
+        warm_start: so many pictures of all sides, and as many more as whole rings have, are drawn first, by a model
+            that is told the views, and the coarse stage's field is fitted to them; 0 begins from a blob. warm_steps:
+            of their sampler. warm_scale: its guidance scale, against the empty prompt.
         encoder: as in a texture job, for both stages; a coarse model on pixels encodes nothing.
         picture_elevation: from so many degrees above the horizon the job's picture shows the thing, where there is one.
         compile: the network by ``torch.compile``, where there is a compiler.
@@ -190,8 +189,6 @@ class TextTo3DJob:
                 "a warm start is drawn by a model of several views, for the coarse stage; set warm_start to 0, or the "
                 "recipe to csd-mvdream",
             )
-        if self.warm_start % VIEWS_AT_ONCE:
-            raise bad("warm_start", self.warm_start, f"a multiple of {VIEWS_AT_ONCE}, the views of a ring, or 0")
         if self.tells["model"] == "picture" and (self.refine.steps or self.lora):
             wanted = "refine.steps to 0" if self.refine.steps else "lora to nothing"
             raise JobError("bad_setting", f"a model that is told a picture makes the coarse stage alone; set {wanted}")

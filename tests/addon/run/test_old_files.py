@@ -51,7 +51,7 @@ def test_ticked_boxes_of_an_old_file_whose_value_nobody_touched(tmp_path, monkey
 def test_values_of_an_old_file_stay(tmp_path, monkeypatch):
     csd = reopened(tmp_path, monkeypatch, True, use_steps=True, steps=77, use_coarse_steps=False, coarse_steps=9)
     assert (csd.steps, csd.coarse_steps, csd.use_coarse_steps) == (77, 9, False)
-    assert spec("texture").steps == 77 and spec("text-to-3d").coarse.steps == 600
+    assert spec("texture").steps == 77 and spec("text-to-3d").coarse.steps == 120
 
 
 def test_a_file_of_today_is_left_as_it_is(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import bpy
 from ....job.picture_file import after_picture
 from ....job.presets.recipes import sees_several, usual_method
 from ....job.presets.text_to_3d import EXPECTED_FROM_FOG, EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
-from ....job.spec.cameras import VIEWS_AT_ONCE
 from ....job.spec.fields import LONGEST_TEXT
 from ....job.spec.methods import find_method
 from ....job.spec.settings import shown_settings
@@ -72,7 +71,7 @@ def usual_start(csd: Any) -> int | None:
     """Pictures of the warm start, which steps and noise follow from: what the panel says, where a job may have it; None
     for the preset's own."""
     several = sees_several(csd.recipe, usual_method_of(csd), usual_coarse_model(csd) or common.usual_model(csd))
-    own = csd.use_warm_start and csd.is_property_set("warm_start") and csd.warm_start % VIEWS_AT_ONCE == 0
+    own = csd.use_warm_start and csd.is_property_set("warm_start")
     return csd.warm_start if several and own else None
 
 

@@ -100,7 +100,7 @@ def warm_start(
     model, stage = guide.model, job.coarse
     generator = torch.Generator().manual_seed(job.seed ^ NOISE_SEED)
     side, size = latent_side(model), model.native_size
-    count = job.warm_start // VIEWS_AT_ONCE
+    count = -(-job.warm_start // VIEWS_AT_ONCE)
     ladder = StepDown(views=VIEWS_AT_ONCE)
     model.thrift.reset()
     ladder.begin(model, load, reporter)
