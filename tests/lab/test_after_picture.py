@@ -14,8 +14,8 @@ from csd_blender.backend.geometry.tet_grid import tet_grid
 from csd_blender.backend.pipelines.text_to_3d.output import bare_surface
 from csd_blender.backend.render.pictures import turntable_cameras
 from csd_blender.backend.render.rasterizer.choose import get_rasterizer
-from tools.lab import after_picture
-from tools.lab.after_picture import SIZE, THINGS, outlines_of, overlap, picture_tasks, true_thing
+from tools.lab.compare import after_picture
+from tools.lab.compare.after_picture import SIZE, THINGS, outlines_of, overlap, picture_tasks, true_thing
 from tools.lab.mini.render import Camera
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.lab.compare import chart as charts
-from tools.lab.compare.chart import Point, chart, label_places, ticks
+from tools.lab import chart as charts
+from tools.lab.chart import Point, chart, label_places, ticks
 from tools.lab.compare.rows import RowFile, make_rows
 from tools.lab.compare.sheet import LABEL, MARGIN, SIDE, TITLE, draw_sheet
 from tools.lab.compare.statistics import (

@@ -22,7 +22,7 @@ from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
 from .bench import random_stable_diffusion
 from .bench_object_parts import ball_shape, make_ball, print_coarse_cost, print_refine_cost
-from .compare.coarse import ONE_VIEW
+from .judged.quality_objects import ONE_VIEW
 
 PROMPT = "a red brick ball"
 PROMISED_SECONDS = 360  # for a Draft object with the mini model on two CPU cores

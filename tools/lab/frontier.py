@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from .compare.chart import Point, chart
+from .chart import Point, chart
 from .compare.statistics import all_right, wilson
 
 TABLE = "table.json"  # of a --quality table's folder

@@ -18,8 +18,6 @@ from .rows import Row
 
 #: The field is turned into a mesh and baked as it is. A small texture is enough for the judge's 64 pixels.
 COARSE_ALONE = {"refine_steps": 0, "texture_size": 256}
-#: Of a job: its coarse stage sees one view at a time, which every method was made for, and every model can.
-ONE_VIEW: dict[str, Any] = {"coarse": {"cameras": {"ring": 0}}}
 TINY = {"coarse_steps": 2, "texture_size": 64}  # of a rehearsal
 SETTINGS = {entry.name for spec in (TextTo3DJob, Guidance) for entry in fields(spec)}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from csd_blender.job.spec.methods import METHODS
 
+from ..judged.quality_objects import ONE_VIEW
 from . import coarse, pictures
 from .coarse import CoarseTask, folder_name, said
 from .pictures import PictureTask, picture_kind
@@ -61,7 +62,7 @@ def object_tasks(out: Path, only: Sequence[str] = (), rehearse: bool = False) ->
     return [
         CoarseTask(
             method, shape, material, None, seed, out / "jobs" / folder_name((method, shape, seed)),
-            {"method": method, **coarse.ONE_VIEW, **tiny},
+            {"method": method, **ONE_VIEW, **tiny},
         )
         for seed, shape, material, method in _cells(only, rehearse)
     ]  # fmt: skip

@@ -16,7 +16,8 @@ from csd_blender.backend.mini.vocabulary import FRONT_SHAPES
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.methods import METHODS, find_method
 
-from .coarse import ONE_VIEW, SETTINGS, TINY, CoarseTask, folder_name, make_row, said
+from ..judged.quality_objects import ONE_VIEW
+from .coarse import SETTINGS, TINY, CoarseTask, folder_name, make_row, said
 from .rows import Row, RowFile, make_rows
 from .statistics import all_right, mean, paired_difference, wilson
 

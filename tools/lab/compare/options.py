@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         return run_artifacts(out, quality=arguments.preset or "normal", **shared)
     if table == "after-picture":
-        from ..after_picture import run_after_picture
+        from .after_picture import run_after_picture
 
         return run_after_picture(out, **shared)
     from .janus import run_janus

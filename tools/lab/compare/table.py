@@ -11,12 +11,11 @@ from typing import Any
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.methods import METHODS
 
+from ..chart import Point, chart
 from ..judged import quality_objects, quality_textures
-from ..judged.quality_objects import SHAPES_AND_SURFACES, Task, object_job
+from ..judged.quality_objects import ONE_VIEW, SHAPES_AND_SURFACES, Task, object_job
 from ..judged.quality_prompts import QualityPrompt, quality_prompts
 from ..judged.quality_textures import quality_job, save_first_views, worker_tools
-from .chart import Point, chart
-from .coarse import ONE_VIEW
 from .rows import Row, RowFile, make_rows
 from .statistics import all_right, mean, share, wilson
 

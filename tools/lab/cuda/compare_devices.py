@@ -32,8 +32,8 @@ from csd_blender.job.spec.texture import TextureJob
 
 from ..bench import texture_steps, texture_surface
 from ..bench_object_parts import ball_shape, make_ball
-from ..compare.coarse import ONE_VIEW
 from ..demo_meshes import demo_mesh
+from ..judged.quality_objects import ONE_VIEW
 from ..judged.surface_samples import sample_albedo, sample_surface
 from .report import table
 from .sizes import Lab

@@ -25,7 +25,7 @@ from ..bench import random_stable_diffusion, texture_steps, texture_surface
 from ..bench_object_parts import print_coarse_cost, print_refine_cost
 from ..bench_objects import SECTIONS as OBJECT_SECTIONS
 from ..bench_objects import Split, measure_coarse, measure_refine, print_large
-from ..compare.coarse import ONE_VIEW
+from ..judged.quality_objects import ONE_VIEW
 from .official_step import official_distill
 from .report import free_memory, median_ms, peak_gib, percent, table
 from .sizes import Lab

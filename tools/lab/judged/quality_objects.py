@@ -61,6 +61,10 @@ SHAPES_AND_SURFACES = (
 )  # fmt: skip
 
 
+#: Of a job: its coarse stage sees one view at a time, which every method was made for, and every model can.
+ONE_VIEW: dict[str, Any] = {"coarse": {"cameras": {"ring": 0}}}
+
+
 @dataclass
 class ObjectVerdict:
     """One object: what was asked, what the judge said, and how sound the mesh is.

@@ -20,16 +20,16 @@ from csd_blender.job.files import INPUT_PICTURE
 from csd_blender.job.folder import JobFolder
 from csd_blender.job.result import read_result
 
-from .compare.coarse import TINY, folder_name, said
-from .compare.rows import Row, RowFile, make_rows
-from .compare.statistics import mean
-from .judged.quality_objects import Task, finished_object, judge_object, object_job
-from .judged.quality_textures import fresh_folder, worker_tools
-from .mini.materials import make_material
-from .mini.picture.pictures import SHOWN_FROM
-from .mini.render import Camera, paint, random_light, trace
-from .mini.shape import Shape
-from .mini.shapes import make_shape
+from ..judged.quality_objects import Task, finished_object, judge_object, object_job
+from ..judged.quality_textures import fresh_folder, worker_tools
+from ..mini.materials import make_material
+from ..mini.picture.pictures import SHOWN_FROM
+from ..mini.render import Camera, paint, random_light, trace
+from ..mini.shape import Shape
+from ..mini.shapes import make_shape
+from .coarse import TINY, folder_name, said
+from .rows import Row, RowFile, make_rows
+from .statistics import mean
 
 #: Shape, what it is made of, its color where that is not the material's own; half of them have a front.
 THINGS = (
