@@ -83,6 +83,7 @@ def test_the_exported_networks_are_a_zero123_that_gives_the_averaged_answers(tin
     train.train_picture(config)
     plain = load_frozen(config.weights).unet
     assert train.export(config.out, plain, tmp_path / "networks") == 2
+    assert str(tiny_world) not in (tmp_path / "networks" / "unet" / "config.json").read_text()
     monkeypatch.setattr(places, "BUNDLED_PICTURE", tmp_path / "networks")
     monkeypatch.setattr("csd_blender.backend.diffusion.loading.MINI_FOLDER", config.weights)
     model = load_model("mini", torch.device("cpu"), told="picture")

@@ -95,6 +95,9 @@ def test_the_exported_network_is_diffusers_own_and_gives_the_averaged_answers(ti
     train.train_views(config)
     plain = load_frozen(config.weights).unet
     assert train.export(config.out, plain, tmp_path / "unet") == 2
+    assert str(tiny_world) not in (tmp_path / "unet" / "config.json").read_text(), (
+        "where it was made is nobody's business"
+    )
     found = UNet2DConditionModel.from_pretrained(tmp_path / "unet", torch_dtype=torch.float32)
     see_all_views(found, pictures.RING)
     average = train.make_view_unet(plain, 0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -45,6 +46,13 @@ def make_unet(sizes: Sizes = Sizes()) -> UNet2DConditionModel:
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=sizes.text, attention_head_dim=4, norm_num_groups=16,
     )  # fmt: skip
+
+
+def unet_like(plain: UNet2DConditionModel, **settings: Any) -> UNet2DConditionModel:
+    """A fresh one with the settings of another but for these, and without the folder that it was read from, which would
+    be written down with the weights."""
+    own = {name: value for name, value in plain.config.items() if not name.startswith("_")}
+    return UNet2DConditionModel.from_config(own | settings)
 
 
 def make_text_encoder(sizes: Sizes = Sizes()) -> CLIPTextModel:

@@ -21,6 +21,7 @@ from csd_blender.backend.diffusion.views.zero123 import CLIP_DEVIATION, CLIP_MEA
 
 from ..control.train import load_frozen
 from ..dataset import SIZE, load_parts
+from ..models import unet_like
 from ..train import encode_latents, weighted_error
 from ..training.latents import load_latents, make_latents, sampled
 from ..training.loop import Course, Log, groups, in_processes, train_network
@@ -65,8 +66,7 @@ class PictureNet(nn.Module):
     def __init__(self, plain: UNet2DConditionModel, seed: int):
         super().__init__()
         torch.manual_seed(seed)
-        own = {"in_channels": 2 * plain.config.in_channels, "block_out_channels": WIDTHS}
-        self.unet = UNet2DConditionModel.from_config(dict(plain.config) | own)
+        self.unet = unet_like(plain, in_channels=2 * plain.config.in_channels, block_out_channels=WIDTHS)
         inherit(self.unet, plain)
         self.image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**EYE))
         self.projection = nn.Linear(EYE["projection_dim"] + POSE, plain.config.cross_attention_dim)

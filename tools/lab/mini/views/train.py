@@ -22,6 +22,7 @@ from csd_blender.backend.mini import vocabulary as voc
 from ..control.hints import hint_pictures
 from ..control.train import Frozen, load_frozen
 from ..dataset import COLUMNS, caption_words, load_parts
+from ..models import unet_like
 from ..tokenizer import encode_words
 from ..train import weighted_error
 from ..training.latents import load_latents, make_latents, sampled
@@ -69,8 +70,7 @@ class Config:
 def make_view_unet(plain: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:
     """A network that begins as the plain one: its weights, and two new layers for cameras, the last one zero."""
     torch.manual_seed(seed)
-    settings = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": NUMBERS}
-    unet = UNet2DConditionModel.from_config(dict(plain.config) | settings)
+    unet = unet_like(plain, class_embed_type="projection", projection_class_embeddings_input_dim=NUMBERS)
     missing, unexpected = unet.load_state_dict(plain.state_dict(), strict=False)
     if unexpected or any(not name.startswith(NEW) for name in missing):
         raise ValueError(f"the plain network does not fit: {missing}, {unexpected}")
