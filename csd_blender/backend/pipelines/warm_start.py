@@ -25,6 +25,7 @@ from ..diffusion.sampling import Predict, ddim_sample
 from ..distillation.guide import Guide
 from ..distillation.view_prompts import Seen
 from ..fields.texture_field import TextureField
+from ..optimize.descent import descend
 from ..optimize.out_of_memory import StepDown
 from ..render.camera_draws import framing_distance
 from ..render.cameras import Cameras, view_names
@@ -202,15 +203,13 @@ def fit(field: TextureField, sides: Sides, pictures: Tensor, steps: int, rate: f
     target = resize(pictures, sides.covered.shape[-1]).permute(0, 2, 3, 1)[sides.covered]
     weight = (sides.weight / sides.weight.sum().clamp_min(1e-8))[:, None]
     fixed = [slice(lv.offset, lv.offset + lv.rows) for lv in field.levels if lv.resolution > finest]
-    optimizer = torch.optim.Adam(field.parameters(), lr=rate, betas=FIT_BETAS, eps=1e-15)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        optimizer.zero_grad(set_to_none=True)
+
+    def approach(step: int) -> None:
         (weight * (field(sides.points) - target).square()).sum().backward()
         for rows in fixed:
             field.table.grad[rows] = 0.0
-        optimizer.step()
+
+    descend(field.parameters(), approach, steps, rate, FIT_BETAS)
 
 
 def decode(model: DiffusionModel, latents: Tensor, at_once: int) -> Tensor:

@@ -33,7 +33,7 @@ class Shake:
         """The same on another device."""
         return Shake(self.position.to(device), self.center.to(device), self.up.to(device))
 
-    def select(self, rows: slice) -> Shake:
+    def select(self, rows: slice | list[int]) -> Shake:
         """That of some cameras."""
         return Shake(self.position[rows], self.center[rows], self.up[rows])
 
@@ -66,8 +66,8 @@ class Cameras:
         moved = (t.to(device) for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
         return Cameras(*moved, None if self.shake is None else self.shake.to(device))
 
-    def select(self, rows: slice) -> Cameras:
-        """Some of them."""
+    def select(self, rows: slice | list[int]) -> Cameras:
+        """Some of them, in this order."""
         some = (t[rows] for t in (self.azimuth, self.elevation, self.distance, self.fov_y))
         return Cameras(*some, None if self.shake is None else self.shake.select(rows))
 

@@ -141,7 +141,7 @@ def looked_at(shots: Shots, points: Tensor, normals: Tensor, two_sided: Tensor) 
     facing = (away * normals).sum(-1) / distance
     facing = torch.where(two_sided, facing.abs(), facing.clamp_min(0))
     shown = points - target
-    clip = torch.cat([shown, torch.ones_like(shown[..., :1])], -1) @ cameras.mvp().transpose(1, 2)
+    clip = cameras.clip(shown)
     inside = (clip[..., :2].abs() < clip[..., 3:]).all(-1)
     half = torch.tan(torch.deg2rad(cameras.fov_y) / 2)[:, None]
     return inside * facing / (distance * half).square()
@@ -149,10 +149,5 @@ def looked_at(shots: Shots, points: Tensor, normals: Tensor, two_sided: Tensor) 
 
 def select(shots: Shots, rows: list[int]) -> Shots:
     """Some of the cameras, in this order."""
-    pick = torch.tensor(rows)
-    cameras = type(shots.cameras)(
-        *(value[pick] for value in (
-            shots.cameras.azimuth, shots.cameras.elevation, shots.cameras.distance, shots.cameras.fov_y,
-        ))
-    )  # fmt: skip
-    return Shots(cameras, shots.target[pick], [shots.close[i] for i in rows], [shots.below[i] for i in rows])
+    close, below = [shots.close[i] for i in rows], [shots.below[i] for i in rows]
+    return Shots(shots.cameras.select(rows), shots.target[rows], close, below)

@@ -10,7 +10,6 @@ found along the pictures' edges. What lies before no background in any picture i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from ...diffusion.sampling import Predict, Revise, ddim_sample
 from ...distillation.guide import Guide
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
+from ...optimize.descent import descend
 from ...optimize.out_of_memory import StepDown
 from ...render.cameras import Cameras, view_names
 from ...render.volume.render import VolumePictures, render_volume
@@ -126,7 +126,7 @@ def warm_start(
         fit_anyhow(state, stage, rings, guide, ladder, reporter)
         if reporter.preview_due():
             show()
-    if not bool((opacity(state, stage) > SOLID).any()):
+    if is_empty(state, stage):
         raise JobError(
             "empty_scene",
             "the pictures that it starts from show nothing that stands out from what is behind it",
@@ -239,9 +239,8 @@ def hull(rings: list[Ring], points: Tensor) -> Tensor:
     in everything. Gaps are holes where two pictures agree: a spot in the background's color is seen at other depths.
     """
     shown, gaps = [], []
-    corners = torch.cat([points, torch.ones_like(points[:, :1])], dim=1)
     for ring in rings:
-        clip = corners @ ring.cameras.mvp().transpose(1, 2)
+        clip = ring.cameras.clip(points)
         where = (clip[..., :2] / clip[..., 3:])[:, :, None]
         seen = F.grid_sample(torch.cat([ring.shown, ring.gaps], dim=1), where, align_corners=False)
         shown.append(seen[:, 0, :, 0])
@@ -267,11 +266,16 @@ def fit_anyhow(
             done = True
 
 
+def opacity(state: CoarseState, points: Tensor) -> Tensor:
+    """Of the field over :data:`HULL_CELL`, at points ``[N, 3]``."""
+    return 1 - torch.exp(-HULL_CELL * state.field.density(points))
+
+
 @torch.no_grad()
-def opacity(state: CoarseState, stage: CoarseStage) -> Tensor:
-    """Of the field over :data:`HULL_CELL`, at points of a grid, ``[N]``."""
+def is_empty(state: CoarseState, stage: CoarseStage) -> bool:
+    """Whether there is nothing solid at any point of a grid."""
     line = torch.linspace(-stage.radius, stage.radius, CHECKED, device=state.field.table.device)
-    return 1 - torch.exp(-HULL_CELL * state.field.density(torch.cartesian_prod(line, line, line)))
+    return not bool((opacity(state, torch.cartesian_prod(line, line, line)) > SOLID).any())
 
 
 def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring]) -> None:
@@ -282,33 +286,22 @@ def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring]) -> None:
     generator = torch.Generator().manual_seed(len(rings))
     step_length, device = ray_step(stage), rings[0].pictures.device
 
-    def fill(step: int) -> Tensor:
+    def fill(step: int) -> None:
         points = (torch.rand((HULL_POINTS, 3), generator=generator).to(device) * 2 - 1) * stage.radius
-        opacity = 1 - torch.exp(-HULL_CELL * state.field.density(points))
-        return F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), hull(rings, points))
+        found = opacity(state, points).clamp(1e-4, 1 - 1e-4)
+        F.binary_cross_entropy(found, hull(rings, points)).backward()
 
-    def paint(step: int) -> Tensor:
+    def paint(step: int) -> None:
         if step % OCCUPANCY_INTERVAL == 0:
             state.occupancy.update(state.field.density, step_length, generator)
         ring, size = rings[-1 - step % len(rings)], rings[0].pictures.shape[-1]
         size = size // 2 if step < FIT_SMALL else size
         target, behind = (F.interpolate(some, (size, size), mode="area") for some in (ring.pictures, ring.behind))
-        return (see(state, stage, ring.cameras, size, behind, generator).color - target).square().mean()
+        (see(state, stage, ring.cameras, size, behind, generator).color - target).square().mean().backward()
 
-    descend(state, fill, HULL_STEPS, HULL_RATE)
-    descend(state, paint, FIT_SMALL + FIT_LARGE, FIT_RATE)
+    descend(state.field.parameters(), fill, HULL_STEPS, HULL_RATE, FIT_BETAS)
+    descend(state.field.parameters(), paint, FIT_SMALL + FIT_LARGE, FIT_RATE, FIT_BETAS)
     state.occupancy.update(state.field.density, step_length, generator)
-
-
-def descend(state: CoarseState, loss_of: Callable[[int], Tensor], steps: int, rate: float) -> None:
-    """So many steps of Adam on the field."""
-    optimizer = torch.optim.Adam(state.field.parameters(), lr=rate, betas=FIT_BETAS, eps=1e-15)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(step).backward()
-        optimizer.step()
 
 
 def see(
