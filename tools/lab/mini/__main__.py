@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from ...paths import PACKAGE
 
@@ -21,6 +22,14 @@ JUDGE_WEIGHTS = Path(__file__).parent / "readers" / "judge_weights"
 
 def _log(text: str) -> None:
     print(text, flush=True)
+
+
+def _shared(args: argparse.Namespace) -> dict[str, Any]:
+    """What the trainings of networks beside the bundled model have in common, for their Config."""
+    return {
+        "weights": args.weights, "out": args.out, "cache": args.cache, "seed": args.seed, "count": args.data_count,
+        "steps": args.steps, "processes": args.processes, "device": args.device,
+    }  # fmt: skip
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -97,10 +106,7 @@ def _pairs_train(args: argparse.Namespace) -> None:
 def _control_train(args: argparse.Namespace) -> None:
     from .control.train import Config, train_control
 
-    train_control(Config(
-        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
-        processes=args.processes, device=args.device,
-    ), _log)  # fmt: skip
+    train_control(Config(**_shared(args)), _log)
 
 
 def _control_export(args: argparse.Namespace) -> None:
@@ -113,10 +119,7 @@ def _control_export(args: argparse.Namespace) -> None:
 def _encoder_train(args: argparse.Namespace) -> None:
     from .encoder.train import Config, train_encoder
 
-    train_encoder(Config(
-        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
-        processes=args.processes, device=args.device,
-    ), _log)  # fmt: skip
+    train_encoder(Config(**_shared(args)), _log)
 
 
 def _encoder_export(args: argparse.Namespace) -> None:
@@ -128,11 +131,8 @@ def _encoder_export(args: argparse.Namespace) -> None:
 def _views_train(args: argparse.Namespace) -> None:
     from .views.train import Config, train_views
 
-    train_views(Config(
-        weights=args.weights, control=args.control, out=args.out, cache=args.cache, seed=args.seed,
-        fronts=args.fronts, start=args.start, rate=args.rate, count=args.data_count, steps=args.steps,
-        processes=args.processes, device=args.device,
-    ), _log)  # fmt: skip
+    own = {"control": args.control, "fronts": args.fronts, "start": args.start, "rate": args.rate}
+    train_views(Config(**_shared(args), **own), _log)
 
 
 def _views_export(args: argparse.Namespace) -> None:
@@ -146,10 +146,7 @@ def _views_export(args: argparse.Namespace) -> None:
 def _picture_train(args: argparse.Namespace) -> None:
     from .picture.train import Config, train_picture
 
-    train_picture(Config(
-        weights=args.weights, out=args.out, cache=args.cache, seed=args.seed, count=args.data_count, steps=args.steps,
-        processes=args.processes, device=args.device,
-    ), _log)  # fmt: skip
+    train_picture(Config(**_shared(args)), _log)
 
 
 def _picture_export(args: argparse.Namespace) -> None:
