@@ -25,6 +25,7 @@ ALONE = {
     "--after-picture",
     "--pictures",
     "--alignment",
+    "--patterns",
     "--encoders",
     "--guidance",
     "--memory",

@@ -65,6 +65,22 @@ class Sides:
     weight: Tensor
 
 
+@dataclass
+class Strides:
+    """Tells how many of all strides are done, and never less than before: some are taken again."""
+
+    reporter: Reporter
+    whole: int
+    most: int = 0
+
+    def tell(self, first: int, last: int, clean: Tensor, done: int) -> Tensor:
+        """Stop, or tell that ``first`` and so many more are done, at most ``last``; ``clean`` stays as it is."""
+        self.reporter.check_stop()
+        self.most = max(self.most, min(first + done, last))
+        self.reporter.progress(self.most, self.whole)
+        return clean
+
+
 def warm_start(
     field: TextureField,
     job: TextureJob,
@@ -101,8 +117,7 @@ def warm_start(
 
     def agreed_on(at_once: int, clean: Tensor, done: int) -> Tensor:
         """What is foreseen after ``done`` strides, as the sides agree on it."""
-        reporter.check_stop()
-        reporter.progress(done, strides)
+        told.tell(0, strides, clean, done)
         if done > AGREEING * strides or (done - 1) % EVERY or done == strides:
             return clean
         coarse = new_field(size // 2).to(model.device)
@@ -111,7 +126,7 @@ def warm_start(
             show(coarse)
         return encode(model, agreed, at_once)
 
-    ladder = StepDown(views=job.views)
+    told, ladder = Strides(reporter, strides), StepDown(views=job.views)
     model.thrift.reset()
     ladder.begin(model, load, reporter)
     pictures = None

@@ -187,14 +187,17 @@ def test_a_cancel_in_the_start_leaves_nothing_and_one_after_it_keeps_the_picture
     assert outcome.type != "error" and len(np.unique(albedo(late).reshape(-1, 3), axis=0)) > 10
 
 
-def test_memory_that_runs_out_in_the_start_costs_time_and_changes_no_picture(make_job, models, monkeypatch):
+@pytest.mark.parametrize("on_calls", [range(3), [2]])
+def test_memory_that_runs_out_in_the_start_costs_time_and_changes_no_picture(make_job, models, monkeypatch, on_calls):
     whole, poor = make_job("whole", steps=1, views=1), make_job("poor", steps=1, views=1)
     run(whole, models)
     model = models.get(poor.spec.model, "cpu")
-    hungry(monkeypatch, model, on_calls=range(3))
+    hungry(monkeypatch, model, on_calls=on_calls)
     outcome, events = run(poor, models)
     assert outcome.type == "result"
     assert any(body["code"] == "oom_step_down" for kind, body in events if kind == "warning")
+    told = [body["step"] for kind, body in events if kind == "progress" and body["stage"] == "start"]
+    assert told == sorted(told), "what was told to be done stays done"
     assert np.abs(albedo(whole).astype(int) - albedo(poor)).max() <= 1
 
 

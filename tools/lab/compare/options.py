@@ -18,6 +18,7 @@ TABLES = {
     "after-picture": "objects that are made after one picture, against the true shapes",
     "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
     "alignment": "how well textures fit the parts of six meshes, without and with ControlNets",
+    "patterns": "patterns on meshes of many parts, from gray and as the preset makes them",
     "encoders": "the bundled model's small encoder beside its own: gradients, latents, seconds",
     "guidance": "one step of each method beside one as the published code takes it",
 }
@@ -94,6 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         from .artifacts import run_artifacts
 
         return run_artifacts(out, quality=arguments.preset or "normal", **shared)
+    if table == "patterns":
+        from ..patterns import run_patterns
+
+        del shared["only"]
+        return run_patterns(out, arguments.preset or "draft", **shared)
     if table == "after-picture":
         from .after_picture import run_after_picture
 

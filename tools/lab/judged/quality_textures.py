@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -172,10 +172,17 @@ def make_and_judge(
     assert isinstance(folder.spec, TextureJob)
     surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
     albedo = load_albedo(folder, surface)
+    return judge_surface(asked, method, surface, albedo, judge, seconds)
+
+
+def judge_surface(
+    asked: QualityPrompt, kind: str, surface: Surface, albedo: Tensor, judge: Judge, seconds: float
+) -> Verdict:
+    """What the judge says of a surface with its baked texture."""
     pictures = turntable_pictures(surface, albedo, VIEWS, JUDGED_SIZE, background=BACKGROUND, lit=False)
     samples = sample_surface(surface)
     colors = sample_albedo(surface, samples, albedo)
-    return _verdict(asked, method, pictures, samples.normals, colors, judge, seconds)
+    return _verdict(asked, kind, pictures, samples.normals, colors, judge, seconds)
 
 
 def fresh_folder(path: Path, job: JobSpec) -> bool:
@@ -203,11 +210,20 @@ def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
     """The same views of the mesh in plain gray, or painted with the procedural material itself, without any light."""
     surface = _bare_surface(asked.mesh)
     if kind == "untextured":
+        return _judge_paint(asked, kind, surface, lambda points, normals: torch.full_like(points, 0.5), judge)
+    return judge_painted(asked, kind, surface, judge)
 
-        def paint(points: Tensor, normals: Tensor) -> Tensor:
-            return torch.full_like(points, 0.5)
-    else:
-        paint = make_material(asked.material, asked.color, np.random.default_rng(0))
+
+def judge_painted(asked: QualityPrompt, kind: str, surface: Surface, judge: Judge) -> Verdict:
+    """The same of a surface that is painted with the procedural material itself."""
+    return _judge_paint(
+        asked, kind, surface, make_material(asked.material, asked.color, np.random.default_rng(0)), judge
+    )
+
+
+def _judge_paint(
+    asked: QualityPrompt, kind: str, surface: Surface, paint: Callable[[Tensor, Tensor], Tensor], judge: Judge
+) -> Verdict:
     cameras = turntable_cameras(VIEWS)
     pictures = surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
     samples = sample_surface(surface)

@@ -33,7 +33,7 @@ from ...render.cameras import Cameras, view_names
 from ...render.volume.render import VolumePictures, render_volume
 from ...support.memory import Load
 from ...support.reporting import Reporter
-from ..warm_start import NOISE_SEED, decode, encode
+from ..warm_start import NOISE_SEED, Strides, decode, encode
 from .coarse import MIN_ALPHA, OCCUPANCY_INTERVAL, CoarseState, active_levels, ray_step
 from .one_picture import reached
 
@@ -132,22 +132,6 @@ def warm_start(
             "the pictures that it starts from show nothing that stands out from what is behind it",
             "Choose another seed, or set warm_start to 0.",
         )
-
-
-@dataclass
-class Strides:
-    """Tells how many of all strides are done, and never less than before: some are taken again."""
-
-    reporter: Reporter
-    whole: int
-    most: int = 0
-
-    def tell(self, first: int, last: int, clean: Tensor, done: int) -> Tensor:
-        """Stop, or tell that ``first`` and so many more are done, at most ``last``; ``clean`` stays as it is."""
-        self.reporter.check_stop()
-        self.most = max(self.most, min(first + done, last))
-        self.reporter.progress(self.most, self.whole)
-        return clean
 
 
 def draw_ring(

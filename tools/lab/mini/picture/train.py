@@ -95,7 +95,7 @@ def train_picture(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `picture.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
     paths = render_cache(config.cache, config.count, config.seed, config.processes, log)
-    make_latents(config.out, config.weights, paths, config.device, log)
+    make_latents(config.out, config.weights, paths, config.device, log, "poses")
     if not (config.out / SHOWN_FILE).exists():
         vae = AutoencoderKL.from_pretrained(config.weights / "vae", torch_dtype=torch.float32).eval()
         latents, _ = encode_latents(vae.to(config.device), load_parts(paths, ("shown",))["shown"], config.device)

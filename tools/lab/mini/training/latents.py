@@ -16,9 +16,13 @@ from .loop import Log
 FILE = "latents.npz"
 
 
-def make_latents(out: Path, weights: Path, paths: list[Path], device: str, log: Log) -> None:
-    """Write them for the parts' pictures, where they are not there already."""
-    if (out / FILE).exists() and len(np.load(out / FILE)["latents"]) == len(load_parts(paths, ("labels",))["labels"]):
+def make_latents(out: Path, weights: Path, paths: list[Path], device: str, log: Log, counted: str = "labels") -> None:
+    """Write them for the parts' pictures, where they are not there already.
+
+    Args:
+        counted: an array of the parts that has one entry a picture.
+    """
+    if (out / FILE).exists() and len(np.load(out / FILE)["latents"]) == len(load_parts(paths, (counted,))[counted]):
         return
     log("encoding pictures")
     vae = AutoencoderKL.from_pretrained(weights / "vae", torch_dtype=torch.float32).eval()

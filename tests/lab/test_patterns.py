@@ -1,0 +1,54 @@
+"""Patterns on meshes of many parts: what is asked, what is compared, and the judge's word for the material itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tools.lab import patterns
+from tools.lab.mini.readers.judge import HEADS
+from tools.lab.patterns import PAINTED, PAIRS, ROWS, SEEDS, judge_pair, pattern_tasks, run_patterns
+
+
+def test_eight_pairs_ask_for_what_the_judge_can_name():
+    assert len(PAIRS) == 8 and len({pair.mesh for pair in PAIRS}) == 8
+    for pair in PAIRS:
+        assert pair.material in HEADS["material"] and pair.color in HEADS["color"]
+        assert pair.prompt == f"a {pair.color} {pair.material} {pair.mesh}"
+
+
+def test_every_row_makes_the_same_pairs_with_its_own_settings(tmp_path):
+    tasks = pattern_tasks(tmp_path, "draft")
+    assert len(tasks) == len(ROWS) * len(PAIRS) * len(SEEDS) == len({task.key for task in tasks})
+    assert len({task.fingerprint for task in tasks}) == len({task.folder for task in tasks}) == len(tasks)
+    cold, begun, usual = (next(task for task in tasks if task.label == label).job for label in ROWS)
+    assert cold.warm_start == 0 and cold.steps > usual.steps > begun.steps and begun.warm_start == usual.warm_start > 0
+
+
+@pytest.mark.parametrize("index", [0, 3])  # a shape of the model's world, a demo mesh
+def test_the_material_itself_is_named_on_the_mesh(index):
+    verdict = judge_pair(index)
+    assert verdict.material_right and verdict.color_right and verdict.belief > 0.5
+
+
+def test_a_table_is_made_and_shown_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(patterns, "ROWS", {"as the preset": {}})
+    assert run_patterns(tmp_path, rehearse=True) == 0
+    (row,) = [json.loads(line) for line in (tmp_path / "patterns.jsonl").read_text().splitlines()]
+    assert row["key"] == "as the preset draft 0 0" and 0 <= row["belief"] <= 1
+    made = capsys.readouterr().out
+    assert run_patterns(tmp_path, rehearse=True, show=True) == 0
+    table = capsys.readouterr().out
+    assert table.strip() and table.strip() in made and PAINTED not in table
+
+
+def test_the_table_counts_patterns_and_lists_what_was_said_instead():
+    row = {"color_right": True, "belief": 0.5, "seconds": 2.0, "prompt": "a blue dotted mug"}
+    rows = [
+        {**row, "label": "a", "material_right": True, "said": "blue dotted"},
+        {**row, "label": "a", "material_right": False, "said": "blue scales"},
+    ]
+    lines = patterns.format_table(rows).splitlines()
+    assert "50%" in lines[1] and "100%" in lines[1] and lines[2].strip() == "a blue dotted mug: blue scales"
+    assert len(lines) == 3

@@ -1,0 +1,162 @@
+"""``bench --patterns``: patterns on meshes of many parts, named by the judge, which sees no prompt.
+
+What a pattern is painted on decides whether it can be named at all: beside the textures that jobs make, the same pairs
+are painted by the procedural material itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from csd_blender.backend.geometry.mesh_io import save_npz
+from csd_blender.backend.output.texture import load_albedo
+from csd_blender.backend.pipelines.prepare import prepare_surface
+from csd_blender.backend.render.surface import Surface
+from csd_blender.backend.support.reporting import Reporter
+from csd_blender.backend.worker.run_job import run_job
+from csd_blender.job.folder import JobFolder
+from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.result import read_result
+from csd_blender.job.spec.texture import TextureJob
+
+from .compare.rows import Row, RowFile, make_rows
+from .compare.statistics import mean, share
+from .demo_meshes import DEMO_MESHES, demo_mesh
+from .judged.part_meshes import part_mesh
+from .judged.quality_prompts import QualityPrompt
+from .judged.quality_textures import fresh_folder, judge_painted, judge_surface, save_first_views, worker_tools
+
+#: Of many parts each, several of them thin; tables and chairs were the worst that were seen.
+PAIRS = tuple(
+    QualityPrompt(mesh, f"a {color} {pattern} {mesh}", pattern, color)
+    for mesh, pattern, color in (
+        ("table", "striped", "blue"), ("house", "checkered", "red"), ("chair", "striped", "green"),
+        ("snowman", "dotted", "purple"), ("car", "checkered", "yellow"), ("robot", "striped", "red"),
+        ("television", "checkered", "cyan"), ("owl", "dotted", "pink"),
+    )
+)  # fmt: skip
+SEEDS = (0, 1)
+TINY = {"steps": 2, "texture_size": 64, "warm_steps": 4}
+#: Rows, and the settings of each besides the preset's.
+ROWS: Mapping[str, Mapping[str, Any]] = {
+    "from gray": {"warm_start": 0, "control": "off"},
+    "the start alone": {"steps": 1},
+    "as the preset": {},
+}
+PAINTED = "the material itself"
+
+
+@dataclass(frozen=True)
+class PatternTask:
+    """One texture. label: a row's. index: of ``PAIRS``."""
+
+    label: str
+    index: int
+    seed: int
+    quality: str
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.label} {self.quality} {self.index} {self.seed}"
+
+    @property
+    def job(self) -> TextureJob:
+        given = {"texture_size": 512, "seed": self.seed, "preview_interval": 0, **self.settings}
+        return texture_job(PAIRS[self.index].prompt, self.quality, "mini", **given)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.job.spec_hash()
+
+
+def mesh_of_pair(name: str):
+    """A demo mesh, or the shape of that name from the mini model's world; the same every time."""
+    return demo_mesh(name) if name in DEMO_MESHES else part_mesh(name)
+
+
+def run_patterns(
+    out: Path, quality: str = "draft", processes: int = 1, rehearse: bool = False, show: bool = False
+) -> int:
+    """Make what is missing and print the table. Returns 0, or 1 when a texture could not be made.
+
+    Args:
+        quality: the preset. rehearse: one texture a row with next to no steps. show: make nothing, print what is there.
+    """
+    tasks, file = pattern_tasks(out, quality, rehearse), RowFile(out / "patterns.jsonl")
+    failed = 0 if show else make_rows(tasks, make_row, file, processes, lambda row: row["said"])
+    rows = list(file.of(tasks).values())
+    painted = [] if rehearse else [{"label": PAINTED, **asdict(judge_pair(i))} for i in range(len(PAIRS))]
+    print(f"\nPatterns on meshes of many parts, {quality}\n{format_table(rows + painted)}")
+    for label in ROWS:
+        files = [task.folder / "result" / "turntable.png" for task in tasks if task.label == label]
+        there = [path for path in files if path.is_file()]
+        if there:
+            save_first_views(there, out / f"{label.replace(' ', '_')}_{quality}.png", columns=2 * len(SEEDS))
+    return 1 if failed else 0
+
+
+def pattern_tasks(out: Path, quality: str, rehearse: bool = False) -> list[PatternTask]:
+    """All textures, row by row."""
+    cells = [(i, seed) for i in range(len(PAIRS)) for seed in SEEDS][: 1 if rehearse else None]
+    return [
+        PatternTask(label, i, seed, quality, out / "jobs" / f"{quality}_{label.replace(' ', '_')}_{i}_{seed}",
+                    {**own, **(TINY if rehearse else {})})
+        for label, own in ROWS.items()
+        for i, seed in cells
+    ]  # fmt: skip
+
+
+def make_row(task: PatternTask) -> Row:
+    """Make one texture and judge it. Raises ``RuntimeError`` when the job fails."""
+    models, judge = worker_tools()
+    pair = PAIRS[task.index]
+    if fresh_folder(task.folder, task.job):
+        folder = JobFolder.create(task.folder, task.job)
+        save_npz(folder.mesh_path, mesh_of_pair(pair.mesh))
+        outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
+        if outcome.type != "result":
+            raise RuntimeError(f"{task.key}: {outcome.text} {outcome.detail}")
+    folder = JobFolder.open(task.folder)
+    surface = prepare_surface(task.job, folder, Reporter(emit=lambda said: None))
+    timings = read_result(task.folder).timings
+    verdict = judge_surface(
+        pair, task.label, surface, load_albedo(folder, surface), judge, timings["processor_seconds"]
+    )
+    return {"label": task.label, **asdict(verdict), "seed": task.seed, "network_calls": timings.get("network_calls")}
+
+
+def judge_pair(index: int):
+    """What the judge says of the mesh that the procedural material is painted on."""
+    return judge_painted(PAIRS[index], PAINTED, bare(PAIRS[index].mesh), worker_tools()[1])
+
+
+@cache
+def bare(mesh: str) -> Surface:
+    """The mesh as a job prepares it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        job = texture_job(mesh, texture_size=64)
+        folder = JobFolder.create(Path(scratch) / "job", job)
+        save_npz(folder.mesh_path, mesh_of_pair(mesh))
+        return prepare_surface(job, folder, Reporter(emit=lambda said: None))
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """A line a row: how many patterns and colors were named as asked, with what the judge believed."""
+    lines = [f"{'':22}{'n':>4}{'pattern (95 %)':>22}{'color':>8}{'belief':>9}{'seconds':>9}"]
+    for label in dict.fromkeys(row["label"] for row in rows):
+        own = [row for row in rows if row["label"] == label]
+        lines.append(
+            f"{label:22}{len(own):4}{share([row['material_right'] for row in own]):>22}"
+            f"{mean([float(bool(row['color_right'])) for row in own]):8.0%}{mean([row['belief'] for row in own]):9.2f}"
+            f"{mean([row['seconds'] for row in own]):9.1f}"
+        )
+        wrong = [f"{row['prompt']}: {row['said']}" for row in own if not row["material_right"]]
+        lines += [f"    {text}" for text in wrong]
+    return "\n".join(lines)
