@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from csd_blender.job.models.control import wanted_kinds
-from tools.lab.compare import alignment
-from tools.lab.compare.alignment import Ground, alignment_tasks, border_share, explained_share, measure, to_lab
+from tools.lab.compare.on_parts import alignment
+from tools.lab.compare.on_parts.alignment import Ground, alignment_tasks, border_share, explained_share, measure, to_lab
 from tools.lab.judged.part_meshes import PART_MESHES, part_labels, part_mesh
 
 SIDE = 32

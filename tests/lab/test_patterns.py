@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from tools.lab import patterns
+from tools.lab.compare.on_parts import patterns
+from tools.lab.compare.on_parts.patterns import (
+    PAINTED,
+    PAIRS,
+    ROWS,
+    SEEDS,
+    judged,
+    painted_pictures,
+    pattern_tasks,
+    run_patterns,
+)
 from tools.lab.mini.readers.judge import HEADS
-from tools.lab.patterns import PAINTED, PAIRS, ROWS, SEEDS, judge_pair, pattern_tasks, run_patterns
 
 
 def test_eight_pairs_ask_for_what_the_judge_can_name():
@@ -26,10 +33,12 @@ def test_every_row_makes_the_same_pairs_with_its_own_settings(tmp_path):
     assert cold.warm_start == 0 and cold.steps > usual.steps > begun.steps and begun.warm_start == usual.warm_start > 0
 
 
-@pytest.mark.parametrize("index", [0, 3])  # a shape of the model's world, a demo mesh
-def test_the_material_itself_is_named_on_the_mesh(index):
-    verdict = judge_pair(index)
-    assert verdict.material_right and verdict.color_right and verdict.belief > 0.5
+def test_the_material_itself_is_named_and_another_pattern_is_not():
+    row = judged(0, PAINTED, painted_pictures(0))
+    assert row["material_right"] and row["color_right"] and row["belief"] > 0.5
+    assert row["said"] == "blue striped" and row["prompt"] == PAIRS[0].prompt
+    other = judged(0, PAINTED, painted_pictures(3))
+    assert not other["material_right"] and not other["color_right"] and other["belief"] < 0.05
 
 
 def test_a_table_is_made_and_shown_again(tmp_path, capsys, monkeypatch):

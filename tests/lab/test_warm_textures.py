@@ -9,7 +9,7 @@ from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.render.pictures import turntable_pictures
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.folder import JobFolder
-from tools.lab.compare.alignment import AlignmentTask, make_row
+from tools.lab.compare.on_parts.alignment import AlignmentTask, make_row
 from tools.lab.judged.quality_textures import BACKGROUND, JUDGED_SIZE, VIEWS
 from tools.lab.mini.readers.judge import load_judge
 

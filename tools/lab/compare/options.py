@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         return run_diversity(out, **shared)
     if table == "alignment":
-        from .alignment import run_alignment
+        from .on_parts.alignment import run_alignment
 
         del shared["only"]
         return run_alignment(out, arguments.nets, arguments.strength, arguments.warm, **shared)
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         return run_artifacts(out, quality=arguments.preset or "normal", **shared)
     if table == "patterns":
-        from ..patterns import run_patterns
+        from .on_parts.patterns import run_patterns
 
         del shared["only"]
         return run_patterns(out, arguments.preset or "draft", **shared)

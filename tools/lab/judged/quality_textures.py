@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -210,20 +210,11 @@ def judge_reference(asked: QualityPrompt, kind: str, judge: Judge) -> Verdict:
     """The same views of the mesh in plain gray, or painted with the procedural material itself, without any light."""
     surface = _bare_surface(asked.mesh)
     if kind == "untextured":
-        return _judge_paint(asked, kind, surface, lambda points, normals: torch.full_like(points, 0.5), judge)
-    return judge_painted(asked, kind, surface, judge)
 
-
-def judge_painted(asked: QualityPrompt, kind: str, surface: Surface, judge: Judge) -> Verdict:
-    """The same of a surface that is painted with the procedural material itself."""
-    return _judge_paint(
-        asked, kind, surface, make_material(asked.material, asked.color, np.random.default_rng(0)), judge
-    )
-
-
-def _judge_paint(
-    asked: QualityPrompt, kind: str, surface: Surface, paint: Callable[[Tensor, Tensor], Tensor], judge: Judge
-) -> Verdict:
+        def paint(points: Tensor, normals: Tensor) -> Tensor:
+            return torch.full_like(points, 0.5)
+    else:
+        paint = make_material(asked.material, asked.color, np.random.default_rng(0))
     cameras = turntable_cameras(VIEWS)
     pictures = surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
     samples = sample_surface(surface)

@@ -35,11 +35,11 @@ from csd_blender.job.presets.texture import MINI_CONTROL_STRENGTH, texture_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.texture import TextureJob
 
-from ..judged.part_meshes import PART_MESHES, part_labels, part_mesh
-from ..judged.quality_textures import fresh_folder, saturation, save_first_views, worker_tools
-from ..judged.surface_samples import sample_albedo, sample_surface
-from .rows import Row, RowFile, make_rows
-from .statistics import paired_difference
+from ...judged.part_meshes import PART_MESHES, part_labels, part_mesh
+from ...judged.quality_textures import fresh_folder, saturation, save_first_views, worker_tools
+from ...judged.surface_samples import sample_albedo, sample_surface
+from ..rows import Row, RowFile, make_rows
+from ..statistics import paired_difference
 
 #: What each mesh is made of, in words that the mini model knows well.
 PROMPTS = {

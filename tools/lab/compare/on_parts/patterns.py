@@ -1,7 +1,8 @@
 """``bench --patterns``: patterns on meshes of many parts, named by the judge, which sees no prompt.
 
-What a pattern is painted on decides whether it can be named at all: beside the textures that jobs make, the same pairs
-are painted by the procedural material itself.
+To tell where a pattern is lost, beside the textures that jobs make stand: the same meshes painted by the procedural
+material itself, which says whether a pattern can be named there at all; the same pictures through the model's latents;
+and what the model draws by itself of the same prompts.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.prepare import prepare_surface
+from csd_blender.backend.render.pictures import turntable_cameras
 from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import run_job
@@ -24,12 +31,24 @@ from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.texture import TextureJob
 
-from .compare.rows import Row, RowFile, make_rows
-from .compare.statistics import mean, share
-from .demo_meshes import DEMO_MESHES, demo_mesh
-from .judged.part_meshes import part_mesh
-from .judged.quality_prompts import QualityPrompt
-from .judged.quality_textures import fresh_folder, judge_painted, judge_surface, save_first_views, worker_tools
+from ...demo_meshes import DEMO_MESHES, demo_mesh
+from ...judged.part_meshes import part_mesh
+from ...judged.quality_prompts import QualityPrompt
+from ...judged.quality_textures import (
+    BACKGROUND,
+    JUDGED_SIZE,
+    VIEWS,
+    belief,
+    fresh_folder,
+    judge_surface,
+    save_first_views,
+    worker_tools,
+)
+from ...mini.__main__ import WEIGHTS
+from ...mini.materials import make_material
+from ...mini.samples import generate, load_pipeline
+from ..rows import Row, RowFile, make_rows
+from ..statistics import mean, share
 
 #: Of many parts each, several of them thin; tables and chairs were the worst that were seen.
 PAIRS = tuple(
@@ -41,6 +60,8 @@ PAIRS = tuple(
     )
 )  # fmt: skip
 SEEDS = (0, 1)
+#: As many pictures as views are judged, guided as those that a texture starts from.
+SIDES, DRAWN_SCALE = ("front", "side", "back", "side") * 2, 4.0
 TINY = {"steps": 2, "texture_size": 64, "warm_steps": 4}
 #: Rows, and the settings of each besides the preset's.
 ROWS: Mapping[str, Mapping[str, Any]] = {
@@ -48,7 +69,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "the start alone": {"steps": 1},
     "as the preset": {},
 }
-PAINTED = "the material itself"
+PAINTED, ENCODED, DRAWN = "the material itself", "the same, through latents", "the model's own pictures"
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,7 @@ class PatternTask:
         return self.job.spec_hash()
 
 
-def mesh_of_pair(name: str):
+def mesh_of_pair(name: str) -> Mesh:
     """A demo mesh, or the shape of that name from the mini model's world; the same every time."""
     return demo_mesh(name) if name in DEMO_MESHES else part_mesh(name)
 
@@ -92,8 +113,8 @@ def run_patterns(
     tasks, file = pattern_tasks(out, quality, rehearse), RowFile(out / "patterns.jsonl")
     failed = 0 if show else make_rows(tasks, make_row, file, processes, lambda row: row["said"])
     rows = list(file.of(tasks).values())
-    painted = [] if rehearse else [{"label": PAINTED, **asdict(judge_pair(i))} for i in range(len(PAIRS))]
-    print(f"\nPatterns on meshes of many parts, {quality}\n{format_table(rows + painted)}")
+    beside = [] if rehearse else rows_beside()
+    print(f"\nPatterns on meshes of many parts, {quality}\n{format_table(rows + beside)}")
     for label in ROWS:
         files = [task.folder / "result" / "turntable.png" for task in tasks if task.label == label]
         there = [path for path in files if path.is_file()]
@@ -126,15 +147,45 @@ def make_row(task: PatternTask) -> Row:
     folder = JobFolder.open(task.folder)
     surface = prepare_surface(task.job, folder, Reporter(emit=lambda said: None))
     timings = read_result(task.folder).timings
-    verdict = judge_surface(
-        pair, task.label, surface, load_albedo(folder, surface), judge, timings["processor_seconds"]
-    )
-    return {"label": task.label, **asdict(verdict), "seed": task.seed, "network_calls": timings.get("network_calls")}
+    verdict = judge_surface(pair, task.label, surface, load_albedo(folder, surface), judge, 0.0)
+    return {
+        "label": task.label, **asdict(verdict), "seed": task.seed, "seconds": timings["processor_seconds"],
+        "network_calls": timings.get("network_calls"),
+    }  # fmt: skip
 
 
-def judge_pair(index: int):
-    """What the judge says of the mesh that the procedural material is painted on."""
-    return judge_painted(PAIRS[index], PAINTED, bare(PAIRS[index].mesh), worker_tools()[1])
+@torch.no_grad()
+def rows_beside() -> list[Row]:
+    """What needs no job: judged from as many pictures of each pair as a texture is."""
+    pipe = load_pipeline(WEIGHTS)
+    painted = [painted_pictures(i) for i in range(len(PAIRS))]
+    rows = [judged(i, PAINTED, pictures) for i, pictures in enumerate(painted)]
+    for i, pictures in enumerate(painted):
+        latents = pipe.vae.encode(pictures * 2 - 1).latent_dist.mean
+        rows.append(judged(i, ENCODED, (pipe.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)))
+    for i, pair in enumerate(PAIRS):
+        prompts = [f"{pair.prompt}, {view} view" for view in SIDES]
+        rows += [judged(i, DRAWN, generate(pipe, prompts, seed, guidance=DRAWN_SCALE)) for seed in SEEDS]
+    return rows
+
+
+def painted_pictures(index: int) -> Tensor:
+    """The mesh from all around with the procedural material on it, ``[V, 3, S, S]``."""
+    surface, pair = bare(PAIRS[index].mesh), PAIRS[index]
+    paint = make_material(pair.material, pair.color, np.random.default_rng(0))
+    cameras = turntable_cameras(VIEWS)
+    return surface.paint_views(cameras, JUDGED_SIZE, BACKGROUND, False, lambda hit: paint(hit.points, hit.normals))
+
+
+def judged(index: int, label: str, pictures: Tensor) -> Row:
+    """The judge's word for pictures ``[N, 3, 64, 64]`` of a pair."""
+    pair, judge = PAIRS[index], worker_tools()[1]
+    said = judge.verdict(pictures)
+    return {
+        "label": label, "prompt": pair.prompt, "said": " ".join(w for w in (said["color"], said["material"]) if w),
+        "material_right": said["material"] == pair.material, "color_right": said["color"] == pair.color,
+        "belief": belief(judge, pictures, {"material": pair.material, "color": pair.color}), "seconds": 0.0,
+    }  # fmt: skip
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Textures on meshes of many parts: whether they fit these, and whether a pattern lives through them."""
