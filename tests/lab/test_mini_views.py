@@ -117,6 +117,10 @@ def test_things_are_drawn_by_whether_they_have_a_front_and_evenly_by_their_kind(
     assert ((drawn < len(voc.FRONT_SHAPES)) == with_front).all()
     for few, many in ((1, 0), (len(voc.FRONT_SHAPES) + 2, len(voc.FRONT_SHAPES))):
         assert (drawn == few).sum() == pytest.approx((drawn == many).sum(), rel=0.15)
+    seldom, often = len(voc.FRONT_SHAPES), len(voc.FRONT_SHAPES) + 2
+    drawn = labels[train.drawn_by_kind(kinds, with_front, rng, often=(voc.SHAPES[often],))]
+    assert (drawn == often).sum() == pytest.approx(train.OFTEN * (drawn == seldom).sum(), rel=0.15)
+    assert ((drawn < len(voc.FRONT_SHAPES)) == with_front).all()
 
 
 def test_a_training_can_go_on_from_a_network_of_its_sort(tiny_world, tmp_path):

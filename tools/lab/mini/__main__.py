@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from csd_blender.backend.mini.vocabulary import SHAPES
+
 from ...paths import PACKAGE
 
 WEIGHTS = PACKAGE / "backend" / "mini" / "weights"
@@ -131,7 +133,7 @@ def _encoder_export(args: argparse.Namespace) -> None:
 def _views_train(args: argparse.Namespace) -> None:
     from .views.train import Config, train_views
 
-    own = {"control": args.control, "fronts": args.fronts, "start": args.start, "rate": args.rate}
+    own = {name: getattr(args, name) for name in ("control", "controlled", "fronts", "often", "start", "rate")}
     train_views(Config(**_shared(args), **own), _log)
 
 
@@ -247,6 +249,8 @@ def main(argv: list[str] | None = None) -> int:
     views.add_argument("--steps", type=int, default=4000)
     views.add_argument("--rate", type=float, default=4e-4, help="highest learning rate")
     views.add_argument("--fronts", type=float, help="share of things with a front; the others evenly by their kind")
+    views.add_argument("--often", nargs="+", default=(), choices=SHAPES, metavar="SHAPE", help="of these more")
+    views.add_argument("--controlled", type=float, default=0.4, help="share of things that the ControlNet tells of")
     views.add_argument("--start", type=Path, metavar="FOLDER", help="a network of this sort to go on from")
     views.add_argument("--processes", type=int, default=2)
     views.set_defaults(run=_views_train, seed=6)

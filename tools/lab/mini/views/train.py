@@ -30,6 +30,7 @@ from ..training.loop import Course, Log, groups, in_processes, train_network
 from .pictures import RING, render_cache
 
 NEW = "class_embedding."  # what the names of the layers for cameras begin with
+OFTEN = 4
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Config:
         controlled: share of things whose geometry is told by the ControlNet.
         fronts: share of things that have a front; the others are drawn evenly by their kind. None: half of them, and of
             the rest what comes.
+        often: shapes that come :data:`OFTEN` times as often as others of their sort, where ``fronts`` is given.
         start: folder of such a network to go on from, in place of the bundled model's own.
         processes: on the CPU, one thread each; with another device one renders and trains.
     """
@@ -61,6 +63,7 @@ class Config:
     controlled: float = 0.4
     gamma: float = 5.0
     fronts: float | None = None
+    often: tuple[str, ...] = ()
     start: Path | None = None
     processes: int = 2
     device: str = "cpu"
@@ -111,11 +114,14 @@ def ring_words(labels: np.ndarray, rng: np.random.Generator) -> list[str]:
     return caption_words(label, rng)
 
 
-def drawn_by_kind(kinds: Sequence[np.ndarray], with_front: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A ring for each of ``with_front [N]``, whether it shall have one, evenly over the kinds of shapes; ``kinds``: the
-    rings of each, in the vocabulary's order."""
+def drawn_by_kind(
+    kinds: Sequence[np.ndarray], with_front: np.ndarray, rng: np.random.Generator, often: Sequence[str] = ()
+) -> np.ndarray:
+    """A ring for each of ``with_front [N]``, whether it shall have one, evenly over the kinds of shapes, but for those
+    that shall come ``often``; ``kinds``: the rings of each, in the vocabulary's order."""
     count = len(voc.FRONT_SHAPES)
     some = [[k for k in names if len(kinds[k])] for names in (range(count, len(kinds)), range(count))]
+    some = [[k for k in names for _ in range(OFTEN if voc.SHAPES[k] in often else 1)] for names in some]
     chosen = [kinds[some[int(front)][rng.integers(len(some[int(front)]))]] for front in with_front]
     return np.array([rings[rng.integers(len(rings))] for rings in chosen])
 
@@ -151,7 +157,7 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
             half = config.batch // 2  # what has a front is what a ring can get wrong
             rings[:half] = fronts[rng.integers(len(fronts), size=half)]
         else:
-            rings = drawn_by_kind(kinds, rng.random(config.batch) < config.fronts, rng)
+            rings = drawn_by_kind(kinds, rng.random(config.batch) < config.fronts, rng, config.often)
         draw = torch.randn(2, config.batch * RING, 4, *latents.shape[2:], generator=generator)
         t = torch.randint(len(frozen.alphas), (config.batch,), generator=generator)
         tokens = torch.tensor([encode_words(ring_words(labels[ring * RING], rng)) for ring in rings])
