@@ -15,7 +15,10 @@ LONGEST_NAME = 100
 
 def after_picture(values: dict[str, Any], picture: object) -> dict[str, Any]:
     """Settings of an object, by name, that is made after a picture: the recipe, where none is chosen, and where no
-    model reads a prompt, the file's name in the place of an empty one. ``picture``: its path; empty for none."""
+    model reads a prompt, the file's name in the place of an empty one. Where a shape is given there is nothing to make
+    after it. ``picture``: its path; empty for none."""
+    if values.get("refine_from") or values.get("start_from_mesh"):
+        return values
     if not picture or not isinstance(picture, (str, PurePath)):
         return values
     own = {"recipe": REFINED if values.get("coarse_model") else ALONE} | values

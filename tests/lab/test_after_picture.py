@@ -63,3 +63,18 @@ def test_a_rehearsal_has_one_object_a_row(tmp_path):
     tasks = picture_tasks(tmp_path, rehearse=True)
     assert [task.key for task in tasks] == ["after the picture 0", "by its words alone 0"]
     assert len({task.fingerprint for task in tasks}) == 2 and len(picture_tasks(tmp_path)) == 2 * len(THINGS)
+
+
+def test_a_sheet_has_each_picture_beside_four_sides_of_what_was_made(tmp_path):
+    tasks = [task for task in picture_tasks(tmp_path) if task.of_picture][:2]
+    assert len(tasks) == 2 and not all(task.of_picture for task in picture_tasks(tmp_path))
+    for gray, task in enumerate(tasks):
+        (task.folder / "result").mkdir(parents=True)
+        sides = np.repeat(np.repeat(np.arange(8, dtype=np.uint8).reshape(2, 4) * 20 + gray, 32, 0), 32, 1)
+        Image.fromarray(sides).save(task.folder / after_picture.TURNTABLE)
+    after_picture.save_sheet(tasks, tmp_path / "sheet.png", side=32)
+    found = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    assert found.shape == (32, 320, 3)
+    tops = found[16, 16::32, 0]
+    assert list(tops[1:5]) == [0, 40, 80, 120] and list(tops[6:]) == [1, 41, 81, 121], "sides 0, 2, 4 and 6"
+    assert found[:, :32].std() > 20, "the picture shows something"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ...job.files import COARSE_SHAPE, INPUT_COLORS, INPUT_PICTURE
 from ...job.folder import JobFolder, coarse_settings, read_coarse
@@ -60,12 +62,18 @@ def generate(arguments: argparse.Namespace) -> int:
     return run(write_folder(arguments), resume=False)
 
 
+def shape_is_given(values: Mapping[str, Any]) -> bool:
+    """Whether an object begins with a file's mesh, or another job's shape."""
+    return values.get("start") is not None or values.get("refine_from") is not None
+
+
 def missing(arguments: argparse.Namespace) -> str:
     """What the arguments lack, or hold too much of, as a sentence."""
     name, values = arguments.kind.spec.kind, vars(arguments)
     texts = [s for s in settings_of(arguments.kind.spec) if s.get("needed")]
-    values = values | after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
-    if values.get("recipe") in OF_PICTURES and not (values["picture"] or values["start"] or values["refine_from"]):
+    if not shape_is_given(values):
+        values = values | after_picture({k: v for k, v in values.items() if v is not None}, values.get("picture"))
+    if values.get("recipe") in OF_PICTURES and not (values["picture"] or shape_is_given(values)):
         return f"csd {name} --recipe {values['recipe']} needs --picture FILE."
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
     lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
@@ -81,7 +89,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     kind, values = arguments.kind, given_settings(arguments, arguments.kind.spec) | arguments.settings
     given = vars(arguments)
     picture = given.get("picture") or ""
-    values = after_picture(values, picture)
+    if not shape_is_given(given):
+        values = after_picture(values, picture)
     if isinstance(values.get("lora"), str):
         values["lora"], weight = with_weight(values["lora"])
         values |= {} if weight is None else {"lora_weight": weight}

@@ -101,7 +101,8 @@ def check_bundled(told: str) -> None:
     networks for that are not there."""
     if told == "views" and not (BUNDLED_VIEWS / "config.json").is_file():
         raise JobError("bad_setting", "the bundled model draws one view at a time", WANTED["views"])
-    if told == "picture" and not (BUNDLED_PICTURE / "unet" / "config.json").is_file():
+    parts = ("unet", "image_encoder", "cc_projection")
+    if told == "picture" and not all((BUNDLED_PICTURE / part / "config.json").is_file() for part in parts):
         raise JobError("bad_setting", "the bundled model is told a prompt and no picture", WANTED["picture"])
 
 

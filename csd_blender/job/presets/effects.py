@@ -127,7 +127,8 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(("view_prompts", "debias_prompt", "debias_words"), "The model sees cameras")
     if recipe == PICTURE_ALONE:
         names = ("view_prompts", "debias_prompt", "debias_words", "negative_prompt", "perp_neg", "lora", "lora_weight")
-        found |= dict.fromkeys((*names, "extra_words"), "The model sees a picture")
+        found |= dict.fromkeys((*names, "negative_course", "extra_words"), "The model sees a picture")
+        found["coarse_model"] = "There is one stage"
     elif label and recipe not in OF_PICTURES:
         found |= dict.fromkeys(("picture", "picture_elevation"), "Zero-1-to-3 alone")
     coarse_model = chosen.get("coarse_model") or chosen.get("model", "mini")

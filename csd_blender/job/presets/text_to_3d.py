@@ -23,6 +23,7 @@ __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
 #: Seconds an object takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS_3D = {"draft": 30, "normal": 75, "best": 260}
 EXPECTED_FROM_FOG = {"draft": 100, "normal": 240, "best": 780}  # without a warm start
+EXPECTED_AFTER_PICTURE = {"draft": 25, "normal": 60, "best": 190}  # one stage
 
 #: Of each stage, the part before SDS-Bridge compares wordings: as published for the whole, then from the start.
 BRIDGE_SHARES = (0.8, 0.0)
@@ -126,7 +127,10 @@ def _values(
     if mini[1]:
         own = ("csd", "csd") if recipe in (picture_recipe.REFINED, view_recipes.REFINED) else (recipe, method)
         values["refine"] = _mini_refine(values["refine"], *own)
-        values["negative_prompt"] = NEGATIVE_PROMPT
+        if recipe == picture_recipe.ALONE:  # it reads no prompt in the stage that makes the mesh, either
+            values["refine"]["cameras"] |= {"after_picture": True}
+        else:
+            values["negative_prompt"] = NEGATIVE_PROMPT
     return values
 
 
@@ -163,6 +167,9 @@ def _merge(table: dict, given: dict) -> dict:
 
 _MINI_CAMERAS = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
 _MINI_SCALE = 7.5  # of SDS
+#: Of an object after a picture; at the published 0.003 it is drawn out along the picture's line of sight, and from 0.2
+#: on it no longer shows the picture.
+_MINI_SCORE = 0.05
 
 
 def _mini_coarse(published: dict, recipe: str, subject: str, method: str, several: bool) -> dict:
@@ -196,10 +203,11 @@ def _mini_coarse(published: dict, recipe: str, subject: str, method: str, severa
 
 def _mini_after_picture(published: dict, method: str) -> dict:
     """As :func:`_mini_coarse`, for its networks that are told a picture and know things on white alone."""
-    kept = _chosen(published, "picture_every", "picture_color", "picture_mask", "score_weight", "opaque")
+    kept = _chosen(published, "picture_every", "picture_color", "picture_mask", "opaque")
     cameras = picture_recipe.MINI_CAMERAS | {"after_picture": True}
     guidance = {"weighting": find_method(method).mini_weighting, "guidance_scale": 3.0}
     own = {"background": "white", "random_background": 0.0, "picture_size": 64, "cameras": cameras}
+    own |= {"score_weight": _MINI_SCORE}
     return kept | own | {"guidance": guidance}
 
 

@@ -56,7 +56,7 @@ MINI_CONTROL_STRENGTH = 0.5
 WARM_VIEWS = 8
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
-EXPECTED_SECONDS = {"draft": 9, "normal": 15, "best": 45}
+EXPECTED_SECONDS = {"draft": 8, "normal": 15, "best": 45}
 EXPECTED_FROM_GRAY = {"draft": 32, "normal": 63, "best": 215}  # without a warm start, and edits
 
 
@@ -77,7 +77,7 @@ _MINI = {
 
 #: After a warm start.
 _MINI_WARM = {
-    "draft": _Preset(steps=25, views=4, texture_size=1024, learning_rate=0.03),
+    "draft": _Preset(steps=20, views=4, texture_size=1024, learning_rate=0.03),
     "normal": _Preset(steps=60, views=4, texture_size=1024, learning_rate=0.03),
     "best": _Preset(steps=240, views=4, texture_size=2048, learning_rate=0.02),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import random
@@ -12,46 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from csd_blender.backend.cli import console, main
 from csd_blender.backend.cli import exit_codes as codes
-from csd_blender.job.files import INPUT_PICTURE
+from csd_blender.backend.cli import main
 from csd_blender.job.folder import JobFolder
-from csd_blender.job.picture_file import after_picture
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from tests.support.hostile import CASES, TEXTS, value
-from tests.support.tiny_models import write_sd15, write_zero123
+from tests.support.shell import answer
+from tests.support.tiny_models import write_sd15
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ROOT / "csd_blender" / "launch.py"
 ENDLESS = 1200  # seconds after which a test gives up
 POSIX = pytest.mark.skipif(os.name == "nt", reason="closes or fills standard streams")
-
-
-def answer(*arguments: str) -> tuple[int, str]:
-    """Exit status, and what was said on stderr."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
-        return main.main(arguments), said.getvalue()
-
-
-@pytest.fixture
-def jobs(monkeypatch):
-    """The jobs that would have been run."""
-    made = []
-    monkeypatch.setattr(console, "run_on_console", lambda folder, resume: made.append(folder.spec) or 0)
-    return made
-
-
-@pytest.fixture
-def cube(tmp_path) -> Path:
-    path = tmp_path / "cube.obj"
-    corners = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
-    faces = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
-    path.write_text("".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {f}\n" for f in faces))
-    return path
 
 
 MANY, TOO_MANY, DEEP = "9" * 400, "9" * 5000, "[" * 50_000
@@ -222,92 +195,6 @@ def test_a_folder_that_is_no_job_to_refine_from_is_named(jobs, cube, tmp_path):
     JobFolder.create(tmp_path / "texture", texture_job("x")).write_bytes("stages/coarse.safetensors", b"")
     status, said = answer("text-to-3d", "--prompt", "x", "--refine-from", str(tmp_path / "texture"), "--out", "new")
     assert status == 1 and "no finished coarse stage" in said
-
-
-# ---- objects after a picture ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def picture(tmp_path) -> Path:
-    path = tmp_path / "my_red ring.png"
-    Image.new("RGBA", (30, 30), (200, 0, 0, 255)).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def zero123(tmp_path_factory) -> str:
-    return str(write_zero123(tmp_path_factory.mktemp("models") / "zero123"))
-
-
-ELLIPSOID = '{{"start": "ellipsoid"}}'
-REFINES = '{{"refine": {{"steps": 5}}}}'
-
-
-def test_a_picture_alone_is_enough_for_an_object(jobs, picture, zero123, tmp_path):
-    out = tmp_path / "out"
-    status, said = answer("text-to-3d", "--picture", str(picture), "--model", zero123, "--out", str(out))
-    assert (status, said) == (0, "")
-    (job,) = jobs
-    assert (job.recipe, job.prompt, job.method) == ("zero123", "my red ring", "sds") and job.needs_picture
-    assert (out / INPUT_PICTURE).read_bytes() == picture.read_bytes()
-
-
-@pytest.mark.parametrize("name", ["\udcff\udcfe.png", "a\nb\tc.png", ".png", "_.png", "ä" * 120 + ".png"])
-def test_a_file_of_any_name_names_the_object_readably(name):
-    prompt = after_picture({}, "/pictures/" + name)["prompt"]
-    assert prompt.encode("utf-8") and prompt.isprintable() and 0 < len(prompt) <= 100 and prompt == prompt.strip()
-
-
-def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jobs, picture, zero123, tmp_path):
-    arguments = (
-        "--picture",
-        str(picture),
-        "--coarse-model",
-        zero123,
-        "--method",
-        "dsd",
-        "--out",
-        str(tmp_path / "out"),
-    )
-    status, said = answer("text-to-3d", *arguments)
-    assert status == 2 and "--prompt" in said and not jobs, "the second stage reads one"
-    assert answer("text-to-3d", "--prompt", "a ring", *arguments) == (0, "")
-    assert (jobs[0].recipe, jobs[0].model, jobs[0].method) == ("zero123-refine", "mini", "dsd")
-
-
-@pytest.mark.parametrize(
-    "arguments,status,words",
-    [
-        (("--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
-        (("--picture", "{text}", "--model", "{zero}"), 1, "is no PNG, JPEG or WebP"),
-        (("--picture", "{missing}", "--model", "{zero}"), 1, "No such file"),
-        (("--picture", "{picture}"), 1, "told a prompt and no picture"),
-        (("--picture", "{picture}", "--model", "{zero}", "--method", "bridge"), 1, "wordings"),
-        (("--picture", "{picture}", "--model", "{zero}", "--method", "csd-mvdream"), 1, "several views"),
-        (
-            ("--picture", "{picture}", "--model", "{zero}", "--settings", '{{"refine": {{"steps": 5}}}}'),
-            1,
-            "stage alone",
-        ),
-        (("--picture", "{picture}", "--model", "{zero}", "--refine-steps", "5"), 0, "--refine-steps has no effect"),
-        (("--picture", "{picture}", "--model", "{zero}", "--picture-elevation", "91"), 1, "picture_elevation"),
-        (("--picture", "{picture}", "--recipe", "csd", "--prompt", "x"), 0, "--picture has no effect"),
-        (("--picture", "{picture}", "--model", "{zero}", "--settings", ELLIPSOID), 0, "--picture has no effect"),
-        (("--recipe", "zero123", "--model", "{zero}"), 2, "--picture"),
-        (("--picture", "", "--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
-        (("--picture", "{folder}", "--model", "{zero}"), 1, "no ordinary file"),
-        (("--recipe", "zero123", "--picture", "{picture}", "--coarse-model", "{zero}"), 1, "zero123-refine"),
-        (("--picture", "{picture}", "--model", "{zero}", "--perp-neg", "2"), 0, "--perp-neg has no effect"),
-    ],
-)
-def test_what_does_not_go_with_a_picture_is_said(jobs, picture, zero123, tmp_path, arguments, status, words):
-    (tmp_path / "text.png").write_text("no picture")
-    names = {"text": tmp_path / "text.png", "missing": tmp_path / "none.png", "picture": picture, "zero": zero123,
-             "folder": tmp_path}  # fmt: skip
-    out = tmp_path / "out"
-    found, said = answer("text-to-3d", *(word.format(**names) for word in arguments), "--out", str(out))
-    assert found == status and words in said and said.count("\n") <= 2
-    assert out.exists() == (status == 0)
 
 
 # ---- the process and its streams -----------------------------------------------------------------------------------

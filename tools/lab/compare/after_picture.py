@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from csd_blender.backend.render.pictures import turntable_cameras
+from csd_blender.backend.render.pictures import contact_sheet, turntable_cameras
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.backend.worker.run_job import run_job
 from csd_blender.job.files import INPUT_PICTURE
@@ -39,6 +39,7 @@ THINGS = (
 SEED = 40  # of the things: other instances than any training's
 AZIMUTH, ELEVATION, PICTURE_SIZE, FOV = 25.0, 15.0, 256, 45.0
 VIEWS, SIZE = 8, 96  # of outlines
+TURNTABLE = "result/turntable.png"
 BY = {"after the picture": {"recipe": "zero123"}, "by its words alone": {}}
 
 
@@ -54,6 +55,11 @@ class PictureTask:
     @property
     def key(self) -> str:
         return f"{self.by} {self.index}"
+
+    @property
+    def of_picture(self) -> bool:
+        """Whether the picture is what it is made after."""
+        return "recipe" in BY[self.by]
 
     @property
     def of_object(self) -> Task:
@@ -154,7 +160,23 @@ def run_after_picture(
     tasks, file = picture_tasks(out, rehearse, only[0] if only else ""), RowFile(out / "after_picture.jsonl")
     failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
     print(f"\nObjects after one picture\n{format_table(list(file.of(tasks).values()))}")
+    if made := [task for task in tasks if task.of_picture and (task.folder / TURNTABLE).is_file()]:
+        save_sheet(made, out / "after_picture.png")
     return 1 if failed else 0
+
+
+def save_sheet(tasks: Sequence[PictureTask], path: Path, side: int = 128) -> None:
+    """Two objects a row: the picture, and four sides of what was made after it."""
+    tiles = []
+    for task in tasks:
+        rgba = Image.open(io.BytesIO(true_thing(task.index)[1]))
+        shown = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        with Image.open(task.folder / TURNTABLE) as sheet:
+            step = sheet.height // 2
+            turned = [sheet.crop((x, y, x + step, y + step)) for y in (0, step) for x in (0, 2 * step)]
+        tiles += [tile.convert("RGB").resize((side, side), Image.Resampling.LANCZOS) for tile in (shown, *turned)]
+    pictures = torch.stack([torch.from_numpy(np.asarray(tile).copy()).permute(2, 0, 1) / 255 for tile in tiles])
+    Image.fromarray(contact_sheet(pictures, 10)).save(path)
 
 
 def picture_tasks(out: Path, rehearse: bool = False, method: str = "") -> list[PictureTask]:

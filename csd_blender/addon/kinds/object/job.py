@@ -113,4 +113,6 @@ def follow_up(job: Job) -> tuple[str, dict] | None:
         return None
     quality = job.spec.quality if job.spec.quality in QUALITIES else "normal"
     given = {"refine_from": str(job.folder), "prompt": job.spec.prompt, "quality": quality}
-    return "Refine Again …", given | {"negative_prompt": job.spec.negative_prompt}
+    if not job.spec.needs_picture:  # such a job has no negative prompt of its own
+        given["negative_prompt"] = job.spec.negative_prompt
+    return "Refine Again …", given

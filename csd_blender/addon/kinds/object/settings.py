@@ -8,8 +8,15 @@ from typing import Any
 import bpy
 
 from ....job.picture_file import after_picture
-from ....job.presets.recipes import sees_several, usual_method
-from ....job.presets.text_to_3d import EXPECTED_FROM_FOG, EXPECTED_SECONDS_3D, text_to_3d_job, usual_steps
+from ....job.presets.picture_recipe import ALONE
+from ....job.presets.recipes import COARSE_ALONE, sees_several, usual_method
+from ....job.presets.text_to_3d import (
+    EXPECTED_AFTER_PICTURE,
+    EXPECTED_FROM_FOG,
+    EXPECTED_SECONDS_3D,
+    text_to_3d_job,
+    usual_steps,
+)
 from ....job.spec.fields import LONGEST_TEXT
 from ....job.spec.methods import find_method
 from ....job.spec.settings import shown_settings
@@ -21,8 +28,11 @@ STAGE_STEPS = ("coarse_steps", "refine_steps")
 
 
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
-    """Every setting by name, see :func:`common.gather`. A script that gives a picture means the recipe for it."""
+    """Every setting by name, see :func:`common.gather`. A script that gives a picture means the recipe for it; who
+    refines a shape again means one that refines, whatever stands in the panel."""
     given = after_picture(overrides, overrides.get("picture")) if "recipe" not in overrides else overrides
+    if given.get("refine_from") and "recipe" not in given and scene.csd.recipe in COARSE_ALONE:
+        given = given | {"recipe": "csd"}
     values = common.gather(SPEC, scene, given)
     return after_picture(values, values.get("picture"))
 
@@ -76,8 +86,8 @@ def usual_start(csd: Any) -> int | None:
 
 
 def usual_coarse_model(csd: Any) -> str:
-    """As :func:`common.usual_model`; empty for the same."""
-    return csd.coarse_model if len(csd.coarse_model) <= LONGEST_TEXT else ""
+    """As :func:`common.usual_model`; empty for the same, and where there is one stage alone."""
+    return csd.coarse_model if len(csd.coarse_model) <= LONGEST_TEXT and csd.recipe != ALONE else ""
 
 
 def usual_text(csd: Any, setting) -> str:
@@ -91,8 +101,10 @@ def usual_text(csd: Any, setting) -> str:
 
 def expected_seconds(csd: Any) -> float | None:
     """How long it takes with the bundled model on two cores; None when nobody knows."""
-    if {csd.model, csd.coarse_model or csd.model} != {"mini"} or csd.use_coarse_steps or csd.use_refine_steps:
+    if {csd.model, usual_coarse_model(csd) or csd.model} != {"mini"} or csd.use_coarse_steps or csd.use_refine_steps:
         return None
     if find_method(usual_method_of(csd)).takes_longer:
         return None
+    if csd.recipe == ALONE:
+        return EXPECTED_AFTER_PICTURE[csd.quality]
     return (EXPECTED_SECONDS_3D if usual(csd)["warm_start"] else EXPECTED_FROM_FOG)[csd.quality]

@@ -120,7 +120,7 @@ def cut_out(rgba: Tensor) -> Picture:
     most = shown[3] > shown[3].max() / 2  # soft edges are kept, and do not count for its size
     rows, columns = (most.any(dim).nonzero()[:, 0] for dim in (1, 0))
     if len(rows) < LEAST_SIDE or len(columns) < LEAST_SIDE:
-        raise JobError("bad_picture", "it shows nothing, or next to nothing, before its background")
+        raise JobError("bad_picture", "before its background it shows nothing, or what is too small or thin to go by")
     shown = shown[:, rows[0] - RIM : rows[-1] + 1 + RIM, columns[0] - RIM : columns[-1] + 1 + RIM]
     scale = FILL * SIDE / (max(shown.shape) - 2 * RIM)
     size = [min(SIDE, round(scale * n)) for n in shown.shape[1:]]
