@@ -62,7 +62,7 @@ def test_a_row_depends_on_the_settings_of_its_job():
 def test_a_texture_job_of_the_quality_table_is_as_it_was():
     asked = quality_prompts()[0]
     job = quality_job(asked, "csd", "draft")
-    assert (job.prompt, job.seed, job.texture_size, job.method, job.steps) == (asked.prompt, 0, 512, "csd", 25)
+    assert (job.prompt, job.seed, job.texture_size, job.method, job.steps) == (asked.prompt, 0, 512, "csd", 20)
 
 
 def test_a_finished_folder_is_kept_and_any_other_is_removed(tmp_path):
