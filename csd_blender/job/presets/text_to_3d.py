@@ -167,8 +167,8 @@ def _merge(table: dict, given: dict) -> dict:
 
 _MINI_CAMERAS = {"distance": (2.3, 2.9), "fov_y": (40.0, 50.0), "elevation": (-10.0, 50.0)}
 _MINI_SCALE = 7.5  # of SDS
-#: Of an object after a picture; at the published 0.003 it is drawn out along the picture's line of sight, and from 0.2
-#: on it no longer shows the picture.
+#: Of an object after a picture; at the published 0.003 it is drawn out along the picture's line of sight, and at 0.2
+#: its front no longer has the picture's details.
 _MINI_SCORE = 0.05
 
 
@@ -207,8 +207,7 @@ def _mini_after_picture(published: dict, method: str) -> dict:
     cameras = picture_recipe.MINI_CAMERAS | {"after_picture": True}
     guidance = {"weighting": find_method(method).mini_weighting, "guidance_scale": 3.0}
     own = {"background": "white", "random_background": 0.0, "picture_size": 64, "cameras": cameras}
-    own |= {"score_weight": _MINI_SCORE}
-    return kept | own | {"guidance": guidance}
+    return kept | own | {"score_weight": _MINI_SCORE, "guidance": guidance}
 
 
 def _mini_refine(published: dict, recipe: str, method: str) -> dict:

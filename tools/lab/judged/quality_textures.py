@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from csd_blender.backend.geometry.mesh import Mesh
 from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.prepare import prepare_surface
@@ -161,13 +162,7 @@ def make_and_judge(
     ``settings``: further ones of the job. A job that was finished in the folder with the same settings is kept.
     """
     job = quality_job(asked, method, quality, **settings)
-    if fresh_folder(folder_path, job):
-        folder = JobFolder.create(folder_path, job)
-        save_npz(folder.mesh_path, demo_mesh(asked.mesh))
-        outcome = run_job(str(folder_path), Reporter(emit=lambda said: None), models)
-        if outcome.type != "result":
-            raise RuntimeError(f"{asked.prompt}: {outcome.text} {outcome.detail}")
-    folder = JobFolder.open(folder_path)
+    folder = finished_texture(folder_path, job, demo_mesh(asked.mesh), asked.prompt, models)
     seconds = json.loads((folder_path / "result" / "result.json").read_text("utf-8"))["timings"]["seconds"]
     assert isinstance(folder.spec, TextureJob)
     surface = prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
@@ -185,6 +180,18 @@ def judge_surface(
     return _verdict(asked, kind, pictures, samples.normals, colors, judge, seconds)
 
 
+def finished_texture(path: Path, job: TextureJob, mesh: Mesh, name: str, models: ModelCache) -> JobFolder:
+    """The folder of the job, which is run where it is not finished there. Raises ``RuntimeError``, which says the
+    ``name``, when it fails."""
+    if fresh_folder(path, job):
+        folder = JobFolder.create(path, job)
+        save_npz(folder.mesh_path, mesh)
+        outcome = run_job(str(path), Reporter(emit=lambda said: None), models)
+        if outcome.type != "result":
+            raise RuntimeError(f"{name}: {outcome.text} {outcome.detail}")
+    return JobFolder.open(path)
+
+
 def fresh_folder(path: Path, job: JobSpec) -> bool:
     """Whether the job is still to be done; what is of an interrupted one, or of one with other settings, is gone then.
 
@@ -199,10 +206,14 @@ def fresh_folder(path: Path, job: JobSpec) -> bool:
 
 @cache
 def _bare_surface(mesh: str) -> Surface:
+    return bare_surface(demo_mesh(mesh), texture_job(mesh))
+
+
+def bare_surface(mesh: Mesh, job: TextureJob) -> Surface:
+    """The mesh as the job prepares it."""
     with tempfile.TemporaryDirectory() as scratch:
-        job = texture_job(mesh)
         folder = JobFolder.create(Path(scratch) / "job", job)
-        save_npz(folder.mesh_path, demo_mesh(mesh))
+        save_npz(folder.mesh_path, mesh)
         return prepare_surface(job, folder, Reporter(emit=lambda said: None))
 
 

@@ -9,7 +9,6 @@ and one whose parts have shifted, stand beside the rows as what can be reached a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,20 +22,17 @@ from torch import Tensor
 
 from csd_blender.backend.diffusion.additions.load_control import bundled_control
 from csd_blender.backend.geometry.mesh import normalize
-from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.render.pictures import turntable_cameras
 from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
-from csd_blender.backend.worker.run_job import run_job
-from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import MINI_CONTROL_STRENGTH, texture_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.texture import TextureJob
 
 from ...judged.part_meshes import PART_MESHES, part_labels, part_mesh
-from ...judged.quality_textures import fresh_folder, saturation, save_first_views, worker_tools
+from ...judged.quality_textures import bare_surface, finished_texture, saturation, save_first_views, worker_tools
 from ...judged.surface_samples import sample_albedo, sample_surface
 from ..rows import Row, RowFile, make_rows
 from ..statistics import paired_difference
@@ -152,13 +148,7 @@ def alignment_tasks(
 
 def make_row(task: AlignmentTask) -> Row:
     """Make one texture and measure it. Raises ``RuntimeError`` when the job fails."""
-    if fresh_folder(task.folder, task.job):
-        folder = JobFolder.create(task.folder, task.job)
-        save_npz(folder.mesh_path, part_mesh(task.mesh))
-        outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), worker_tools()[0])
-        if outcome.type != "result":
-            raise RuntimeError(f"{task.key}: {outcome.text} {outcome.detail}")
-    folder = JobFolder.open(task.folder)
+    folder = finished_texture(task.folder, task.job, part_mesh(task.mesh), task.key, worker_tools()[0])
     surface = prepare_surface(task.job, folder, Reporter(emit=lambda said: None))
     samples = sample_surface(surface, SAMPLES)
     colors = sample_albedo(surface, samples, load_albedo(folder, surface))
@@ -172,11 +162,7 @@ def make_row(task: AlignmentTask) -> Row:
 @cache
 def bare(mesh: str) -> Surface:
     """The mesh as a job prepares it; its points are those of every texture's."""
-    with tempfile.TemporaryDirectory() as scratch:
-        job = texture_job(PROMPTS[mesh], texture_size=64)
-        folder = JobFolder.create(Path(scratch) / "job", job)
-        save_npz(folder.mesh_path, part_mesh(mesh))
-        return prepare_surface(job, folder, Reporter(emit=lambda said: None))
+    return bare_surface(part_mesh(mesh), texture_job(PROMPTS[mesh], texture_size=64))
 
 
 @cache

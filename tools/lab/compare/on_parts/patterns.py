@@ -7,7 +7,6 @@ and what the model draws by itself of the same prompts.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -19,14 +18,11 @@ import torch
 from torch import Tensor
 
 from csd_blender.backend.geometry.mesh import Mesh
-from csd_blender.backend.geometry.mesh_io import save_npz
 from csd_blender.backend.output.texture import load_albedo
 from csd_blender.backend.pipelines.prepare import prepare_surface
 from csd_blender.backend.render.pictures import turntable_cameras
 from csd_blender.backend.render.surface import Surface
 from csd_blender.backend.support.reporting import Reporter
-from csd_blender.backend.worker.run_job import run_job
-from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.texture import TextureJob
@@ -38,8 +34,9 @@ from ...judged.quality_textures import (
     BACKGROUND,
     JUDGED_SIZE,
     VIEWS,
+    bare_surface,
     belief,
-    fresh_folder,
+    finished_texture,
     judge_surface,
     save_first_views,
     worker_tools,
@@ -138,13 +135,7 @@ def make_row(task: PatternTask) -> Row:
     """Make one texture and judge it. Raises ``RuntimeError`` when the job fails."""
     models, judge = worker_tools()
     pair = PAIRS[task.index]
-    if fresh_folder(task.folder, task.job):
-        folder = JobFolder.create(task.folder, task.job)
-        save_npz(folder.mesh_path, mesh_of_pair(pair.mesh))
-        outcome = run_job(str(task.folder), Reporter(emit=lambda said: None), models)
-        if outcome.type != "result":
-            raise RuntimeError(f"{task.key}: {outcome.text} {outcome.detail}")
-    folder = JobFolder.open(task.folder)
+    folder = finished_texture(task.folder, task.job, mesh_of_pair(pair.mesh), task.key, models)
     surface = prepare_surface(task.job, folder, Reporter(emit=lambda said: None))
     timings = read_result(task.folder).timings
     verdict = judge_surface(pair, task.label, surface, load_albedo(folder, surface), judge, 0.0)
@@ -191,11 +182,7 @@ def judged(index: int, label: str, pictures: Tensor) -> Row:
 @cache
 def bare(mesh: str) -> Surface:
     """The mesh as a job prepares it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        job = texture_job(mesh, texture_size=64)
-        folder = JobFolder.create(Path(scratch) / "job", job)
-        save_npz(folder.mesh_path, mesh_of_pair(mesh))
-        return prepare_surface(job, folder, Reporter(emit=lambda said: None))
+    return bare_surface(mesh_of_pair(mesh), texture_job(mesh, texture_size=64))
 
 
 def format_table(rows: Sequence[Row]) -> str:
