@@ -1,4 +1,5 @@
-"""Sampling by DDIM (Song et al. 2020, arXiv 2010.02502) without fresh noise: one noise, one picture."""
+"""Sampling without fresh noise, one noise, one picture: by DDIM (Song et al. 2020, arXiv 2010.02502), and by
+DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), which needs about half of the strides."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def sampling_times(schedule: NoiseSchedule, strides: int, share: float = 1.0) ->
     return [int(t) for t in torch.linspace(first, 0, strides + 1, dtype=torch.float64)[:-1]]
 
 
-def ddim_sample(
+def sample_latents(
     schedule: NoiseSchedule,
     noise: Tensor,
     predict: Predict,
@@ -54,6 +55,7 @@ def ddim_sample(
     revise: Revise | None = None,
     since: Tensor | None = None,
     share: float = 1.0,
+    order: int = 2,
 ) -> Tensor:
     """Clean latents ``[B, C, h, w]`` from noise of that shape, in so many strides; the last one ends at x0_hat itself.
 
@@ -63,25 +65,40 @@ def ddim_sample(
         predict: the noise, guided as is wanted; asked once a stride.
         revise: may put other clean latents in the place of those that are foreseen, and the noise is that which then
             leads to what there is.
+        order: 1 is DDIM. 2 also follows how the foreseen latents change from stride to stride: DPM-Solver++(2M), its
+            algorithm 2, whose first stride has nothing to follow.
 
     Raises:
-        ValueError: for less than one stride.
+        ValueError: for less than one stride, or another order.
     """
     if strides < 1:
         raise ValueError("sampling takes one stride or more")
+    if order not in (1, 2):
+        raise ValueError("the order is 1 or 2")
     times = sampling_times(schedule, strides, share)
     x = clean = noise
     if since is not None:
         clean = since
         x = schedule.add_noise(since, noise, torch.full((len(noise),), times[0], device=noise.device))
+    before = None
     for k, now in enumerate(times):
         t = torch.full((len(x),), now, device=x.device)
-        found = predict(x, t)
-        clean = foreseen(schedule, x, found, t)
+        seen = clean = foreseen(schedule, x, predict(x, t), t)
         if revise is not None:
-            revised = revise(clean, k + 1)
-            if revised is not clean:
-                clean, found = revised, implied_noise(schedule, revised, x, t)
-        if k + 1 < len(times):
-            x = schedule.add_noise(clean, found, torch.full_like(t, times[k + 1]))
+            clean = revise(clean, k + 1)
+        if k + 1 == len(times):
+            break
+        to = torch.full_like(t, times[k + 1])
+        ahead = clean
+        if order == 2 and before is not None:
+            ahead = clean + _ahead(schedule, times[k - 1 : k + 2]) * (seen - before)
+        x, before = schedule.add_noise(ahead, implied_noise(schedule, ahead, x, t), to), seen
     return clean
+
+
+def _ahead(schedule: NoiseSchedule, times: list[int]) -> float:
+    """How much of the last stride's change is added for the next one: ``1 / (2 r)``, r the ratio of their lengths, which
+    are measured in the logarithm of alpha / sigma. ``times``: the one before, the present one, the next."""
+    alpha, sigma = schedule.alpha_sigma(torch.tensor(times, device=schedule.alphas_cumprod.device))
+    before, now, after = (alpha / sigma).double().log().flatten().tolist()
+    return 0.5 * (after - now) / (now - before)

@@ -31,9 +31,10 @@ from ..render.surface import Field, Surface
 from ..support.png import png_bytes
 from ..support.reporting import Reporter
 from ..texture.bake import bake
-from ..texture.dilate import dilate
+from ..texture.dilate import GROW, dilate
 
 PREVIEW_TEXTURE = 512
+PREVIEW_GROWS = 2  # texels that islands grow in it; what is further off is seen from afar alone
 PREVIEW_VIEW = 160
 TURNTABLE_VIEWS, TURNTABLE_SIZE = 8, 256
 
@@ -56,7 +57,7 @@ class TexturePreview:
         """Write and announce the current texture of every part and one small view."""
         self.settle(self.surface)
         size = min(PREVIEW_TEXTURE, self.folder.spec.texture_size)
-        for part, texture in enumerate(bake_parts(field, self.surface, size, supersample=1)):
+        for part, texture in enumerate(bake_parts(field, self.surface, size, 1, PREVIEW_GROWS)):
             self.reporter.preview(self.folder, TEXTURE, to_bytes(texture), part=part, step=step)
         camera = turntable_cameras(1)
         camera = Cameras(camera.azimuth - 25.0, camera.elevation, camera.distance, camera.fov_y)
@@ -66,8 +67,11 @@ class TexturePreview:
         self.reporter.preview(self.folder, VIEW, to_bytes(view[0].permute(1, 2, 0)), part=0, step=step)
 
 
-def bake_parts(field: Field, surface: Surface, size: int, supersample: int | None = None) -> list[Tensor]:
-    """One finished texture ``[size, size, 3]`` in [0, 1] for every part, gutters filled, on the CPU."""
+def bake_parts(
+    field: Field, surface: Surface, size: int, supersample: int | None = None, grow: int = GROW
+) -> list[Tensor]:
+    """One finished texture ``[size, size, 3]`` in [0, 1] for every part, gutters filled, on the CPU; ``supersample`` as
+    of :func:`bake`, ``grow`` as of :func:`dilate`."""
     textures = []
     for part in range(len(surface.uv_source)):
         chosen = surface.part == part
@@ -80,7 +84,7 @@ def bake_parts(field: Field, surface: Surface, size: int, supersample: int | Non
             supersample=supersample,
             faces=chosen.nonzero()[:, 0],
         )
-        textures.append(dilate(albedo, mask).clamp(0, 1))
+        textures.append(dilate(albedo, mask, grow=grow).clamp(0, 1))
     return textures
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ...job.errors import JobError
 from ...job.spec.texture import TextureJob
 from ..diffusion.model import DiffusionModel, latent_side, resize
-from ..diffusion.sampling import Predict, ddim_sample
+from ..diffusion.sampling import Predict, sample_latents
 from ..distillation.guide import Guide
 from ..distillation.view_prompts import Seen
 from ..fields.texture_field import TextureField
@@ -133,7 +133,7 @@ def warm_start(
     while pictures is None:
         with ladder.guard(model, reporter) as attempt, guide.clock("start"):
             predict = guided(guide, sides, job, attempt.views)
-            latents = ddim_sample(model.schedule, noise, predict, strides, partial(agreed_on, attempt.views))
+            latents = sample_latents(model.schedule, noise, predict, strides, partial(agreed_on, attempt.views))
             pictures = decode(model, latents, attempt.views)
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a texture starts from")

@@ -10,7 +10,7 @@ GROW = 8  # texels that copy their nearest neighbors before the smooth filling t
 
 
 @torch.no_grad()
-def dilate(albedo: Tensor, mask: Tensor, pixels: int | None = None) -> Tensor:
+def dilate(albedo: Tensor, mask: Tensor, pixels: int | None = None, grow: int = GROW) -> Tensor:
     """Fill the texels that no face covers.
 
     Islands first grow texel by texel, each new texel taking the mean of its painted neighbors. What is then
@@ -20,6 +20,7 @@ def dilate(albedo: Tensor, mask: Tensor, pixels: int | None = None) -> Tensor:
         albedo: ``[S, S, C]`` float.
         mask: ``[S, S]`` bool, true where ``albedo`` is painted. Painted texels stay as they are.
         pixels: how many texels the islands grow, nothing being filled beyond; None fills everything.
+        grow: how many they grow before the smooth filling, which is much quicker, takes over.
 
     Returns:
         ``[S, S, C]``; a texture without any painted texel comes back unchanged.
@@ -27,7 +28,7 @@ def dilate(albedo: Tensor, mask: Tensor, pixels: int | None = None) -> Tensor:
     mask = mask.bool()
     if not mask.any() or mask.all():
         return albedo.clone()
-    color, known = _grow(albedo, mask, GROW if pixels is None else pixels)
+    color, known = _grow(albedo, mask, grow if pixels is None else pixels)
     return color if pixels is not None else _pull_push(color, known)
 
 

@@ -133,7 +133,7 @@ WARM_START = partial(
     "a texture under its ControlNets, of an object by fours; 0 begins from gray",
 )  # fmt: skip
 WARM_STEPS = partial(
-    number, 1, 200, 16, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"
+    number, 1, 200, 10, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"
 )
 WARM_SCALE = partial(
     number, 0, 50, 4.0, True, label="Warm Start Scale", help="How strongly these pictures follow the prompt"

@@ -35,6 +35,14 @@ def test_a_limit_in_pixels_is_kept():
     assert filled[22, 10, 0] == 1 and not filled[23, 10].any() and filled[22, 22, 0] == 1
 
 
+def test_islands_that_grow_less_are_as_before_where_they_grow_and_everything_is_filled():
+    albedo, mask = islands()
+    whole, quick = dilate(albedo, mask), dilate(albedo, mask, grow=2)
+    near = dilate(torch.ones_like(albedo), mask, pixels=2)[..., 0] > 0
+    assert near.sum() > mask.sum() and torch.equal(quick[near], whole[near])
+    assert (quick[~near].sum(-1) > 0).all() and not torch.equal(quick, whole)
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 100])
 def test_any_size_of_texture_is_filled(size):
     albedo, mask = torch.full((size, size, 3), 9.0), torch.zeros((size, size), dtype=torch.bool)

@@ -23,7 +23,7 @@ from ....job.spec.cameras import VIEWS_AT_ONCE, SceneCameras
 from ....job.spec.scene_stages import CoarseStage
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import latent_side
-from ...diffusion.sampling import Predict, Revise, ddim_sample
+from ...diffusion.sampling import Predict, Revise, sample_latents
 from ...distillation.guide import Guide
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
@@ -145,7 +145,7 @@ def draw_ring(
         with ladder.guard(model, reporter), guide.clock("start"):
             clean = None if since is None else encode(model, since, VIEWS_AT_ONCE)
             predict = guided(guide, cameras, job.warm_scale)
-            latents = ddim_sample(model.schedule, noise, predict, job.warm_steps, tell, clean, share)
+            latents = sample_latents(model.schedule, noise, predict, job.warm_steps, tell, clean, share)
             pictures = decode(model, latents, VIEWS_AT_ONCE)
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a shape starts from")
@@ -246,7 +246,7 @@ def fit_anyhow(
         with ladder.guard(guide.model, reporter), guide.clock("start"):
             for part, values in zip((state.field, state.occupancy), before, strict=True):
                 part.load_state_dict(values)
-            fit(state, stage, rings)
+            fit(state, stage, rings, reporter.check_stop)
             done = True
 
 
@@ -262,20 +262,23 @@ def is_empty(state: CoarseState, stage: CoarseStage) -> bool:
     return not bool((opacity(state, torch.cartesian_prod(line, line, line)) > SOLID).any())
 
 
-def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring]) -> None:
+def fit(state: CoarseState, stage: CoarseStage, rings: list[Ring], check: Callable[[], object] = lambda: None) -> None:
     """Change the field so that it fills the rings' hull, and then shows their pictures, in turns, the newest first: the
-    mean square of the difference. Each by an Adam of its own, whose rate falls to zero along a cosine."""
+    mean square of the difference. Each by an Adam of its own, whose rate falls to zero along a cosine. ``check`` is
+    called before each step, and may stop it."""
     if isinstance(state.field, NetworkField):
         state.field.network.active = active_levels(stage, 0)  # those that the first steps see
     generator = torch.Generator().manual_seed(len(rings))
     step_length, device = ray_step(stage), rings[0].pictures.device
 
     def fill(step: int) -> None:
+        check()
         points = (torch.rand((HULL_POINTS, 3), generator=generator).to(device) * 2 - 1) * stage.radius
         found = opacity(state, points).clamp(1e-4, 1 - 1e-4)
         F.binary_cross_entropy(found, hull(rings, points)).backward()
 
     def paint(step: int) -> None:
+        check()
         if step % OCCUPANCY_INTERVAL == 0:
             state.occupancy.update(state.field.density, step_length, generator)
         ring, size = rings[-1 - step % len(rings)], rings[0].pictures.shape[-1]

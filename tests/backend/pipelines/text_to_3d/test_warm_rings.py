@@ -257,7 +257,8 @@ def test_the_seed_decides_the_rings(make, models):
 
 @pytest.mark.parametrize("done", [1, 4, 6, 7])
 def test_a_job_that_was_left_in_or_after_the_start_comes_out_the_same(make, models, monkeypatch, done):
-    """After so many strides or steps; from the sixth stride on the start is done, and is not made again."""
+    """After so many strides or steps; after the sixth stride it is left in the fit, from the first step on the start is
+    done, and is not made again."""
     whole, left = make("whole"), make("left")
     run(whole, models)
     assert answer(run(left, ModelCache(), stop=after(done, "leave"))[0]) == ("error", "interrupted")
@@ -265,14 +266,16 @@ def test_a_job_that_was_left_in_or_after_the_start_comes_out_the_same(make, mode
     monkeypatch.setattr(pipeline, "warm_start", lambda *a: started.append(1) or warm_rings.warm_start(*a))
     outcome, events = run(left, ModelCache(), resume=True)
     assert outcome.type == "result" and same_result(whole, left)
-    assert len(started) == (done < 6) and ("start" in stages(events)) == (done < 6)
+    assert len(started) == (done < 7) and ("start" in stages(events)) == (done < 7)
 
 
 def test_a_cancel_in_the_start_leaves_nothing_and_one_after_it_keeps_the_shape(make, models):
-    early, late = make("early"), make("late")
-    assert run(early, models, stop=after(2, "cancel"))[0].type == "cancelled"
-    assert not (early.path / "result" / "mesh.npz").exists()
-    assert run(late, models, stop=after(6, "cancel"))[0].type != "error"
+    for strides in (2, 6):  # the last is in the fit to all pictures, which takes seconds
+        early = make(f"early{strides}")
+        assert run(early, models, stop=after(strides, "cancel"))[0].type == "cancelled"
+        assert not (early.path / "result" / "mesh.npz").exists()
+    late = make("late")
+    assert run(late, models, stop=after(7, "cancel"))[0].type != "error"
     assert (late.path / "result" / "mesh.npz").exists()
 
 
@@ -303,9 +306,9 @@ def test_pictures_without_valid_numbers_end_the_job_in_one_sentence(make, models
 def test_memory_that_runs_out_in_the_fit_begins_it_again_from_where_the_field_was(make, models, monkeypatch):
     whole, poor, calls = make("whole"), make("poor"), []
 
-    def starving(state, stage, rings):
+    def starving(state, stage, rings, check):
         calls.append(len(rings))
-        fit(state, stage, rings)
+        fit(state, stage, rings, check)
         if len(calls) == 2:
             raise MemoryError("out of memory")
 
