@@ -97,8 +97,8 @@ def sample_latents(
 
 
 def _ahead(schedule: NoiseSchedule, times: list[int]) -> float:
-    """How much of the last stride's change is added for the next one: ``1 / (2 r)``, r the ratio of their lengths in the
-    logarithm of alpha / sigma. ``times``: the one before, the present one, the next."""
+    """How much of the last stride's change is added for the next one: ``1 / (2 r)``, r the ratio of their lengths in
+    the logarithm of alpha / sigma. ``times``: the one before, the present one, the next."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(times, device=schedule.alphas_cumprod.device))
     before, now, after = (alpha / sigma).double().log().flatten().tolist()
     return 0.5 * (after - now) / (now - before)
