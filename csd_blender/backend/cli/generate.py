@@ -106,6 +106,10 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
     check_job(job)
     job = with_lasting_names(job)
     shown = picture_of(job, picture, "Give one by --picture.")
+    if shown is not None:
+        from ..pipelines.text_to_3d.one_picture import read_picture  # brings torch, see `run`
+
+        read_picture(shown)
     mesh = colors = None
     if mesh_file is not None:
         from ..geometry.mesh_io import load_colored, load_mesh, save_npz

@@ -19,7 +19,9 @@ from tests.support.tiny_models import write_zero123
 @pytest.fixture
 def picture(tmp_path) -> Path:
     path = tmp_path / "my_red ring.png"
-    Image.new("RGBA", (30, 30), (200, 0, 0, 255)).save(path)
+    image = Image.new("RGBA", (30, 30))
+    image.paste((200, 0, 0, 255), (8, 8, 22, 22))
+    image.save(path)
     return path
 
 
@@ -70,6 +72,8 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
         (("--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
         (("--picture", "{text}", "--model", "{zero}"), 1, "is no PNG, JPEG or WebP"),
         (("--picture", "{missing}", "--model", "{zero}"), 1, "No such file"),
+        (("--picture", "{damaged}", "--model", "{zero}"), 1, "its file is damaged"),
+        (("--picture", "{blank}", "--model", "{zero}"), 1, "shows nothing"),
         (("--picture", "{picture}", "--model", "{zero}", "--method", "bridge"), 1, "wordings"),
         (("--picture", "{picture}", "--model", "{zero}", "--method", "csd-mvdream"), 1, "several views"),
         (("--picture", "{picture}", "--model", "{zero}", "--settings", REFINED), 1, "stage alone"),
@@ -86,8 +90,10 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
 )
 def test_what_does_not_go_with_a_picture_is_said(jobs, picture, zero123, tmp_path, arguments, status, words):
     (tmp_path / "text.png").write_text("no picture")
-    names = {"text": tmp_path / "text.png", "missing": tmp_path / "none.png", "picture": picture, "zero": zero123,
-             "folder": tmp_path}  # fmt: skip
+    (tmp_path / "damaged.png").write_bytes(picture.read_bytes()[:60])
+    Image.new("RGB", (30, 30), (200, 0, 0)).save(tmp_path / "blank.png")
+    names = {name: tmp_path / f"{name}.png" for name in ("text", "missing", "damaged", "blank")}
+    names |= {"picture": picture, "zero": zero123, "folder": tmp_path}
     out = tmp_path / "out"
     found, said = answer("text-to-3d", *(word.format(**names) for word in arguments), "--out", str(out))
     assert found == status and words in said and said.count("\n") <= 2

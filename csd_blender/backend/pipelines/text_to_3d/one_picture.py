@@ -62,11 +62,17 @@ class Picture:
 
 
 def load_picture(folder: JobFolder) -> Picture:
-    """The job's picture. Raises ``JobError('bad_picture')`` as :func:`cut_out`, and when it cannot be read."""
+    """The job's picture. Raises ``JobError`` as :func:`read_picture`, and ``bad_job_folder`` where there is none."""
     try:
         data = read_ordinary(folder.path / INPUT_PICTURE, LARGEST)
     except OSError as error:
         raise JobError("bad_job_folder", f"{INPUT_PICTURE} is missing or cannot be read") from error
+    return read_picture(data)
+
+
+def read_picture(data: bytes) -> Picture:
+    """What a PNG, JPEG or WebP file shows. Raises ``JobError('bad_picture')`` as :func:`cut_out`, and when it cannot be
+    read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger ones are refused here
