@@ -8,6 +8,8 @@ A part has what :mod:`..control.pictures` has, its pictures in rings of :data:`R
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ PART = SHAPES_PER_PART * RING * SURFACES
 HIGH_SHARE = 0.08
 #: Of rings, those whose pictures have one background; the others have one each.
 ALIKE_SHARE = 0.7
+#: Of shapes, those that shall come often, where there are such.
+OFTEN_SHARE = 0.4
 
 
 def ring_of_cameras(rng: np.random.Generator) -> list[Camera]:
@@ -48,12 +52,21 @@ def told(cameras: list[Camera]) -> np.ndarray:
     return camera_numbers(torch.stack(axes), places).numpy()
 
 
-def render_part(seed: int, part: int, shapes: int = SHAPES_PER_PART) -> dict[str, np.ndarray]:
-    """Renders one part. Same arguments, same bytes."""
+def ring_shape(rng: np.random.Generator, often: Sequence[str]) -> str:
+    """Name of the shape of some rings, which is one of ``often`` in so many cases."""
+    if often and rng.random() < OFTEN_SHARE:
+        return often[rng.integers(len(often))]
+    return shape_name(rng)
+
+
+def render_part(
+    seed: int, part: int, shapes: int = SHAPES_PER_PART, often: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Renders one part, with more of the shapes ``often``. Same arguments, same bytes."""
     rng = np.random.default_rng((seed, 78, part))
     rows: dict[str, list[np.ndarray]] = {}
     for _ in range(shapes):
-        shape = make_relief_shape(shape_name(rng), rng)
+        shape = make_relief_shape(ring_shape(rng, often), rng)
         geometry = trace(shape, ring_of_cameras(rng), dataset.SIZE)
         numbers = told(geometry.cameras)
         for _ in range(SURFACES):
@@ -73,6 +86,9 @@ def render_part(seed: int, part: int, shapes: int = SHAPES_PER_PART) -> dict[str
     return {name: np.stack(values) for name, values in rows.items()}
 
 
-def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None) -> list[Path]:
+def render_cache(
+    folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None, often: Sequence[str] = ()
+) -> list[Path]:
     """Renders what is missing of ``count`` pictures (rounded up to whole parts); returns the part files in order."""
-    return dataset.render_parts(folder, -(-count // PART), seed, render_part, processes, log)
+    make = partial(render_part, often=tuple(often)) if often else render_part
+    return dataset.render_parts(folder, -(-count // PART), seed, make, processes, log)

@@ -30,7 +30,7 @@ from ..training.loop import Course, Log, groups, in_processes, train_network
 from .pictures import RING, render_cache
 
 NEW = "class_embedding."  # what the names of the layers for cameras begin with
-OFTEN = 4
+OFTEN = 8
 
 
 @dataclass
@@ -44,7 +44,8 @@ class Config:
         controlled: share of things whose geometry is told by the ControlNet.
         fronts: share of things that have a front; the others are drawn evenly by their kind. None: half of them, and of
             the rest what comes.
-        often: shapes that come :data:`OFTEN` times as often as others of their sort, where ``fronts`` is given.
+        often: shapes that come :data:`OFTEN` times as often as others of their sort, where ``fronts`` is given, and
+            of which more pictures are rendered.
         start: folder of such a network to go on from, in place of the bundled model's own.
         processes: on the CPU, one thread each; with another device one renders and trains.
     """
@@ -129,7 +130,7 @@ def drawn_by_kind(
 def train_views(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `views.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
-    paths = render_cache(config.cache, config.count, config.seed, config.processes, log)
+    paths = render_cache(config.cache, config.count, config.seed, config.processes, log, config.often)
     make_latents(config.out, config.weights, paths, config.device, log)
     in_processes(_train, config.processes, log, config, paths)
 
