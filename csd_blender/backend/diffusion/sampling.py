@@ -101,4 +101,4 @@ def _ahead(schedule: NoiseSchedule, times: list[int]) -> float:
     the logarithm of alpha / sigma. ``times``: the one before, the present one, the next."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(times, device=schedule.alphas_cumprod.device))
     before, now, after = (alpha / sigma).double().log().flatten().tolist()
-    return 0.5 * (after - now) / (now - before)
+    return 0.5 * (after - now) / (now - before) if now > before else 0.0  # (more strides than times)
