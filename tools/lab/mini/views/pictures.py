@@ -89,6 +89,6 @@ def render_part(
 def render_cache(
     folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None, often: Sequence[str] = ()
 ) -> list[Path]:
-    """Renders what is missing of ``count`` pictures (rounded up to whole parts); returns the part files in order."""
-    make = partial(render_part, often=tuple(often)) if often else render_part
-    return dataset.render_parts(folder, -(-count // PART), seed, make, processes, log)
+    """Renders what is missing of ``count`` pictures (rounded up to whole parts), with more of the shapes ``often``;
+    returns the part files in order."""
+    return dataset.render_parts(folder, -(-count // PART), seed, partial(render_part, often=often), processes, log)
