@@ -68,7 +68,7 @@ class Result:
         complete: whether the job came to its end; of one that was stopped this is the best so far.
         settings: the job's, as ``job.json`` has them.
         parts: one for each texture, in the order of the mesh's parts.
-        versions: of the packages that the result depends on. licences: of the model and of the code, by name.
+        versions: of the packages that the result depends on. licences: of the models and of the code, by name.
         timings: figures of the run, ``steps`` and ``seconds`` among them.
         warnings: what the artist was told, each a table with ``code`` and ``text``.
         roughness, metallic: of an object's material, in [0, 1].

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder, read_coarse
 from csd_blender.job.presets.recipes import OF_VIEWS, RECIPE_METHODS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
+from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.scene_stages import CoarseStage
 from csd_blender.job.spec.schedule import constant
 from csd_blender.job.spec.text_to_3d import RECIPES, SUBJECTS, TextTo3DJob
@@ -128,6 +130,15 @@ def test_what_is_no_text_to_3d_job_is_refused(data):
     with pytest.raises(JobError) as caught:
         TextTo3DJob.from_json(data)
     assert caught.value.code == "bad_setting"
+
+
+@pytest.mark.parametrize("make", [texture_job, partial(text_to_3d_job, recipe="csd-mvdream")])
+def test_a_start_of_another_length_is_another_job(make):
+    """Fingerprints leave out what has its default, which has to stay what the first jobs had."""
+    first, preset = make("a mug", warm_steps=16), make("a mug")
+    assert preset.warm_steps < 16 and preset.spec_hash() != first.spec_hash()
+    untold = {name: value for name, value in first.to_json().items() if name != "warm_steps"}
+    assert type(first).from_json(untold).spec_hash() == first.spec_hash()
 
 
 def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():

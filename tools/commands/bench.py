@@ -27,6 +27,7 @@ ALONE = {
     "--alignment",
     "--patterns",
     "--encoders",
+    "--frontier",
     "--guidance",
     "--memory",
     "-h",

@@ -95,13 +95,19 @@ def film_steps(steps: int) -> list[int]:
 
 
 def write_pictures(
-    pictures: Tensor, job: PictureJob, folder: JobFolder, reporter: Reporter, stats: dict, model: DiffusionModel
+    pictures: Tensor,
+    job: PictureJob,
+    folder: JobFolder,
+    reporter: Reporter,
+    stats: dict,
+    model: DiffusionModel,
+    complete: bool = True,
 ) -> dict[str, str]:
     """Write ``result/``; returns the files by role, as paths within the job folder.
 
     Args:
         pictures: ``[rows * count, 3, S, S]`` in [0, 1], those of the first method first.
-        stats: ``steps`` among them.
+        stats: ``steps`` among them. complete: the job was not stopped before its end.
     """
     if not bool(torch.isfinite(pictures).all()):
         raise JobError("diverged")
@@ -120,7 +126,7 @@ def write_pictures(
     last = sheet(pictures, row_names(job), FILM_SIDE)
     folder.write_bytes(RESULT_RUN, run_film(folder, job.steps, stats["steps"], last))
     files["film"] = RESULT_RUN
-    write_record(folder, job, tuple(parts), files, stats, model, reporter)
+    write_record(folder, job, tuple(parts), files, stats, model, reporter, complete=complete)
     return files
 
 

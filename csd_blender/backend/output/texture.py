@@ -97,10 +97,12 @@ def write_results(
     stats: dict,
     model: DiffusionModel,
     of_object: dict | None = None,
+    complete: bool = True,
 ) -> dict[str, str]:
     """Bake and write ``result/``; returns the files by role, as paths within the job folder.
 
-    ``of_object`` has the fields of :class:`Result` that only an object has.
+    ``of_object`` has the fields of :class:`Result` that only an object has. ``complete``: the job was not stopped
+    before its end.
     """
     textures = bake_parts(field, surface, job.texture_size)
     if not all(torch.isfinite(texture).all() for texture in textures):
@@ -122,7 +124,7 @@ def write_results(
 
     parts = zip(surface.mesh.part_names, names, surface.uv_source, strict=True)
     made = tuple(Part(str(part_name), {"albedo": name}, source) for part_name, name, source in parts)
-    write_record(folder, job, made, files, stats, model, reporter, of_object)
+    write_record(folder, job, made, files, stats, model, reporter, of_object, complete)
     return files
 
 
@@ -135,17 +137,18 @@ def write_record(
     model: DiffusionModel,
     reporter: Reporter,
     of_object: dict | None = None,
+    complete: bool = True,
 ) -> None:
     """Write ``result.json``, the last file of a result, and add it to ``files``. Arguments as of
     :func:`write_results`."""
     record = Result(
         settings=job.to_json(),
         parts=parts,
-        complete=stats["steps"] == job.steps,
+        complete=complete,
         kind=job.kind,
         seed=job.seed,
         versions=versions(),
-        licences=licences(model),
+        licences=licences(job, model),
         timings=stats,
         warnings=tuple(reporter.warnings),
         **(of_object or {}),
@@ -167,10 +170,16 @@ def versions() -> dict[str, str]:
     return {"csd_blender": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
 
 
-def licences(model: DiffusionModel) -> dict[str, str]:
-    """Licences of the model and of the code that made the result."""
+def licences(job: JobSpec, model: DiffusionModel) -> dict[str, str]:
+    """Licences of the code and of all models that made the result, as far as they are known: of each stage, and what
+    was added to them. ``model``: the last stage's, which has its ControlNets and its small encoder."""
+    stages = (job.model, getattr(job, "coarse_model", ""))
+    found = {"csd_blender": "GPL-3.0-or-later"} | {f"model {name}": licence_of(name) for name in stages if name}
+    for of, name in (("LoRA", getattr(job, "lora", "")), ("language model", getattr(job, "debias_prompt", ""))):
+        if name:
+            found[f"{of} {name}"] = licence_of(name)
     nets = () if model.control is None else model.control.nets
     controls = {f"ControlNet {net.name}": control.licence_of(net.name) for net in nets}
     small = model.small_encoder
     encoder = {} if small is None else {f"encoder {small.name}": licence_of(small.name)}
-    return {"csd_blender": "GPL-3.0-or-later", f"model {model.name}": licence_of(model.name)} | encoder | controls
+    return found | encoder | controls

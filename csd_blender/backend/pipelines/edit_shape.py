@@ -116,7 +116,7 @@ def edit_shape(
     shares = {name: round(value, 4) for name, value in clock.shares().items()}
     told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
     finished = replace(state, colors=partial(state.colors, exact=True))
-    files = write_object(finished, stage, folder, reporter, told, model, given.place)
+    files = write_object(finished, stage, folder, reporter, told, model, given.place, not cancelled)
     return JobResult(files, stats, cancelled)
 
 

@@ -101,7 +101,7 @@ def make_pictures(
     calls = sum(group.guide.calls for group in groups)
     stats = whole.stats() | {"steps": state.step, "network_calls": calls}
     pictures = seen(state.pictures, job, model)
-    files = write_pictures(pictures, job, folder, reporter, stats | {"time_shares": shares}, model)
+    files = write_pictures(pictures, job, folder, reporter, stats | {"time_shares": shares}, model, not cancelled)
     return JobResult(files, stats, cancelled)
 
 

@@ -155,7 +155,7 @@ def texture_mesh(
         stats = whole.stats() | {"steps": state.step, "network_calls": guide.calls}
         shares = {k: round(v, 4) for k, v in guide.clock.shares().items()}
         told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
-        files = write_results(state.field, surface, job, folder, reporter, told, model)
+        files = write_results(state.field, surface, job, folder, reporter, told, model, complete=not cancelled)
         return JobResult(files, stats, cancelled)
 
 

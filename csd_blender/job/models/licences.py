@@ -36,10 +36,10 @@ def check_cleared(name: str, allow_noncommercial: bool) -> None:
 
 
 def licence_of(name: str) -> str:
-    """The licence of a job's model, for the record of its result: as the catalogue, or the publisher's page, has it."""
+    """The licence of a model, or of what is added to one, for the record of a result: as the catalogue, or the publisher's page, has it."""
     entry = entry_behind(name)
     if entry is None:
-        return "unknown: the model was given as a folder"
+        return "unknown: it was given as a file or folder"
     record = None if find_entry(name) is not None else read_record(own_folder(entry.id))
     return record.licence if record is not None else entry.licence
 

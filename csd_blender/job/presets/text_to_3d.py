@@ -15,7 +15,7 @@ from . import picture_recipe, view_recipes
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
 from .recipes import OF_PICTURES, OF_VIEWS, begin_with_shape, published, sees_several, usual_method
-from .texture import CSD_NEGATIVE_PROMPT, MINI_PRIOR, NEGATIVE_PROMPT, falling_decay, rising_prior, word
+from .texture import CSD_NEGATIVE_PROMPT, MINI_PRIOR, NEGATIVE_PROMPT, WARM_STEPS, falling_decay, rising_prior, word
 from .variants import of_method, vary
 
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
@@ -106,6 +106,8 @@ def text_to_3d_job(
         values[stage] = _merge(values[stage], given) if isinstance(given, dict) else given
     values |= {"prompt": prompt, "quality": quality, "model": model, "recipe": recipe, "subject": subject}
     values |= {"method": overrides.get("method", method), "warm_start": start}
+    if warm:
+        values["warm_steps"] = WARM_STEPS
     return from_json(TextTo3DJob, values | overrides)
 
 

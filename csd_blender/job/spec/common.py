@@ -95,8 +95,8 @@ PERP_NEG = partial(
 )  # fmt: skip
 VIEW_PROMPTS = partial(
     switch, True, label="Name the Side",
-    help="Add “front view”, “side view”, “back view” or “top view” to the prompt as it is seen; without, a face may "
-    "appear on every side",
+    help="Add “front view”, “side view”, “back view” or “overhead view” to the prompt as it is seen; without, a face "
+    "may appear on every side",
 )  # fmt: skip
 EXTRA_WORDS = partial(
     text, "auto", True, label="Extra Words",
@@ -130,10 +130,10 @@ CONTROL_END = partial(
 WARM_START = partial(
     number, 0, 32, 0, True, label="Warm Start",
     help="Begin from so many pictures that the model draws of all sides at once, so that few steps are left to do: of "
-    "a texture under its ControlNets, of an object by fours; 0 begins from gray",
+    "a texture under its ControlNets, of an object by fours; 0 begins from gray, or an object from fog",
 )  # fmt: skip
 WARM_STEPS = partial(
-    number, 1, 200, 10, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"
+    number, 1, 200, 16, True, label="Warm Start Steps", help="Steps of the sampler that draws these pictures"
 )
 WARM_SCALE = partial(
     number, 0, 50, 4.0, True, label="Warm Start Scale", help="How strongly these pictures follow the prompt"

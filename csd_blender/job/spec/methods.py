@@ -151,7 +151,7 @@ VIEW_METHODS = (
     Method(
         id="csd-mvdream",
         label="CSD-MVDream",
-        help="CSD's pull by channels, for a model that draws four views at once: no second faces",
+        help="CSD's pull by channels, for a model that draws four views at once: few second faces",
         source="Yu et al. 2023, arXiv 2310.19415, their branch CSD-MVDream",
         own_weighting=True,
         mini_weighting="uniform",

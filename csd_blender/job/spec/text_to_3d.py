@@ -23,7 +23,7 @@ RECIPE_OPTIONS = (
     Option("sjc", "SJC", "The coarse shape alone by score Jacobian chaining, for comparison"),
     Option("dsd", "DSD", "The coarse shape alone by diverse score distillation: another seed gives another object"),
     Option("dsd-low", "DSD, Small", "The same in small pictures, for half of the memory"),
-    Option("csd-mvdream", "CSD-MVDream", "No second faces: the coarse shape by a model of four views at once"),
+    Option("csd-mvdream", "CSD-MVDream", "Few second faces: the coarse shape by a model of four views at once"),
     Option(
         "csd-mvdream-refine",
         "CSD-MVDream, Refined",

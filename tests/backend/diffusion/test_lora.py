@@ -17,6 +17,7 @@ from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.errors import JobError
 from csd_blender.job.models.lora import Lora, find_lora, lasting_lora, read_lora, with_weight
 from csd_blender.job.presets.texture import texture_job
+from csd_blender.job.result import read_result
 from tests.support.killed_jobs import albedo, reporter_until, square_folder
 from tests.support.ldm import _unet_key
 from tests.support.tiny_models import write_sdxl
@@ -277,6 +278,7 @@ def test_a_job_is_made_with_it_from_the_command_line_on_and_its_strength_counts(
         texture_mesh(spec, folder, reporter_until(), models.get)
         made.append(albedo(folder))
         assert Lora(file, weight) in models.key
+        assert read_result(folder.path).licences[f"LoRA {file}"].startswith("unknown")
     assert (made[0] != made[1]).any()
 
 

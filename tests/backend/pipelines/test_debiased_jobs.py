@@ -72,6 +72,7 @@ def test_each_view_gets_its_own_prompt_and_the_result_says_what_was_left_out(
     assert PROMPT in heard  # what names no view keeps all words
     record = read_result(folder.path)
     assert record.timings["dropped_words"] == expected.stats["dropped_words"]
+    assert record.licences[f"language model {bert}"].startswith("unknown")
     note = {"code": "debiased", "text": expected.note}
     assert note in record.warnings
     assert [body for name, body in events if name == "warning" and body["code"] == "debiased"] == [note]

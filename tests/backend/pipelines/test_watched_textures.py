@@ -48,7 +48,9 @@ def test_a_job_ends_once_its_colors_stay(make, models):
     whole = make("whole", early_end=0.9, **given)
     outcome, events = run(whole, models)
     changes = [body["metrics"]["change"] * 255 for kind, body in events if kind == "progress"]
-    done = read_result(whole.path).timings["steps"]
+    made = read_result(whole.path)
+    done = made.timings["steps"]
+    assert made.complete, "nothing is left to go on with"
     assert outcome.type == "result" and 5 <= done < 40 and changes[-1] < 0.9 <= min(changes[4:-1])
     left = make("left", early_end=0.9, **given)
     run(left, ModelCache(), stop=after(done - 1, "leave"))

@@ -115,7 +115,7 @@ def make_object(
         del clocks["coarse"]
     shares = {name: {k: round(v, 4) for k, v in clock.shares().items()} for name, clock in clocks.items()}
     told = stats | {"time_shares": shares} | (spoken.stats if spoken else {})
-    files = write_object(refined, job, folder, reporter, told, model)
+    files = write_object(refined, job, folder, reporter, told, model, complete=not cancelled)
     return JobResult(files, stats, cancelled)
 
 

@@ -156,10 +156,11 @@ def write_object(
     stats: dict,
     model: DiffusionModel,
     place: Place | None = None,
+    complete: bool = True,
 ) -> dict[str, str]:
     """Clean, simplify, unwrap, bake and write ``result/``; returns the files by role.
 
-    ``place``: where it stands; None as :func:`on_the_floor`. What is recorded is the job in the folder, of which
+    ``place``: where it stands; None as :func:`on_the_floor`. ``complete`` as of :func:`write_results`. What is recorded is the job in the folder, of which
     ``job`` may be a part.
     """
     vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
@@ -187,7 +188,7 @@ def write_object(
     np.savez(buffer, positions=mesh.positions, triangles=mesh.triangles, uv=np.float32(uv))
     folder.write_bytes(RESULT_ARRAYS, buffer.getvalue())
     folder.write_bytes(RESULT_FILM, film(surface, color))
-    files = write_results(color, surface, folder.spec, folder, reporter, stats, model, of_object)
+    files = write_results(color, surface, folder.spec, folder, reporter, stats, model, of_object, complete)
     return files | {"arrays": RESULT_ARRAYS, "film": RESULT_FILM}
 
 

@@ -87,6 +87,7 @@ def test_a_recipe_runs_through_and_latents_are_64_by_64(
     result = json.loads((tmp_path / "job" / "result" / "result.json").read_text())
     settings = result["settings"]
     assert result["complete"] and settings["recipe"] == recipe
+    assert {f"model {large[name]}" for name in ("sd", coarse)} <= set(result["licences"]), "of both stages"
     assert bool(settings["negative_prompt"]) == (recipe == "csd")
     assert all(asked.perp_neg_from == "negative" for _, asked in seen)
     assert angles == [30.0 if recipe == "csd" and i == 0 else 45.0 for i in range(len(expected))]
