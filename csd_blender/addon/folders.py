@@ -20,8 +20,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ..job import files
+from ..job.errors import JobError
 from ..job.folder import read_ordinary
 from ..job.kinds import KINDS
+from ..job.process.processes import HeldFile
 from ..job.result import is_complete
 from .errors import SceneError
 from .scene import apply_texture
@@ -153,13 +155,8 @@ def has_result(folder: Path) -> bool:
 
 def entries(root: Path) -> list[Entry]:
     """Every job of Blender below ``root``, the newest first. No folder, however damaged, hides the others."""
-    try:
-        with os.scandir(root) as found:
-            folders = [Path(f.path) for f in found if not f.name.startswith(".") and f.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
     listed = []
-    for folder in folders:
+    for folder in of_jobs(root):
         try:
             if (folder / files.TARGETS).exists() and (folder / files.JOB).exists():
                 listed.append((made_at(folder), folder.name, describe(folder)))
@@ -169,6 +166,15 @@ def entries(root: Path) -> list[Entry]:
             log.exception("the job folder %s cannot be described", folder)
             listed.append((0.0, folder.name, Entry(str(folder), folder.name, readable=False)))
     return [entry for _made, _name, entry in sorted(listed, key=lambda row: row[:2], reverse=True)]
+
+
+def of_jobs(root: Path) -> list[Path]:
+    """The folders below ``root``, which may be damaged."""
+    try:
+        with os.scandir(root) as found:
+            return [Path(f.path) for f in found if not f.name.startswith(".") and f.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def describe(folder: Path) -> Entry:
@@ -250,6 +256,12 @@ def remove(folder: Path, root: Path) -> None:
     """
     if folder.parent != root or folder.is_symlink() or not (folder / files.JOB).exists():
         raise SceneError("This is no job folder of the extension.", "Delete it with the system's file manager.")
+    try:
+        with HeldFile(folder / files.LOCK, "it runs in another Blender"):
+            pass  # nobody works on it
+    except JobError as error:
+        if error.code == "busy":
+            raise SceneError("This job is still running, in another Blender or a shell.", "Cancel it there.") from error
     gone = root / f".deleted-{folder.name}"
     try:
         os.replace(folder, gone)  # all or nothing, and out of the list at once

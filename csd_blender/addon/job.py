@@ -54,6 +54,7 @@ class Job:
     final_shown: bool = False
     changed_maps: list[str] = field(default_factory=list)  # objects whose UV map the result no longer fits
     in_file: bool = True  # whether the file it belongs to is the open one
+    also: list[str] = field(default_factory=list)  # other paths that this file was saved as
 
     @property
     def active(self) -> bool:

@@ -67,8 +67,8 @@ ERRORS = {
     "model_missing": ErrorCode("The diffusion model is not on this computer.", "Choose another model or its folder."),
     "model_unreadable": ErrorCode(
         "The diffusion model's files cannot be used.",
-        "Choose the folder of a whole model with safetensors, or one .safetensors file of it: Stable Diffusion 1, 2, XL or "
-        "3, or DeepFloyd IF.",
+        "Choose the folder of a whole model with safetensors, or one .safetensors file of it: Stable Diffusion 1, 2, "
+        "XL or 3, or DeepFloyd IF.",
     ),
     "model_changed": ErrorCode(
         "A file of the model is not the one that was published.",

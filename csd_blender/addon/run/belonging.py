@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -11,9 +12,11 @@ import bpy
 from ...job.errors import JobError
 from ...job.files import TARGETS
 from ...job.folder import write_atomic
+from .. import folders
 from ..errors import SceneError
 from ..job import Job
 from ..kinds.choose import kind_of
+from ..preferences import jobs_folder
 from ..scene import apply_texture, export, open_file, targets
 from ..scene.stored_arrays import read_json
 
@@ -23,11 +26,16 @@ def follow_file(job: Job | None) -> None:
     open_file.another_is_open()
     if job is None:
         return
-    job.in_file = open_file.is_same(job.blend_file, bpy.data.filepath)
+    job.in_file = belongs(job)
     if job.in_file:
         targets.bind(job.targets)
     else:
         let_go(job)
+
+
+def belongs(job: Job) -> bool:
+    """Whether the open file is the job's, or one that this was saved as before or after."""
+    return any(open_file.is_same(path, bpy.data.filepath) for path in (job.blend_file, *job.also))
 
 
 def resume_here(job: Job) -> None:
@@ -37,8 +45,8 @@ def resume_here(job: Job) -> None:
     the job's file is gone or never was saved, objects of the same names, faces and UV maps do as well: the file was
     moved or recovered.
     """
-    same_unsaved = not job.blend_file and export.read_opening(job.folder) == open_file.opening()
-    job.in_file = same_unsaved or open_file.is_same(job.blend_file, bpy.data.filepath)
+    same_unsaved = not job.blend_file and export.read_word(job.folder, "opening") == open_file.opening()
+    job.in_file = same_unsaved or belongs(job)
     if job.in_file:
         targets.bind(job.targets)
     elif job.blend_file and os.path.isfile(job.blend_file):
@@ -52,24 +60,42 @@ def remember_file(job: Job) -> None:
     """After a save: note the file, and what the objects are called now, for later sessions."""
     if not job.in_file:
         return
+    job.also = earlier(job.blend_file, job.also)
     job.blend_file = bpy.data.filepath
     for target in job.targets:
-        targets.find_object(target)
+        obj = targets.find_object(target)
+        if obj is not None:
+            target.others = export.others_than(obj)
     place = () if kind_of(job).job.BELONGS_TO_FILE else job.place
-    data = export.targets_bytes(job.targets, job.blend_file, place)[TARGETS]
+    data = export.targets_bytes(job.targets, job.blend_file, place, job.also)[TARGETS]
     try:
         write_atomic(job.folder / TARGETS, data)
     except (JobError, OSError):
         pass  # a later session then looks for the objects by what it knows
 
 
+def earlier(blend_file: str, also: Sequence[str]) -> list[str]:
+    """The names that a job's file had, without the one it has now."""
+    return [p for p in dict.fromkeys((*also, blend_file)) if p and not open_file.is_same(p, bpy.data.filepath)]
+
+
+def saved_as(previous: str) -> None:
+    """After a save under a new name: the results of all sessions that belong to the file do so by that, too."""
+    if not previous or open_file.is_same(previous, bpy.data.filepath):
+        return
+    for folder in folders.of_jobs(jobs_folder()):
+        if open_file.is_same(export.read_word(folder, "blend_file"), previous):
+            move_to_file(folder)
+
+
 def move_to_file(folder: Path) -> None:
     """Note in the folder of a job that is not the session's that its file has the open one's name now."""
     try:
         record = read_json(folder / TARGETS)
+        record["also"] = earlier(record["blend_file"], export.read_also(folder))
         record["blend_file"] = bpy.data.filepath
         write_atomic(folder / TARGETS, json.dumps(record, indent=1).encode())
-    except (JobError, OSError, ValueError, RecursionError, TypeError):
+    except (JobError, OSError, ValueError, LookupError, RecursionError, TypeError):
         pass  # it was deleted or damaged; a later session then looks for the objects by what it knows
 
 

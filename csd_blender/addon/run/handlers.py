@@ -10,18 +10,23 @@ from .. import folders
 from ..errors import SceneError
 from ..scene import cover
 from ..session import session
-from . import belonging, lifecycle, old_files, results, showing
+from . import belonging, lifecycle, old_files, pump, results, showing
+
+_path = ""  # of the file, before it was saved under another name
 
 
 @persistent
 def before_save(*_args) -> None:
     """A saved file never has a preview in it."""
+    global _path
+    _path = bpy.data.filepath
     old_files.stamp()
     cover.uncover_all()
 
 
 @persistent
 def after_save(*_args) -> None:
+    belonging.saved_as(_path)
     if session.job is not None:
         belonging.remember_file(session.job)
     for folder in session.of_file:
@@ -64,6 +69,7 @@ def restore() -> None:
     cover.uncover_all(keep_job=live)
     if live:
         showing.refresh_preview()
+        pump.start()  # which shows what has to wait, as for the end of Edit Mode
 
 
 def follow_undo() -> None:

@@ -115,7 +115,7 @@ def read_job(folder: Path) -> Job:
     """
     opened = JobFolder.open(folder)
     targets, blend_file = export.read_targets(folder)
-    job = Job(folder.name, folder, opened.spec, targets, blend_file)
+    job = Job(folder.name, folder, opened.spec, targets, blend_file, also=export.read_also(folder))
     kind_of(job).job.restore(job)
     resume_here(job)
     return job

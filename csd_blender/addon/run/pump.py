@@ -52,6 +52,8 @@ def next_interval() -> float | None:
     running = session.setup is not None or session.download is not None
     if session.active_job() is not None or running or showing.pictures.busy():
         return DRAWING_INTERVAL if pace.waiting else BUSY_INTERVAL
+    if session.job is not None and session.job.phase == "finished" and not session.job.final_shown:
+        return IDLE_INTERVAL  # an object is in Edit Mode, or Blender renders
     alive = session.client is not None and session.client.state not in ("stopped", "lost")
     return IDLE_INTERVAL if alive else None
 
@@ -75,7 +77,10 @@ def work(deadline: float, may_draw: bool = True) -> bool:
     job = session.job
     landed = False
     may_draw = may_draw or session.active_job() is None  # after its end there is little to come
-    if job is not None and job.phase == "finished" and not job.final_shown:
+    drawn_by_others = any(bpy.app.is_job_running(name) for name in ("RENDER", "OBJECT_BAKE"))
+    if drawn_by_others:
+        may_draw = False  # another thread reads the meshes and materials that a preview would change
+    elif job is not None and job.phase == "finished" and not job.final_shown and not showing.waits_for_mode(job):
         job.final_shown = True
         showing.refresh_preview()
         ended, landed = True, not showing.pictures.busy()  # a finished object is still to be read

@@ -6,6 +6,7 @@ from ..job import Job
 from ..kinds.choose import kind_of
 from ..scene.mesh_arrays import MeshArrays
 from ..scene.previews import Picture, PictureMaker
+from ..scene.targets import find_object
 from ..session import session
 from . import screen
 from .belonging import changed_maps
@@ -70,6 +71,12 @@ def show_unseen() -> bool:
     return picture is not None
 
 
+def waits_for_mode(job: Job) -> bool:
+    """Whether an object of the job is in Edit Mode, where its UV maps cannot be read, nor one be added."""
+    objects = (find_object(target) for target in job.targets) if kind_of(job).job.BELONGS_TO_FILE else ()
+    return any(obj is not None and obj.data.is_editmode for obj in objects)
+
+
 def refresh_preview() -> None:
     """Show the preview again after an undo, a save or a load, and the finished result once there is one."""
     job = session.job
@@ -82,4 +89,7 @@ def refresh_preview() -> None:
     waiting = kind.preview.refresh(job, shown)
     if waiting is not None:
         pictures.put(waiting, job.folder, None)
+    if job.phase == "finished" and waits_for_mode(job):
+        job.final_shown, job.changed_maps = False, []  # the timer shows it once the artist has left that
+        return
     job.changed_maps = changed_maps(job) if job.phase == "finished" and kind.job.BELONGS_TO_FILE else []

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...job.files import RESULT_ARRAYS
 from ...job.result import result_file
+from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result, unreadable
 from .materials import ROUGHNESS, build_material
@@ -64,7 +65,11 @@ def read_result(folder: Path) -> tuple[Result, MeshArrays]:
 
 
 def add_object(context, result: Result, arrays: MeshArrays, place: tuple[float, float, float]) -> Applied:
-    """Make the result an ordinary object of the file, selected and active, its foot at ``place``."""
+    """Make the result an ordinary object of the file, selected and active, its foot at ``place``.
+
+    Raises :class:`SceneError` where there is no collection for it; nothing was made then.
+    """
+    collection = collection_for(context)
     record = result.record
     name = apply_texture.short_name(record.prompt or "CSD Object")
     image = apply_texture.load_albedo(result.albedo[0], name, record)
@@ -78,7 +83,7 @@ def add_object(context, result: Result, arrays: MeshArrays, place: tuple[float, 
     obj = bpy.data.objects.new(name, mesh)
     obj.location = place
     obj["csd_settings"] = json.dumps(dict(record.settings))
-    link(context, obj)
+    collection.objects.link(obj)
     for other in context.view_layer.objects.selected[:]:
         other.select_set(False)
     obj.select_set(True)
@@ -86,8 +91,17 @@ def add_object(context, result: Result, arrays: MeshArrays, place: tuple[float, 
     return Applied(obj, image, material)
 
 
-def link(context, obj: bpy.types.Object) -> None:
-    """Put ``obj`` into the active collection; into the scene's own where that is linked or switched off."""
-    active = context.view_layer.active_layer_collection
-    usable = not active.exclude and active.collection.is_editable
-    (active.collection if usable else context.scene.collection).objects.link(obj)
+def collection_for(context) -> bpy.types.Collection:
+    """Where a new object goes: the active collection, or the scene's own where that is linked, an override, or switched
+    off. Raises :class:`SceneError` where neither can take one."""
+    active, whole = context.view_layer.active_layer_collection, context.scene.collection
+    if not active.exclude and takes_objects(active.collection):
+        return active.collection
+    if takes_objects(whole):
+        return whole
+    raise SceneError("The scene is linked from another file.", "Switch to a scene of this file, then accept again.")
+
+
+def takes_objects(collection: bpy.types.Collection) -> bool:
+    """Whether objects can be put into it; not into what is linked, or overrides what is."""
+    return collection.is_editable and collection.override_library is None

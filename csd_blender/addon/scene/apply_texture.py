@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -271,11 +272,22 @@ def load_albedo(path: Path, name: str, made: job_result.Result) -> bpy.types.Ima
     except TypeError:
         pass  # a color configuration of one's own; Blender has chosen its space for pictures
     image.pack()
-    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # where unpacking would put it
+    image.filepath_raw = own_file(image)
+    for packed in image.packed_files:  # by this name it is unpacked, and exported
+        packed.filepath = image.filepath_raw
     image["csd_settings"] = json.dumps(dict(made.settings))
     image["csd_prompt"] = made.prompt
     image["csd_licences"] = json.dumps(dict(made.licences))
     return image
+
+
+def own_file(image: bpy.types.Image) -> str:
+    """Where unpacking puts ``image``: a file that no other image of the .blend has, on systems that take capital and
+    small letters for the same, too."""
+    stem = bpy.path.clean_name(image.name)
+    taken = {bpy.path.basename(i.filepath_raw).lower() for i in bpy.data.images if i != image}
+    names = (f"{stem}{f'_{number}' if number else ''}.png" for number in itertools.count())
+    return "//" + next(name for name in names if name.lower() not in taken)
 
 
 def short_name(text: str) -> str:

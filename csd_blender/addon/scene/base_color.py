@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import SceneError
 from .export import Export, npz_bytes, read
+from .working_space import to_rec709
 
 MOST_PICTURES = 64
 LARGEST_SIDE = 4096  # pixels that a picture is brought down to
@@ -202,7 +203,8 @@ def _picture(color: BaseColor) -> np.ndarray:
     """``[H, W, 3]`` sRGB bytes, the top row first."""
     image = color.image
     if image is None:
-        return _bytes(_encoded(np.clip(np.array(color.plain, np.float32), 0, 1)))[None, None]
+        plain = to_rec709(np.array(color.plain, np.float32))
+        return _bytes(_encoded(np.clip(plain, 0, 1)))[None, None]
     width, height = image.size
     channels = image.channels
     values = np.empty(width * height * channels, np.float32)
@@ -214,6 +216,8 @@ def _picture(color: BaseColor) -> np.ndarray:
         values = values[: height // step * step, : width // step * step]
         values = values.reshape(height // step, step, width // step, step, 3).mean((1, 3))
     space = image.colorspace_settings.name.lower()
+    if image.is_float:
+        values = to_rec709(values)
     linear = image.is_float or "linear" in space or space in ("non-color", "raw")
     return np.ascontiguousarray(_bytes(_encoded(np.clip(values, 0, 1)) if linear else values)[::-1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import bpy
+import numpy as np
 
 from ..errors import SceneError
 from .target import Target
@@ -83,9 +84,35 @@ def makes_instances(obj: bpy.types.Object, depsgraph) -> bool:
 
 def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
     """Sentences about what is seen of ``obj`` and gets no texture."""
+    found = []
     if target.modifiers != "ignore" and makes_instances(obj, depsgraph):
-        return [f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."]
-    return []
+        found.append(
+            f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."
+        )
+    if not target.replaces_mesh and sets_materials(obj, depsgraph):
+        found.append(
+            f"Geometry nodes of “{obj.name}” set materials, and what has one of theirs will not show the texture; "
+            "remove the Set Material node, or set Output > Modifiers to Apply where they change the faces."
+        )
+    return found
+
+
+def sets_materials(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether faces of ``obj`` are seen with a material that is in none of its slots, as geometry nodes set them."""
+    if not any(m.type == "NODES" and m.show_viewport for m in obj.modifiers):
+        return False
+    evaluated = obj.evaluated_get(depsgraph)
+    own = {slot.material for slot in obj.material_slots}
+    mesh = evaluated.to_mesh()
+    try:
+        foreign = [i for i, m in enumerate(mesh.materials) if m is not None and m.original not in own]
+        if not foreign:
+            return False
+        used = np.empty(len(mesh.polygons), np.int32)
+        mesh.polygons.foreach_get("material_index", used)
+        return bool(np.isin(used, foreign).any())
+    finally:
+        evaluated.to_mesh_clear()
 
 
 def is_computed(obj: bpy.types.Object, depsgraph) -> bool:
@@ -117,21 +144,33 @@ def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
 def moving_modifiers(obj: bpy.types.Object) -> set[str]:
     """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
     data = obj.animation_data
-    curves = list(data.drivers) if data is not None else []
-    if data is not None and data.action is not None:
-        curves += curves_of(data.action)
-    paths = {curve.data_path for curve in curves}
+    paths = {curve.data_path for curve in (moving_curves(data) if data is not None else [])}
     return {
         m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
     }
 
 
-def curves_of(action: bpy.types.Action) -> list[bpy.types.FCurve]:
-    """All keyframed curves of ``action``; from Blender 5.0 on they are in its layers only."""
-    if hasattr(action, "fcurves"):
+def moving_curves(data: bpy.types.AnimData) -> list[bpy.types.FCurve]:
+    """All curves that move something: drivers, keyframes, and those that were pushed down into strips of the NLA."""
+    curves = [*data.drivers, *curves_of(data)]
+    strips = [strip for track in data.nla_tracks for strip in track.strips]
+    while strips:
+        strip = strips.pop()
+        curves += curves_of(strip)
+        strips += strip.strips  # of a meta strip
+    return curves
+
+
+def curves_of(user: bpy.types.AnimData | bpy.types.NlaStrip) -> list[bpy.types.FCurve]:
+    """The keyframed curves that ``user`` plays; from Blender 4.4 on an action has slots, of which it plays one."""
+    action = user.action
+    if action is None:
+        return []
+    if not hasattr(user, "action_slot"):
         return list(action.fcurves)
+    slot = user.action_slot
     bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
-    return [curve for bag in bags for curve in bag.fcurves]
+    return [curve for bag in bags if slot is not None and bag.slot_handle == slot.handle for curve in bag.fcurves]
 
 
 def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from . import checks, uv_maps
 from .materials import build_material, shown_map
 from .uv_maps import ADDED, added_uv
+from .working_space import from_rec709
 
 KEY = checks.PREVIEW
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers; ``ADDED``: the map added
@@ -59,9 +60,13 @@ def ensure_image(key: str, width: int, height: int) -> bool:
 
 
 def set_pixels(key: str, width: int, height: int, pixels: np.ndarray) -> bpy.types.Image:
-    """Put scene-linear float32 RGBA ``[height * width * 4]``, bottom row first, into the part's temporary image."""
+    """Put linear float32 RGBA ``[height * width * 4]``, bottom row first, into the part's temporary image."""
     ensure_image(key, width, height)
     image = find_marked(bpy.data.images, key)
+    colors = pixels.reshape(-1, 4)[:, :3]
+    shown = from_rec709(colors)
+    if shown is not colors:
+        pixels = np.concatenate([shown, pixels.reshape(-1, 4)[:, 3:]], axis=1).ravel()
     image.pixels.foreach_set(pixels)
     image.update()
     return image
@@ -166,7 +171,8 @@ def uncover(obj: bpy.types.Object) -> None:
 
 
 def added(mesh: bpy.types.Mesh):
-    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv`` and, to come back, ``active``, ``render``."""
+    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds and, to come
+    back, ``active``, ``render``."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -186,16 +192,22 @@ def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
     if name:
         record = added(mesh)
         record["uv"], record["active"], record["render"] = name, active, render
+        record["sum"] = uv_maps.sum_of(mesh, name)
         uv_maps.select(mesh, name, name)
     return name
 
 
 def clear_mesh(mesh: bpy.types.Mesh) -> None:
-    """Take away what the preview added to ``mesh``; its objects must have been uncovered before."""
+    """Take away what the preview added to ``mesh``; its objects must have been uncovered before.
+
+    The added map is the active one, so that an artist who unwraps meanwhile does so on it: then it is theirs.
+    """
     if ADDED not in mesh:
         return
     record, name = mesh[ADDED], added_uv(mesh)
-    if name:
+    if name and uv_maps.was_edited(mesh, name, record.get("sum", "")):
+        mesh.uv_layers[name].name = uv_maps.USUAL_NAME
+    elif name:
         mesh.uv_layers.remove(mesh.uv_layers[name])
         uv_maps.select(mesh, record["active"], record["render"])
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:

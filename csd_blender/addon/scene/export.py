@@ -12,11 +12,22 @@ from typing import NamedTuple
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
+from ...job.errors import quoted
 from ...job.files import TARGET_ARRAYS, TARGETS
 from ..errors import SceneError
 from . import open_file
-from .checks import check_accepting, check_computed, check_objects, dropped_by_applying, has_room, left_out, no_faces
+from .checks import (
+    check_accepting,
+    check_computed,
+    check_objects,
+    dropped_by_applying,
+    has_room,
+    is_computed,
+    left_out,
+    no_faces,
+)
 from .stored_arrays import UNREADABLE, read_json, read_npz
 from .target import Target
 
@@ -107,6 +118,8 @@ def export_shape(objects: Sequence[bpy.types.Object], depsgraph, modifiers: str)
     flush(objects, depsgraph)
     parts, targets = [], []
     for obj in objects:
+        if modifiers != "ignore" and (any(m.show_viewport for m in obj.modifiers) or obj.data.shape_keys):
+            check_computed(obj, depsgraph)
         arrays, corners, mesh = read_object(obj, depsgraph, modifiers)
         parts.append(arrays)
         targets.append(
@@ -154,6 +167,8 @@ def export_object(obj: bpy.types.Object, depsgraph, modifiers: str, uv: str) -> 
         corners=corners,
         own_topology=own_topology,
         own_uv=read(own.uv, "vector", 2, np.float32) if own is not None else np.zeros((0, 2), np.float32),
+        own_shape=shape_of(obj.data),
+        others=others_than(obj),
     )
     check_accepting(obj, target, depsgraph, uv)
     return arrays, target
@@ -175,7 +190,7 @@ def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict,
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if modifiers == "ignore" else evaluated.to_mesh()
     try:
-        arrays, corners = read_mesh(mesh, np.array(evaluated.matrix_world, np.float64))
+        arrays, corners = read_mesh(mesh, np.array(world_matrix(obj, depsgraph), np.float64))
         if not len(corners):
             raise no_faces(obj, depsgraph, modifiers)
         active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
@@ -183,6 +198,23 @@ def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict,
     finally:
         if modifiers != "ignore":
             evaluated.to_mesh_clear()
+
+
+def world_matrix(obj: bpy.types.Object, depsgraph) -> Matrix:
+    """Where ``obj`` stands. Of one that Blender does not work out, as in a collection that is excluded, it is what its
+    own and its parents' transforms come to. Raises :class:`SceneError` where more than these moves it."""
+    if is_computed(obj, depsgraph):
+        return obj.evaluated_get(depsgraph).matrix_world
+    data = obj.animation_data
+    moved = obj.constraints or (data is not None and (data.action or data.drivers or data.nla_tracks))
+    if moved or (obj.parent is not None and obj.parent_type != "OBJECT"):
+        raise SceneError(
+            f"“{obj.name}” is disabled in viewports or not in this scene, so that nobody knows where it stands.",
+            "Enable it first.",
+        )
+    if obj.parent is None:
+        return obj.matrix_basis
+    return world_matrix(obj.parent, depsgraph) @ obj.matrix_parent_inverse @ obj.matrix_basis
 
 
 def read_mesh(mesh: bpy.types.Mesh, matrix: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -219,6 +251,16 @@ def fingerprint(mesh: bpy.types.Mesh) -> str:
     digest.update(read(mesh.loops, "vertex_index", 1, np.int32).tobytes())
     digest.update(read(mesh.polygons, "loop_start", 1, np.int32).tobytes())
     return digest.hexdigest()
+
+
+def others_than(obj: bpy.types.Object) -> list[str]:
+    """Names of the file's other mesh objects."""
+    return [o.name for o in bpy.data.objects if o.type == "MESH" and o != obj]
+
+
+def shape_of(mesh: bpy.types.Mesh) -> str:
+    """Equal for two meshes when their vertices lie at the same places."""
+    return hashlib.sha1(read(mesh.vertices, "co", 3, np.float32).tobytes(), usedforsecurity=False).hexdigest()
 
 
 def join_parts(parts: list[dict[str, np.ndarray]], names: list[str]) -> dict[str, np.ndarray]:
@@ -269,15 +311,18 @@ def near_origin(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.float32(positions), np.zeros(3)
 
 
-def targets_bytes(targets: list[Target], blend_file: str, place: Sequence[float] = ()) -> dict[str, bytes]:
+def targets_bytes(
+    targets: list[Target], blend_file: str, place: Sequence[float] = (), also: Sequence[str] = ()
+) -> dict[str, bytes]:
     """What a later Blender session needs to find the targets: the contents of ``target.json`` and ``target.npz``.
 
-    ``place``, for a job that makes an object, is where that shall stand; there are no targets then.
+    ``place``, for a job that makes an object, is where that shall stand; there are no targets then. ``also``: other
+    names of the file.
     """
     plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid")} for t in targets]
     arrays = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
     arrays |= {f"own_uv_{i}": t.own_uv for i, t in enumerate(targets)}
-    record = {"blend_file": blend_file, "opening": open_file.opening(), "targets": plain}
+    record = {"blend_file": blend_file, "also": list(also), "opening": open_file.opening(), "targets": plain}
     return {
         TARGETS: json.dumps(record | ({"place": list(place)} if place else {}), indent=1).encode(),
         TARGET_ARRAYS: npz_bytes(arrays),
@@ -303,9 +348,10 @@ def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
     """One target of a job folder, checked: its corners are used as indices. Raises ``UNREADABLE``."""
     corners, own_uv = arrays[f"corners_{i}"], arrays.get(f"own_uv_{i}", np.zeros((0, 2), np.float32))
     target = Target(uid=0, corners=corners, own_uv=own_uv, **plain)
-    for name in ("name", "uv_layer", "modifiers", "topology", "own_topology"):
-        if not isinstance(getattr(target, name), str):
-            raise ValueError(f"{name} must be a text")
+    texts = ("name", "uv_layer", "modifiers", "topology", "own_topology", "own_shape")
+    for text in (*(getattr(target, name) for name in texts), *target.others):
+        if not isinstance(text, str):
+            raise ValueError(f"{quoted(text)} must be a text")
     if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu" or own_uv.ndim != 2:
         raise ValueError("corners must be rows of three whole numbers")
     if len(corners) and not 0 <= corners.min() <= corners.max() < int(target.corner_count) <= MOST_CORNERS:
@@ -313,9 +359,18 @@ def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
     return target
 
 
-def read_opening(folder: Path) -> str:
-    """The word for the file in which the job was started (see :mod:`open_file`); empty when it is not known."""
+def read_word(folder: Path, name: str) -> str:
+    """What ``target.json`` says of the file: ``blend_file``, its path; ``opening``, the word for it as it was when the
+    job was started (see :mod:`open_file`). Empty when it is not known."""
     try:
-        return str(read_json(folder / TARGETS).get("opening", ""))
+        return str(read_json(folder / TARGETS).get(name, ""))
     except UNREADABLE:
         return ""
+
+
+def read_also(folder: Path) -> list[str]:
+    """Other paths of the file that a job belongs to: those that it was saved as before."""
+    try:
+        return [str(path) for path in read_json(folder / TARGETS).get("also", ())]
+    except UNREADABLE:
+        return []

@@ -22,6 +22,8 @@ class Target:
         own_topology: fingerprint of the object's own mesh, without its modifiers.
         own_uv: float32 ``[corners of the own mesh, 2]``, what ``uv_layer`` of the own mesh held; empty when the own
             mesh had no such map (its modifiers make it).
+        own_shape: where the own mesh had its vertices (:func:`export.shape_of`); empty in folders of older versions.
+        others: names of the other mesh objects of the file when the job began, none of which is this one renamed.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Target:
     corners: np.ndarray = field(repr=False)
     own_topology: str = ""
     own_uv: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
+    own_shape: str = ""
+    others: list[str] = field(default_factory=list)
 
     @property
     def replaces_mesh(self) -> bool:

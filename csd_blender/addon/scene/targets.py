@@ -23,8 +23,8 @@ def uv_state(target: Target) -> str:
 def bind(targets: Sequence[Target], strictly: bool = False) -> None:
     """Find the objects of a job by name; only meshes with the same faces count.
 
-    One that was renamed since is the only one in the file with the same faces and UVs; for a job of one object it may
-    also be the active one. A job that makes an object has no targets.
+    One that was renamed since is the only one in the file with the same faces, UVs and vertices that was not there
+    under another name when the job began. A job that makes an object has no targets.
 
     Args:
         strictly: only by name, and the UV maps must be the same as well.
@@ -32,18 +32,15 @@ def bind(targets: Sequence[Target], strictly: bool = False) -> None:
     for target in targets:
         found = bpy.data.objects.get(target.name)
         if not suits(found, target, strictly):
-            found = None if strictly else renamed(target, alone=len(targets) == 1)
+            found = None if strictly else renamed(target)
         target.uid = found.session_uid if found is not None else 0
 
 
-def renamed(target: Target, alone: bool) -> bpy.types.Object | None:
-    active = bpy.context.view_layer.objects.active
-    if alone and suits(active, target):
-        return active
-    if not len(target.own_uv):
-        return None
-    same = [o for o in bpy.data.objects if o.type == "MESH" and len(o.data.loops) == len(target.own_uv)]
-    same = [o for o in same if suits(o, target, strictly=True)]
+def renamed(target: Target) -> bpy.types.Object | None:
+    if not target.own_shape:
+        return None  # a folder of an older version, which does not say enough: cubes are many
+    rest = [o for o in bpy.data.objects if o.type == "MESH" and o.name not in target.others]
+    same = [o for o in rest if suits(o, target, strictly=True) and export.shape_of(o.data) == target.own_shape]
     return same[0] if len(same) == 1 else None
 
 

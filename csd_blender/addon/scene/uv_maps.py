@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import bmesh
 import bpy
 import numpy as np
 
@@ -9,6 +12,7 @@ from .export import fingerprint
 from .target import Target
 
 NAME = "CSD"  # of the maps that this extension adds
+USUAL_NAME = "UVMap"  # of Blender's own
 PREVIEW_NAME = "CSD Preview"  # of those that a preview adds, so that joining objects mixes them with no other map
 ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added to it
 
@@ -17,6 +21,25 @@ def added_uv(mesh: bpy.types.Mesh) -> str:
     """Name of the UV map that a preview added; empty when there is none."""
     name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
     return name if name in mesh.uv_layers else ""
+
+
+def sum_of(mesh: bpy.types.Mesh, name: str) -> str:
+    """Equal for two states of a map of ``mesh`` that hold the same, in Edit Mode as well: corners, then a checksum."""
+    if mesh.is_editmode:
+        edited = bmesh.from_edit_mesh(mesh)
+        layer = edited.loops.layers.uv.get(name)
+        corners = (loop[layer].uv for face in edited.faces for loop in face.loops) if layer is not None else ()
+        values = np.array([tuple(uv) for uv in corners], np.float32)
+    else:
+        values = read_map(mesh.uv_layers[name])
+    return f"{len(values)} {hashlib.sha1(values.tobytes(), usedforsecurity=False).hexdigest()}"
+
+
+def was_edited(mesh: bpy.types.Mesh, name: str, before: str) -> bool:
+    """Whether a map holds something else than ``before`` (:func:`sum_of`), on the same corners: where faces came or
+    went, nobody can tell."""
+    now = sum_of(mesh, name)
+    return now != before and now.partition(" ")[0] == before.partition(" ")[0]
 
 
 def read_map(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:

@@ -36,7 +36,8 @@ def check_cleared(name: str, allow_noncommercial: bool) -> None:
 
 
 def licence_of(name: str) -> str:
-    """The licence of a model, or of what is added to one, for the record of a result: as the catalogue, or the publisher's page, has it."""
+    """The licence of a model, or of what is added to one, for the record of a result: as the catalogue, or the
+    publisher's page, has it."""
     entry = entry_behind(name)
     if entry is None:
         return "unknown: it was given as a file or folder"

@@ -2,9 +2,9 @@
 
 Every value is listed with its source in ``docs/methods.md``. They are those of public configurations: CSD's own (Yu et
 al. 2023, arXiv 2310.19415), and threestudio's for DreamFusion (Poole et al. 2022, 2209.14988), Magic3D (Lin et al.
-2022, 2211.10440), Fantasia3D (Chen et al. 2023, 2303.13873), which differ between DeepFloyd IF and Stable Diffusion, for
-ProlificDreamer (Wang et al. 2023, 2305.16213) and SJC (Wang et al. 2022, 2212.00774), and DSD's (Xu et al. 2024, 2412.06780).
-Those with a model that draws several views, or after a picture, are in modules of their own.
+2022, 2211.10440), Fantasia3D (Chen et al. 2023, 2303.13873), which differ between DeepFloyd IF and Stable Diffusion,
+ProlificDreamer (Wang et al. 2023, 2305.16213) and SJC (Wang et al. 2022, 2212.00774), and those of DSD (Xu et al. 2024,
+2412.06780). Those with a model that draws several views, or after a picture, are in modules of their own.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def interrupt(process: subprocess.Popen | None) -> None:
         return
     try:
         process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
-    except (OSError, ValueError):
+    except (OSError, ValueError, SystemError):  # the last is what Windows' Python makes of a console of its own
         pass  # it has just ended, or shares no console with us
 
 

@@ -35,6 +35,33 @@ def test_the_growing_object_stands_at_the_cursor_unseen_by_renders_and_clicks(by
     assert obj not in bpy.context.view_layer.objects.selected[:]
 
 
+@pytest.fixture
+def override(tmp_path):
+    """A collection of another file, overridden here and active."""
+    inside = bpy.data.collections.new("Set")
+    bpy.context.scene.collection.children.link(inside)
+    inside.objects.link(bpy.data.objects.new("Prop", bpy.data.meshes.new("Prop")))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=False)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, loaded):
+        loaded.collections = ["Set"]
+    made = loaded.collections[0].override_hierarchy_create(bpy.context.scene, bpy.context.view_layer)
+    layers = [bpy.context.view_layer.layer_collection]
+    while layers[-1].collection != made:
+        layers[:0] = layers.pop().children
+    bpy.context.view_layer.active_layer_collection = layers[-1]
+    return made
+
+
+def test_an_object_is_accepted_where_the_active_collection_is_an_override(override, by_hand):
+    job = by_hand()
+    job.preview()
+    job.finish()
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    [made] = [o for o in bpy.context.scene.collection.objects if "csd_settings" in o]
+    assert made.name not in override.objects
+
+
 def test_previews_replace_each_other_without_leaving_anything_behind(by_hand):
     before = census()
     job = by_hand()

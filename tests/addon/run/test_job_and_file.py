@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.support.blender import bpy, cube, module
+from tests.support.blender import bpy, cube, module, select
 from tests.support.by_hand import HandJob
 
 belonging, targets, scene_export, open_file = (
@@ -13,6 +13,8 @@ belonging, targets, scene_export, open_file = (
     module("addon.scene.export"),
     module("addon.scene.open_file"),
 )
+
+session = module("addon.session").session
 
 
 def save(path):
@@ -119,3 +121,48 @@ def link_cube(library):
     with bpy.data.libraries.load(str(library), link=True) as (_, wanted):
         wanted.objects = ["Cube"]
     bpy.context.scene.collection.objects.link(bpy.data.objects["Cube"])
+
+
+def test_an_object_that_was_there_all_along_does_not_get_the_texture_of_one_that_is_gone(monkeypatch, tmp_path):
+    """Revert, and the duplicate that the job is for was never saved: the original is the same but for its name."""
+    save(tmp_path / "a.blend")
+    select(cube())
+    bpy.ops.object.duplicate()
+    bpy.context.object.name = "Statue"
+    job = HandJob(monkeypatch)
+    job.finish()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    select(cube())
+    assert cube().material_slots[0].material.name == "Material"
+    assert bpy.ops.csd.accept() == {"FINISHED"}
+    assert "“Statue” is gone" in session.notice and cube().material_slots[0].material.name == "Material"
+
+
+def test_an_object_whose_new_name_was_never_saved_is_found_by_its_shape(job, tmp_path):
+    bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))  # of the same faces and UVs, and of this name all along
+    select(cube())
+    cube().data.vertices[0].co.x += 0.5
+    save(tmp_path / "a.blend")
+    started = job()
+    cube().name = "Box"
+    targets.find_object(started.targets[0])  # by which the job goes by the new name
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert targets.find_object(started.targets[0]) == cube()
+
+
+def test_results_of_earlier_sessions_go_along_when_the_file_is_saved_under_another_name(monkeypatch, tmp_path):
+    save(tmp_path / "v1.blend")
+    job = HandJob(monkeypatch)
+    job.finish()
+    module("addon.run.lifecycle").put_aside()
+    session.of_file.clear()  # as after Blender was closed
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "v1.blend"))
+    save(tmp_path / "v2.blend")
+    for name in ("v2", "v1"):  # the older one has the object still
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / f"{name}.blend"))
+        again = module("addon.run.lifecycle").resume(job.job.folder, show=True)
+        assert belonging.accept_problem(again) == "" and cube().material_slots[0].material.name != "Material"
+        module("addon.run.lifecycle").put_aside()
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    save(tmp_path / "other.blend")
+    assert "v2.blend" in belonging.accept_problem(module("addon.run.lifecycle").resume(job.job.folder, show=True))

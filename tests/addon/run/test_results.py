@@ -34,6 +34,19 @@ def show(job):
     return module("addon.run.lifecycle").resume(job.job.folder, show=True)
 
 
+def test_a_job_that_another_blender_works_on_is_not_deleted(by_hand):
+    job = by_hand()
+    folder = job.job.folder
+    session.job = None  # as the other one sees it, which has the same folder of jobs
+    files = module("job.files")
+    with module("job.process.processes").HeldFile(folder / files.LOCK, "busy"):
+        with pytest.raises(RuntimeError, match="still running, in another Blender"):
+            bpy.ops.csd.delete_result(folder=str(folder))
+        assert (folder / files.JOB).exists()
+    bpy.ops.csd.delete_result(folder=str(folder))
+    assert not folder.exists()
+
+
 def test_generate_over_a_finished_result_keeps_it_and_says_so(by_hand):
     first = by_hand(prompt="red brick")
     first.finish()

@@ -211,6 +211,60 @@ def test_applying_what_would_end_a_movement_of_modifiers_is_refused_by_name(way)
     assert not export(obj, modifiers="keep").targets[0].maps_back
 
 
+def test_a_movement_that_was_pushed_down_into_the_nla_counts_as_well():
+    obj = cube()
+    obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    obj.modifiers["Subdivision"].keyframe_insert("levels", frame=1)
+    data = obj.animation_data
+    data.nla_tracks.new().strips.new("Pushed", 1, data.action)
+    data.action = None
+    assert "the animation of the modifier “Subdivision”" in refused(obj, modifiers="apply")
+
+
+@pytest.mark.skipif(bpy.app.version < (4, 4, 0), reason="actions have no slots")
+def test_of_an_action_that_objects_share_only_the_own_slot_counts():
+    bpy.ops.mesh.primitive_cube_add()
+    moving, other = cube(), bpy.context.object
+    action = bpy.data.actions.new("Shared")
+    for obj in (other, moving):
+        obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+        obj.animation_data_create().action = action
+        obj.animation_data.action_slot = action.slots.new("OBJECT", obj.name)
+    other.keyframe_insert("location", frame=1)
+    moving.modifiers["Subdivision"].keyframe_insert("levels", frame=1)
+    assert "the animation of the modifier “Subdivision”" in refused(moving, modifiers="apply")
+    assert export(other, modifiers="apply").targets[0].replaces_mesh
+
+
+def with_set_material(obj, selection: bool):
+    """Geometry nodes that give faces another material: all, or those that look up."""
+    group = bpy.data.node_groups.new("Set", "GeometryNodeTree")
+    for way in ("INPUT", "OUTPUT"):
+        group.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
+    begin, end = group.nodes.new("NodeGroupInput"), group.nodes.new("NodeGroupOutput")
+    node = group.nodes.new("GeometryNodeSetMaterial")
+    node.inputs["Material"].default_value = bpy.data.materials.new("Of Nodes")
+    if not selection:
+        node.inputs["Selection"].default_value = False
+    group.links.new(begin.outputs[0], node.inputs["Geometry"])
+    group.links.new(node.outputs[0], end.inputs[0])
+    obj.modifiers.new("Set", "NODES").node_group = group
+    bpy.context.view_layer.update()
+
+
+@pytest.mark.parametrize("modifiers", ["keep", "ignore"])
+def test_faces_that_nodes_give_a_material_are_told_of(modifiers):
+    assert export(cube(), modifiers=modifiers).warnings == []
+    with_set_material(cube(), selection=True)
+    [said] = export(cube(), modifiers=modifiers).warnings
+    assert "Geometry nodes of “Cube” set materials" in said
+
+
+def test_nodes_that_set_no_material_are_not():
+    with_set_material(cube(), selection=False)
+    assert export(cube()).warnings == []
+
+
 def hide(obj, way):
     if way == "disabled in viewports":
         obj.hide_viewport = True

@@ -36,6 +36,35 @@ def test_a_negative_scale_keeps_the_outside_outside():
     assert outward(export(obj).arrays)
 
 
+@pytest.fixture
+def excluded():
+    """The cube below a parent, both moved, in a collection that is excluded, as a file has it when it was opened."""
+
+    def make(path):
+        parent = bpy.data.objects.new("Parent", None)
+        bpy.context.collection.objects.link(parent)
+        parent.location, parent.scale = (5, 0, 0), (1, 1, 3)
+        obj = cube()
+        obj.parent, obj.rotation_euler, obj.location = parent, (0, 0, np.pi / 4), (0, 1, 0)
+        bpy.context.view_layer.update()
+        expected = export(obj).arrays["positions"]
+        bpy.context.view_layer.layer_collection.children[0].exclude = True
+        bpy.ops.wm.save_as_mainfile(filepath=str(path))
+        bpy.ops.wm.open_mainfile(filepath=str(path))
+        return expected
+
+    return make
+
+
+def test_an_object_that_blender_does_not_work_out_stands_where_its_transforms_say(excluded, tmp_path):
+    expected = excluded(tmp_path / "a.blend")
+    assert np.allclose(export(cube()).arrays["positions"], expected, atol=1e-5)
+    assert np.allclose(np.ptp(expected, axis=0), [8**0.5, 8**0.5, 6], atol=1e-5)
+    cube().constraints.new("LIMIT_LOCATION")
+    with pytest.raises(SceneError, match="nobody knows where it stands"):
+        export(cube())
+
+
 def test_triangle_corners_lead_back_to_mesh_corners_with_their_uv():
     obj = cube()
     result = export(obj)

@@ -34,6 +34,48 @@ def shown_map(obj) -> str:
     return next(n.uv_map for n in obj.material_slots[0].material.node_tree.nodes if n.type == "UVMAP")
 
 
+def unwrap():
+    """As an artist does, on whatever map is active."""
+    bpy.ops.mesh.select_all(action="SELECT")
+    bpy.ops.uv.cube_project(cube_size=3.0)
+
+
+@pytest.mark.parametrize("end", ["save", "save in Edit Mode", "discard"])
+def test_a_map_that_the_artist_makes_under_a_preview_stays_theirs(by_hand, tmp_path, end):
+    mesh = cube().data
+    mesh.uv_layers.remove(mesh.uv_layers[0])
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    bpy.ops.object.mode_set(mode="EDIT")
+    unwrap()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    drawn = values(mesh.uv_layers.active)
+    if end == "save in Edit Mode":
+        bpy.ops.object.mode_set(mode="EDIT")
+    if end.startswith("save"):
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert np.array_equal(values(mesh.uv_layers["UVMap"]), drawn)
+    assert [u.name for u in mesh.uv_layers] == ["UVMap"]
+
+
+def test_a_result_that_comes_in_edit_mode_is_shown_after_it(by_hand):
+    """UV maps cannot be read there: none is called changed, and the timer waits with a new one."""
+    job = by_hand()
+    job.write_uv(["user"])
+    bpy.ops.object.mode_set(mode="EDIT")
+    job.finish()
+    pump = module("addon.run.pump")
+    pump.work(float("inf"))
+    assert job.job.changed_maps == [] and not job.job.final_shown and pump.next_interval() is not None
+    bpy.ops.object.mode_set(mode="OBJECT")
+    pump.work(float("inf"))
+    assert job.job.final_shown and job.job.changed_maps == [] and look(cube())[2]
+
+
 def scramble(mesh) -> None:
     layer = mesh.uv_layers["UVMap"]
     layer.uv.foreach_set("vector", values(layer)[::-1].copy().ravel())

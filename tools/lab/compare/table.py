@@ -96,7 +96,9 @@ def run_methods(
         else:
             first = part_tasks(out, "textures", METHODS, rehearse), part_tasks(out, name, METHODS, rehearse)
             # Rows of textures may lie elsewhere: then it is the one that this part has.
-            newcomer = best_newcomer(list(file.of(first[0]).values())) or best_newcomer(list(file.of(first[1]).values()))
+            newcomer = best_newcomer(list(file.of(first[0]).values())) or best_newcomer(
+                list(file.of(first[1]).values())
+            )
             print(f"{PARTS[name]}: the best newcomer in the textures at Draft is {newcomer or 'not known yet'}")
             methods = [m for m in METHODS if m in (*CLOSER, newcomer)]
         chosen = [m for m in METHODS if m in only] if only else methods

@@ -11,7 +11,7 @@ from ....job.process.bodies import MESH, Preview
 from ...errors import SceneError
 from ...job import Job
 from ...scene import apply_texture, cover
-from ...scene.add_object import UV_NAME, build_mesh
+from ...scene.add_object import UV_NAME, build_mesh, takes_objects
 from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
 from ...scene.mesh_arrays import MeshArrays
@@ -67,7 +67,7 @@ def show(job: Job, picture: MeshArrays) -> None:
     if old is not mesh and KEY in old and not old.users:
         bpy.data.meshes.remove(old)
     obj.location = job.place
-    if not obj.users_scene:
+    if not obj.users_scene and takes_objects(bpy.context.scene.collection):
         bpy.context.scene.collection.objects.link(obj)
 
 

@@ -160,8 +160,8 @@ def write_object(
 ) -> dict[str, str]:
     """Clean, simplify, unwrap, bake and write ``result/``; returns the files by role.
 
-    ``place``: where it stands; None as :func:`on_the_floor`. ``complete`` as of :func:`write_results`. What is recorded is the job in the folder, of which
-    ``job`` may be a part.
+    ``place``: where it stands; None as :func:`on_the_floor`. ``complete`` as of :func:`write_results`. What is
+    recorded is the job in the folder, of which ``job`` may be a part.
     """
     vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
     if not len(triangles) or not np.isfinite(vertices).all():
