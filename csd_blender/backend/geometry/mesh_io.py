@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import trimesh
 from PIL import Image
 
 from ...job.errors import JobError
-from .files.colors import Colors, colors_of
+from .files.colors import Colors, colors_of, material_of_file
 from .files.common import BadFile, FileMesh, check_kind, quote, unique_names
 from .files.gltf import read_gltf
 from .files.gltf_colors import gltf_materials
@@ -56,7 +57,15 @@ def load_colored(path: str | Path) -> tuple[Mesh, Colors]:
         found = _found(path, colored=True)
         suffix, materials = path.suffix.lower(), {}
         if suffix == ".obj":
-            materials = obj_materials(path, found.base_names, found.libraries)
+            used = () if found.base is None else np.unique(found.base)
+            names = tuple(name if i in used else "" for i, name in enumerate(found.base_names))
+            materials = obj_materials(path, names, found.libraries)
+            if materials:  # which programs show in the place of such colors
+                found.corner_color = None
+        elif suffix == ".ply" and found.uv is not None:
+            if found.base is None:  # of several, the first is all faces'
+                found.base = np.zeros(len(found.triangles), np.int64) if found.pictures else None
+            materials = {i: material_of_file(path.parent, name) for i, name in enumerate(found.pictures)}
         elif suffix in (".glb", ".gltf"):
             materials = gltf_materials(path)
         return _as_mesh(found, path), colors_of(found, materials)
@@ -167,7 +176,7 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
     """
     images = [albedo] if isinstance(albedo, str | Path) else list(albedo)
     normals = smooth_normals(mesh)
-    scene = trimesh.Scene()
+    scene = trimesh.Scene(base_frame=_other_than(mesh.part_names))
     place = np.eye(4)
     place[:3, 3] = mesh.offset[[0, 2, 1]] * [1, 1, -1]
     for i, name in enumerate(mesh.part_names):
@@ -198,6 +207,11 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
     beside = path.with_name(path.name + ".part")
     beside.write_bytes(scene.export(file_type="glb", include_normals=True))
     os.replace(beside, path)
+
+
+def _other_than(names: Sequence[str]) -> str:
+    """A name for what holds all nodes, which none of them has."""
+    return next(name for name in itertools.chain(["world"], map("world {}".format, itertools.count())) if name not in names)
 
 
 def _to_y_up(vectors: np.ndarray) -> np.ndarray:

@@ -6,20 +6,26 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ....job.errors import JobError
+from ....job.folder import read_ordinary
 from ..mesh import MAX_FACES
-from .common import BadFile, FileMesh, quote
+from .common import BadFile, FileMesh, beside, quote
 from .npz import read_arrays, refusing, write_arrays
 
 MAX_PICTURES = 64
+MAX_COLORS = 1024  # pictures and plain colors
+BEYOND = 0.01  # of a tile, by which UVs may leave a picture that is not repeated
 MAX_SIDE = 4096  # pixels; what is larger is brought down to it, as no result has more
 MAX_PIXELS = 1 << 26  # of one picture before it is unpacked, 8192 x 8192
 MAX_TEXELS = 1 << 27  # of all pictures together
 MAX_PICTURE_FILE = 256 << 20  # bytes
+PUT_BESIDE = "Put it beside the mesh, or export the mesh as .glb, which has everything in it."
+BAKE = "Bake the colors to one image, and export the mesh again."
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")
 
 
@@ -50,11 +56,27 @@ class Material:
     Attributes:
         factor: linear RGB, 0 to 1; None where the file has none.
         name, read: what the file calls the picture, and what gives its bytes; None without a picture.
+        scale, offset: of the UVs, in this order. repeats: whether the picture goes on beyond its tile, along u and v.
     """
 
     factor: tuple[float, float, float] | None = None
     name: str = ""
     read: Callable[[], bytes | memoryview] | None = None
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    repeats: tuple[bool, bool] = (True, True)
+
+
+def material_of_file(folder: Path, written: str, **more: Any) -> Material:
+    """One with the picture that a mesh file in ``folder`` names."""
+
+    def read() -> bytes:
+        file = beside(folder, written)
+        if file is None:
+            raise JobError("picture_unreadable", f"“{quote(written)}” is not there", PUT_BESIDE)
+        return read_ordinary(file, MAX_PICTURE_FILE)
+
+    return Material(None, written, read, **more)
 
 
 def colors_of(found: FileMesh, materials: Mapping[int, Material]) -> Colors:
@@ -75,19 +97,33 @@ def colors_of(found: FileMesh, materials: Mapping[int, Material]) -> Colors:
     if corner is None and not linear and not any(m.factor is not None or m.read is not None for m in used):
         raise JobError("mesh_colorless")
     pictures: dict[tuple, np.ndarray] = {}
+    if len({_key(m) for m in used if m.read is not None}) > MAX_PICTURES:
+        raise JobError("picture_unreadable", f"there are more than {MAX_PICTURES} of them", BAKE)
+    if len({_key(m) for m in used}) > MAX_COLORS:
+        raise JobError("picture_unreadable", f"it has more than {MAX_COLORS} colors and pictures", BAKE)
     for material in used:
         key = _key(material)
         if key not in pictures:
-            if len(pictures) == MAX_PICTURES:
-                raise JobError("picture_unreadable", f"there are more than {MAX_PICTURES} of them")
             pictures[key] = _painted(material)
             if sum(picture.shape[0] * picture.shape[1] for picture in pictures.values()) > MAX_TEXELS:
                 raise JobError("picture_unreadable", f"together they have more than {MAX_TEXELS >> 20} megapixels")
     places = list(pictures)
     number = np.array([places.index(_key(m)) for m in used], np.int32)
-    uv = np.zeros((faces, 3, 2), np.float32) if found.uv is None else np.float32(found.uv)
-    place = number[np.searchsorted(np.unique(base), base)]
+    chosen = np.searchsorted(np.unique(base), base)
+    uv = np.zeros((faces, 3, 2)) if found.uv is None else np.array(found.uv, np.float64)
+    uv = uv * np.array([m.scale for m in used])[chosen, None] + np.array([m.offset for m in used])[chosen, None]
+    for i, material in enumerate(used):
+        _check_within(uv[chosen == i], material)
+    uv, place = np.float32(uv), number[chosen]
     return Colors(np.nan_to_num(uv), place, list(pictures.values()), corner, linear and corner is not None)
+
+
+def _check_within(uv: np.ndarray, material: Material) -> None:
+    """Raise ``JobError`` where faces ``[N, 3, 2]`` leave a picture that is held or mirrored at its edges."""
+    outside = ((uv < -BEYOND) | (uv > 1 + BEYOND)).any(axis=(0, 1)) if len(uv) else np.zeros(2, bool)
+    if material.read is not None and (outside & ~np.array(material.repeats)).any():
+        said = f"faces leave “{quote(material.name)}”, which is held or mirrored at its edges and not repeated"
+        raise JobError("picture_unreadable", said, BAKE)
 
 
 def _key(material: Material) -> tuple:
@@ -125,6 +161,8 @@ def decode_picture(data: bytes | memoryview) -> np.ndarray:
                 raise BadFile(f"it has {width} x {height} pixels; scale it down to 8192 x 8192 or less")
             file.draft("RGB", (MAX_SIDE, MAX_SIDE))  # a JPEG is unpacked no larger than it is used
             file.load()
+            if file.mode == "F":
+                raise BadFile("it has numbers of 32 bits with a fraction; save it as PNG")
             if file.mode.startswith("I"):  # 16 bits a channel, which `convert` would cut off
                 picture = Image.fromarray(to_bytes(np.asarray(file, np.float64) / 65535)).convert("RGB")
             else:
@@ -161,7 +199,7 @@ _ARRAYS = {
     "picture": ("iu", (None,), MAX_FACES),
     "corner": ("u", (None, 3, 3), MAX_FACES),
     "corner_linear": ("u", (None, 3, 3), MAX_FACES),
-    **{f"picture_{i}": ("u", (None, None, 3), MAX_SIDE) for i in range(MAX_PICTURES)},
+    **{f"picture_{i}": ("u", (None, None, 3), MAX_SIDE) for i in range(MAX_COLORS)},
 }
 
 

@@ -15,6 +15,7 @@ from ..mesh import MAX_FACES
 MAX_VERTICES = 8 * MAX_FACES  # even triangles that share nothing have but three each
 MAX_TEXT = 256 << 20  # bytes; half a million triangles take about 60 MB as text
 MAX_LINE = 4 << 20  # characters of a line that is looked into
+UNKNOWN = "\ufffd"  # in the place of bytes that are no UTF-8
 QUOTED = 40  # characters of a file that an error repeats
 
 
@@ -35,6 +36,7 @@ class FileMesh:
         material: ``[F]`` number of the face's material, or None.
         base: ``[F]`` number of the face's material in the file, -1 for none: what its base color is found by.
         base_names: of materials that are known by names, by these numbers. libraries: files that describe them.
+        pictures: files of the formats that name nothing but these, by the numbers in ``base``.
         corner_color: ``[F, 3, 3]`` uint8 sRGB, of formats that keep such colors with the vertices; None for others.
         corner_light: ``[F, 3, 3]`` linear light, 0 to 1, of formats that keep that.
     """
@@ -48,6 +50,7 @@ class FileMesh:
     base: np.ndarray | None = None
     base_names: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     corner_color: np.ndarray | None = None
     corner_light: np.ndarray | None = None
 
@@ -109,6 +112,25 @@ def text_lines(path: Path) -> Iterator[str]:
             yield from file
     except UnicodeError:
         raise BadFile("its text is not the UTF-16 that it begins as") from None
+
+
+def beside(folder: Path, written: str) -> Path | None:
+    """The file that a name in a mesh file means: as it is written, or, where that leads nowhere, the one of that name
+    right here. On other systems capital and small letters were the same; and where a program wrote letters in an old
+    code, any letters count in their place."""
+    plain = written.strip('"').replace("\\", "/")
+    for name in (plain, plain.rsplit("/", 1)[-1]):
+        try:
+            if name and (folder / name).is_file():
+                return folder / name
+            if name and "/" not in name:
+                like = re.compile(re.sub(f"{UNKNOWN}+", ".+", re.escape(name)), re.IGNORECASE)
+                found = [file for file in folder.iterdir() if like.fullmatch(file.name) and file.is_file()]
+                if len(found) == 1:
+                    return found[0]
+        except (OSError, ValueError):  # a name that no file can have
+            continue
+    return None
 
 
 SIGNS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from .colors import Material
@@ -9,6 +10,7 @@ from .common import BadFile
 from .gltf import base_color_info, extension
 from .gltf_data import Document, entry, numbers
 
+REPEAT = 10497
 #: Extensions that name the picture of a texture, in the order in which they are taken; "" is the texture's own.
 SOURCES = ("", "EXT_texture_webp", "MSFT_texture_dds", "KHR_texture_basisu")
 
@@ -36,4 +38,13 @@ def _material(document: Document, number: int) -> Material:
         raise BadFile(f"texture {info['index']} names no picture")
     image = entry(document.data.get("images"), source, "image")
     name = str(image.get("name") or (image.get("uri", "")[:60] if isinstance(image.get("uri"), str) else ""))
-    return Material(factor, f"{name or 'image'} ({source})", lambda: document.picture(image, source))
+    read = partial(document.picture, image, source)
+    return Material(factor, f"{name or 'image'} ({source})", read, repeats=_repeats(document, texture))
+
+
+def _repeats(document: Document, texture: dict) -> tuple[bool, bool]:
+    """Whether the texture goes on beyond its tile, along u and v."""
+    if "sampler" not in texture:
+        return True, True
+    sampler = entry(document.data.get("samplers"), texture["sampler"], "sampler")
+    return sampler.get("wrapS", REPEAT) == REPEAT, sampler.get("wrapT", REPEAT) == REPEAT

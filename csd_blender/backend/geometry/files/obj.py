@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class _Lines:
 
     points: array = field(default_factory=lambda: array("d"))  # three numbers each
     uvs: array = field(default_factory=lambda: array("d"))  # two numbers each
+    colors: array = field(default_factory=lambda: array("d"))  # three numbers each, of vertices that have them
     corners: array = field(default_factory=lambda: array("q"))
     corner_uvs: array = field(default_factory=lambda: array("q"))
     sizes: array = field(default_factory=lambda: array("q"))
@@ -99,6 +101,9 @@ def _take(lines: _Lines, line: str, words: list[str], number: int) -> None:
     if key == "v":
         x, y, z = words[1:4]
         lines.points.extend((float(x), float(y), float(z)))
+        if len(words) == 7:  # as many programs write colors, in no standard
+            with suppress(ValueError):
+                lines.colors.extend([float(word) for word in words[4:]])
         check_size(0, len(lines.points) // 3)
     elif key == "vt":
         lines.uvs.extend((float(words[1]), float(words[2]) if len(words) > 2 else 0.0))
@@ -155,6 +160,10 @@ def _assemble(lines: _Lines) -> FileMesh:
     objects = np.array(lines.objects, np.int64)[face]
     used, part = np.unique(objects, return_inverse=True)
     names = tuple(lines.names[i] for i in used)
+    corner_color = None
+    if len(lines.colors) == len(lines.points) and np.isfinite(lines.colors).all():
+        colors = np.array(lines.colors).reshape(-1, 3)
+        corner_color = np.uint8(np.round(np.clip(colors * (255 if colors.max() <= 1 else 1), 0, 255)))[corners[triangles]]
     material = np.array(lines.materials, np.int64)[face] if lines.material_numbers else None
     return FileMesh(
         positions=points,
@@ -166,6 +175,7 @@ def _assemble(lines: _Lines) -> FileMesh:
         base=material,
         base_names=tuple(lines.material_numbers),
         libraries=tuple(lines.libraries),
+        corner_color=corner_color,
     )
 
 

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....job.errors import JobError
-from ....job.folder import read_ordinary
-from .colors import MAX_PICTURE_FILE, Material
-from .common import BadFile, quote, text_lines
+from .colors import PUT_BESIDE, Material, material_of_file
+from .common import BadFile, beside, quote, text_lines
 
 #: How many words follow an option of a texture; of those that are not here, one.
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 OPTIONS = {"-mm": 2, "-o": 3, "-s": 3, "-t": 3}
 
 
 def obj_materials(path: Path, names: tuple[str, ...], libraries: tuple[str, ...]) -> dict[int, Material]:
-    """Materials by their number, an index into ``names``. Libraries that are not there say nothing.
+    """Materials by their number, an index into ``names``.
 
     Raises:
-        BadFile: a library cannot be read.
+        BadFile: a library cannot be read. JobError: ``picture_unreadable`` when one is not there, and a material is in
+            none of the others.
     """
     known: dict[str, Material] = {}
+    gone = ""
     for library in libraries:
-        file = _beside(path.parent, library)
-        if file is not None:
-            _read_library(file, known)
+        file = beside(path.parent, library)
+        several = [(name, beside(path.parent, name)) for name in library.split()] if file is None else []
+        for name, place in several or [(library, file)]:
+            if place is not None:
+                _read_library(place, known)
+            else:
+                gone = gone or name
+    if gone and any(name and name not in known for name in names):
+        raise JobError("picture_unreadable", f"its material file “{quote(gone)}” is not there", PUT_BESIDE)
     return {i: known[name] for i, name in enumerate(names) if name in known}
-
-
-def _beside(folder: Path, written: str) -> Path | None:
-    """The file that a name means: as it is written, or, where that leads nowhere, the one of that name right here."""
-    plain = written.replace("\\", "/")
-    for name in (plain, plain.rsplit("/", 1)[-1]):
-        try:
-            if name and (folder / name).is_file():
-                return folder / name
-        except (OSError, ValueError):  # a name that no file can have
-            continue
-    return None
 
 
 def _read_library(path: Path, known: dict[str, Material]) -> None:
@@ -62,25 +61,36 @@ def _read_library(path: Path, known: dict[str, Material]) -> None:
 
 
 def _mapped(path: Path, words: list[str]) -> Material:
-    """The picture behind the options of a ``map_Kd``. Blender's reader and writer, too, take it in place of Kd."""
-    at = 0
+    """The picture behind the options of a ``map_Kd``. Blender's reader and writer, too, take it in place of Kd, and
+    its UVs as ``-s`` times them plus ``-o``."""
+    at, told = 0, {}
     while at < len(words) - 1 and words[at] in ("-blendu", "-blendv", "-boost", "-cc", "-clamp", "-imfchan", "-texres",
                                                "-type", *OPTIONS):  # fmt: skip
-        at += 1 + _taken(words[at + 1 :], OPTIONS.get(words[at], 1))
+        taken = _taken(words[at + 1 :], OPTIONS.get(words[at], 1))
+        told[words[at]] = words[at + 1 : at + 1 + taken]
+        at += 1 + taken
     written = " ".join(words[at:])
+    held = told.get("-clamp") == ["on"]
+    return material_of_file(
+        path.parent,
+        written,
+        scale=_pair(told.get("-s", ()), 1.0),
+        offset=_pair(told.get("-o", ()), 0.0),
+        repeats=(not held, not held),
+    )
 
-    def read() -> bytes:
-        file = _beside(path.parent, written)
-        if file is None:
-            raise JobError("picture_unreadable", f"“{quote(written)}” is not there")
-        return read_ordinary(file, MAX_PICTURE_FILE)
 
-    return Material(None, written, read)
+def _pair(words: Sequence[str], usual: float) -> tuple[float, float]:
+    """The first two numbers of an option. Raises ``ValueError`` for what is none, or not finite."""
+    u, v = ([float(word) for word in words] + [usual] * 2)[:2]
+    if not (math.isfinite(u) and math.isfinite(v)):
+        raise ValueError
+    return u, v
 
 
 def _taken(words: list[str], most: int) -> int:
     """How many words an option takes: one at least, and further ones that are numbers."""
     count = 1
-    while count < min(most, len(words) - 1) and words[count].lstrip("-+").replace(".", "", 1).isdigit():
+    while count < min(most, len(words) - 1) and NUMBER.fullmatch(words[count]):
         count += 1
     return count

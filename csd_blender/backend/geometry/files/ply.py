@@ -6,7 +6,7 @@ import io
 import struct
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def read_ply(path: Path) -> FileMesh:
     """
     with path.open("rb") as file:
         head = file.read(MAX_HEADER)
-    form, elements, begin = _header(head)
+    form, elements, begin, pictures = _header(head)
     for element in elements:
         if element.properties and element.count > path.stat().st_size:
             raise BadFile(f"the file ends early: its header promises {element.count} rows of '{quote(element.name)}'")
@@ -83,11 +83,12 @@ def read_ply(path: Path) -> FileMesh:
     else:
         data = np.memmap(path, np.uint8, "r", offset=begin) if path.stat().st_size > begin else np.zeros(0, np.uint8)
         rows = _binary_rows(data, elements, "<" if form == "binary_little_endian" else ">")
-    return _assemble(rows)
+    return replace(_assemble(rows), pictures=pictures)
 
 
-def _header(head: bytes) -> tuple[str, list[Element], int]:
-    """Format, elements, and where the data begins. The first line's ending is that of all header lines."""
+def _header(head: bytes) -> tuple[str, list[Element], int, tuple[str, ...]]:
+    """Format, elements, where the data begins, and the pictures that comments name, as MeshLab has it. The first line's
+    ending is that of all header lines."""
     for ending in (b"\r\n", b"\n", b"\r"):
         if head.startswith(b"ply" + ending):
             break
@@ -96,10 +97,12 @@ def _header(head: bytes) -> tuple[str, list[Element], int]:
     end = head.find(ending + b"end_header" + ending)
     if end < 0:
         raise BadFile("its header has no end")
-    form, elements = "", []
+    form, elements, pictures = "", [], []
     for line in head[:end].split(ending)[1:]:
         words = line.decode("ascii", "replace").split()
         try:
+            if words[:2] == ["comment", "TextureFile"]:
+                pictures.append(line.decode("utf-8", "replace").split(None, 2)[2].strip())
             if not words or words[0] in ("comment", "obj_info"):
                 continue
             if words[0] == "format":
@@ -129,7 +132,7 @@ def _header(head: bytes) -> tuple[str, list[Element], int]:
     for element in elements:
         if element.name in WANTED and len({p.name for p in element.properties}) < len(element.properties):
             raise BadFile(f"its header names a property of '{element.name}' twice")
-    return form, elements, end + len(ending + b"end_header" + ending)
+    return form, elements, end + len(ending + b"end_header" + ending), tuple(pictures)
 
 
 def _text_rows(file: Iterable[str], elements: list[Element]) -> dict[str, dict[str, Column]]:
@@ -290,7 +293,11 @@ def _assemble(rows: dict[str, dict[str, Column]]) -> FileMesh:
         pair = next((pair for pair in UVS if all(name in vertex for name in pair)), None)
         if pair is not None and all((vertex[name].sizes == 1).all() for name in pair):
             uv = np.stack([np.asarray(vertex[name].values, np.float64) for name in pair], axis=1)[triangles]
-    return FileMesh(points, triangles, uv, corner_color=_corner_color(vertex, triangles))
+    number = face.get("texnumber")
+    base = None
+    if number is not None and "tristrips" not in rows and (number.sizes == 1).all():
+        base = np.asarray(number.values, np.float64)[polygon].astype(np.int64)
+    return FileMesh(points, triangles, uv, base=base, corner_color=_corner_color(vertex, triangles))
 
 
 def _corner_color(vertex: dict[str, Column], triangles: np.ndarray) -> np.ndarray | None:
