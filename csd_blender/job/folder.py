@@ -10,12 +10,14 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import files
 from .errors import JobError, writing_failed
@@ -126,6 +128,22 @@ class JobFolder:
                 with suppress(FileExistsError):
                     (path / name).mkdir()
         return cls(path, spec)
+
+    def with_settings(self, values: dict[str, Any]) -> JobFolder:
+        """The same folder with other values of settings that its result does not depend on, stored in it. Raises
+        ``JobError`` as :meth:`open` and :meth:`write_bytes`."""
+        spec = load(self.spec.to_json() | values)
+        self.write_bytes(files.JOB, json.dumps(spec.to_json(), indent=1).encode())
+        return JobFolder(self.path, spec)
+
+    def withdraw(self, was_there: bool) -> None:
+        """Remove everything in a folder of a job that never began, and the folder unless it ``was_there``, empty."""
+        for entry in list(self.path.iterdir()):
+            with suppress(OSError):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        if not was_there:
+            with suppress(OSError):
+                self.path.rmdir()
 
     @property
     def id(self) -> str:

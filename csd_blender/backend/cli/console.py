@@ -10,16 +10,23 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from ...job.errors import writing_failed
-from ...job.files import LOG
+from ...job.files import CHECKPOINT, LOG
 from ...job.folder import JobFolder
 from ...job.process.bodies import Body, Failed, Finished, Progress, StageBegun, Warned
 from ..support.reporting import Reporter
 from ..worker.run_job import ModelCache, run_job
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED
 
+#: Failures that say more in a folder that stays: of what was computed, or of this computer.
+COMPUTED = ("oom", "diverged", "model_not_finite", "empty_scene")
 
-def run_on_console(folder: JobFolder, resume: bool) -> int:
-    """Run the job in ``folder`` and return the exit status. Raises ``JobError`` when its log cannot be written."""
+
+def run_on_console(folder: JobFolder, resume: bool, refused: Callable[[], object] = lambda: None) -> int:
+    """Run the job in ``folder`` and return the exit status.
+
+    ``refused``: called when nothing was begun, for what the same job would be refused again. Raises ``JobError`` when
+    its log cannot be written.
+    """
     log_file = folder.path / LOG
     logging.raiseExceptions = False  # a disk that gets full must not fill the terminal with tracebacks about the log
     try:
@@ -54,11 +61,19 @@ def run_on_console(folder: JobFolder, resume: bool) -> int:
         print(f"Error: {outcome.text} {outcome.fix}".strip(), file=sys.stderr)
         if outcome.detail:
             print(f"  ({outcome.detail})", file=sys.stderr)
+        if not (outcome.retryable or outcome.kept or outcome.code in COMPUTED or is_begun(folder)):
+            logging.shutdown()  # else there are systems that keep its file
+            refused()
     for name, path in outcome.files.items():
         print(f"{name:10} {folder.path / path}")
     if isinstance(outcome, Failed):
         return EXIT_TERMINATED if outcome.code == "interrupted" else EXIT_FAILED
     return 0 if isinstance(outcome, Finished) else EXIT_CANCELLED
+
+
+def is_begun(folder: JobFolder) -> bool:
+    """Whether there is a checkpoint of it."""
+    return any((folder.path / CHECKPOINT).glob("*"))
 
 
 def interrupt_once(callback: Callable[[], None], on_terminate: Callable[[], None] | None = None) -> None:

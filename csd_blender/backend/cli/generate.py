@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from ...job.files import COARSE_SHAPE, INPUT_COLORS, INPUT_PICTURE
 from ...job.folder import JobFolder, coarse_settings, read_coarse
-from ...job.kinds import KINDS, JobSpec, Kind, find_kind, noun
+from ...job.kinds import KINDS, JobSpec, find_kind, noun
 from ...job.models.control import lasting_control_names
 from ...job.models.encoder import lasting_encoder_name
 from ...job.models.language import lasting_language_name
@@ -21,7 +21,10 @@ from ...job.models.licences import check_job
 from ...job.models.lora import lasting_lora, with_weight
 from ...job.models.places import lasting_name
 from ...job.picture_file import after_picture, picture_of
+from ...job.presets.picture_recipe import ALONE as PICTURE_ALONE
 from ...job.presets.recipes import OF_PICTURES
+from ...job.result import is_complete
+from ...job.spec.common import PASSING
 from .exit_codes import EXIT_USAGE
 from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
 
@@ -54,12 +57,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def generate(arguments: argparse.Namespace) -> int:
     """Run the command: a new job, or one that goes on. Returns the exit status."""
     if arguments.resume is not None:
-        return resume(arguments.resume, arguments.kind)
+        return resume(arguments)
     trouble = missing(arguments)
     if trouble:
         print(f"Error: {trouble}", file=sys.stderr)
         return EXIT_USAGE
-    return run(write_folder(arguments), resume=False)
+    was_there = arguments.out.exists()
+    folder = write_folder(arguments)
+    return run(folder, resume=False, refused=partial(folder.withdraw, was_there))
 
 
 def shape_is_given(values: Mapping[str, Any]) -> bool:
@@ -102,6 +107,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         values = coarse_settings(source, values["prompt"]) | values
         coarse = read_coarse(source)
     notes = idle_notes(kind.spec, values | ({"picture": picture} if picture else {}))
+    if values.get("recipe") == PICTURE_ALONE and given.get("prompt"):
+        notes.append("--prompt only names the object: the model sees the picture.")
     job = kind.make(**values)
     check_job(job)
     job = with_lasting_names(job)
@@ -118,19 +125,24 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
             mesh, colors = load_colored(mesh_file)
         else:
             mesh = load_mesh(mesh_file)
+    was_there = arguments.out.exists()
     folder = JobFolder.create(arguments.out, job)
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
-    if mesh is not None:
-        save_npz(folder.mesh_path, mesh)
-    if colors is not None:
-        from ..geometry.files.colors import save_colors
+    try:
+        if mesh is not None:
+            save_npz(folder.mesh_path, mesh)
+        if colors is not None:
+            from ..geometry.files.colors import save_colors
 
-        save_colors(folder.path / INPUT_COLORS, colors)
-    if coarse is not None:
-        folder.write_bytes(COARSE_SHAPE, coarse)
-    if shown is not None:
-        folder.write_bytes(INPUT_PICTURE, shown)
+            save_colors(folder.path / INPUT_COLORS, colors)
+        if coarse is not None:
+            folder.write_bytes(COARSE_SHAPE, coarse)
+        if shown is not None:
+            folder.write_bytes(INPUT_PICTURE, shown)
+    except BaseException:  # a full disk, or Ctrl+C: half of a job is of no use
+        folder.withdraw(was_there)
+        raise
     return folder
 
 
@@ -150,19 +162,33 @@ def with_lasting_names(job: JobSpec) -> JobSpec:
     return replace(job, **{field: lasting[field](name) for field, name in names.items()})
 
 
-def resume(path: Path, kind: Kind) -> int:
-    """Go on with a job of this kind; one of another kind is refused with the command that does. The exit status."""
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with a job of this kind as it is; one of another kind is refused with the command that does, and so are
+    settings that would make it another job. The exit status."""
+    path, kind = arguments.resume, arguments.kind
     folder = JobFolder.open(path)
     its = find_kind(folder.spec.kind)
-    if its is kind:
-        return run(folder, resume=True)
-    line = f"csd {its.spec.kind} --resume {shlex.quote(str(path))}"
-    print(f"Error: the job in this folder makes {noun(its.spec)}; go on with it by: {line}", file=sys.stderr)
-    return EXIT_USAGE
+    if its is not kind:
+        line = f"csd {its.spec.kind} --resume {shlex.quote(str(path))}"
+        print(f"Error: the job in this folder makes {noun(its.spec)}; go on with it by: {line}", file=sys.stderr)
+        return EXIT_USAGE
+    given = given_settings(arguments, kind.spec)
+    flags = {s.name: usual_flag(s) for s in settings_of(kind.spec)} | {"mesh": "MESH"}
+    more = ("mesh", "start", "refine_from", "picture", "settings", "out")
+    wrong = [name for name in given if name not in PASSING]
+    wrong += [name for name in more if getattr(arguments, name, None)]
+    if wrong:
+        named = ", ".join(flags.get(name, "--" + name.replace("_", "-")) for name in wrong)
+        print(f"Error: --resume goes on with the job as it is; leave out {named}, or begin a new one.", file=sys.stderr)
+        return EXIT_USAGE
+    if is_complete(folder.path):
+        print(f"This job is finished; its result is in {folder.path / 'result'}.")
+        return 0
+    return run(folder.with_settings(given) if given else folder, resume=True)
 
 
-def run(folder: JobFolder, resume: bool) -> int:
-    """Run the job here. Returns the exit status."""
+def run(folder: JobFolder, resume: bool, refused: Callable[[], object] = lambda: None) -> int:
+    """Run the job here. Returns the exit status. ``refused`` as of :func:`~.console.run_on_console`."""
     from .console import run_on_console  # brings torch, which is too slow for an answer to a mistake
 
-    return run_on_console(folder, resume)
+    return run_on_console(folder, resume, refused)

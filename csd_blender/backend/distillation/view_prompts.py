@@ -222,10 +222,14 @@ def job_prompts(
     fitting = model.fitting_prompt(prompt, ending)
     if fitting != prompt:
         reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
+    away = model.fitting_prompt(negative_prompt, ending if negative_views else "")
+    if away != negative_prompt:
+        what = "the source's prompt" if negative_views else "the negative prompt"
+        reporter.warn("prompt_cut", f"The model cannot read so long a text; of {what} it goes by “{away}”.")
     return encode_job_prompts(
         model,
         fitting,
-        model.fitting_prompt(negative_prompt, ending) if negative_views else negative_prompt,
+        away,
         view_dependent=view_prompts,
         extra=words.lit if lit else words.unlit,
         close_up=words.close_up,

@@ -211,7 +211,9 @@ def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | 
 
 def _other_than(names: Sequence[str]) -> str:
     """A name for what holds all nodes, which none of them has."""
-    return next(name for name in itertools.chain(["world"], map("world {}".format, itertools.count())) if name not in names)
+    return next(
+        name for name in itertools.chain(["world"], map("world {}".format, itertools.count())) if name not in names
+    )
 
 
 def _to_y_up(vectors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import warp as wp
 from torch import Tensor
 
 from ..support.warp_launch import build_tree, home_of, launch, load, triangle_tree
+from .cleanup import components
 
 FAR = 1e6  # farther than anything in a scene
 
@@ -64,7 +65,7 @@ def signed_distance(points: Tensor, vertices: Tensor, triangles: Tensor) -> Tens
     """Distances to a mesh, negative where it winds around a point by more than half, ``[N]`` float32; no gradients.
 
     Generalized winding numbers (Jacobson et al. 2013) still tell inside from outside when the mesh has small holes or
-    pieces that intersect. A mesh whose faces look inward, by its volume, is taken the other way around.
+    pieces that intersect. Pieces whose faces look inward are taken the other way around (:func:`outward`).
 
     Args:
         points: ``[N, 3]``. vertices: ``[V, 3]``. triangles: ``[F, 3]`` integer. All on one device.
@@ -74,10 +75,30 @@ def signed_distance(points: Tensor, vertices: Tensor, triangles: Tensor) -> Tens
     """
     if not len(triangles):
         raise ValueError("A mesh without faces has no inside.")
-    corners = vertices.detach().double()[triangles.long()]
-    if torch.linalg.det(corners - corners.mean((0, 1))).sum() < 0:
-        triangles = triangles.flip(1)
-    return _query(_signed, points, vertices, triangles, FAR)
+    return _query(_signed, points, vertices, outward(vertices, triangles), FAR)
+
+
+def outward(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """The triangles ``[F, 3]``, those of pieces whose faces look inward, as a mirrored arm's may, turned round.
+
+    A piece is what hangs together by its vertices, and looks inward when the volume in it is negative. One that lies
+    wholly within those that look outward is a cavity, and stays as it is.
+    """
+    piece = torch.from_numpy(components(triangles.cpu().numpy())).long()
+    corners = vertices.detach().cpu().double()[triangles.cpu().long()]
+    count = torch.bincount(piece).clamp_min(1)
+    middle = torch.zeros(len(count), 3, dtype=torch.float64).index_add_(0, piece, corners.mean(1)) / count[:, None]
+    volume = torch.bincount(piece, torch.linalg.det(corners - middle[piece, None]))
+    turned = torch.full((len(count),), bool(volume.sum() < 0))
+    inward = (volume < 0) != turned
+    if not (inward & (volume != 0)).any():
+        return torch.where(turned[piece, None].to(triangles.device), triangles.flip(1), triangles)
+    outer = ~inward[piece]
+    rest = torch.where(turned[piece, None], triangles.cpu().flip(1), triangles.cpu())[outer].to(triangles.device)
+    places = corners[~outer].reshape(-1, 3).float().to(vertices.device)
+    outside = (_query(_signed, places, vertices, rest, FAR) >= 0).cpu().reshape(-1, 3).any(1)
+    turned = turned ^ (torch.bincount(piece[~outer], outside.double(), minlength=len(count)) > 0)
+    return torch.where(turned[piece, None].to(triangles.device), triangles.flip(1), triangles)
 
 
 def distance_within(points: Tensor, vertices: Tensor, triangles: Tensor, reach: float) -> Tensor:

@@ -28,6 +28,7 @@ from ..geometry.files.colors import load_colors
 from ..geometry.manifold import enclosed_volume, open_edges
 from ..geometry.mesh import clean_mesh, normalize
 from ..geometry.mesh_io import load_npz
+from ..geometry.signed_distance import outward
 from ..geometry.tet_geometry import TetGeometry
 from ..optimize.checkpoint import Saved
 from ..support.clock import JobClock, StepClock
@@ -143,7 +144,8 @@ def given_shape(stage: TextTo3DJob, given: Given, reporter: Reporter) -> TetGeom
     with torch.no_grad():
         vertices, triangles = shape()
     left = enclosed_volume(vertices.numpy() / mesh_size(stage), triangles.numpy())
-    lost = 1 - left / max(enclosed_volume(given.points.numpy(), given.triangles.numpy()), 1e-12)
+    whole = enclosed_volume(given.points.numpy(), outward(given.points, given.triangles).numpy())
+    lost = 1 - left / max(whole, 1e-12)
     if lost > THIN:
         said = f"About {lost:.0%} of the volume is too thin for the shape's grid and is lost"
         reporter.warn("thin_parts", f"{said}; raise the shape resolution ({stage.refine.tet_resolution} now).")

@@ -189,7 +189,7 @@ def picture_size(job: TextureJob, model: DiffusionModel) -> int:
 def make_field(size: int) -> TextureField:
     """A field whose finest cells are about a pixel of a close-up. Finer ones would be hit now and then only, and hold
     nothing but noise."""
-    finest = min(2 * size, 2048)
+    finest = min(max(2 * size, 8), 2048)
     levels = max(1, round(math.log2(finest / 8)) + 1)
     return TextureField(levels=levels, log2_table_size=17 if finest <= 256 else 19, finest_resolution=finest)
 

@@ -167,7 +167,9 @@ class Hits:
 
 
 def look_up(albedo: list[Tensor], uv: Tensor, part: Tensor) -> Tensor:
-    """Bilinear colors ``[N, 3]`` at ``uv [N, 2]`` of the textures ``[S, S, 3]`` (row 0 is v = 1) of each part."""
+    """Bilinear colors ``[N, 3]`` at ``uv [N, 2]`` of the textures ``[S, S, 3]`` (row 0 is v = 1) of each part, which
+    repeat beyond the tile."""
+    uv = torch.where((uv < 0) | (uv > 1), uv - uv.floor(), uv)
     colors = torch.zeros(len(uv), 3, device=uv.device)
     grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], dim=1)
     for i, texture in enumerate(albedo):

@@ -23,6 +23,7 @@ from .uv_kernels import coverage_counts
 
 CHECK_SIZE = 1024  # texels of the grid on which overlap is measured
 MAX_OVERLAP = 0.02  # share of the used texels that two faces may claim
+MAX_SHARED = 0.05  # share of the surface whose place in the map other faces claim, too
 MAX_FLAT = 0.02  # share of the surface that may have no UV area
 MIN_COVERAGE = 0.02  # share of the tile that must be used
 TILE_SLACK = 1e-3
@@ -38,7 +39,7 @@ class UVCheck:
 
     Attributes:
         outside: share of the faces that leave the tile [0, 1].
-        overlap: share of the used texels that more than one face claims.
+        overlap: share of the used texels that more than one face claims. shared: the surface's share that these hold.
         flat: share of the surface whose faces have no UV area.
         coverage: share of the tile that is used.
     """
@@ -47,6 +48,7 @@ class UVCheck:
     overlap: float
     flat: float
     coverage: float
+    shared: float = 0.0
 
     @property
     def reason(self) -> str:
@@ -57,6 +59,8 @@ class UVCheck:
             return f"{max(self.outside, 0.01):.0%} of the faces reach outside of the UV tile"
         if self.overlap > MAX_OVERLAP:
             return f"{self.overlap:.0%} of the UV map is used by more than one face"
+        if self.shared > MAX_SHARED:
+            return f"{self.shared:.0%} of the surface shares its place in the UV map with other faces"
         if self.coverage < MIN_COVERAGE:
             return f"the UV map uses only {self.coverage:.1%} of the texture"
         return ""
@@ -76,7 +80,12 @@ def check_uv(mesh: Mesh, part: int) -> UVCheck:
     counts = coverage_counts(corners, CHECK_SIZE)
     used = int((counts > 0).sum())
     overlap = int((counts > 1).sum()) / max(used, 1)
-    return UVCheck(float(outside), overlap, float(flat), used / CHECK_SIZE**2)
+    # A face shares its place when it does so near its middle: how small it is in the map does not count. (In the very
+    # middle of half a square the other half's edge may lie, and what is on an edge is in no face.)
+    middle = (corners * corners.new_tensor([0.5, 0.3, 0.2])[:, None]).sum(1)
+    column, row = (middle.floor().long() % CHECK_SIZE).unbind(1)
+    shared = area[(counts[row, column] > 1).cpu().numpy()].sum() / area.sum()
+    return UVCheck(float(outside), overlap, float(flat), used / CHECK_SIZE**2, float(shared))
 
 
 def usable_uv(mesh: Mesh, part: int) -> tuple[bool, str]:

@@ -17,7 +17,7 @@ from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
 from .recipes import COARSE_ALONE, OF_PICTURES, sees_several, usual_method
-from .texture import takes_lora, word
+from .texture import WARM_VIEWS, takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
@@ -71,13 +71,24 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
         if kind is not TextTo3DJob:  # there, a model of several views draws it, without
             found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "No ControlNet")
-    if chosen.get("warm_start") == 0:
+    if not chosen.get("warm_start", usual_start(kind, method, chosen)):
         found = dict.fromkeys(WARM_DETAILS, "No warm start") | found
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
         found |= dict.fromkeys(("look", "early_end"), "The shape moves, too")
+    elif kind is EditJob:
+        found |= dict.fromkeys(("shape_rate", "shape_resolution"), "The shape stays")
     known = {setting.name for setting in (*shown_settings(kind), *scripted_settings(kind))}
     return {name: reason for name, reason in found.items() if name in known}
+
+
+def usual_start(kind: type[Any], method: str, chosen: Mapping[str, Any]) -> int:
+    """Pictures of the warm start that a preset of its own accord has; only the bundled model's have one."""
+    of_coarse = kind is TextTo3DJob and chosen.get("coarse_model")
+    if (of_coarse or chosen.get("model", "mini")) != "mini":
+        return 0
+    others = [m.id for m in KNOWN_METHODS[1:]]
+    return WARM_VIEWS if kind is TextTo3DJob or (kind is TextureJob and method not in others) else 0
 
 
 def why_not_from_mesh(recipe: object) -> str:

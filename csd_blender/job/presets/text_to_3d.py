@@ -108,6 +108,8 @@ def text_to_3d_job(
     values |= {"method": overrides.get("method", method), "warm_start": start}
     if warm:
         values["warm_steps"] = WARM_STEPS
+    if overrides.get("start") == "mesh":
+        values["keep"] = "all"  # what somebody made of several pieces stays whole
     return from_json(TextTo3DJob, values | overrides)
 
 

@@ -200,10 +200,13 @@ def without_kind(kind: str, data: object) -> dict:
     return {name: value for name, value in data.items() if name != "kind"}
 
 
+#: Settings that a job's result does not depend on, so that they may change when it is resumed.
+PASSING = ("preview_interval", "checkpoint_interval", "device", "compile")
+
+
 def fingerprint(kind: str, job: Any) -> str:
     """Hash, 16 hexadecimal digits, of a job's JSON without what its result does not depend on, and without settings
     that came later and are not used."""
-    passing = ("preview_interval", "checkpoint_interval", "device", "compile")
     settings = {"kind": kind, **to_json(job, for_fingerprint=True)}
-    relevant = {name: value for name, value in settings.items() if name not in passing}
+    relevant = {name: value for name, value in settings.items() if name not in PASSING}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]

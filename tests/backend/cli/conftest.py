@@ -13,7 +13,7 @@ from csd_blender.backend.cli import console
 def jobs(monkeypatch):
     """The jobs that would have been run."""
     made = []
-    monkeypatch.setattr(console, "run_on_console", lambda folder, resume: made.append(folder.spec) or 0)
+    monkeypatch.setattr(console, "run_on_console", lambda folder, resume, refused: made.append(folder.spec) or 0)
     return made
 
 

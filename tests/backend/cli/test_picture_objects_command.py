@@ -80,6 +80,7 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
         (("--picture", "{picture}", "--model", "{zero}", "--refine-steps", "5"), 0, "--refine-steps has no effect"),
         (("--picture", "{picture}", "--model", "{zero}", "--picture-elevation", "91"), 1, "picture_elevation"),
         (("--picture", "{picture}", "--recipe", "csd", "--prompt", "x"), 0, "--picture has no effect"),
+        (("--picture", "{picture}", "--model", "{zero}", "--prompt", "an owl"), 0, "--prompt only names the object"),
         (("--picture", "{picture}", "--model", "{zero}", "--settings", ELLIPSOID), 0, "--picture has no effect"),
         (("--recipe", "zero123", "--model", "{zero}"), 2, "--picture"),
         (("--picture", "", "--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),

@@ -10,7 +10,9 @@ from csd_blender.backend.distillation.methods import ROWS
 from csd_blender.job.kinds import KINDS
 from csd_blender.job.presets.effects import absent, without_effect
 from csd_blender.job.presets.recipes import usual_method
+from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.common import CONTROL_DETAILS
+from csd_blender.job.spec.edit import EditJob
 from csd_blender.job.spec.guidance import Guidance
 from csd_blender.job.spec.methods import KNOWN_METHODS, METHODS, find_method
 from csd_blender.job.spec.picture import PictureJob
@@ -47,6 +49,25 @@ def test_a_sheet_of_all_methods_has_use_for_what_one_of_them_has_use_for():
     assert set(without_effect(PictureJob, {"method": "all"})) == of_mini
 
 
+@pytest.mark.parametrize(
+    ("chosen", "idle"),
+    [
+        ({}, False), ({"method": "sds"}, True), ({"method": "sds", "warm_start": 8}, False), ({"warm_start": 0}, True),
+        ({"model": "sd15"}, True), ({"model": "sd15", "warm_start": 8}, False),
+    ],
+)  # fmt: skip
+def test_details_of_a_start_that_a_preset_does_not_have_are_idle(chosen, idle):
+    assert ("warm_scale" in without_effect(TextureJob, chosen)) == idle
+    of_preset = texture_job("a mug", **({"warm_start": 8} if chosen.get("warm_start") else chosen)).warm_start
+    assert bool(of_preset) != idle
+
+
+def test_a_frozen_shape_has_no_use_for_its_rate():
+    idle = without_effect(EditJob, {})
+    assert idle["shape_rate"] == idle["shape_resolution"] == "The shape stays"
+    assert "shape_rate" not in without_effect(EditJob, {"shape": "free"})
+
+
 def test_words_that_there_are_not_hide_nothing_and_break_nothing():
     for wrong in ("loud", [], {}, 3, None):
         for kind in KINDS:
@@ -54,7 +75,7 @@ def test_words_that_there_are_not_hide_nothing_and_break_nothing():
                 kind.spec, {"method": wrong, "recipe": wrong, "start": wrong, "debias_prompt": wrong}
             )
             others = {"guidance_scale", "debias_words", "method", "coarse_steps", "coarse_model", "lora", "lora_weight"}
-            others |= {"encoder"}
+            others |= {"encoder", "shape_rate", "shape_resolution"}
             assert set(found) <= others | {*CONTROL_DETAILS}
 
 

@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from csd_blender.backend.geometry.manifold import enclosed_volume, open_edges
-from csd_blender.backend.geometry.signed_distance import NearestFaces
+from csd_blender.backend.geometry.signed_distance import NearestFaces, outward, signed_distance
 
 
 def cube() -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +41,42 @@ def test_the_volume_of_a_box_and_of_one_turned_inside_out():
     vertices, triangles = cube()
     assert enclosed_volume(vertices + [5, -3, 2], triangles) == pytest.approx(6, rel=1e-5)
     assert enclosed_volume(vertices, triangles[:, ::-1]) == pytest.approx(6, rel=1e-5)
+
+
+def boxes(*rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes at (x, side, looks outward), as one mesh."""
+    vertices, triangles = [], []
+    for x, side, outside in rows:
+        shape = trimesh.creation.box((side,) * 3, trimesh.transformations.translation_matrix((x, 0, 0)))
+        faces = torch.tensor(shape.faces) + 8 * len(vertices)
+        vertices.append(torch.tensor(np.float32(shape.vertices)))
+        triangles.append(faces if outside else faces.flip(1))
+    return torch.cat(vertices), torch.cat(triangles)
+
+
+BODY, ARM = (0.0, 2.0, True), (3.0, 1.0, True)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [BODY, ARM], [BODY, (3.0, 1.0, False)], [(0.0, 2.0, False), ARM], [(0.0, 2.0, False), (3.0, 1.0, False)],
+        [BODY, (1.2, 1.0, False)],  # half of it in the body
+    ],
+)  # fmt: skip
+def test_pieces_that_look_inward_are_turned_each_by_itself(rows):
+    vertices, triangles = boxes(*rows)
+    expected = torch.cat([x if row[2] else x.flip(1) for x, row in zip(triangles.split(12), rows, strict=True)])
+    assert torch.equal(outward(vertices, triangles), expected)
+    middles = torch.tensor([[row[0], 0.0, 0.0] for row in rows] + [[9.0, 0, 0]])
+    assert (signed_distance(middles, vertices, triangles) < 0).tolist() == [True] * len(rows) + [False]
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_hollow_stays_hollow(outside):
+    vertices, triangles = boxes((0.0, 3.0, outside), (0.0, 1.0, not outside))
+    places = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [2.0, 0, 0]])
+    assert (signed_distance(places, vertices, triangles) < 0).tolist() == [False, True, False]
 
 
 def test_the_nearest_face_is_the_one_whose_plane_a_point_of_a_cube_is_beside():

@@ -269,6 +269,14 @@ def test_a_step_repeated_after_memory_ran_out_takes_the_random_numbers_of_the_fi
     assert np.abs(pictures[0] - pictures[1]).max() <= 2
 
 
+def test_a_negative_prompt_that_is_too_long_is_told_and_the_preset_s_own_is_not(make_job, models):
+    _, events = run(make_job("long", steps=1, negative_prompt=" ".join(["blurry"] * 60)), models)
+    [said] = [b["text"] for k, b in events if k == "warning" and b["code"] == "prompt_cut"]
+    assert "of the negative prompt it goes by “blurry" in said
+    _, events = run(make_job("usual", steps=1), models)
+    assert "prompt_cut" not in [b["code"] for k, b in events if k == "warning"]
+
+
 def test_a_long_prompt_is_cut_so_that_the_view_words_stay(make_job, models):
     folder = make_job(prompt=" ".join(["red"] * 60))
     _, events = run(folder, models)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import trimesh
 
 from csd_blender.backend.geometry.mesh import Mesh, clean_mesh, merge
 from csd_blender.backend.texture import unwrap as unwrap_module
 from csd_blender.backend.texture.project import face_neighbors, project_unwrap
-from csd_blender.backend.texture.unwrap import check_uv, choose_uv, run_xatlas, unwrap, usable_uv
+from csd_blender.backend.texture.unwrap import UVCheck, check_uv, choose_uv, run_xatlas, unwrap, usable_uv
 from csd_blender.job.errors import JobError
 from tools.lab.demo_meshes import demo_mesh
 
@@ -47,6 +48,22 @@ def changed(change) -> Mesh:
 def test_bad_uvs_are_refused_with_the_reason(change, word):
     usable, reason = usable_uv(changed(change), 0)
     assert not usable and word in reason
+
+
+def test_faces_that_share_a_place_in_the_map_count_by_their_surface_not_by_the_texels():
+    """Two of a cube's sides in the same small square of the map, as a lazy unwrap leaves them."""
+    box = trimesh.creation.box()
+    places = [(0.0, 0.0), (0.35, 0.0), (0.7, 0.0), (0.0, 0.35)]
+    uv = np.zeros((12, 3, 2), np.float32)
+    sides = {tuple(normal): i for i, normal in enumerate(np.unique(np.round(box.face_normals), axis=0))}
+    for face, normal in enumerate(np.round(box.face_normals)):
+        side = sides[tuple(normal)]
+        flat = box.vertices[box.faces[face]][:, np.abs(normal) < 0.5] + 0.5
+        uv[face] = flat * 0.3 + places[side] if side < 4 else flat * 0.1 + (0.8, 0.8)
+    mesh = Mesh(np.float32(box.vertices), np.int32(box.faces), uv)
+    found = check_uv(mesh, 0)
+    assert found.overlap < 0.03 and found.shared == pytest.approx(1 / 3, abs=1e-6)
+    assert "33% of the surface shares" in UVCheck(0.0, 0.01, 0.0, 0.5, found.shared).reason
 
 
 def test_mirrored_islands_and_tiny_overlaps_are_fine():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import stat
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ....job.errors import JobError
+from ....job.folder import write_atomic
 from ..mesh import MAX_FACES, Mesh
 from .common import MAX_VERTICES, BadFile, check_size
 
@@ -92,12 +94,11 @@ def save_npz(path: str | Path, mesh: Mesh) -> None:
 
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays by name, without pickles; the file appears whole or not at all."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(beside, path)
+    """Write arrays by name, without pickles; the file appears whole or not at all. Raises ``JobError`` as
+    :func:`~csd_blender.job.folder.write_atomic`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(Path(path), buffer.getvalue())
 
 
 @contextmanager

@@ -163,7 +163,8 @@ def _assemble(lines: _Lines) -> FileMesh:
     corner_color = None
     if len(lines.colors) == len(lines.points) and np.isfinite(lines.colors).all():
         colors = np.array(lines.colors).reshape(-1, 3)
-        corner_color = np.uint8(np.round(np.clip(colors * (255 if colors.max() <= 1 else 1), 0, 255)))[corners[triangles]]
+        colors = np.clip(colors * (255 if colors.max() <= 1 else 1), 0, 255)
+        corner_color = np.uint8(np.round(colors))[corners[triangles]]
     material = np.array(lines.materials, np.int64)[face] if lines.material_numbers else None
     return FileMesh(
         positions=points,

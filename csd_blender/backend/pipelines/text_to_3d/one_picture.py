@@ -30,6 +30,8 @@ MOST_PIXELS = 2**26
 SIDE = 512  # pixels of the picture that is kept
 FILL = 200 / 256  # of the longer side of what is shown, as in the authors' program
 CLEAR_SHARE = 0.005  # of the pixels are clear in a picture that is cut out already
+CORNERS_SHARE = 0.1  # of the pixels are clear, at most, in one whose corners alone are
+LEAST_SHARE = 0.01  # of the pixels are left before a plain background
 PLAIN = 0.1  # how far colors of one background may be apart, of 1
 PLAIN_SHARE = 0.7  # of the pixels along the edges
 RIM = 3  # pixels beside the background that may show some of it
@@ -111,16 +113,17 @@ def cut_out(rgba: Tensor) -> Picture:
     """What a picture ``[4, H, W]`` in [0, 1] shows, in the middle of a square.
 
     Where next to nothing of it is clear, the background is what has the color of the edges and hangs together with
-    them.
+    them; also where only the corners of a plain background are clear, as a screen's or an icon's.
 
     Raises:
         JobError: ``bad_picture`` where it shows nothing, or its background is neither transparent nor of one color.
     """
     color, mask = rgba[:3], rgba[3:]
-    if float((mask < 0.5).float().mean()) < CLEAR_SHARE:
+    clear = float((mask < 0.5).float().mean())
+    if clear < CLEAR_SHARE:
         color, mask = keyed(color)
     else:
-        color = color * mask
+        color, mask = (clear < CORNERS_SHARE and before_plain(color, mask)) or (color * mask, mask)
     kept = without_specks(mask[0] > LEAST)
     shown = F.pad(torch.cat((color, mask)) * kept, (RIM, RIM, RIM, RIM))
     most = shown[3] > shown[3].max() / 2  # soft edges are kept, and do not count for its size
@@ -136,10 +139,29 @@ def cut_out(rgba: Tensor) -> Picture:
     return Picture(shown[:, :3], shown[:, 3:])
 
 
+def before_plain(color: Tensor, mask: Tensor) -> tuple[Tensor, Tensor] | None:
+    """As :func:`keyed`, of a picture whose background is plain but for clear corners; None where it is not, or the
+    picture shows nothing before it, as a plain thing that fills it."""
+    edges, solid = edges_of(color), edges_of(mask)[0] > 0.99
+    if float(solid.float().mean()) < PLAIN_SHARE:
+        return None
+    background = edges[:, solid].median(1).values[:, None, None]
+    try:
+        cut, found = keyed(color * mask + background * (1 - mask))
+    except JobError:
+        return None
+    return (cut, found) if float(found.mean()) >= LEAST_SHARE else None
+
+
+def edges_of(picture: Tensor) -> Tensor:
+    """The outermost pixels ``[C, N]`` of ``[C, H, W]``; corners twice."""
+    return torch.cat((picture[:, 0], picture[:, -1], picture[:, :, 0], picture[:, :, -1]), 1)
+
+
 def keyed(color: Tensor) -> tuple[Tensor, Tensor]:
     """Color over black ``[3, H, W]`` and mask ``[1, H, W]`` of a picture on a background of one color. Raises as
     :func:`cut_out`."""
-    edges = torch.cat((color[:, 0], color[:, -1], color[:, :, 0], color[:, :, -1]), 1)
+    edges = edges_of(color)
     background = edges.median(1).values[:, None]
     plain = float(((edges - background).abs().amax(0) < PLAIN).float().mean())
     if plain < PLAIN_SHARE:

@@ -17,7 +17,7 @@ from ....job.folder import JobFolder
 from ....job.process.bodies import VIEW
 from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.model import DiffusionModel
-from ...geometry.cleanup import decimate, is_watertight, largest_component, place_on_floor, simplify
+from ...geometry.cleanup import components, decimate, is_watertight, largest_component, place_on_floor, simplify
 from ...geometry.mesh import Mesh, normalize
 from ...output.texture import write_results
 from ...render.camera_draws import draw_lights
@@ -166,7 +166,12 @@ def write_object(
     vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
     if not len(triangles) or not np.isfinite(vertices).all():
         raise JobError("diverged")
+    before = components(triangles).max()
     vertices, triangles = largest_component(vertices, triangles, kept_share(job))
+    gone = before - components(triangles).max()
+    if gone and job.start == "mesh":
+        why = "only the largest piece is kept" if job.keep == "largest" else "they are specks by now"
+        reporter.warn("pieces", f"{gone} of {before + 1} loose pieces of the shape were left out: {why}.")
     if len(triangles) > job.max_faces:
         vertices, triangles = decimate(vertices, triangles, job.max_faces)
     mesh = Mesh((place or on_the_floor(job))(vertices), triangles, part_names=("object",))

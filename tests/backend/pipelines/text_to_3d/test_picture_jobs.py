@@ -153,6 +153,22 @@ def test_next_to_no_transparency_is_none(alpha):
     assert float((cut_out(as_tensor(other)).mask - plain.mask).abs().mean()) < 0.005
 
 
+def test_a_plain_background_with_clear_corners_is_cut_away_and_a_thing_that_fills_the_picture_is_not():
+    """A screen's or an icon's corners are clear; and a cushion that was cut out touches all edges, too."""
+    size = (160, 120)
+    corners = Image.new("L", size, 0)
+    ImageDraw.Draw(corners).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), 20, fill=255)
+    clear = float((np.asarray(corners) < 128).mean())
+    assert 0.005 < clear < 0.1
+    plain = disc(size=size)
+    icon = plain.convert("RGBA")
+    icon.putalpha(corners)
+    assert float((cut_out(as_tensor(icon)).mask - cut_out(as_tensor(plain)).mask).abs().mean()) < 0.005
+    cushion = Image.new("RGBA", size, (200, 30, 40, 255))
+    cushion.putalpha(corners)
+    assert float(cut_out(as_tensor(cushion)).mask.mean()) > 0.4
+
+
 def test_a_maze_is_left_in_time():
     """What hangs together with the edges through more turns than are looked for stays part of the thing."""
     free = torch.ones(400, 400, dtype=torch.bool)
