@@ -162,7 +162,7 @@ ROWS: dict[str, Row] = {
     ),
     "csm": Row(_csd, prepare=inversion.prepare_csm),
     "bridge": Row(_bridge),
-    # On predictions of a model that sees several views at once; no job can name them yet.
+    # On predictions of a model that sees several views at once: for objects by such a model alone.
     "mvdream": Row(_sds, finish=Finish(weighting="x0", rescales=True)),
     "csd-mvdream": Row(_csd_mvdream, finish=Finish(weighting="uniform", channel_share=0.9)),
 }

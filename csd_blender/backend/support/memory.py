@@ -1,4 +1,4 @@
-"""How much memory a step with a model needs, from its networks' settings and weights alone: before anything is loaded.
+"""How much memory a step with a model needs, from its networks' settings and weights alone, before it is tried.
 
 What is there all the time are the weights, and what a stage has besides (its field and pictures). On top of them comes
 the largest of what is there in turn (numbers of ``width`` bytes, n positions of the network's latents at a level):
