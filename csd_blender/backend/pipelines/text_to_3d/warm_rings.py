@@ -2,10 +2,10 @@
 and a field that is fitted to them.
 
 The first ring is drawn from noise alone. Each further one, from between the cameras before it and from another height,
-begins with what the field shows there, with noise of 0.7 of all times over it, so that all rings are of one thing (Instruct-NeRF2NeRF,
-Haque et al. 2023, arXiv 2303.12789, changes its pictures so). The pictures' backgrounds are the model's own; they are
-found along the pictures' edges. What lies before no background in any picture is the thing (its visual hull, Laurentini
-1994), which few pictures tell better than their colors do; then the field learns these.
+begins with what the field shows there under noise of 0.7 of all times, so that all rings are of one thing
+(Instruct-NeRF2NeRF, Haque et al. 2023, arXiv 2303.12789, changes its pictures so). The pictures' backgrounds are the
+model's own; they are found along the pictures' edges. What lies before no background in any picture is the thing (its
+visual hull, Laurentini 1994), which few pictures tell better than their colors do; then the field learns these.
 """
 
 from __future__ import annotations
