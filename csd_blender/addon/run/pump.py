@@ -92,6 +92,7 @@ def work(deadline: float, may_draw: bool = True) -> bool:
             _news = True
         elif showing.prepare_for(picture):
             showing.pictures.put_back(picture)
+            may_draw = False  # the picture itself comes with the next turns: a slow display is not kept busy before it
         else:
             landed = showing.show_picture(picture)
     elif may_draw:

@@ -102,9 +102,10 @@ class PictureMaker:
             return self._ready.pop(next(iter(self._ready))) if self._ready else None
 
     def put_back(self, picture: Picture | MeshArrays) -> None:
-        """Have ``picture`` returned by the next :meth:`take`, unless there is a newer one."""
+        """Have ``picture``, or a newer one in its place, returned by the next :meth:`take`."""
+        key = (picture.kind, picture.part)
         with self._wake:
-            self._ready.setdefault((picture.kind, picture.part), picture)
+            self._ready = {key: self._ready.get(key, picture)} | self._ready
 
     def busy(self) -> bool:
         """Whether a picture is ready or will be."""

@@ -84,6 +84,18 @@ def job_deadline():
     return time.perf_counter() + 1
 
 
+def test_the_window_is_not_drawn_anew_between_a_first_picture_s_parts(by_hand, monkeypatch):
+    """A slow display would be drawing the panel then, and a short job be over before its texture is seen."""
+    job = by_hand()
+    asked = []
+    monkeypatch.setattr(screen, "redraw", lambda **_: asked.append(look(cube())[2]))
+    for kind, side in (("texture", 64), ("view", 32)):
+        job.say("preview", path="x", kind=kind, part=0, width=side, height=side, step=1, pixels=bytes(side * side * 4))
+    while job.live.pictures.busy() and not asked:
+        job.pump.work(float("inf"))
+    assert asked[0], "the first time, the texture is on the mesh"
+
+
 def test_only_views_that_show_textures_count_as_seeing_them(monkeypatch):
     shading = view3d().spaces.active.shading
     monkeypatch.setattr(screen, "bpy", SimpleNamespace(app=SimpleNamespace(background=False), context=bpy.context))
