@@ -143,7 +143,8 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
         f"{'':36}{'two-faced':>12}{'95 %':>14}{'change (95 %)':>26}{'shape':>8}{'all':>6}{'belief':>9}{'seconds':>9}"
     ]
     by_label = {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
-    for variant in variants:
+    pooled = together(variants, by_label)
+    for variant in (*variants, *pooled):
         own = by_label[variant.label]
         if not own:
             continue
@@ -164,6 +165,19 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
         dropped = sum(bool(row["dropped_words"]) for row in debiased)
         lines.append(f"prompt debiasing left out a word in {dropped} of {len(debiased)} objects")
     return "\n".join(lines)
+
+
+def together(variants: Sequence[Variant], by_label: dict[str, dict[Any, Row]]) -> list[Variant]:
+    """Rows of both methods as one, where both have one: a remedy's effect is then seen on twice as many objects, each
+    beside that of its own method. Their objects are added to ``by_label``."""
+    found = []
+    for suffix in (v.label.removeprefix(BASES[0]) for v in variants if v.label.startswith(BASES[0])):
+        own = {base: by_label.get(base + suffix) for base in BASES}
+        if all(own.values()):
+            against = next(v.against for v in variants if v.label == BASES[0] + suffix)
+            found.append(Variant("both" + suffix, against.replace(BASES[0], "both", 1)))
+            by_label["both" + suffix] = {(b, *key): row for b in BASES for key, row in (own[b] or {}).items()}
+    return found
 
 
 def change(own: Mapping[Any, Row], base: Mapping[Any, Row]) -> str:
