@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..job import Job
 from ..kinds.choose import kind_of
-from ..scene.mesh_arrays import MeshArrays
 from ..scene.previews import Picture, PictureMaker
+from ..scene.stored_arrays import MeshArrays
 from ..scene.targets import find_object
 from ..session import session
 from . import screen

@@ -15,8 +15,7 @@ from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result, unreadable
 from .materials import ROUGHNESS, build_material
-from .mesh_arrays import MeshArrays, read_mesh
-from .stored_arrays import UNREADABLE
+from .stored_arrays import UNREADABLE, MeshArrays, read_mesh
 
 UV_NAME = "UVMap"
 SHARP_ANGLE = math.radians(30.0)  # edges with a larger angle between their faces are shaded sharp

@@ -12,8 +12,7 @@ import numpy as np
 from ...job.files import RESULT_ARRAYS
 from ...job.process.bodies import MESH, VIEW, Preview
 from .apply_texture import corner_uv, uv_sources
-from .mesh_arrays import MeshArrays, read_mesh
-from .stored_arrays import UNREADABLE
+from .stored_arrays import UNREADABLE, MeshArrays, read_mesh
 from .target import Target
 
 

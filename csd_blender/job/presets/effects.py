@@ -17,7 +17,7 @@ from ..spec.text_to_3d import RECIPE_OPTIONS, STARTS, TextTo3DJob
 from ..spec.texture import TextureJob
 from .picture_recipe import ALONE as PICTURE_ALONE
 from .recipes import COARSE_ALONE, OF_PICTURES, sees_several, usual_method
-from .texture import WARM_VIEWS, takes_lora, word
+from .texture import WARM_VIEWS, begins_warm, takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
@@ -83,9 +83,9 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
 
 
 def usual_start(kind: type[Any], method: str, chosen: Mapping[str, Any]) -> int:
-    """Pictures of the warm start that a preset of its own accord has; only the bundled model's have one."""
+    """Pictures of the warm start that a preset of its own accord has."""
     of_coarse = kind is TextTo3DJob and chosen.get("coarse_model")
-    if (of_coarse or chosen.get("model", "mini")) != "mini":
+    if not begins_warm(of_coarse or chosen.get("model", "mini")):
         return 0
     others = [m.id for m in KNOWN_METHODS[1:]]
     return WARM_VIEWS if kind is TextTo3DJob or (kind is TextureJob and method not in others) else 0

@@ -15,7 +15,16 @@ from . import picture_recipe, view_recipes
 from .effects import why_not_from_mesh
 from .model_kinds import works_on_pixels
 from .recipes import OF_PICTURES, OF_VIEWS, begin_with_shape, published, sees_several, usual_method
-from .texture import CSD_NEGATIVE_PROMPT, MINI_PRIOR, NEGATIVE_PROMPT, WARM_STEPS, falling_decay, rising_prior, word
+from .texture import (
+    CSD_NEGATIVE_PROMPT,
+    MINI_PRIOR,
+    NEGATIVE_PROMPT,
+    WARM_STEPS,
+    begins_warm,
+    falling_decay,
+    rising_prior,
+    word,
+)
 from .variants import of_method, vary
 
 __all__ = ["EXPECTED_SECONDS_3D", "text_to_3d_job", "usual_steps"]
@@ -88,7 +97,7 @@ def text_to_3d_job(
     method = word(overrides.get("method", usual_method(recipe, named, coarse_model) or "sds"))
     alone = overrides.get("start") in STARTS[1:] or _looks_alone(overrides.get("coarse"))
     several = sees_several(recipe, method, coarse_model, alone)
-    start = overrides.get("warm_start", WARM_VIEWS if several and not alone and coarse_model == "mini" else 0)
+    start = overrides.get("warm_start", WARM_VIEWS if several and not alone and begins_warm(coarse_model) else 0)
     warm = isinstance(start, int) and start > 0
     usual = usual_steps(quality, named, recipe, coarse_model, warm)
     wanted = [overrides.pop(f"{stage}_steps", n) for stage, n in zip(("coarse", "refine"), usual)]

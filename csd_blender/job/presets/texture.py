@@ -107,7 +107,9 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
     overrides = nested(TextureJob, overrides)
     mini = model == "mini"
     method = word(overrides.get("method", METHODS[0]))
-    usual_start = WARM_VIEWS if mini and method == METHODS[0] and not is_off(overrides.get("control", AUTO)) else 0
+    usual_start = (
+        WARM_VIEWS if begins_warm(model) and method == METHODS[0] and not is_off(overrides.get("control", AUTO)) else 0
+    )
     start = overrides.get("warm_start", usual_start)
     warm = isinstance(start, int) and start > 0
     table = (_MINI_WARM if warm else _MINI) if mini else _LARGE_WARM if warm else _LARGE
@@ -144,6 +146,11 @@ def texture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
 def takes_lora(model: object) -> bool:
     """Whether there are LoRA files for a model; for the bundled one there are none."""
     return model != "mini"
+
+
+def begins_warm(model: object) -> bool:
+    """Whether a preset of a model has a warm start: only the bundled one's, for which it is measured."""
+    return model == "mini"
 
 
 def word(value: object) -> str:

@@ -14,7 +14,7 @@ from ...scene import apply_texture, cover
 from ...scene.add_object import UV_NAME, build_mesh, takes_objects
 from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
-from ...scene.mesh_arrays import MeshArrays
+from ...scene.stored_arrays import MeshArrays
 
 NAME = "CSD Preview"
 COLORS = "Color"
