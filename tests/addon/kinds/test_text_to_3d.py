@@ -272,8 +272,8 @@ def test_a_negative_prompt_as_it_comes_is_the_recipe_s_and_a_written_one_the_art
 def test_the_object_grows_with_a_worker_and_is_offered(worker):
     job = start_job({"prompt": "small robot"}, kind="text-to-3d")
     turn_pump(lambda: growing() is not None)
-    turn_pump(lambda: job.phase == "finished" and growing().data.uv_layers)
-    assert job.has_view and job.stage == "finish"
+    turn_pump(lambda: job.phase == "finished" and growing().data.uv_layers and job.has_view)
+    assert job.stage == "finish"
     bpy.ops.csd.accept()
     assert bpy.context.view_layer.objects.active.name == "Small robot" and temporary() == []
 
