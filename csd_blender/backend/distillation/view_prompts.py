@@ -229,7 +229,7 @@ def job_prompts(
     return encode_job_prompts(
         model,
         fitting,
-        away,
+        away if negative_views else negative_prompt,
         view_dependent=view_prompts,
         extra=words.lit if lit else words.unlit,
         close_up=words.close_up,
