@@ -9,7 +9,7 @@ import re
 
 # ---- the folder itself: what the job was given, and what is noted about it -------------------------------------------
 
-JOB = "job.json"  # the settings; written first and never changed
+JOB = "job.json"  # the settings; written first, and changed at a resume alone, in what the result does not depend on
 INPUT_MESH = "mesh.npz"  # what is to be painted, or to start from: in parts, with their UV maps. Not the finished mesh.
 INPUT_COLORS = "start.npz"  # the base color that an edit begins with: pictures, and where each face looks them up
 INPUT_PICTURE = "picture"  # of what an object is made after, as the user has it: PNG, JPEG or WebP
@@ -23,6 +23,8 @@ ANSWER = "closed"  # Blender's own: how the artist answered
 
 PREVIEW, CHECKPOINT, STAGES, RESULT = "preview", "checkpoint", "stages", "result"
 SUBFOLDERS = (PREVIEW, CHECKPOINT, RESULT)  # which every job has from its start
+#: All that a job of the command line leaves before its first step.
+BEGUN = (JOB, INPUT_MESH, INPUT_COLORS, INPUT_PICTURE, EVENTS, LOCK, LOG, STAGES, *SUBFOLDERS)
 
 PREVIEW_VIEW = f"{PREVIEW}/view.rgba"  # a small picture; it stays, for the day when the result is shown again
 PREVIEW_MESH = f"{PREVIEW}/mesh.npz"  # an object as it is now: positions, triangles, colors of the vertices

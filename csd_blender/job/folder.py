@@ -137,10 +137,12 @@ class JobFolder:
         return JobFolder(self.path, spec)
 
     def withdraw(self, was_there: bool) -> None:
-        """Remove everything in a folder of a job that never began, and the folder unless it ``was_there``, empty."""
+        """Remove what a job that never began left in its folder, and the folder, where nothing else lies in it, unless
+        it ``was_there`` before."""
         for entry in list(self.path.iterdir()):
-            with suppress(OSError):
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            if entry.name in files.BEGUN or HALF_DONE.fullmatch(entry.name):
+                with suppress(OSError):
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         if not was_there:
             with suppress(OSError):
                 self.path.rmdir()
