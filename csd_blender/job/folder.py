@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class JobFolder:
 
     path: Path
     spec: JobSpec
+    was_there: bool = field(default=True, compare=False)  # before the job; empty then, where this made the job
 
     @classmethod
     def create(cls, path: str | Path, spec: JobSpec) -> JobFolder:
@@ -108,10 +109,11 @@ class JobFolder:
         with _friendly(path):
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise JobError("folder_not_empty", str(path))
+            was_there = path.exists()
             for name in files.SUBFOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
         write_atomic(path / files.JOB, json.dumps(spec.to_json(), indent=1).encode())
-        return cls(path, spec)
+        return cls(path, spec, was_there)
 
     @classmethod
     def open(cls, path: str | Path) -> JobFolder:
@@ -136,14 +138,14 @@ class JobFolder:
         self.write_bytes(files.JOB, json.dumps(spec.to_json(), indent=1).encode())
         return JobFolder(self.path, spec)
 
-    def withdraw(self, was_there: bool) -> None:
+    def withdraw(self) -> None:
         """Remove what a job that never began left in its folder, and the folder, where nothing else lies in it, unless
-        it ``was_there`` before."""
+        it was there before."""
         for entry in list(self.path.iterdir()):
             if entry.name in files.BEGUN or HALF_DONE.fullmatch(entry.name):
                 with suppress(OSError):
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        if not was_there:
+        if not self.was_there:
             with suppress(OSError):
                 self.path.rmdir()
 

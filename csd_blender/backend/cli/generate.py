@@ -62,9 +62,8 @@ def generate(arguments: argparse.Namespace) -> int:
     if trouble:
         print(f"Error: {trouble}", file=sys.stderr)
         return EXIT_USAGE
-    was_there = arguments.out.exists()
     folder = write_folder(arguments)
-    return run(folder, resume=False, refused=partial(folder.withdraw, was_there))
+    return run(folder, resume=False, refused=folder.withdraw)
 
 
 def shape_is_given(values: Mapping[str, Any]) -> bool:
@@ -125,7 +124,6 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
             mesh, colors = load_colored(mesh_file)
         else:
             mesh = load_mesh(mesh_file)
-    was_there = arguments.out.exists()
     folder = JobFolder.create(arguments.out, job)
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
@@ -141,7 +139,7 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         if shown is not None:
             folder.write_bytes(INPUT_PICTURE, shown)
     except BaseException:  # a full disk, or Ctrl+C: half of a job is of no use
-        folder.withdraw(was_there)
+        folder.withdraw()
         raise
     return folder
 

@@ -113,9 +113,9 @@ def test_only_what_is_in_the_folder_goes(tmp_path):
     (outside / "work.txt").write_text("x")
     folder = JobFolder.create(tmp_path / "job", texture_job("red brick"))
     (folder.path / "stages").symlink_to(outside)
-    folder.withdraw(was_there=False)
+    folder.withdraw()
     assert not folder.path.exists() and (outside / "work.txt").exists()
     folder = JobFolder.create(tmp_path / "job", texture_job("red brick"))
     (folder.path / "notes.txt").write_text("put there meanwhile")
-    folder.withdraw(was_there=False)
+    folder.withdraw()
     assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]

@@ -171,12 +171,12 @@ def together(variants: Sequence[Variant], by_label: dict[str, dict[Any, Row]]) -
     """Rows of both methods as one, where both have one: a remedy's effect is then seen on twice as many objects, each
     beside that of its own method. Their objects are added to ``by_label``."""
     found = []
-    for suffix in (v.label.removeprefix(BASES[0]) for v in variants if v.label.startswith(BASES[0])):
-        own = {base: by_label.get(base + suffix) for base in BASES}
-        if all(own.values()):
-            against = next(v.against for v in variants if v.label == BASES[0] + suffix)
-            found.append(Variant("both" + suffix, against.replace(BASES[0], "both", 1)))
-            by_label["both" + suffix] = {(b, *key): row for b in BASES for key, row in (own[b] or {}).items()}
+    for variant in (v for v in variants if v.label.startswith(BASES[0])):
+        own = [by_label.get(variant.label.replace(BASES[0], base, 1), {}) for base in BASES]
+        if all(own):
+            label, against = (text.replace(BASES[0], "both", 1) for text in (variant.label, variant.against))
+            found.append(Variant(label, against))
+            by_label[label] = {(i, *key): row for i, rows in enumerate(own) for key, row in rows.items()}
     return found
 
 

@@ -94,11 +94,9 @@ def run_methods(
         if name == "textures":
             methods: Sequence[str] = METHODS
         else:
-            first = part_tasks(out, "textures", METHODS, rehearse), part_tasks(out, name, METHODS, rehearse)
             # Rows of textures may lie elsewhere: then it is the one that this part has.
-            newcomer = best_newcomer(list(file.of(first[0]).values())) or best_newcomer(
-                list(file.of(first[1]).values())
-            )
+            known = (file.of(part_tasks(out, part, METHODS, rehearse)).values() for part in ("textures", name))
+            newcomer = next(filter(None, (best_newcomer(list(rows)) for rows in known)), None)
             print(f"{PARTS[name]}: the best newcomer in the textures at Draft is {newcomer or 'not known yet'}")
             methods = [m for m in METHODS if m in (*CLOSER, newcomer)]
         chosen = [m for m in METHODS if m in only] if only else methods

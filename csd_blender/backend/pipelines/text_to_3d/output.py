@@ -166,12 +166,12 @@ def write_object(
     vertices, triangles = (x.detach().cpu().numpy() for x in state.geometry())
     if not len(triangles) or not np.isfinite(vertices).all():
         raise JobError("diverged")
-    before = components(triangles).max()
+    given = triangles
     vertices, triangles = largest_component(vertices, triangles, kept_share(job))
-    gone = before - components(triangles).max()
-    if gone and job.start == "mesh":
+    if job.start == "mesh" and len(triangles) < len(given):
+        before, after = (components(faces).max() + 1 for faces in (given, triangles))
         why = "only the largest piece is kept" if job.keep == "largest" else "they are specks by now"
-        reporter.warn("pieces", f"{gone} of {before + 1} loose pieces of the shape were left out: {why}.")
+        reporter.warn("pieces", f"{before - after} of {before} loose pieces of the shape were left out: {why}.")
     if len(triangles) > job.max_faces:
         vertices, triangles = decimate(vertices, triangles, job.max_faces)
     mesh = Mesh((place or on_the_floor(job))(vertices), triangles, part_names=("object",))
