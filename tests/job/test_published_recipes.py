@@ -160,9 +160,9 @@ def vsd(t_max):
     }  # fmt: skip
 
 
-PROLIFIC_CAMERAS = UNSTEADY | {
+PROLIFIC_CAMERAS = STEADY | {
     "cameras.distance": (1, 1.5), "cameras.fov_y": (40, 70), "cameras.elevation": (-10, 45),
-    "cameras.elevation_law": "batch", "cameras.front_angle": 45, "cameras.front_back_steps": 0,
+    "cameras.elevation_law": "batch", "cameras.front_back_steps": 0,
 }  # fmt: skip
 
 
@@ -172,17 +172,19 @@ def prolificdreamer_coarse():
         "learning_rate": 0.01, "network_rate": 0.001, "decay": 0.01, "adam_beta2": 0.99, "radius": 1, "levels": 16,
         "finest_resolution": 4096, "start_level": 0, "color_activation": "sigmoid", "ambient_only_steps": 25000,
         "shaded_share": 0, "textureless_normals": True, "random_background": 0.5, "orientation": always(0),
-        "sparsity": always(10), "opaque": ramp(10000, 0, 1000, 10001),
+        "sparsity": always(10), "opaque": ramp(10000, 0, 1000, 10001), "cameras.front_angle": 30,
     }  # fmt: skip
 
 
 def prolificdreamer_refine():
-    return vsd(always(0.5)) | PROLIFIC_CAMERAS | {
+    return vsd(ramp(5000, 0.98, 0.5, 5001)) | PROLIFIC_CAMERAS | {
+        "times_restart": True, "cameras.front_angle": 45, "appearance_front_angle": 30, "color_network_rate": 0.001,
+        "normals_background": "black", "threshold": 25, "background_rate": 0.001,
         "steps": 45000, "views": 1, "render_size": 512, "tet_resolution": 128, "shape": "vertices",
         "learning_rate": 0.005, "color_rate": 0.01, "adam_beta2": 0.99, "rates_fall": False,
         "color_decay": always(0.01), "shape_decay": 0, "normals_share": 0, "normals_only_steps": 15000,
         "fixed_shape_after": 15000, "latent_steps": 0, "geometry_method": "sds", "appearance_scale": 7.5,
-        "appearance_weighting": "", "shaded_share": 0, "background": "learned", "random_background": 0.5,
+        "appearance_weighting": "", "shaded_share": 0, "background": "learned", "random_background": 0,
         "normal_consistency": 10000, "laplacian": 10000, "guidance.guidance_scale": 100,
         "guidance.scale_convention": "1+s",
     }  # fmt: skip
@@ -196,12 +198,11 @@ def sjc_coarse(family):
 
 
 def dsd_coarse(large):
-    factor = 1 if large else 0.5  # schedules are counted in the job's own steps
     return dreamfusion_coarse("sd") | BASE_GUIDANCE | {
         "steps": 10000 if large else 5000, "render_size": 128, "later_size": 512 if large else 0,
         "later_size_step": 5000 if large else 0, "ambient_only_steps": 1000, "shaded_share": 0.3,
         "textureless_share": 0.75, "random_background": 0.5, "orientation": always(0.1), "opaque": always(0.1),
-        "sparsity": ramp(0, 0.15, 0, 3000), "level_start": 2000 * factor, "level_interval": 500 * factor,
+        "sparsity": ramp(0, 0.15, 0, 3000), "level_start": 2000, "level_interval": 500,
         "guidance.guidance_scale": 7.5, "guidance.scale_convention": "s", "guidance.weighting": "sds",
         "guidance.perp_neg": 7.5, "guidance.t_max": always(0.98), "guidance.grad_normalize": False,
         "convexity": ramp(0, 1, 1, 5000), "z_variance": always(1),
@@ -275,7 +276,8 @@ IDLE = {
     "lamp", "soft_shading", "textureless_share", "normals_background", "fixed_shape_after", "threshold",
     "mean_threshold", "fit_start", "background_rate", "later_size_step", "guidance.bridge_start", "guidance.lora_rate",
     "picture_size", "picture_color", "picture_mask",
-    "guidance.lora_rank", "guidance.lora_network", "appearance_scale", "geometry_method",
+    "guidance.lora_rank", "guidance.lora_network", "appearance_scale", "geometry_method", "appearance_front_angle",
+    "times_restart", "color_network_rate",
 }  # fmt: skip
 
 
@@ -346,6 +348,14 @@ def test_the_bundled_model_may_find_the_shape_for_a_large_one(models):
     assert both.negative_prompt == CSD_NEGATIVE
 
 
+@pytest.mark.parametrize("recipe", ["csd", "dreamfusion", "magic3d", "prolificdreamer"])
+@pytest.mark.parametrize("large", ["coarse", "refine"])
+def test_a_large_model_hears_the_recipe_s_words_beside_the_bundled_one(models, recipe, large):
+    names = {"coarse": (models["sd"], "mini"), "refine": ("mini", models["sd"])}[large]
+    job = text_to_3d_job("a mug", model=names[1], coarse_model=names[0], recipe=recipe)
+    assert job.negative_prompt == text_to_3d_job("a mug", model=models["sd"], recipe=recipe).negative_prompt
+
+
 @pytest.mark.parametrize("steps", [2000, 15000])
 def test_courses_are_stretched_over_jobs_of_another_length(models, steps):
     factor = steps / 10000
@@ -357,6 +367,11 @@ def test_courses_are_stretched_over_jobs_of_another_length(models, steps):
     r = job.refine
     assert (r.normals_only_steps, r.fixed_shape_after, r.steps) == (steps, steps, steps * 3 // 2)
     assert r.latent_steps == round(1000 * factor)
+
+
+def test_a_textured_prolificdreamer_is_painted_anew(models):
+    assert not text_to_3d_job("a mug", model=models["sd"], recipe="prolificdreamer").keep_colors
+    assert text_to_3d_job("a mug", model="mini", recipe="prolificdreamer").keep_colors
 
 
 def test_a_normal_job_has_the_published_length():

@@ -66,6 +66,13 @@ def guidance_words(model: DiffusionModel, extra_words: str = "auto") -> Guidance
     return words if extra_words == "auto" else replace(words, unlit=extra_words.strip().strip(","))
 
 
+def object_words(model: DiffusionModel, extra_words: str = "auto") -> GuidanceWords:
+    """As :func:`guidance_words`, for objects: no published system adds any words there, so that ``auto`` is none for
+    other models, also where the bundled one has the job's other stage."""
+    words = guidance_words(model, extra_words)
+    return replace(words, unlit="") if extra_words == "auto" and model.name != "mini" else words
+
+
 def _usual_words(model: DiffusionModel) -> GuidanceWords:
     if model.name == "mini":
         from ..mini.vocabulary import OWN_MATERIALS, canonical, unknown_words

@@ -33,6 +33,7 @@ from .picture_prompt import PicturePrompt
 from .score import (
     Predictions,
     ScoreGradient,
+    counted_scale,
     distillation_loss,
     draw_timesteps,
     needed_branches,
@@ -298,8 +299,10 @@ class Guide:
         return score, predictions
 
     def _ask(self, asked: PromptBatch, guidance: Guidance) -> Ask:
-        """The model's predictions by branch, at any noisy latents; with Perp-Neg its term is in the positive one."""
-
+        """The model's predictions by branch, at any noisy latents; with Perp-Neg its term is in the positive one, once:
+        its strength is counted with the guidance scale, by which methods multiply what they ask for."""
+        scale = counted_scale(guidance.guidance_scale, guidance.scale_convention) or 1.0
+        once = replace(guidance, perp_neg=guidance.perp_neg / scale)
         with_views = asked.views is not None and guidance.perp_neg != 0.0
 
         def ask(names: Sequence[str], noisy: Tensor, t: Tensor) -> dict[str, Tensor]:
@@ -308,7 +311,7 @@ class Guide:
             found = self._predict(noisy, t, asked, {*names, *origin}, perp_neg)
             branches = dict(found.branches)
             if perp_neg:
-                branches["positive"] = branches["positive"] + perp_neg_term(found, guidance)
+                branches["positive"] = branches["positive"] + perp_neg_term(found, once)
             return {name: branches[name] for name in names}
 
         return ask

@@ -72,7 +72,9 @@ def prepare_sdi(batch: NoisyBatch) -> Prepared:
 
     def against(x: Tensor, t: Tensor) -> Tensor:
         eps = batch.ask(["positive", batch.background], x, t)
-        return eps["positive"] + SDI_SCALE * (eps["positive"] - eps[batch.background])
+        # As threestudio counts the scale: with Perp-Neg from the background's prediction, else from the prompt's.
+        scale = SDI_SCALE if batch.guidance.perp_neg else 1 + SDI_SCALE
+        return eps[batch.background] + scale * (eps["positive"] - eps[batch.background])
 
     end = (batch.t + (batch.uniform() * stride).long()).clamp(max=total - 1)
     x, now, mark = batch.latents, torch.zeros_like(batch.t), 0

@@ -241,11 +241,12 @@ def gradient_of(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, job: PictureJob, step: int) -> None:
-    """The learning rate: it rises over the warm-up, then falls by a cosine to zero."""
+    """The learning rate: it rises over the warm-up, then falls by a cosine that would be zero after ``cosine_steps``
+    times the steps."""
     if step < job.warm_up:
         factor = (step + 1) / job.warm_up
     else:
-        progress = (step - job.warm_up) / max(1, job.steps - job.warm_up)
+        progress = (step - job.warm_up) / max(1, round(job.cosine_steps * job.steps) - job.warm_up)
         factor = 0.5 + 0.5 * math.cos(math.pi * progress)
     for group in optimizer.param_groups:
         group["lr"] = job.learning_rate * factor

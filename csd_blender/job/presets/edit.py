@@ -11,15 +11,16 @@ from ..spec.fields import from_json, to_json
 from ..spec.schedule import Schedule, constant
 from ..spec.settings import nested
 from ..spec.text_to_3d import TextTo3DJob
+from .model_kinds import predicts_a_flow
 from .text_to_3d import text_to_3d_job
-from .texture import texture_job
+from .texture import FLOW_TIMES, texture_job
 
 #: How strongly the changes are pulled back to zero, with no alignment and with all of it (AdamW's decay; its steps are
 #: of size one, so a change that is always asked for comes to rest at the inverse of it on each of the field's levels).
 #: The little that is left keeps clean what the target does not speak of either.
 PULL, LEAST_PULL = 4.0, 0.25
 #: The noisiest time that an edit without alignment begins with; with all of it, a texture's own.
-LEAST_T_MAX = 0.7
+LEAST_T_MAX, NOISIEST = 0.7, 0.98
 #: A free shape's rate, in rates of the preset's colors, without alignment; with all of it they are the same. A shape is
 #: held by moving slowly: a pull on signed distances would thin it out.
 LEAST_SHAPE_RATE = 0.25
@@ -54,7 +55,8 @@ def edit_job(
     values |= {"source": source, "alignment": alignment, **overrides}
     if isinstance(alignment, (int, float)) and 0 <= alignment <= 1:  # else the job's own check says what is wrong
         prior = Schedule.from_json(usual["generative_weight"])
-        guidance, pull = aligned(alignment, values["steps"], prior)
+        latest = FLOW_TIMES[1] if predicts_a_flow(model) else NOISIEST
+        guidance, pull = aligned(alignment, values["steps"], prior, latest)
         values["guidance"] = {**usual, **guidance, **chosen} if isinstance(chosen, dict) else chosen
         if "weight_decay" not in overrides:
             values["weight_decay"] = pull.to_json()
@@ -63,17 +65,17 @@ def edit_job(
     return from_json(EditJob, values)
 
 
-def aligned(alignment: float, steps: int, prior: Schedule) -> tuple[dict, Schedule]:
+def aligned(alignment: float, steps: int, prior: Schedule, latest: float) -> tuple[dict, Schedule]:
     """Fields of the guidance, in JSON form, and the pull back to the start, for an alignment from 0 to 1.
 
-    ``prior`` is a texture's share of the generative prior.
+    ``prior`` is a texture's share of the generative prior, ``latest`` the last time that its first steps look at.
 
     The source's weight is ``1 - alignment`` of the target's (omega 2 / omega 1 of the CSD paper's editing equation): at
     0 the pure difference of the two prompts, at 1 the target alone. The pull falls with it, faster at first, since in
     the middle what is asked for should get through.
     """
     rest = 1.0 - alignment
-    late = Schedule(0, LEAST_T_MAX + (0.98 - LEAST_T_MAX) * alignment, 0.5, steps * 5 / 6)
+    late = Schedule(0, LEAST_T_MAX + (latest - LEAST_T_MAX) * alignment, 0.5, steps * 5 / 6)
     share = Schedule(prior.start_step, prior.start_value * alignment, prior.end_value * alignment, prior.end_step)
     guidance = {
         "negative_weight": constant(rest).to_json(),

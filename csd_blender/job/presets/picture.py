@@ -29,14 +29,15 @@ _MINI = {
     "best": _Preset(steps=1000, learning_rate=0.1),
 }
 
-#: Normal is threestudio's 2-D playground: 1000 iterations, AdamW at 0.1, warmed up over 100, then a cosine. The other
-#: lengths are ours.
+#: Normal is threestudio's 2-D playground: 1000 iterations, AdamW at 0.1, warmed up over 100, then a cosine that would
+#: end after 1500. The other lengths are ours.
 _LARGE = {
     "draft": _Preset(steps=300, learning_rate=0.1),
     "normal": _Preset(steps=1000, learning_rate=0.1),
     "best": _Preset(steps=3000, learning_rate=0.1),
 }
 WARM_UP = 0.1  # of the steps
+COSINE_STEPS = 1.5  # times the steps
 #: Pictures in one call: those of the bundled model are small, and of a large one a single picture fills the device.
 _MINI_BATCH, _LARGE_BATCH = 4, 1
 
@@ -62,6 +63,7 @@ def picture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
         "steps": preset.steps,
         "learning_rate": preset.learning_rate,
         "batch": _MINI_BATCH if mini else _LARGE_BATCH,
+        "cosine_steps": 1.0 if mini else COSINE_STEPS,
     }
     values.update(overrides)
     if isinstance(steps, int) and 0 < steps < 10**9:  # else the job's own check says what is wrong

@@ -267,11 +267,11 @@ def _prolificdreamer(subject: str, coarse_steps: int, refine_steps: int) -> dict
 
     A third of the refine stage's steps are the geometry's, as of 15,000 and 30,000.
     """
-    c, shape_steps = coarse_steps / 25000, round(refine_steps / 3)
+    c, r, shape_steps = coarse_steps / 25000, refine_steps / 45000, round(refine_steps / 3)
     values = _csd(subject, coarse_steps, refine_steps)
-    values["negative_prompt"] = ""
+    values |= {"negative_prompt": "", "keep_colors": False}
     vsd = {"guidance_scale": 7.5, "weighting": "sds", "lora_rate": 1e-4, "perp_neg_from": "negative"}
-    cameras = {"distance": (1.0, 1.5), "elevation": (-10.0, 45.0), **_UNSTEADY}
+    cameras = {"distance": (1.0, 1.5), "elevation": (-10.0, 45.0), "elevation_law": "batch", **_NO_NOISE}
     values["coarse"] |= {
         "views": 1,
         "render_size": 64,
@@ -290,15 +290,16 @@ def _prolificdreamer(subject: str, coarse_steps: int, refine_steps: int) -> dict
         "orientation": constant(0.0),
         "sparsity": constant(10.0),
         "opaque": stretched(c, 10000, 0.0, 1000.0, 10001),
-        "cameras": cameras,
+        "cameras": cameras | {"front_angle": 30.0},
         "guidance": vsd | {"t_max": stretched(c, 5000, 0.98, 0.5, 5001)},
     }
     values["refine"] = {
         "steps": refine_steps,
         "tet_resolution": 128,
-        "threshold": 10.0,
+        "threshold": 25.0,
         "learning_rate": 5e-3,
         "color_rate": 0.01,
+        "color_network_rate": 1e-3,
         "background_rate": 1e-3,
         "rates_fall": False,
         "color_decay": constant(0.01),
@@ -307,12 +308,20 @@ def _prolificdreamer(subject: str, coarse_steps: int, refine_steps: int) -> dict
         "fixed_shape_after": shape_steps,
         "geometry_method": "sds",
         "appearance_scale": 7.5,
+        "appearance_front_angle": 30.0,
+        "times_restart": True,
+        "normals_background": "black",
         "background": "learned",
-        "random_background": 0.5,
+        "random_background": 0.0,
         "normal_consistency": 10000.0,
         "laplacian": 10000.0,
         "cameras": cameras,
-        "guidance": vsd | {"guidance_scale": SCALE_ON_LATENTS, "scale_convention": "1+s", "t_max": constant(0.5)},
+        "guidance": vsd
+        | {
+            "guidance_scale": SCALE_ON_LATENTS,
+            "scale_convention": "1+s",
+            "t_max": stretched(r, 5000, 0.98, 0.5, 5001),
+        },
     }
     return values
 
@@ -333,6 +342,8 @@ def _dsd(subject: str, coarse_steps: int, refine_steps: int, large: bool) -> dic
     values = _dreamfusion(subject, coarse_steps, refine_steps, on_pixels=False)
     c = coarse_steps / (10000 if large else 5000)
     values["coarse"] |= {
+        "level_start": round(2000 * c),
+        "level_interval": max(1, round(500 * c)),
         "render_size": 128,
         "later_size": 512 if large else 0,
         "later_size_step": round(5000 * c) if large else 0,

@@ -142,8 +142,10 @@ def _values(
         values["refine"] = _mini_refine(values["refine"], *own)
         if recipe == picture_recipe.ALONE:  # it reads no prompt in the stage that makes the mesh, either
             values["refine"]["cameras"] |= {"after_picture": True}
-        else:
+        elif mini[0]:  # a large first stage has its recipe's own
             values["negative_prompt"] = NEGATIVE_PROMPT
+    if mini[0] or mini[1]:
+        values.pop("keep_colors", None)  # few steps, which are not spent on painting anew
     return values
 
 

@@ -41,7 +41,8 @@ class PictureJob:
         start: what they are before the first step: ``gray``, zero, or ``noise``, N(0, 1), of which the pixels keep what
             the encoder does not see.
         batch: so many go through the model at once.
-        learning_rate: of AdamW; rises over ``warm_up`` steps and falls to zero by a cosine.
+        learning_rate: of AdamW; rises over ``warm_up`` steps and falls by a cosine.
+        cosine_steps: that would be zero after so many times the steps.
         weight_decay: pull towards gray (AdamW).
         times: stands for ``guidance.times``, and changes nothing by itself; ``usual`` leaves that to the preset.
         compile: the network by ``torch.compile``, where there is a compiler.
@@ -61,8 +62,8 @@ class PictureJob:
     )  # fmt: skip
     preset: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "negative_weight", "generative_weight")
     scripted: ClassVar[tuple[str, ...]] = (
-        "warm_up", "weight_decay", "batch", "device", "compile", "allow_noncommercial", "preview_interval",
-        "checkpoint_interval",
+        "warm_up", "cosine_steps", "weight_decay", "batch", "device", "compile", "allow_noncommercial",
+        "preview_interval", "checkpoint_interval",
     )  # fmt: skip
 
     prompt: str = text(
@@ -95,6 +96,10 @@ class PictureJob:
     steps: int = common.STEPS()
     learning_rate: float = common.LEARNING_RATE()
     warm_up: int = number(0, 20000, 0, label="Warm-Up", help="Steps over which the learning rate rises")
+    cosine_steps: float = number(
+        1, 10, 1.0, added=True, label="Cosine Length",
+        help="Length of the cosine by which the learning rate falls, in lengths of the job: with 1 it ends at zero",
+    )  # fmt: skip
     weight_decay: float = number(0, 100, 0.0, label="Weight Decay", help="How strongly all is pulled towards gray")
     guidance: Guidance = field(default_factory=Guidance)
     clip: str = common.CLIP()

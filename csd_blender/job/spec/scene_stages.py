@@ -122,7 +122,9 @@ class RefineStage:
         threshold: density at which the coarse field's surface lies; 0 takes the density where pictures see it.
         mean_threshold: take the mean density of the part of the box that is not empty instead (Magic3D).
         learning_rate: of Adam, for the shape. color_rate: the same for the colors.
-        color_decay: weight decay of the colors; it holds over-saturation back. shape_decay: of the shape.
+        color_network_rate: of these, for the network behind their grid; 0 for the same as the grid's.
+        color_decay: weight decay of the colors and of a learned background; it holds over-saturation back.
+        shape_decay: of the shape.
         normals_share: of the pictures, those that show normals as colors.
         normals_only_steps: until then all do (the geometry stage of Fantasia3D).
         latent_steps: so many first steps of normals do not pass the encoder of a latent model: normals and mask stand
@@ -133,7 +135,9 @@ class RefineStage:
         textureless_share: of these, the ones in white.
         fixed_shape_after: from this step on the shape stays as it is.
         appearance_weighting: w(t) from that step on; empty for the one in ``guidance``.
-        appearance_scale: guidance scale from that step on; 0 for the one in ``guidance``.
+        appearance_scale: guidance scale from that step on, in the convention ``s``; 0 for the one in ``guidance``.
+        appearance_front_angle: front and back from that step on, as in ``cameras``; 0 for what stands there.
+        times_restart: ``t_min`` and ``t_max`` of ``guidance`` begin anew at that step.
         geometry_method: the method until then; empty for the job's.
         normal_consistency, laplacian: weights of the regularizers.
         fit_start: an ellipsoid or a mesh to start from is made so small that all cameras see it whole.
@@ -151,6 +155,7 @@ class RefineStage:
     threshold: float = number(0, 1000, 10.0)
     learning_rate: float = number(1e-6, 1, 1e-3)
     color_rate: float = number(1e-6, 1, 1e-3)
+    color_network_rate: float = number(0, 1, 0.0, added=True)
     color_decay: Schedule = schedule(0, 10, 0.0)
     shape_decay: float = number(0, 10, 0.0, added=True)
     normals_share: float = number(0, 1, 0.5)
@@ -162,6 +167,8 @@ class RefineStage:
     fixed_shape_after: int = number(0, 1000000, 1000000)
     appearance_weighting: str = choice(("", *WEIGHTINGS), "")
     appearance_scale: float = number(0, 200, 0.0, added=True)
+    appearance_front_angle: float = number(0, 90, 0.0, added=True)
+    times_restart: bool = switch(False, added=True)
     geometry_method: str = choice(("", *METHODS), "", added=True)
     background: str = choice(BACKGROUNDS, "colors", added=True)
     background_rate: float = number(1e-6, 1, 1e-3, added=True)

@@ -51,6 +51,10 @@ class Schedule:
         """The same course over ``factor`` times as many steps."""
         return Schedule(self.start_step * factor, self.start_value, self.end_value, self.end_step * factor)
 
+    def delayed(self, steps: float) -> Schedule:
+        """The same course, so many steps later."""
+        return Schedule(self.start_step + steps, self.start_value, self.end_value, self.end_step + steps)
+
     def to_json(self) -> Json:
         """A number when constant, else ``[start_step, start_value, end_value, end_step]``."""
         if self.start_value == self.end_value:

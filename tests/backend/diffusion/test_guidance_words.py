@@ -10,6 +10,7 @@ from csd_blender.backend.diffusion.words import guidance_words
 from csd_blender.backend.distillation.view_prompts import job_prompts
 from csd_blender.backend.pipelines.text_to_3d.job import scene_prompts
 from csd_blender.backend.support.reporting import Reporter
+from csd_blender.job.presets.recipes import COARSE_ALONE
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.spec.text_to_3d import RECIPES, TextTo3DJob
@@ -59,6 +60,16 @@ def test_objects_after_published_systems_add_only_view_words(large, recipe):
     plain = {"a mug", *(f"a mug, {view} view" for view in ("front", "side", "back", "overhead"))}
     near = {text + ", close-up" for text in plain}
     assert texts <= plain | near | {job.negative_prompt, ""}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_so_do_they_where_the_bundled_model_has_the_other_stage(large, recipe):
+    alone, _ = heard(large, lambda: scene_prompts(large, text_to_3d_job("a mug", model=large.name), reporter()))
+    for names in ({"model": "mini", "coarse_model": large.name}, {"model": large.name, "coarse_model": "mini"}):
+        if recipe not in COARSE_ALONE:
+            job = text_to_3d_job("a mug", recipe=recipe, **names)
+            texts, _ = heard(large, lambda job=job: scene_prompts(large, job, reporter()))
+            assert texts <= alone | {job.negative_prompt}
 
 
 def test_pictures_of_normals_never_get_words_about_light_or_color(large):

@@ -3,13 +3,17 @@ what a method asks of the model by itself."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.backend.distillation.dsd import guided
 from csd_blender.backend.distillation.guide import Guide
-from csd_blender.backend.distillation.score import perpendicular_component
+from csd_blender.backend.distillation.score import perp_neg_term, perpendicular_component
+from csd_blender.backend.distillation.state import NoisyBatch
 from csd_blender.backend.distillation.view_prompts import encode_job_prompts
 from csd_blender.backend.pipelines.text_to_3d.job import make_object
 from csd_blender.backend.pipelines.texture import texture_mesh
@@ -60,7 +64,7 @@ def test_each_of_what_may_vary_makes_another_texture(tmp_path, tiny_folder, mode
 def test_perp_neg_is_in_what_a_method_asks_for_by_itself():
     model = load_model("mini", torch.device("cpu"))  # the tiny network hardly hears a prompt
     prompts = encode_job_prompts(model, "a red mug")
-    guide = Guide(model, {"color": prompts}, "asd", Guidance(perp_neg=2.0))
+    guide = Guide(model, {"color": prompts}, "asd", Guidance(perp_neg=15.0, guidance_scale=7.5))
     asked = prompts.batch(["front", "back"], torch.tensor([20.0, 170.0]), perp_neg=True)
     x, t = torch.randn((2, 4, 16, 16), generator=torch.Generator().manual_seed(1)), torch.tensor([300, 700])
     found = guide._ask(asked, guide.guidance)(["positive"], x, t)
@@ -75,3 +79,19 @@ def test_perp_neg_is_in_what_a_method_asks_for_by_itself():
             expected[b : b + 1] += 2.0 * asked.view_weights[b, k] * away
     torch.testing.assert_close(found["positive"], expected, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(found["positive"], plain, atol=1e-2)
+
+
+@pytest.mark.parametrize("convention", ["s", "1+s"])
+def test_perp_neg_counts_along_the_path_of_dsd_as_in_its_row(convention):
+    model = load_model("mini", torch.device("cpu"))
+    guidance = Guidance(perp_neg=7.5, guidance_scale=7.5, scale_convention=convention)
+    guide = Guide(model, {"color": encode_job_prompts(model, "a red mug")}, "dsd", guidance)
+    asked = guide.prompts["color"].batch(["side"], torch.tensor([100.0]), perp_neg=True)
+    x, t = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(1)), torch.tensor([500])
+    found = guide._predict(x, t, asked, {"positive", "null"}, True)
+    term = perp_neg_term(found, replace(guidance, perp_neg=1.0))
+    batch = NoisyBatch(x, x, x, t, 0, torch.Generator(), model.schedule, guidance, False, guide._ask(asked, guidance))
+    positive, null = found.branches["positive"], found.branches["null"]
+    scale = 7.5 if convention == "s" else 8.5
+    torch.testing.assert_close(guided(batch, x, t), null + scale * (positive - null) + 7.5 * term, rtol=1e-4, atol=1e-4)
+    assert float(term.norm()) > 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,15 +128,17 @@ def test_csm_takes_two_strides_at_most(schedule):
         assert len(calls) == strides and not found.branches
 
 
-def test_sdi_walks_against_the_prompt_and_ends_a_little_beyond(schedule, monkeypatch):
+@pytest.mark.parametrize("perp_neg", [0.0, 7.5])
+def test_sdi_walks_against_the_prompt_and_ends_a_little_beyond(schedule, monkeypatch, perp_neg):
     monkeypatch.setattr(inversion, "SDI_ETA", 0.0)
     calls = []
     batch = batch_of(schedule, [250, 430], negative=True, calls=calls)
+    batch = replace(batch, guidance=replace(batch.guidance, perp_neg=perp_neg))
     found = inversion.prepare_sdi(batch)
     assert [t for _, t in calls][:3] == [[0, 0], [100, 100], [200, 200]]
     assert all(names == ("positive", "negative") for names, _ in calls)
-    # by hand: the guided prediction is that of a Gaussian around 1.5 - 7.5 * 2
-    mean = MEANS["positive"] + inversion.SDI_SCALE * (MEANS["positive"] - MEANS["negative"])
+    # by hand: the guided prediction is that of a Gaussian around 1.5 - 7.5 * 2, with Perp-Neg around -0.5 - 7.5 * 2
+    mean = MEANS["negative" if perp_neg else "positive"] + inversion.SDI_SCALE * (MEANS["positive"] - MEANS["negative"])
     u = torch.rand(2, generator=torch.Generator().manual_seed(1))
     for b, marks in enumerate(([0, 100, 200], [0, 100, 200, 300, 400])):
         times = [*marks, int(batch.t[b]) + int(u[b] * 100)]

@@ -261,14 +261,20 @@ def test_a_job_comes_back_from_its_json_and_its_fingerprint_is_of_what_counts():
 
 def test_the_rate_rises_over_the_warm_up_and_falls_by_a_cosine():
     job = picture_job("a red mug", steps=1000, model="sd15")
-    assert (job.learning_rate, job.warm_up, job.weight_decay) == (0.1, 100, 0.0), "as published for 1000 steps"
+    published = (0.1, 100, 1.5, 0.0)  # for 1000 steps
+    assert (job.learning_rate, job.warm_up, job.cosine_steps, job.weight_decay) == published
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     rates = []
     for step in range(1000):
         set_rate(optimizer, job, step)
         rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(0.001) and rates[99] == pytest.approx(0.1) and rates[550] == pytest.approx(0.05)
-    assert rates[-1] < 1e-5 and sorted(rates[100:], reverse=True) == rates[100:]
+    assert rates[0] == pytest.approx(0.001) and rates[99] == pytest.approx(0.1) and rates[800] == pytest.approx(0.05)
+    assert rates[-1] == pytest.approx(0.1 * 0.2835, rel=1e-3) and sorted(rates[100:], reverse=True) == rates[100:]
+    job = picture_job("a red mug", steps=1000)
+    set_rate(optimizer, job, 550)
+    assert (job.cosine_steps, optimizer.param_groups[0]["lr"]) == (1.0, pytest.approx(0.05))
+    set_rate(optimizer, job, 999)
+    assert optimizer.param_groups[0]["lr"] < 1e-5
 
 
 def test_a_sheet_never_grows_beyond_what_is_asked_for():

@@ -22,7 +22,7 @@ from ....job.spec.text_to_3d import TextTo3DJob
 from ...diffusion.additions.load_encoder import encoder_files
 from ...diffusion.loading import look_through
 from ...diffusion.model import DiffusionModel
-from ...diffusion.words import GuidanceWords, guidance_words
+from ...diffusion.words import GuidanceWords, object_words
 from ...distillation.guide import Guide
 from ...distillation.picture_prompt import PicturePrompt
 from ...distillation.prompt_debiasing import Debiased, debias_job
@@ -244,7 +244,7 @@ def scene_prompts(
             prompt.
         told: what the model is told; one that is told the cameras needs no words for the side.
     """
-    words = guidance_words(model, job.extra_words)
+    words = object_words(model, job.extra_words)
     for warning in words.warnings(job.prompt, job.negative_prompt, words.unlit):
         reporter.warn("unknown_words", warning)
     own_views = spoken.prompts if spoken else None

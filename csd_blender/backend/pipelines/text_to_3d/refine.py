@@ -154,11 +154,14 @@ def make_optimizer(
     device: torch.device,
     background: LearnedBackground | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam, with a rate for the shape, one for the colors and one for a learned background; the latter never decays."""
-    modules = [(geometry, stage.learning_rate), (colors, stage.color_rate)]
+    """Adam, with rates for the shape, for the grid and the network of the colors, and for a learned background."""
+    parts = [(list(geometry.parameters()), stage.learning_rate), (list(colors.parameters()), stage.color_rate)]
+    if stage.color_network_rate and isinstance(colors, NetworkColors):
+        table, *network = colors.network.parameters()
+        parts[1:] = [([table], stage.color_rate), (network, stage.color_network_rate)]
     if background is not None:
-        modules.append((background, stage.background_rate))
-    groups = [{"params": list(module.parameters()), "lr": rate, "initial_lr": rate} for module, rate in modules]
+        parts.append((list(background.parameters()), stage.background_rate))
+    groups = [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in parts]
     groups[0]["weight_decay"] = stage.shape_decay
     betas, fused = (0.9, stage.adam_beta2), device.type != "mps"
     return torch.optim.AdamW(groups, betas=betas, eps=1e-15, weight_decay=0.0, fused=fused)
@@ -196,9 +199,8 @@ def seen_density(job: TextTo3DJob, coarse: CoarseField) -> float:
     occupancy.update(coarse.density, ray_step(stage))
     near = orbit(8, elevation=10.0, distance=2.9 * stage.radius, fov_y=45.0)
     high = orbit(4, elevation=60.0, distance=2.9 * stage.radius, fov_y=45.0)
-    found = []
+    found, black = [], torch.zeros(3, device=device)
     for cameras in (near.to(device), high.to(device)):
-        black = torch.zeros(3, device=device)
         volume = render_volume(coarse, cameras, 64, occupancy, ray_step(stage), black)
         opaque = volume.opacity[:, 0] > 0.9
         depth = (volume.depth / volume.opacity.clamp_min(1e-6))[:, 0][opaque]
@@ -236,11 +238,12 @@ def mesh_size(job: TextTo3DJob) -> float:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, stage: RefineStage, step: int) -> None:
-    """Learning rates, each from its own peak; they fall late or not at all. Decay of the colors: as scheduled."""
+    """Learning rates, each from its own peak; they fall late or not at all. All but the shape decays as scheduled."""
     factor = late_fall(step, stage.steps) if stage.rates_fall else 1.0
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-    optimizer.param_groups[1]["weight_decay"] = stage.color_decay.at(step)
+    for group in optimizer.param_groups[1:]:
+        group["weight_decay"] = stage.color_decay.at(step)
 
 
 def later_guidance(stage: RefineStage, method: str) -> Later | None:
@@ -249,7 +252,19 @@ def later_guidance(stage: RefineStage, method: str) -> Later | None:
         return None
     own = {"weighting": stage.appearance_weighting, "guidance_scale": stage.appearance_scale}
     guidance = replace(stage.guidance, **{name: value for name, value in own.items() if value})
+    if stage.appearance_scale:  # in VSD's convention; Perp-Neg is counted with the scale
+        strength = guidance.perp_neg * stage.appearance_scale / (stage.guidance.guidance_scale or 1.0)
+        guidance = replace(guidance, scale_convention="s", perp_neg=strength)
+    if stage.times_restart:
+        t_min, t_max = (course.delayed(stage.fixed_shape_after) for course in (guidance.t_min, guidance.t_max))
+        guidance = replace(guidance, t_min=t_min, t_max=t_max)
     return Later(stage.fixed_shape_after, guidance, method)
+
+
+def front_angle(stage: RefineStage, step: int) -> float:
+    """How far from front and back pictures still are called so."""
+    later = step >= stage.fixed_shape_after
+    return stage.appearance_front_angle if later and stage.appearance_front_angle else stage.cameras.front_angle
 
 
 def refine_step(
@@ -278,7 +293,7 @@ def refine_step(
         pictures, control = render_mesh(
             state, vertices, triangles, cameras, size, look, rasterizer, edges, as_latents, layout, model.native_size
         )
-    names = view_names(cameras.azimuth, cameras.elevation, stage.cameras.front_angle)
+    names = view_names(cameras.azimuth, cameras.elevation, front_angle(stage, state.step))
     fixed = guide.fixes_noise(state.step)
     places = mesh_places(vertices, triangles, cameras, size, rasterizer) if fixed else None
     seen = Seen(cameras, names, kind=look.kind, surface=places, control=control)
