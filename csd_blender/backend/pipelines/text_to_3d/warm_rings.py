@@ -41,7 +41,9 @@ from .one_picture import reached
 TURNS, ELEVATIONS = (0.0, 45.0, 22.5, 67.5), (10.0, 30.0, 45.0, -5.0)
 AGAIN = 0.7  # share of the noise under which a later ring begins
 EDGE, AGREE, ROUNDS = 3, 0.05, 6  # pixels along the edges, how far their colors may be apart, and rounds of the search
-NEAR = 0.12  # how far a color may be from the background's
+#: How far a color may be from the background's: so much, or so large a part of what the most different one within
+#: so many pixels is, since outlines are soft.
+NEAR, PART, REACH = 0.09, 0.4, 2
 #: Steps, Adam's rate, and points of each step, that bring the density to the hull.
 HULL_STEPS, HULL_RATE, HULL_POINTS = 60, 0.3, 16384
 HULL_CELL = 0.06  # scene units, over which the thing is to be opaque
@@ -74,7 +76,9 @@ class Ring:
 def make_ring(cameras: Cameras, pictures: Tensor) -> Ring:
     """What such pictures ``[V, 3, S, S]`` in [0, 1] tell."""
     behind = backgrounds(pictures)
-    near = (pictures - behind).abs().amax(1) < NEAR
+    off = (pictures - behind).abs().amax(1)
+    around = F.max_pool2d(off[:, None], 2 * REACH + 1, 1, REACH)[:, 0]
+    near = off < (PART * around).clamp_min(NEAR)
     edges = F.pad(torch.zeros_like(near[:, 1:-1, 1:-1]), (1, 1, 1, 1), value=True)
     # Many small steps, which a card would only be waited for.
     outside = torch.stack([reached(edge, free) for edge, free in zip(edges.cpu(), near.cpu(), strict=True)]).to(
@@ -219,8 +223,8 @@ def backgrounds(pictures: Tensor) -> Tensor:
 def hull(rings: list[Ring], points: Tensor) -> Tensor:
     """How surely ``points [N, 3]`` are inside the thing, ``[N]`` in [0, 1].
 
-    It is shown where they are in all pictures but one for each ring beyond the first, since drawn pictures do not agree
-    in everything. Gaps are holes where two pictures agree: a spot in the background's color is seen at other depths.
+    It is shown where they are in all pictures, for a side may be seen in one alone. Gaps are holes where two pictures
+    agree: a spot in the background's color is seen at other depths.
     """
     shown, gaps = [], []
     for ring in rings:
@@ -230,8 +234,7 @@ def hull(rings: list[Ring], points: Tensor) -> Tensor:
         shown.append(seen[:, 0, :, 0])
         gaps.append(seen[:, 1, :, 0])
     agreed = torch.cat(gaps).topk(2, dim=0).values[1]
-    dissent = len(rings) - 1
-    return torch.cat(shown).topk(1 + dissent, dim=0, largest=False).values[dissent] * (1 - agreed)
+    return torch.cat(shown).amin(0) * (1 - agreed)
 
 
 def fit_anyhow(

@@ -114,13 +114,33 @@ def test_the_hull_holds_the_thing_and_has_its_hole(rings):
     assert (hull(one_sees_through, middle) > 0.5).all(), "a spot in one picture is no hole"
 
 
-def test_one_picture_of_eight_may_be_wrong(rings):
-    """As a chair whose leg is missing from one side; of a single ring all have to agree."""
+def test_a_side_that_one_picture_alone_shows_is_the_thing_s_side(rings):
+    """A handle is thin in the one picture that does not see it before its mug."""
     points = torch.rand((20000, 3), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    wrong = make_ring(rings[0].cameras, rings[0].pictures)
-    wrong.shown[1] = 0
-    whole, one = hull(rings, points) > 0.5, hull([wrong, rings[1]], points) > 0.5
-    assert (one & whole).sum() > 0.75 * whole.sum() and not (hull([wrong], points) > 0.5).any()
+    thin = make_ring(rings[0].cameras, rings[0].pictures)
+    thin.shown[1, :, :, : SIZE // 2] = 0  # from the right, where the left half of the picture is what is behind
+    whole, left = hull(rings, points) > 0.5, hull([thin, rings[1]], points) > 0.5
+    beyond = thin.cameras.clip(points)[1, :, 0] < -0.1
+    assert (whole & beyond).any() and not (left & beyond).any()
+    beside = thin.cameras.clip(points)[1, :, 0] > 0.1
+    assert torch.equal(left & beside, whole & beside)
+
+
+def blurred(color, wanted):
+    """Pictures of what is ``wanted [S, S]`` before gray, as soft as a decoder's: each pixel the mean of 5 x 5."""
+    sharp = torch.where(wanted, torch.tensor(color)[:, None, None], torch.full((3, 1, 1), 0.5))
+    padded = torch.nn.functional.pad(sharp[None], (2, 2, 2, 2), mode="replicate")
+    return torch.nn.functional.avg_pool2d(padded, 5, 1).expand(4, -1, -1, -1)
+
+
+@pytest.mark.parametrize("color", [(1.0, 0.0, 0.0), (0.7, 0.4, 0.4), (0.62, 0.5, 0.5)])
+def test_an_outline_lies_in_the_middle_of_its_slope_however_strong_the_color_is(color):
+    wanted = torch.zeros((SIZE, SIZE), dtype=torch.bool)
+    wanted[12:36, 10:24] = wanted[12:36, 28:34] = True  # a cup, and a handle four pixels beside it
+    shown = make_ring(ring_cameras(RANGES, 0), blurred(color, wanted)).shown[0, 0] > 0
+    rows = shown[24].nonzero()[:, 0].tolist()
+    assert abs(rows[0] - 10) <= 1 and abs(rows[-1] - 33) <= 1
+    assert not shown[24, 25:27].any() and shown[24, 11:23].all() and shown[24, 29:33].all()
 
 
 def test_a_thing_before_its_own_color_is_drawn_again_before_another(rings):
