@@ -84,7 +84,7 @@ def make_ring(cameras: Cameras, pictures: Tensor) -> Ring:
     outside = torch.stack([reached(edge, free) for edge, free in zip(edges.cpu(), near.cpu(), strict=True)]).to(
         near.device
     )
-    return Ring(cameras, pictures, behind, (~outside)[:, None].float(), (near & ~outside)[:, None].float())
+    return Ring(cameras, pictures, behind, (~outside)[:, None].float(), ((off < NEAR) & ~outside)[:, None].float())
 
 
 def warm_start(
