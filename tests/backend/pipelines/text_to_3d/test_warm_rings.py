@@ -146,7 +146,7 @@ def test_an_outline_lies_in_the_middle_of_its_slope_however_strong_the_color_is(
 def test_a_darker_spot_of_a_bright_thing_is_no_hole():
     spots = torch.zeros((SIZE, SIZE), dtype=torch.bool)
     spots[10:38, 10:38] = True
-    pictures = blurred((1.0, 0.9, 0.1), spots)
+    pictures = blurred((1.0, 0.9, 0.1), spots).clone()
     pictures[:, :, 20:28, 20:28] = 0.5 + 0.3 * torch.tensor([0.5, 0.4, -0.4])[:, None, None]  # 0.15 off what is behind
     assert not make_ring(ring_cameras(RANGES, 0), pictures).gaps.any()
 
