@@ -19,6 +19,11 @@ KEY = checks.PREVIEW
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers; ``ADDED``: the map added
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
 
+#: By mesh (``session_uid``) and by what they held: records (:func:`added`) of the maps that were taken away in this
+#: session. The steps of Edit Mode's undo have the map in them, and not its mark: where one brings the map back alone,
+#: it is known by this.
+_taken: dict[int, dict[str, dict]] = {}
+
 
 def preview_key(job_id: str, part: int) -> str:
     return f"{job_id}/{part}"
@@ -171,48 +176,86 @@ def uncover(obj: bpy.types.Object) -> None:
 
 
 def added(mesh: bpy.types.Mesh):
-    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds and, to come
-    back, ``active``, ``render``."""
+    """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
+    (:func:`preview_key`) that it is of and, to come back, ``active``, ``render`` and their places among the maps."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
 
 
-def add_uv(mesh: bpy.types.Mesh, values: np.ndarray) -> str:
-    """Add the backend's new UV map for the preview; returns its name, empty when it cannot be added now.
+def added_for(mesh: bpy.types.Mesh, key: str) -> str:
+    """Name of the UV map that the preview ``key`` added to ``mesh``; empty when there is none."""
+    return added_uv(mesh) if added_uv(mesh) and mesh[ADDED].get("job", "") == key else ""
+
+
+def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
+    """Add the backend's new UV map for the preview ``key``; returns its name, empty when it cannot be added now.
 
     Args:
         values: float32 ``[corners, 2]``.
     """
+    mesh = obj.data
+    if added_uv(mesh) and not added_for(mesh, key):
+        clear_mesh(mesh)  # an earlier job's
     if added_uv(mesh):
-        return added_uv(mesh)
-    active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
-    render = next((u.name for u in mesh.uv_layers if u.active_render), "")
+        return added_for(mesh, key)
+    active, render = uv_maps.chosen(mesh)
+    names = [u.name for u in mesh.uv_layers]
     name = uv_maps.new_map(mesh, values, uv_maps.PREVIEW_NAME)
     if name:
         record = added(mesh)
-        record["uv"], record["active"], record["render"] = name, active, render
+        record["uv"], record["job"], record["active"], record["render"] = name, key, active, render
+        record["places"] = [names.index(n) if n else 0 for n in (active, render)]
         record["sum"] = uv_maps.sum_of(mesh, name)
-        uv_maps.select(mesh, name, name)
+        before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
+        seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
+        uv_maps.select(mesh, name if seen else "", name if rendered else "")
     return name
 
 
 def clear_mesh(mesh: bpy.types.Mesh) -> None:
     """Take away what the preview added to ``mesh``; its objects must have been uncovered before.
 
-    The added map is the active one, so that an artist who unwraps meanwhile does so on it: then it is theirs.
+    The added map is the active one, so that an artist who unwraps meanwhile does so on it: then it is theirs. What they
+    chose themselves meanwhile, to be edited or rendered, stays chosen.
     """
     if ADDED not in mesh:
         return
-    record, name = mesh[ADDED], added_uv(mesh)
-    if name and uv_maps.was_edited(mesh, name, record.get("sum", "")):
-        mesh.uv_layers[name].name = uv_maps.USUAL_NAME
-    elif name:
-        mesh.uv_layers.remove(mesh.uv_layers[name])
-        uv_maps.select(mesh, record["active"], record["render"])
+    record, name = mesh[ADDED].to_dict(), added_uv(mesh)
+    if name:
+        active, render = uv_maps.chosen(mesh)
+        record["left"] = (active == name, render == name)  # as the artist left it, should it be added again
+        _taken.setdefault(mesh.session_uid, {})[record.get("sum", "")] = record
+        edited = uv_maps.was_edited(mesh, name, record.get("sum", ""))
+        if edited:
+            mesh.uv_layers[name].name = uv_maps.USUAL_NAME
+        else:
+            mesh.uv_layers.remove(mesh.uv_layers[name])
+        if active == name:
+            active = "" if edited else chosen_before(mesh, record, "active")
+        uv_maps.select(mesh, active, chosen_before(mesh, record, "render") if render == name else render)
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
         mesh.materials.clear()
     del mesh[ADDED]
+
+
+def chosen_before(mesh: bpy.types.Mesh, record: dict, which: str) -> str:
+    """The map that was chosen when the preview added its own: ``active`` or ``render``; one that has another name now
+    is taken by its place."""
+    name, places = record.get(which, ""), record.get("places")
+    if not name or name in mesh.uv_layers or places is None:
+        return name
+    place = places[0 if which == "active" else 1]
+    return mesh.uv_layers[place].name if place < len(mesh.uv_layers) else ""
+
+
+def find_again(mesh: bpy.types.Mesh) -> None:
+    """Mark the preview's UV map again where an undo in Edit Mode brought it back without its mark."""
+    records = _taken.get(mesh.session_uid, {})
+    names = [r["uv"] for r in records.values() if r["uv"] in mesh.uv_layers]
+    if names and not added_uv(mesh):
+        record = added(mesh)
+        record.update(records.get(uv_maps.sum_of(mesh, names[-1])) or list(records.values())[-1])
 
 
 def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
@@ -232,8 +275,10 @@ def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
         if obj.is_editable and goes(obj.csd.preview_job):
             uncover(obj)
     covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
-    for mesh in bpy.data.meshes:
-        if meshes and mesh.is_editable and mesh not in covered:
+    for mesh in [m for m in bpy.data.meshes if meshes and m.is_editable and m not in covered]:
+        find_again(mesh)
+        # In Edit Mode a map that is needed on could not be added again, and its undo would bring this one back.
+        if ADDED in mesh and (goes(mesh[ADDED].get("job", "") or "?") or not mesh.is_editmode):
             clear_mesh(mesh)
     for material in bpy.data.materials:
         if material.is_editable and goes(material.get(KEY, "")):

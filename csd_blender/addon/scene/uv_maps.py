@@ -91,6 +91,12 @@ def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     return name
 
 
+def chosen(mesh: bpy.types.Mesh) -> tuple[str, str]:
+    """Names of the map that is edited and of the one that is rendered; empty where there is none."""
+    active = mesh.uv_layers.active
+    return active.name if active else "", next((u.name for u in mesh.uv_layers if u.active_render), "")
+
+
 def select(mesh: bpy.types.Mesh, active: str, render: str) -> None:
     """Choose the map that is edited and seen in Solid shading, and the one that is rendered."""
     if active in mesh.uv_layers:

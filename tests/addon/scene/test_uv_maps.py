@@ -62,6 +62,58 @@ def test_a_map_that_the_artist_makes_under_a_preview_stays_theirs(by_hand, tmp_p
     assert [u.name for u in mesh.uv_layers] == ["UVMap"]
 
 
+def test_a_map_that_was_edited_under_a_preview_stays_and_what_was_rendered_is_rendered_again(by_hand):
+    mesh = cube().data
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    bpy.ops.object.mode_set(mode="EDIT")
+    unwrap()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube())[1] == [("UVMap", False, True), ("UVMap.001", True, False)]
+    assert len(mesh.uv_layers) == 2
+
+
+@pytest.mark.parametrize("which", ["active", "render", "both"])
+@pytest.mark.parametrize("end", ["discard", "save", "save, discard"])
+def test_the_map_that_the_artist_chooses_under_a_preview_stays_chosen(by_hand, tmp_path, which, end):
+    mesh = cube().data
+    mesh.uv_layers.new(name="Other", do_init=False)
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    active, render = which in ("active", "both"), which in ("render", "both")
+    if active:
+        mesh.uv_layers.active = mesh.uv_layers["Other"]
+    if render:
+        mesh.uv_layers["Other"].active_render = True
+    if "save" in end:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+        assert mesh.uv_layers["Other"].active == active and mesh.uv_layers["Other"].active_render == render
+    if "discard" in end:
+        job.finish(["new"])
+        bpy.ops.csd.discard()
+    else:
+        module("addon.session").session.job = None
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert look(cube())[1] == [("UVMap", not active, not render), ("Other", active, render)]
+
+
+def test_a_map_that_was_renamed_under_a_preview_is_chosen_again(by_hand):
+    mesh = cube().data
+    mesh.uv_layers.new(name="Other", do_init=False)
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    mesh.uv_layers["UVMap"].name = "Unwrapped"
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube())[1] == [("Unwrapped", *before[1][0][1:]), before[1][1]]
+
+
 def test_a_result_that_comes_in_edit_mode_is_shown_after_it(by_hand):
     """UV maps cannot be read there: none is called changed, and the timer waits with a new one."""
     job = by_hand()
