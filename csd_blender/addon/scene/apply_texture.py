@@ -15,7 +15,7 @@ from ...job import files
 from ...job import result as job_result
 from ..errors import SceneError
 from . import uv_maps
-from .checks import MOST_MAPS, is_computed
+from .checks import MOST_MAPS, check_is_here, check_is_read, is_computed
 from .export import fingerprint
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
@@ -166,8 +166,9 @@ def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
 
 def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object, new_map: bool) -> None:
     """Raise :class:`SceneError` when the part's texture would find no UV map to go on."""
-    if obj.data.is_editmode:
-        raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    check_is_here(obj)
+    if target.replaces_mesh:
+        check_is_read(obj, target.modifiers)
     if target.replaces_mesh and not is_computed(obj, bpy.context.evaluated_depsgraph_get()):
         raise SceneError(
             f"The modifiers of “{obj.name}” cannot be applied while it is disabled in viewports or not in this scene.",

@@ -60,6 +60,42 @@ def selection_hint() -> str:
     return "Select the object to texture."
 
 
+def is_sculpted_freely(mesh: bpy.types.Mesh) -> bool:
+    """Whether an object with ``mesh`` is sculpted with dynamic topology, which works on a copy of the mesh: what is put
+    on the mesh meanwhile is lost at its end, and what was taken off comes back."""
+    return any(o.data == mesh and o.use_dynamic_topology_sculpting for o in bpy.data.objects)
+
+
+def is_away(mesh: bpy.types.Mesh) -> bool:
+    """Whether a mode has ``mesh`` to itself, so that its UV maps cannot be read, nor one be added."""
+    return mesh.is_editmode or is_sculpted_freely(mesh)
+
+
+def check_is_here(obj: bpy.types.Object, end: str = "first") -> None:
+    """Raise :class:`SceneError` while nothing can be put on the mesh of ``obj``, see :func:`is_away`.
+
+    Args:
+        end: of the sentence what to do.
+    """
+    if obj.data.is_editmode:
+        raise SceneError(f"“{obj.name}” is in Edit Mode.", f"Leave Edit Mode {end}.")
+    if is_sculpted_freely(obj.data):
+        raise SceneError(f"“{obj.name}” is sculpted with dynamic topology.", f"Leave Sculpt Mode {end}.")
+
+
+def check_is_read(obj: bpy.types.Object, modifiers: str) -> None:
+    """Raise :class:`SceneError` where ``obj`` shows other faces than can be read: with dynamic topology their order is
+    still to come, and Sculpt Mode keeps those of a Multiresolution modifier to itself."""
+    if not obj.data.is_editmode:
+        check_is_here(obj)
+    hidden = obj.mode == "SCULPT" and any(m.type == "MULTIRES" and m.show_viewport for m in obj.modifiers)
+    if hidden and modifiers != "ignore":
+        raise SceneError(
+            f"“{obj.name}” is in Sculpt Mode, where what its Multiresolution modifier makes cannot be read.",
+            "Leave Sculpt Mode first.",
+        )
+
+
 def no_faces(obj: bpy.types.Object, depsgraph, modifiers: str) -> SceneError:
     if modifiers != "ignore" and makes_instances(obj, depsgraph):
         way = " or set Output > Modifiers to Ignore." if len(obj.data.polygons) else "."

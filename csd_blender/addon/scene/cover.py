@@ -18,6 +18,7 @@ from .working_space import from_rec709
 KEY = checks.PREVIEW
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers; ``ADDED``: the map added
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
+LATE = 1.0  # seconds between two looks at what could not be taken away yet
 
 #: By mesh (``session_uid``) and by what they held: records (:func:`added`) of the maps that were taken away in this
 #: session. The steps of Edit Mode's undo have the map in them, and not its mark: where one brings the map back alone,
@@ -221,6 +222,9 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
     """
     if ADDED not in mesh:
         return
+    if checks.is_sculpted_freely(mesh):
+        clear_later()  # at the end of that the map would come back
+        return
     record, name = mesh[ADDED].to_dict(), added_uv(mesh)
     if name:
         active, render = uv_maps.chosen(mesh)
@@ -237,6 +241,26 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
         mesh.materials.clear()
     del mesh[ADDED]
+
+
+def clear_later() -> None:
+    """Look from time to time whether what could not be taken away can be now."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(clear_late):
+        bpy.app.timers.register(clear_late, first_interval=LATE)
+
+
+def stop() -> None:
+    if bpy.app.timers.is_registered(clear_late):
+        bpy.app.timers.unregister(clear_late)
+
+
+def clear_late() -> float | None:
+    """Take away what previews that are over left on meshes, see :func:`clear_later`; when to look again, if at all."""
+    covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
+    left = [m for m in bpy.data.meshes if ADDED in m and m.is_editable and m not in covered]
+    for mesh in left:
+        clear_mesh(mesh)
+    return LATE if any(ADDED in m for m in left) else None
 
 
 def chosen_before(mesh: bpy.types.Mesh, record: dict, which: str) -> str:
@@ -277,8 +301,8 @@ def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
     covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
     for mesh in [m for m in bpy.data.meshes if meshes and m.is_editable and m not in covered]:
         find_again(mesh)
-        # In Edit Mode a map that is needed on could not be added again, and its undo would bring this one back.
-        if ADDED in mesh and (goes(mesh[ADDED].get("job", "") or "?") or not mesh.is_editmode):
+        # Where a mode has the mesh to itself, a map that is needed on could not be added again.
+        if ADDED in mesh and (goes(mesh[ADDED].get("job", "") or "?") or not checks.is_away(mesh)):
             clear_mesh(mesh)
     for material in bpy.data.materials:
         if material.is_editable and goes(material.get(KEY, "")):

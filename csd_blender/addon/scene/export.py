@@ -21,6 +21,7 @@ from . import open_file
 from .checks import (
     check_accepting,
     check_computed,
+    check_is_read,
     check_objects,
     dropped_by_applying,
     has_room,
@@ -185,8 +186,9 @@ class ReadMesh(NamedTuple):
 def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict, np.ndarray, ReadMesh]:
     """Arrays of one object's mesh in world space, its triangles' corners, and what it was like.
 
-    Raises :class:`SceneError` when there are no faces.
+    Raises :class:`SceneError` when there are no faces, or not those that are seen.
     """
+    check_is_read(obj, modifiers)
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if modifiers == "ignore" else evaluated.to_mesh()
     try:

@@ -8,6 +8,7 @@ import bmesh
 import bpy
 import numpy as np
 
+from .checks import is_away
 from .export import fingerprint
 from .target import Target
 
@@ -77,7 +78,7 @@ def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:
 
 def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     """Add a UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
-    if mesh.is_editmode or len(mesh.loops) != len(values):
+    if is_away(mesh) or len(mesh.loops) != len(values):
         return ""
     try:
         layer = mesh.uv_layers.new(name=name, do_init=False)

@@ -130,6 +130,41 @@ def test_a_script_in_edit_mode_is_refused_before_a_folder_is_written():
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
+@pytest.fixture
+def multires():
+    select(cube())
+    cube().modifiers.new("Multires", "MULTIRES")
+    for _ in range(2):
+        bpy.ops.object.multires_subdivide(modifier="Multires")
+    yield cube()
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_what_multires_makes_is_not_taken_for_its_base_in_sculpt_mode(multires):
+    bpy.ops.object.mode_set(mode="SCULPT")
+    for modifiers in ("keep", "apply"):
+        assert "Leave Sculpt Mode first" in refused(cube(), modifiers=modifiers)
+    assert len(export(cube(), modifiers="ignore").arrays["triangles"]) == 12
+
+
+def test_multires_is_not_applied_from_sculpt_mode_and_the_result_waits(multires, monkeypatch):
+    job = HandJob(monkeypatch, modifiers="apply", uv="new")
+    job.write_uv(["new"])
+    bpy.ops.object.mode_set(mode="SCULPT")
+    job.finish(["new"])
+    with pytest.raises(RuntimeError, match="Leave Sculpt Mode first"):
+        bpy.ops.csd.accept()
+    assert module("addon.session").session.job is job.job and not bpy.data.images.get("Red brick")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.csd.accept()
+    assert len(multires.data.polygons) == 96 and multires.data.uv_layers["CSD"].active
+
+
+def test_a_script_that_gives_something_else_than_a_mesh_is_told_so():
+    with pytest.raises(module("addon.errors").SceneError, match="is not a mesh"):
+        module("addon.api").texture(bpy.data.objects["Light"], "red brick")
+
+
 def test_a_twin_in_edit_mode_is_exported_as_it_is_seen():
     twin = bpy.data.objects.new("Twin", cube().data)
     bpy.context.collection.objects.link(twin)
