@@ -7,6 +7,8 @@ and when one of several objects that share the mesh is deleted, :func:`uncover_a
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 
@@ -17,6 +19,7 @@ from .working_space import from_rec709
 
 KEY = checks.PREVIEW
 HIDES = "csd_preview_hides"  # custom property of a temporary material: one that it covers; ``ADDED``: the map added
+NUMBER = "csd_preview_number"  # of a temporary material: that of the slots' records (``CSDHiddenSlot``) which it covers
 MATERIAL_NAME = ".CSD Preview"  # a leading dot keeps it out of the menus
 LATE = 1.0  # seconds between two looks at what could not be taken away yet
 
@@ -39,7 +42,7 @@ def preview_material(key: str, uv_layer: str) -> bpy.types.Material:
     material = find_marked(bpy.data.materials, key)
     if material is None:
         material = bpy.data.materials.new(MATERIAL_NAME)
-        material[KEY] = key
+        material[KEY], material[NUMBER] = key, 0
         build_material(material, None, uv_layer)
     elif uv_layer != shown_map(material):
         build_material(material, None, uv_layer)
@@ -128,27 +131,86 @@ def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material, twins: 
 
 
 def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool) -> None:
-    record, changed = obj.csd, False
+    """Cover the slots of ``obj`` with ``material``, or with what looks like it: each slot gets one of its own, by which
+    its record is found again wherever the slot is moved to."""
+    changed, first = False, not obj.csd.slots
     for i, slot in enumerate(obj.material_slots):
-        if slot.material == material and slot.link == "OBJECT" and i < len(record.slots):
-            continue
-        if i < len(record.slots) and record.slots[i].link and is_empty(slot):
-            slot.material, changed = material, True
-            continue
-        hidden = record.slots[i] if i < len(record.slots) else record.slots.add()
-        if slot.link == "OBJECT" and not every:
+        hidden = record_of(obj, i, slot)
+        if hidden is None and slot.link == "OBJECT" and not every:
+            if first:
+                obj.csd.slots.add().number = i
             continue  # a material of the twin's own, which stays
-        # A covered slot that got to a new place had its material from the mesh, as nearly all have.
-        hidden.link = "DATA" if is_temporary(slot.material) else slot.link
-        hidden.data_material = obj.data.materials[i]
-        if HIDES not in material and slot.material is not None and not is_temporary(slot.material):
-            material[HIDES] = slot.material
-        slot.link = "OBJECT"  # the mesh itself is left as it is
-        hidden.own_material = None if is_temporary(slot.material) else slot.material
-        slot.material = material
-        changed = True
+        if hidden is None or not (is_temporary(slot.material) or is_empty(slot)):
+            hidden = note(obj, i, slot, hidden)
+        own = numbered(material, hidden.number)
+        covered = hidden.own_material if hidden.link == "OBJECT" else hidden.data_material
+        if HIDES not in own and covered is not None and not is_temporary(covered):
+            own[HIDES] = covered
+        if slot.material != own:
+            slot.material, changed = own, True
     if changed:
         obj.update_tag()
+
+
+def record_of(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot) -> Any | None:
+    """What the slot of ``obj`` at ``i`` was before it was covered; None for one that is not.
+
+    Where the artist put something else into it since, or nothing, its place tells which it was, as long as no slot was
+    moved, added or removed.
+    """
+    if slot.link != "OBJECT":
+        return None
+    records = {hidden.number: hidden for hidden in obj.csd.slots}
+    if is_temporary(slot.material):
+        return records.get(slot.material.get(NUMBER, -1))
+    seen = [s.material.get(NUMBER, -1) if is_temporary(s.material) else k for k, s in enumerate(obj.material_slots)]
+    found = records.get(i) if seen == list(range(len(records))) else None
+    return found if found is not None and found.link else None
+
+
+def note(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot, before: Any) -> Any:
+    """Record the slot of ``obj`` at ``i`` as it is, and have it show what the object holds itself. What the artist put
+    into a covered slot counts as put there where its material was ``before``: mostly the mesh."""
+    if before is not None:
+        hidden = before
+        if hidden.link == "DATA":
+            put_into_mesh(slot, hidden)
+    else:
+        numbers = {h.number for h in obj.csd.slots}
+        hidden = obj.csd.slots.add()
+        hidden.number = i if i not in numbers else max(numbers) + 1
+        # A covered slot that got to a new place had its material from the mesh, as nearly all have.
+        hidden.link = "DATA" if is_temporary(slot.material) else slot.link
+    slot.link = "OBJECT"  # the mesh itself is left as it is
+    hidden.own_material = None if is_temporary(slot.material) else slot.material
+    hidden.data_material = obj.data.materials[i]
+    return hidden
+
+
+def put_into_mesh(slot: bpy.types.MaterialSlot, hidden: Any) -> None:
+    """Put what the artist chose for a covered slot whose material is the mesh's into the mesh."""
+    chosen = slot.material
+    slot.material = hidden.own_material
+    slot.link = "DATA"
+    slot.material = chosen
+
+
+def numbered(material: bpy.types.Material, number: int) -> bpy.types.Material:
+    """``material`` itself as number 0, or its like for another slot."""
+    if number == 0:
+        return material
+    key = f"{material[KEY]}/{number}"
+    own = find_marked(bpy.data.materials, key)
+    if own is None:
+        own = material.copy()
+        own[KEY], own[NUMBER] = key, number
+        own.pop(HIDES, None)
+    elif shown_map(own) != shown_map(material):
+        build_material(own, None, shown_map(material))
+    image = next(n.image for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
+    if image is not None:
+        set_image(own, image)
+    return own
 
 
 def is_temporary(block) -> bool:
@@ -162,17 +224,19 @@ def is_empty(slot: bpy.types.MaterialSlot) -> bool:
 
 def uncover(obj: bpy.types.Object) -> None:
     """Give ``obj`` back every slot that :func:`cover` covered."""
-    record = obj.csd
-    if not record.preview_job:
+    if not obj.csd.preview_job:
         return
-    for hidden, slot in zip(record.slots, obj.material_slots, strict=False):
-        if not is_temporary(slot.material) and not (hidden.link and is_empty(slot)):
-            continue  # the artist assigned something else meanwhile; that stays
-        slot.link = "OBJECT"
-        slot.material = hidden.own_material
-        slot.link = hidden.link or "DATA"
-    record.slots.clear()
-    record.preview_job = ""
+    for i, slot in enumerate(obj.material_slots):
+        hidden = record_of(obj, i, slot)
+        if hidden is None:
+            continue
+        if is_temporary(slot.material) or is_empty(slot):
+            slot.material = hidden.own_material
+            slot.link = hidden.link
+        elif hidden.link == "DATA":
+            put_into_mesh(slot, hidden)  # the artist assigned something else meanwhile; that stays
+    obj.csd.slots.clear()
+    obj.csd.preview_job = ""
     obj.update_tag()
 
 
