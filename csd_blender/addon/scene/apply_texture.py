@@ -15,7 +15,7 @@ from ...job import files
 from ...job import result as job_result
 from ..errors import SceneError
 from . import uv_maps
-from .checks import MOST_MAPS, check_is_here, check_is_read, is_computed
+from .checks import MOST_MAPS, check_is_here, check_is_read, is_computed, twins_have_materials
 from .export import fingerprint
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
@@ -208,7 +208,8 @@ def apply_part(
         if not layer:
             raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
     if layer in obj.data.uv_layers:
-        uv_maps.select(obj.data, layer, layer if add else "")
+        # The material names its map. It is the rendered one, too, for what else may look at the mesh.
+        uv_maps.select(obj.data, layer, layer if add and not twins_have_materials(obj) else "")
     material = bpy.data.materials.new(name)
     build_material(material, image, layer)
     assign(obj, material)

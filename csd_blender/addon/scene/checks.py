@@ -96,6 +96,14 @@ def check_is_read(obj: bpy.types.Object, modifiers: str) -> None:
         )
 
 
+def twins_have_materials(obj: bpy.types.Object) -> bool:
+    """Whether linked duplicates of ``obj`` show materials of their own, which may be looked at through whatever UV map
+    of the mesh is the rendered one."""
+    twins = [o for o in bpy.data.objects if o.data == obj.data and o != obj] if obj.data.users > 1 else []
+    own = [s.material for twin in twins for s in twin.material_slots if s.link == "OBJECT"]
+    return any(material is not None and PREVIEW not in material for material in own)
+
+
 def no_faces(obj: bpy.types.Object, depsgraph, modifiers: str) -> SceneError:
     if modifiers != "ignore" and makes_instances(obj, depsgraph):
         way = " or set Output > Modifiers to Ignore." if len(obj.data.polygons) else "."

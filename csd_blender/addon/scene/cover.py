@@ -274,7 +274,7 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["sum"] = uv_maps.sum_of(mesh, name)
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
-        uv_maps.select(mesh, name if seen else "", name if rendered else "")
+        uv_maps.select(mesh, name if seen else "", name if rendered and not checks.twins_have_materials(obj) else "")
     return name
 
 

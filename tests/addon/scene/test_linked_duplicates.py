@@ -97,6 +97,20 @@ def test_what_is_seen_in_the_preview_is_what_accepting_does(by_hand):
     assert materials(obj) == materials(twin) == ["Red brick"] and materials(other) == ["Of its own"]
 
 
+def test_a_twin_with_a_material_of_its_own_goes_on_to_be_rendered_through_the_same_map(by_hand):
+    obj = cube()
+    twin = twin_of(obj)
+    twin.material_slots[0].link = "OBJECT"
+    twin.material_slots[0].material = bpy.data.materials.new("Of its own")
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    assert look(obj)[1] == [("UVMap", False, True), (PREVIEW_MAP, True, False)]
+    job.finish(["new"])
+    bpy.ops.csd.accept()
+    assert look(obj)[1] == [("UVMap", False, True), ("CSD", True, False)] and materials(twin) == ["Of its own"]
+
+
 def test_applied_modifiers_make_a_mesh_of_its_own_and_the_twin_is_not_touched(by_hand):
     obj = cube()
     twin = twin_of(obj)
