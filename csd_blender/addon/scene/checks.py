@@ -127,8 +127,10 @@ def makes_instances(obj: bpy.types.Object, depsgraph) -> bool:
 
 
 def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
-    """Sentences about what is seen of ``obj`` and gets no texture."""
+    """Sentences about what is seen of ``obj`` and gets no texture, or none before it is accepted."""
     found = []
+    if obj.override_library is not None:
+        found.append(f"“{obj.name}” is a library override; the texture is not seen on it before it is accepted.")
     if target.modifiers != "ignore" and makes_instances(obj, depsgraph):
         found.append(
             f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."

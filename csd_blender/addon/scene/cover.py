@@ -105,8 +105,13 @@ def mark(obj: bpy.types.Object, key: str) -> None:
 
 
 def users_of(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:
-    """The objects that show ``mesh``: one, or linked duplicates."""
-    return [o for o in bpy.data.objects if o.data == mesh and o.is_editable]
+    """The objects that show ``mesh`` and can be covered: one, or linked duplicates."""
+    return [o for o in bpy.data.objects if o.data == mesh and can_be_covered(o)]
+
+
+def can_be_covered(obj: bpy.types.Object) -> bool:
+    """Not what is linked from another file, nor a library override, which has no place for what is hidden."""
+    return obj.is_editable and obj.override_library is None
 
 
 def cover(obj: bpy.types.Object, key: str, material: bpy.types.Material, twins: bool = True) -> None:

@@ -1,7 +1,5 @@
 """What cannot be textured is said before anything is computed, in a sentence with what to do."""
 
-import json
-
 import bmesh
 import numpy as np
 import pytest
@@ -347,38 +345,6 @@ def test_objects_too_far_from_each_other_to_keep_their_shape_are_refused():
     far.location.x = 1e3
     bpy.context.view_layer.update()
     assert len(export(far, cube()).targets) == 2
-
-
-@pytest.fixture
-def overridden(tmp_path):
-    """A cube of another file with a library override of object and mesh, in a file that has nothing else."""
-    library = str(tmp_path / "library.blend")
-    cube().modifiers.new("Smooth", "SUBSURF")
-    bpy.ops.wm.save_as_mainfile(filepath=library)
-    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    with bpy.data.libraries.load(library, link=True) as (_, wanted):
-        wanted.objects = ["Cube"]
-    obj = bpy.data.objects["Cube"].override_create()
-    obj.data = obj.data.override_create()
-    bpy.context.scene.collection.objects.link(obj)
-    select(obj)
-    return obj
-
-
-def test_what_a_library_override_would_lose_with_the_next_opening_is_refused(overridden, tmp_path):
-    with pytest.raises(RuntimeError, match="library override, which gets its modifiers back"):
-        bpy.ops.csd.texture(prompt="red brick", modifiers="apply", uv="new")
-    overridden.modifiers["Smooth"].show_viewport = False
-    with pytest.raises(RuntimeError, match="library override, which loses new UV maps"):
-        bpy.ops.csd.texture(prompt="red brick", uv="new")
-    assert not list(tmp_path.rglob("job.json"))
-    assert bpy.ops.csd.texture(prompt="red brick") == {"FINISHED"}
-    record = json.loads(next(tmp_path.rglob("job.json")).read_text("utf-8"))
-    assert record["uv"] == "keep", "not left to the backend, which might choose a new one"
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
-    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mine.blend"))
-    mine = next(o for o in bpy.data.objects if o.override_library)
-    assert mine.material_slots[0].material.name == "Red brick"
 
 
 def test_a_free_edit_outside_of_object_mode_is_refused_before_a_folder_is_written(tmp_path):

@@ -41,7 +41,8 @@ def prepare(job: Job, picture: Picture) -> bool:
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
     obj, key = find_object(job.targets[picture.part]), cover.preview_key(job.id, picture.part)
-    if obj is not None and picture.uv is not None and not cover.added_for(obj.data, key):
+    covered = obj is not None and cover.can_be_covered(obj)
+    if covered and picture.uv is not None and not cover.added_for(obj.data, key):
         cover.mark(obj, key)
         return bool(cover.add_uv(obj, picture.uv, key))
     return cover.ensure_image(key, picture.width, picture.height)
@@ -56,7 +57,7 @@ def show(job: Job, picture: Picture) -> None:
 
 def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
     obj = find_object(job.targets[part])
-    if obj is None:
+    if obj is None or not cover.can_be_covered(obj):
         return
     key = cover.preview_key(job.id, part)
     cover.mark(obj, key)
