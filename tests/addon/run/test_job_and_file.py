@@ -46,6 +46,22 @@ def test_saving_under_another_name_takes_the_job_along(job, tmp_path):
     assert belonging.accept_problem(again) == "" and targets.find_object(again.targets[0]).name == "Box"
 
 
+def test_a_second_copy_that_is_saved_from_the_older_file_has_its_results_too(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    module("addon.run.lifecycle").end_without_result(started, "failed")
+    session.job = None
+    save(tmp_path / "b.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    save(tmp_path / "c.blend")
+    for name in "abc":
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / f"{name}.blend"))
+        assert belonging.accept_problem(module("addon.run.lifecycle").read_job(started.folder)) == "", name
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    save(tmp_path / "other.blend")
+    assert belonging.accept_problem(module("addon.run.lifecycle").read_job(started.folder)) != ""
+
+
 def test_saving_another_file_meanwhile_does_not_take_the_job(job, tmp_path):
     save(tmp_path / "a.blend")
     started = job()
