@@ -135,23 +135,28 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
         found.append(
             f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."
         )
-    if not target.replaces_mesh and sets_materials(obj, depsgraph):
+    if not target.replaces_mesh and modifiers_bring_materials(obj, depsgraph):
         found.append(
-            f"Geometry nodes of “{obj.name}” set materials, and what has one of theirs will not show the texture; "
-            "remove the Set Material node, or set Output > Modifiers to Apply where they change the faces."
+            f"Modifiers of “{obj.name}” bring other materials, and what has one of theirs will not show the texture; "
+            "remove the Set Material node or the Boolean's Transfer, or set Output > Modifiers to Apply where they "
+            "change the faces."
         )
     return found
 
 
-def sets_materials(obj: bpy.types.Object, depsgraph) -> bool:
-    """Whether faces of ``obj`` are seen with a material that is in none of its slots, as geometry nodes set them."""
-    if not any(m.type == "NODES" and m.show_viewport for m in obj.modifiers):
+def modifiers_bring_materials(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether faces of ``obj`` are seen with a material that is in none of its slots, as geometry nodes set them and
+    Boolean takes them over from its other object."""
+    if not any(m.show_viewport for m in obj.modifiers):
         return False
     evaluated = obj.evaluated_get(depsgraph)
-    own = {slot.material for slot in obj.material_slots}
+    slots = obj.material_slots
+    own = {slot.material for slot in slots}
+    hidden = {i for i, slot in enumerate(slots) if slot.link == "OBJECT"}  # where the slot's is seen, not the mesh's
     mesh = evaluated.to_mesh()
     try:
-        foreign = [i for i, m in enumerate(mesh.materials) if m is not None and m.original not in own]
+        brought = [i for i, m in enumerate(mesh.materials) if m is not None and m.original not in own]
+        foreign = [i for i in brought if i not in hidden]
         if not foreign:
             return False
         used = np.empty(len(mesh.polygons), np.int32)

@@ -290,7 +290,30 @@ def test_faces_that_nodes_give_a_material_are_told_of(modifiers):
     assert export(cube(), modifiers=modifiers).warnings == []
     with_set_material(cube(), selection=True)
     [said] = export(cube(), modifiers=modifiers).warnings
-    assert "Geometry nodes of “Cube” set materials" in said
+    assert "Modifiers of “Cube” bring other materials" in said
+
+
+@pytest.mark.parametrize("transfer", [True, False])
+@pytest.mark.parametrize("modifiers", ["keep", "apply", "ignore"])
+def test_materials_that_boolean_takes_over_are_told_of(transfer, modifiers):
+    bpy.ops.mesh.primitive_cube_add(location=(0.5, 0.5, 0.5))
+    other = bpy.context.object
+    other.data.materials.append(bpy.data.materials.new("Of the Cut"))
+    boolean = cube().modifiers.new("Boolean", "BOOLEAN")
+    boolean.object, boolean.operation, boolean.solver = other, "DIFFERENCE", "EXACT"
+    boolean.material_mode = "TRANSFER" if transfer else "INDEX"
+    bpy.context.view_layer.update()
+    said = export(cube(), modifiers=modifiers).warnings
+    assert bool(said) == (transfer and modifiers != "apply")
+    assert all("Modifiers of “Cube” bring other materials" in text for text in said)
+
+
+def test_a_material_of_the_mesh_that_the_objects_own_hides_is_none_that_modifiers_bring():
+    cube().material_slots[0].link = "OBJECT"
+    cube().material_slots[0].material = bpy.data.materials.new("Own")
+    cube().modifiers.new("Subdivision", "SUBSURF")
+    bpy.context.view_layer.update()
+    assert export(cube()).warnings == []
 
 
 def test_nodes_that_set_no_material_are_not():
