@@ -106,8 +106,8 @@ def apply_result(
 ) -> list[Applied]:
     """Make the result part of the file: packed images, materials, UV maps, settings as custom properties.
 
-    A target that is gone, or whose faces changed, leaves its texture as an image with a message. Previews must have
-    been taken away before.
+    A target that is gone, whose faces changed, or which by now shares its mesh with one before it, leaves its texture
+    as an image with a message. Previews must have been taken away before.
 
     Args:
         new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
@@ -125,11 +125,16 @@ def apply_result(
     title = short_name(result.record.prompt or "CSD Texture")
     names = [title if len(targets) == 1 else short_name(f"{title} {t.name}") for t in targets]
     images = load_images(result, names)
-    applied = []
+    applied: list[Applied] = []
     for part, (target, obj, image) in enumerate(zip(targets, objects, images, strict=True)):
         try:
             if obj is None:
                 raise SceneError(f"“{target.name}” is gone.")
+            first = next((a.object for a in applied if a.object is not None and a.object.data == obj.data), None)
+            if first is not None and not target.replaces_mesh:
+                raise SceneError(
+                    f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
+                )
             material = apply_part(result, part, target, obj, image, names[part])
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))

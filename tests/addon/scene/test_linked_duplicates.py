@@ -205,3 +205,24 @@ def test_a_file_saved_in_edit_mode_during_the_preview_holds_none_of_it(by_hand, 
         bpy.ops.object.mode_set(mode="OBJECT")
     assert (look(cube()), look(bpy.data.objects["Twin"])) == before and temporary() == []
     assert preview.ADDED not in cube().data
+
+
+@pytest.mark.parametrize("previews", [False, True])
+def test_objects_that_come_to_share_a_mesh_during_the_job_show_one_texture_and_say_so(monkeypatch, previews):
+    first, second = cube(), cube().copy()
+    second.data, second.name = first.data.copy(), "Second"
+    bpy.context.collection.objects.link(second)
+    bpy.context.view_layer.update()
+    select(first, second)
+    job = HandJob(monkeypatch)
+    second.data = first.data
+    if previews:
+        job.preview(0)
+        job.preview(1)
+        job.preview(0)
+    job.finish(["user", "user"])
+    kept, image = job.jobs.accept()
+    assert kept.object == first and not kept.message and image.object is None
+    assert "“Second” shares its mesh with “Cube” by now" in image.message and image.image.name in image.message
+    assert materials(first) == materials(second) == [kept.material.name] and image.image.use_fake_user
+    assert temporary() == [] and look(first)[2] == look(second)[2] == ""
