@@ -66,6 +66,7 @@ def remember_file(job: Job) -> None:
         obj = targets.find_object(target)
         if obj is not None:
             target.others = export.others_than(obj)
+        target.saved_name = ""
     place = () if kind_of(job).job.BELONGS_TO_FILE else job.place
     data = export.targets_bytes(job.targets, job.blend_file, place, job.also)[TARGETS]
     try:

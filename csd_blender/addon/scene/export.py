@@ -321,7 +321,7 @@ def targets_bytes(
     ``place``, for a job that makes an object, is where that shall stand; there are no targets then. ``also``: other
     names of the file.
     """
-    plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid")} for t in targets]
+    plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid", "saved_name")} for t in targets]
     arrays = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
     arrays |= {f"own_uv_{i}": t.own_uv for i, t in enumerate(targets)}
     record = {"blend_file": blend_file, "also": list(also), "opening": open_file.opening(), "targets": plain}

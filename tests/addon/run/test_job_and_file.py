@@ -182,3 +182,27 @@ def test_results_of_earlier_sessions_go_along_when_the_file_is_saved_under_anoth
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     save(tmp_path / "other.blend")
     assert "v2.blend" in belonging.accept_problem(module("addon.run.lifecycle").resume(job.job.folder, show=True))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_equal_objects_that_swap_names_are_told_apart_after_a_revert(job, tmp_path, saved):
+    """What they were called before the file was loaded anew counts only where it was saved."""
+    other = cube().copy()
+    other.data, other.name = cube().data.copy(), "Other"
+    bpy.context.collection.objects.link(other)
+    save(tmp_path / "a.blend")
+    select(cube())
+    started = job()
+    [target] = started.targets
+    mine = cube()
+    mine["mine"] = True
+    mine.name, other.name = "Between", "Cube"
+    assert targets.find_object(target) == mine
+    mine.name = "Other"
+    assert targets.find_object(target) == mine and target.name == "Other"
+    if saved:
+        save(tmp_path / "a.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert started.in_file
+    found = targets.find_object(target)
+    assert found.name == target.name == ("Other" if saved else "Cube") and ("mine" in found) == saved
