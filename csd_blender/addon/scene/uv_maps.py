@@ -19,9 +19,14 @@ ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added t
 
 
 def added_uv(mesh: bpy.types.Mesh) -> str:
-    """Name of the UV map that a preview added; empty when there is none."""
+    """Name of the UV map that a preview added, found by what it holds if it was renamed; empty when there is none."""
     name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
-    return name if name in mesh.uv_layers else ""
+    if not name or name in mesh.uv_layers:
+        return name
+    found = [u.name for u in mesh.uv_layers if sum_of(mesh, u.name) == mesh[ADDED].get("sum", "")]
+    if found:
+        mesh[ADDED]["uv"] = found[0]
+    return found[0] if found else ""
 
 
 def sum_of(mesh: bpy.types.Mesh, name: str) -> str:
@@ -57,7 +62,8 @@ def find_map(mesh: bpy.types.Mesh, target: Target) -> str:
     """
     if not len(target.own_uv):
         return target.uv_layer
-    names = [u.name for u in mesh.uv_layers if u.name != added_uv(mesh)]
+    added = added_uv(mesh)
+    names = [u.name for u in mesh.uv_layers if u.name != added]
     for name in sorted(names, key=lambda name: name != target.uv_layer):  # the one of that name first
         if np.array_equal(read_map(mesh.uv_layers[name]), target.own_uv, equal_nan=True):
             return name

@@ -101,6 +101,21 @@ def test_the_map_that_the_artist_chooses_under_a_preview_stays_chosen(by_hand, t
     assert look(cube())[1] == [("UVMap", not active, not render), ("Other", active, render)]
 
 
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_the_previews_own_map_is_known_under_another_name(by_hand, pictures):
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    cube().data.uv_layers["CSD Preview"].name = "Renamed"
+    if pictures == 2:
+        job.preview()
+        assert shown_map(cube()) == "Renamed" and len(cube().data.uv_layers) == 2
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube()) == before
+
+
 def test_a_map_that_was_renamed_under_a_preview_is_chosen_again(by_hand):
     mesh = cube().data
     mesh.uv_layers.new(name="Other", do_init=False)
