@@ -95,9 +95,14 @@ def load_final(key: str, path: str) -> bpy.types.Image:
     return image
 
 
+def preview_of(obj: bpy.types.Object) -> str:
+    """Whose preview ``obj`` carries. To read it of an object that never had one would leave settings there for good."""
+    return obj.csd.preview_job if obj.is_property_set("csd") else ""
+
+
 def mark(obj: bpy.types.Object, key: str) -> None:
     """Note on ``obj`` whose preview it carries; another one's is taken away first."""
-    if obj.csd.preview_job and obj.csd.preview_job != key:
+    if preview_of(obj) not in ("", key):
         for user in users_of(obj.data):
             uncover(user)
         clear_mesh(obj.data)
@@ -229,7 +234,7 @@ def is_empty(slot: bpy.types.MaterialSlot) -> bool:
 
 def uncover(obj: bpy.types.Object) -> None:
     """Give ``obj`` back every slot that :func:`cover` covered."""
-    if not obj.csd.preview_job:
+    if not preview_of(obj):
         return
     for i, slot in enumerate(obj.material_slots):
         hidden = record_of(obj, i, slot)
@@ -240,8 +245,7 @@ def uncover(obj: bpy.types.Object) -> None:
             slot.link = hidden.link
         elif hidden.link == "DATA":
             put_into_mesh(slot, hidden)  # the artist assigned something else meanwhile; that stays
-    obj.csd.slots.clear()
-    obj.csd.preview_job = ""
+    obj.property_unset("csd")
     obj.update_tag()
 
 
@@ -325,7 +329,7 @@ def stop() -> None:
 
 def clear_late() -> float | None:
     """Take away what previews that are over left on meshes, see :func:`clear_later`; when to look again, if at all."""
-    covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
+    covered = {o.data for o in bpy.data.objects if preview_of(o)}
     left = [m for m in bpy.data.meshes if ADDED in m and m.is_editable and m not in covered]
     for mesh in left:
         clear_mesh(mesh)
@@ -365,9 +369,9 @@ def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
         return bool(key) and not (keep_job and key.startswith(prefix))
 
     for obj in bpy.data.objects:
-        if obj.is_editable and goes(obj.csd.preview_job):
+        if obj.is_editable and goes(preview_of(obj)):
             uncover(obj)
-    covered = {o.data for o in bpy.data.objects if o.csd.preview_job}
+    covered = {o.data for o in bpy.data.objects if preview_of(o)}
     for mesh in [m for m in bpy.data.meshes if meshes and m.is_editable and m not in covered]:
         find_again(mesh)
         # Where a mode has the mesh to itself, a map that is needed on could not be added again.
