@@ -15,7 +15,7 @@ from ...job import files
 from ...job import result as job_result
 from ..errors import SceneError
 from . import uv_maps
-from .checks import MOST_MAPS, check_is_here, check_is_read, is_computed, twins_have_materials
+from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
@@ -163,10 +163,25 @@ def is_new(result: Result, part: int) -> bool:
 
 def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
     """A sentence when the object's faces are no longer those that the job was made for."""
-    changed = uv_maps.own_faces_changed(obj.data, target)
-    if not changed and (new_uv or target.maps_back) and not target.replaces_mesh:
-        changed = fingerprint(obj.data) != target.topology
+    if target.replaces_mesh:  # what is seen counts: somebody may have applied some of the modifiers by hand
+        changed = shows_other_faces(obj, target)
+    else:
+        changed = uv_maps.own_faces_changed(obj.data, target)
+        if not changed and (new_uv or target.maps_back):
+            changed = fingerprint(obj.data) != target.topology
     return f"The faces of “{obj.name}” changed since the job began." if changed else ""
+
+
+def shows_other_faces(obj: bpy.types.Object, target: Target) -> bool:
+    """Whether ``obj`` with its modifiers has other faces than when the job began; not where that cannot be told now."""
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    if is_away(obj.data) or hides_faces(obj) or not is_computed(obj, depsgraph):
+        return False
+    evaluated = obj.evaluated_get(depsgraph)
+    try:
+        return fingerprint(evaluated.to_mesh()) != target.topology
+    finally:
+        evaluated.to_mesh_clear()
 
 
 def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object, new_map: bool) -> None:
@@ -205,7 +220,7 @@ def apply_part(
         raise SceneError(problem)
     add = is_new(result, part) or uv_maps.state_of(obj.data, target) != "same"
     layer = "" if add else uv_maps.find_map(obj.data, target) if target.uv_layer else ""
-    if target.replaces_mesh:
+    if target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
         apply_modifiers(obj, target)
     if add:
         values = job_uv(result.folder, part, target)

@@ -83,13 +83,17 @@ def check_is_here(obj: bpy.types.Object, end: str = "first") -> None:
         raise SceneError(f"“{obj.name}” is sculpted with dynamic topology.", f"Leave Sculpt Mode {end}.")
 
 
+def hides_faces(obj: bpy.types.Object) -> bool:
+    """Whether Sculpt Mode keeps faces of ``obj`` to itself, see :func:`check_is_read`."""
+    return obj.mode == "SCULPT" and any(m.type == "MULTIRES" and m.show_viewport for m in obj.modifiers)
+
+
 def check_is_read(obj: bpy.types.Object, modifiers: str) -> None:
     """Raise :class:`SceneError` where ``obj`` shows other faces than can be read: with dynamic topology their order is
     still to come, and Sculpt Mode keeps those of a Multiresolution modifier to itself."""
     if not obj.data.is_editmode:
         check_is_here(obj)
-    hidden = obj.mode == "SCULPT" and any(m.type == "MULTIRES" and m.show_viewport for m in obj.modifiers)
-    if hidden and modifiers != "ignore":
+    if modifiers != "ignore" and hides_faces(obj):
         raise SceneError(
             f"“{obj.name}” is in Sculpt Mode, where what its Multiresolution modifier makes cannot be read.",
             "Leave Sculpt Mode first.",

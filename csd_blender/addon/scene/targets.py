@@ -52,7 +52,8 @@ def suits(obj: bpy.types.Object | None, target: Target, strictly: bool = False) 
     if strictly and uv_maps.state_of(obj.data, target) != "same":
         return False
     if target.own_topology:
-        return export.fingerprint(obj.data) == target.own_topology
+        applied = [target.topology] if target.replaces_mesh else []  # by hand, since the job began
+        return export.fingerprint(obj.data) in (target.own_topology, *applied)
     if target.maps_back:  # a folder of an older version
         return export.fingerprint(obj.data) == target.topology
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())

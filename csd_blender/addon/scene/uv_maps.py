@@ -58,10 +58,13 @@ def read_map(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
 def find_map(mesh: bpy.types.Mesh, target: Target) -> str:
     """Name of the map of ``mesh``, the object's own, that holds the UVs the job was made for; empty when none does.
 
-    A map that was renamed is found by what it holds. A map that the object's modifiers make is taken by its name.
+    A map that was renamed is found by what it holds. A map that the object's modifiers make is taken by its name, also
+    where they were to be applied and somebody did so by hand.
     """
     if not len(target.own_uv):
         return target.uv_layer
+    if target.replaces_mesh and own_faces_changed(mesh, target):
+        return target.uv_layer if target.uv_layer in mesh.uv_layers else ""
     added = added_uv(mesh)
     names = [u.name for u in mesh.uv_layers if u.name != added]
     for name in sorted(names, key=lambda name: name != target.uv_layer):  # the one of that name first
