@@ -252,12 +252,19 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
 
 
 def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
-    """Put ``material`` in every slot; what was there is kept with a fake user."""
+    """Put ``material`` in every slot; what was there is kept with a fake user.
+
+    That does not keep what is linked from another file: the material names it as the one before it.
+    """
     if not obj.material_slots:
         obj.data.materials.append(material)
+    before = {slot.material for slot in obj.material_slots} - {None, material}
+    for old in before:
+        old.use_fake_user = True
+    linked = {f"{number}": old for number, old in enumerate(before) if old.library is not None}
+    if linked:
+        material["csd_before"] = linked
     for slot in obj.material_slots:
-        if slot.material is not None and slot.material != material:
-            slot.material.use_fake_user = True
         slot.material = material
     obj.update_tag()
 

@@ -1,4 +1,4 @@
-"""Library overrides: they take a texture that the file can keep, and say what they cannot show."""
+"""Library overrides take a texture that the file can keep, and say what they cannot show; linked materials stay."""
 
 import json
 
@@ -88,3 +88,24 @@ def test_an_override_that_shares_the_mesh_is_left_alone(overridden, monkeypatch,
     job.finish([source])
     bpy.ops.csd.discard()
     assert (look(mine), look(overridden)) == before and temporary() == []
+
+
+def test_a_linked_material_that_a_texture_replaces_stays_in_the_file(monkeypatch, tmp_path):
+    """A fake user keeps nothing that is linked: Blender leaves it out of the next save."""
+    library = str(tmp_path / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=library)
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    with bpy.data.libraries.load(library, link=True) as (_, wanted):
+        wanted.materials = ["Material"]
+    [linked] = wanted.materials
+    cube().data.materials.append(linked)
+    job = HandJob(monkeypatch)
+    job.finish()
+    bpy.ops.csd.accept()
+    del linked
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mine.blend"))
+    assert {m.name: bool(m.library) for m in bpy.data.materials if m.name == "Material" and m.library} == {
+        "Material": True
+    }
+    assert bpy.data.materials["Material", None].use_fake_user
