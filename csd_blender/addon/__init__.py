@@ -112,6 +112,7 @@ def leave_objects_clean() -> None:
 def leave() -> None:
     """End the processes and take back timers and handlers, which hang or crash Blender's exit when left."""
     pump.stop()
+    cover.stop()
     results.stop()
     models.stop()
     handlers.unregister()

@@ -216,6 +216,8 @@ class listening:
     """Call ``callback`` with every message while the block runs."""
 
     def __init__(self, callback: Callable[[Message], None] | None):
+        if callback is not None and not callable(callback):  # now, or what had been computed would be lost with it
+            raise SceneError(f"progress={quoted(callback)} is no function.", "Give one that takes a message, or none.")
         self.callback = callback
 
     def __enter__(self) -> None:

@@ -152,9 +152,11 @@ class CSDSceneSettings(bpy.types.PropertyGroup):
 
 
 class CSDHiddenSlot(bpy.types.PropertyGroup):
-    """One material slot as it was before a preview covered it."""
+    """One material slot as it was before a preview covered it; the temporary material in it has the same ``number``,
+    since slots are moved and removed meanwhile."""
 
-    link: StringProperty()
+    number: IntProperty()
+    link: StringProperty()  # empty for one that is not covered
     own_material: PointerProperty(type=bpy.types.Material)  # what the object itself held, seen or not
     data_material: PointerProperty(type=bpy.types.Material)  # keeps the mesh's material used while it is covered
 

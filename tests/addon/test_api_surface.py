@@ -68,3 +68,19 @@ def test_operators_keep_their_names():
 def test_operators_keep_their_arguments(name):
     there = {p.identifier for p in getattr(bpy.ops.csd, name).get_rna_type().properties}
     assert there >= ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_progress_that_cannot_be_called_is_refused_before_anything_is_computed(name, tmp_path):
+    api = module("addon.api")
+    given = {"resume": (tmp_path,), "edit": (bpy.data.objects["Cube"], "gray", "red")}.get(name, ())
+    more = {} if given else {"prompt": "red brick"}
+    if name == "resume":  # a job that is there
+        job = api.lifecycle.start(bpy.context, api.KINDS["texture"], {"prompt": "red brick"})
+        api.abandon(job)
+        api.session.job = None
+        given = (job.folder,)
+    folders = list(tmp_path.rglob("job.json"))
+    with pytest.raises(module("addon.errors").SceneError, match="progress=“?5”? is no function"):
+        getattr(api, name)(*given, progress=5, **more)
+    assert list(tmp_path.rglob("job.json")) == folders and api.session.job is None

@@ -148,7 +148,7 @@ def look(obj):
         data = obj.data.materials[i]
         slots.append((link, slot.material and slot.material.name, data and data.name))
     layers = [(u.name, u.active, u.active_render) for u in obj.data.uv_layers]
-    return slots, layers, obj.csd.preview_job
+    return slots, layers, module("addon.scene.cover").preview_of(obj)
 
 
 def temporary():

@@ -66,6 +66,7 @@ def remember_file(job: Job) -> None:
         obj = targets.find_object(target)
         if obj is not None:
             target.others = export.others_than(obj)
+        target.saved_name = ""
     place = () if kind_of(job).job.BELONGS_TO_FILE else job.place
     data = export.targets_bytes(job.targets, job.blend_file, place, job.also)[TARGETS]
     try:
@@ -80,11 +81,13 @@ def earlier(blend_file: str, also: Sequence[str]) -> list[str]:
 
 
 def saved_as(previous: str) -> None:
-    """After a save under a new name: the results of all sessions that belong to the file do so by that, too."""
+    """After a save under a new name: the results of all sessions that belong to the file do so by that, too, also those
+    that went on to another file when this one was saved under another name before."""
     if not previous or open_file.is_same(previous, bpy.data.filepath):
         return
     for folder in folders.of_jobs(jobs_folder()):
-        if open_file.is_same(export.read_word(folder, "blend_file"), previous):
+        names = (export.read_word(folder, "blend_file"), *export.read_also(folder))
+        if any(open_file.is_same(name, previous) for name in names):
             move_to_file(folder)
 
 

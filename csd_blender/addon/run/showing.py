@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..job import Job
 from ..kinds.choose import kind_of
+from ..scene.checks import is_away
 from ..scene.previews import Picture, PictureMaker
 from ..scene.stored_arrays import MeshArrays
 from ..scene.targets import find_object
@@ -72,9 +73,9 @@ def show_unseen() -> bool:
 
 
 def waits_for_mode(job: Job) -> bool:
-    """Whether an object of the job is in Edit Mode, where its UV maps cannot be read, nor one be added."""
+    """Whether an object of the job is in a mode that has its mesh to itself, as Edit Mode has."""
     objects = (find_object(target) for target in job.targets) if kind_of(job).job.BELONGS_TO_FILE else ()
-    return any(obj is not None and obj.data.is_editmode for obj in objects)
+    return any(obj is not None and is_away(obj.data) for obj in objects)
 
 
 def refresh_preview() -> None:

@@ -87,7 +87,19 @@ def add_object(context, result: Result, arrays: MeshArrays, place: tuple[float, 
         other.select_set(False)
     obj.select_set(True)
     context.view_layer.objects.active = obj
+    join_local_views(obj)
     return Applied(obj, image, material)
+
+
+def join_local_views(obj: bpy.types.Object) -> None:
+    """Have the new object ``obj`` seen in 3D views that are in Local View, as one that is added by hand is."""
+    areas = [area for window in bpy.context.window_manager.windows for area in window.screen.areas]
+    for space in [area.spaces.active for area in areas if area.type == "VIEW_3D"]:
+        if space.local_view is not None:
+            try:
+                obj.local_view_set(space, True)
+            except RuntimeError:
+                pass  # a window that shows another scene
 
 
 def collection_for(context) -> bpy.types.Collection:

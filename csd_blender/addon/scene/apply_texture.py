@@ -15,7 +15,7 @@ from ...job import files
 from ...job import result as job_result
 from ..errors import SceneError
 from . import uv_maps
-from .checks import MOST_MAPS, is_computed
+from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
@@ -106,8 +106,8 @@ def apply_result(
 ) -> list[Applied]:
     """Make the result part of the file: packed images, materials, UV maps, settings as custom properties.
 
-    A target that is gone, or whose faces changed, leaves its texture as an image with a message. Previews must have
-    been taken away before.
+    A target that is gone, whose faces changed, or which by now shares its mesh with one before it, leaves its texture
+    as an image with a message. Previews must have been taken away before.
 
     Args:
         new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
@@ -125,11 +125,16 @@ def apply_result(
     title = short_name(result.record.prompt or "CSD Texture")
     names = [title if len(targets) == 1 else short_name(f"{title} {t.name}") for t in targets]
     images = load_images(result, names)
-    applied = []
+    applied: list[Applied] = []
     for part, (target, obj, image) in enumerate(zip(targets, objects, images, strict=True)):
         try:
             if obj is None:
                 raise SceneError(f"“{target.name}” is gone.")
+            first = next((a.object for a in applied if a.object is not None and a.object.data == obj.data), None)
+            if first is not None and not target.replaces_mesh:
+                raise SceneError(
+                    f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
+                )
             material = apply_part(result, part, target, obj, image, names[part])
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))
@@ -158,16 +163,32 @@ def is_new(result: Result, part: int) -> bool:
 
 def faces_problem(obj: bpy.types.Object, target: Target, new_uv: bool) -> str:
     """A sentence when the object's faces are no longer those that the job was made for."""
-    changed = uv_maps.own_faces_changed(obj.data, target)
-    if not changed and (new_uv or target.maps_back) and not target.replaces_mesh:
-        changed = fingerprint(obj.data) != target.topology
+    if target.replaces_mesh:  # what is seen counts: somebody may have applied some of the modifiers by hand
+        changed = shows_other_faces(obj, target)
+    else:
+        changed = uv_maps.own_faces_changed(obj.data, target)
+        if not changed and (new_uv or target.maps_back):
+            changed = fingerprint(obj.data) != target.topology
     return f"The faces of “{obj.name}” changed since the job began." if changed else ""
+
+
+def shows_other_faces(obj: bpy.types.Object, target: Target) -> bool:
+    """Whether ``obj`` with its modifiers has other faces than when the job began; not where that cannot be told now."""
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    if is_away(obj.data) or hides_faces(obj) or not is_computed(obj, depsgraph):
+        return False
+    evaluated = obj.evaluated_get(depsgraph)
+    try:
+        return fingerprint(evaluated.to_mesh()) != target.topology
+    finally:
+        evaluated.to_mesh_clear()
 
 
 def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object, new_map: bool) -> None:
     """Raise :class:`SceneError` when the part's texture would find no UV map to go on."""
-    if obj.data.is_editmode:
-        raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+    check_is_here(obj)
+    if target.replaces_mesh:
+        check_is_read(obj, target.modifiers)
     if target.replaces_mesh and not is_computed(obj, bpy.context.evaluated_depsgraph_get()):
         raise SceneError(
             f"The modifiers of “{obj.name}” cannot be applied while it is disabled in viewports or not in this scene.",
@@ -199,7 +220,7 @@ def apply_part(
         raise SceneError(problem)
     add = is_new(result, part) or uv_maps.state_of(obj.data, target) != "same"
     layer = "" if add else uv_maps.find_map(obj.data, target) if target.uv_layer else ""
-    if target.replaces_mesh:
+    if target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
         apply_modifiers(obj, target)
     if add:
         values = job_uv(result.folder, part, target)
@@ -207,7 +228,8 @@ def apply_part(
         if not layer:
             raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
     if layer in obj.data.uv_layers:
-        uv_maps.select(obj.data, layer, layer if add else "")
+        # The material names its map. It is the rendered one, too, for what else may look at the mesh.
+        uv_maps.select(obj.data, layer, layer if add and not twins_have_materials(obj) else "")
     material = bpy.data.materials.new(name)
     build_material(material, image, layer)
     assign(obj, material)
@@ -230,12 +252,19 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
 
 
 def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
-    """Put ``material`` in every slot; what was there is kept with a fake user."""
+    """Put ``material`` in every slot; what was there is kept with a fake user.
+
+    That does not keep what is linked from another file: the material names it as the one before it.
+    """
     if not obj.material_slots:
         obj.data.materials.append(material)
+    before = {slot.material for slot in obj.material_slots} - {None, material}
+    for old in before:
+        old.use_fake_user = True
+    linked = {f"{number}": old for number, old in enumerate(before) if old.library is not None}
+    if linked:
+        material["csd_before"] = linked
     for slot in obj.material_slots:
-        if slot.material is not None and slot.material != material:
-            slot.material.use_fake_user = True
         slot.material = material
     obj.update_tag()
 

@@ -60,6 +60,54 @@ def selection_hint() -> str:
     return "Select the object to texture."
 
 
+def is_sculpted_freely(mesh: bpy.types.Mesh) -> bool:
+    """Whether an object with ``mesh`` is sculpted with dynamic topology, which works on a copy of the mesh: what is put
+    on the mesh meanwhile is lost at its end, and what was taken off comes back."""
+    return any(o.data == mesh and o.use_dynamic_topology_sculpting for o in bpy.data.objects)
+
+
+def is_away(mesh: bpy.types.Mesh) -> bool:
+    """Whether a mode has ``mesh`` to itself, so that its UV maps cannot be read, nor one be added."""
+    return mesh.is_editmode or is_sculpted_freely(mesh)
+
+
+def check_is_here(obj: bpy.types.Object, end: str = "first") -> None:
+    """Raise :class:`SceneError` while nothing can be put on the mesh of ``obj``, see :func:`is_away`.
+
+    Args:
+        end: of the sentence what to do.
+    """
+    if obj.data.is_editmode:
+        raise SceneError(f"“{obj.name}” is in Edit Mode.", f"Leave Edit Mode {end}.")
+    if is_sculpted_freely(obj.data):
+        raise SceneError(f"“{obj.name}” is sculpted with dynamic topology.", f"Leave Sculpt Mode {end}.")
+
+
+def hides_faces(obj: bpy.types.Object) -> bool:
+    """Whether Sculpt Mode keeps faces of ``obj`` to itself, see :func:`check_is_read`."""
+    return obj.mode == "SCULPT" and any(m.type == "MULTIRES" and m.show_viewport for m in obj.modifiers)
+
+
+def check_is_read(obj: bpy.types.Object, modifiers: str) -> None:
+    """Raise :class:`SceneError` where ``obj`` shows other faces than can be read: with dynamic topology their order is
+    still to come, and Sculpt Mode keeps those of a Multiresolution modifier to itself."""
+    if not obj.data.is_editmode:
+        check_is_here(obj)
+    if modifiers != "ignore" and hides_faces(obj):
+        raise SceneError(
+            f"“{obj.name}” is in Sculpt Mode, where what its Multiresolution modifier makes cannot be read.",
+            "Leave Sculpt Mode first.",
+        )
+
+
+def twins_have_materials(obj: bpy.types.Object) -> bool:
+    """Whether linked duplicates of ``obj`` show materials of their own, which may be looked at through whatever UV map
+    of the mesh is the rendered one."""
+    twins = [o for o in bpy.data.objects if o.data == obj.data and o != obj] if obj.data.users > 1 else []
+    own = [s.material for twin in twins for s in twin.material_slots if s.link == "OBJECT"]
+    return any(material is not None and PREVIEW not in material for material in own)
+
+
 def no_faces(obj: bpy.types.Object, depsgraph, modifiers: str) -> SceneError:
     if modifiers != "ignore" and makes_instances(obj, depsgraph):
         way = " or set Output > Modifiers to Ignore." if len(obj.data.polygons) else "."
@@ -83,29 +131,36 @@ def makes_instances(obj: bpy.types.Object, depsgraph) -> bool:
 
 
 def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
-    """Sentences about what is seen of ``obj`` and gets no texture."""
+    """Sentences about what is seen of ``obj`` and gets no texture, or none before it is accepted."""
     found = []
+    if obj.override_library is not None:
+        found.append(f"“{obj.name}” is a library override; the texture is not seen on it before it is accepted.")
     if target.modifiers != "ignore" and makes_instances(obj, depsgraph):
         found.append(
             f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."
         )
-    if not target.replaces_mesh and sets_materials(obj, depsgraph):
+    if not target.replaces_mesh and modifiers_bring_materials(obj, depsgraph):
         found.append(
-            f"Geometry nodes of “{obj.name}” set materials, and what has one of theirs will not show the texture; "
-            "remove the Set Material node, or set Output > Modifiers to Apply where they change the faces."
+            f"Modifiers of “{obj.name}” bring other materials, and what has one of theirs will not show the texture; "
+            "remove the Set Material node or the Boolean's Transfer, or set Output > Modifiers to Apply where they "
+            "change the faces."
         )
     return found
 
 
-def sets_materials(obj: bpy.types.Object, depsgraph) -> bool:
-    """Whether faces of ``obj`` are seen with a material that is in none of its slots, as geometry nodes set them."""
-    if not any(m.type == "NODES" and m.show_viewport for m in obj.modifiers):
+def modifiers_bring_materials(obj: bpy.types.Object, depsgraph) -> bool:
+    """Whether faces of ``obj`` are seen with a material that is in none of its slots, as geometry nodes set them and
+    Boolean takes them over from its other object."""
+    if not any(m.show_viewport for m in obj.modifiers):
         return False
     evaluated = obj.evaluated_get(depsgraph)
-    own = {slot.material for slot in obj.material_slots}
+    slots = obj.material_slots
+    own = {slot.material for slot in slots}
+    hidden = {i for i, slot in enumerate(slots) if slot.link == "OBJECT"}  # where the slot's is seen, not the mesh's
     mesh = evaluated.to_mesh()
     try:
-        foreign = [i for i, m in enumerate(mesh.materials) if m is not None and m.original not in own]
+        brought = [i for i, m in enumerate(mesh.materials) if m is not None and m.original not in own]
+        foreign = [i for i in brought if i not in hidden]
         if not foreign:
             return False
         used = np.empty(len(mesh.polygons), np.int32)

@@ -21,6 +21,7 @@ from . import open_file
 from .checks import (
     check_accepting,
     check_computed,
+    check_is_read,
     check_objects,
     dropped_by_applying,
     has_room,
@@ -185,8 +186,9 @@ class ReadMesh(NamedTuple):
 def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict, np.ndarray, ReadMesh]:
     """Arrays of one object's mesh in world space, its triangles' corners, and what it was like.
 
-    Raises :class:`SceneError` when there are no faces.
+    Raises :class:`SceneError` when there are no faces, or not those that are seen.
     """
+    check_is_read(obj, modifiers)
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if modifiers == "ignore" else evaluated.to_mesh()
     try:
@@ -319,7 +321,7 @@ def targets_bytes(
     ``place``, for a job that makes an object, is where that shall stand; there are no targets then. ``also``: other
     names of the file.
     """
-    plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid")} for t in targets]
+    plain = [{k: v for k, v in vars(t).items() if k not in ("corners", "own_uv", "uid", "saved_name")} for t in targets]
     arrays = {f"corners_{i}": t.corners for i, t in enumerate(targets)}
     arrays |= {f"own_uv_{i}": t.own_uv for i, t in enumerate(targets)}
     record = {"blend_file": blend_file, "also": list(also), "opening": open_file.opening(), "targets": plain}

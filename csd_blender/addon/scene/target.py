@@ -13,6 +13,7 @@ class Target:
 
     Attributes:
         name, uid: the object's name, and its ``session_uid`` in this Blender session.
+        saved_name: the name it has in the file, where it was renamed since that was saved; else empty. Not stored.
         uv_layer: the UV map that was exported, empty when there was none.
         modifiers: ``keep``, ``apply`` or ``ignore``.
         maps_back: whether triangle corners are corners of the object's own mesh.
@@ -38,6 +39,7 @@ class Target:
     own_uv: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 2), np.float32))
     own_shape: str = ""
     others: list[str] = field(default_factory=list)
+    saved_name: str = ""
 
     @property
     def replaces_mesh(self) -> bool:

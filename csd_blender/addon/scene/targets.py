@@ -30,9 +30,11 @@ def bind(targets: Sequence[Target], strictly: bool = False) -> None:
         strictly: only by name, and the UV maps must be the same as well.
     """
     for target in targets:
-        found = bpy.data.objects.get(target.name)
+        # What it was called without being saved is forgotten with the file that was open.
+        found = bpy.data.objects.get(target.saved_name or target.name)
         if not suits(found, target, strictly):
             found = None if strictly else renamed(target)
+        target.name, target.saved_name = target.saved_name or target.name, ""
         target.uid = found.session_uid if found is not None else 0
 
 
@@ -50,7 +52,8 @@ def suits(obj: bpy.types.Object | None, target: Target, strictly: bool = False) 
     if strictly and uv_maps.state_of(obj.data, target) != "same":
         return False
     if target.own_topology:
-        return export.fingerprint(obj.data) == target.own_topology
+        applied = [target.topology] if target.replaces_mesh else []  # by hand, since the job began
+        return export.fingerprint(obj.data) in (target.own_topology, *applied)
     if target.maps_back:  # a folder of an older version
         return export.fingerprint(obj.data) == target.topology
     evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
@@ -69,7 +72,8 @@ def find_object(target: Target) -> bpy.types.Object | None:
         obj = next((o for o in bpy.data.objects if o.session_uid == target.uid), None)
     if obj is None or obj.type != "MESH":
         return None
-    target.name = obj.name
+    if obj.name != target.name:
+        target.saved_name, target.name = target.saved_name or target.name, obj.name
     return obj
 
 

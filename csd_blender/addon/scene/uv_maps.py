@@ -8,6 +8,7 @@ import bmesh
 import bpy
 import numpy as np
 
+from .checks import is_away
 from .export import fingerprint
 from .target import Target
 
@@ -18,9 +19,14 @@ ADDED = "csd_preview_added"  # custom property of a mesh: what a preview added t
 
 
 def added_uv(mesh: bpy.types.Mesh) -> str:
-    """Name of the UV map that a preview added; empty when there is none."""
+    """Name of the UV map that a preview added, found by what it holds if it was renamed; empty when there is none."""
     name = mesh[ADDED].get("uv", "") if ADDED in mesh else ""
-    return name if name in mesh.uv_layers else ""
+    if not name or name in mesh.uv_layers:
+        return name
+    found = [u.name for u in mesh.uv_layers if sum_of(mesh, u.name) == mesh[ADDED].get("sum", "")]
+    if found:
+        mesh[ADDED]["uv"] = found[0]
+    return found[0] if found else ""
 
 
 def sum_of(mesh: bpy.types.Mesh, name: str) -> str:
@@ -52,11 +58,15 @@ def read_map(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
 def find_map(mesh: bpy.types.Mesh, target: Target) -> str:
     """Name of the map of ``mesh``, the object's own, that holds the UVs the job was made for; empty when none does.
 
-    A map that was renamed is found by what it holds. A map that the object's modifiers make is taken by its name.
+    A map that was renamed is found by what it holds. A map that the object's modifiers make is taken by its name, also
+    where they were to be applied and somebody did so by hand.
     """
     if not len(target.own_uv):
         return target.uv_layer
-    names = [u.name for u in mesh.uv_layers if u.name != added_uv(mesh)]
+    if target.replaces_mesh and own_faces_changed(mesh, target):
+        return target.uv_layer if target.uv_layer in mesh.uv_layers else ""
+    added = added_uv(mesh)
+    names = [u.name for u in mesh.uv_layers if u.name != added]
     for name in sorted(names, key=lambda name: name != target.uv_layer):  # the one of that name first
         if np.array_equal(read_map(mesh.uv_layers[name]), target.own_uv, equal_nan=True):
             return name
@@ -77,7 +87,7 @@ def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:
 
 def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     """Add a UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
-    if mesh.is_editmode or len(mesh.loops) != len(values):
+    if is_away(mesh) or len(mesh.loops) != len(values):
         return ""
     try:
         layer = mesh.uv_layers.new(name=name, do_init=False)
@@ -89,6 +99,12 @@ def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     mesh.uv_layers[name].uv.foreach_set("vector", np.ascontiguousarray(values, np.float32).ravel())
     mesh.update()
     return name
+
+
+def chosen(mesh: bpy.types.Mesh) -> tuple[str, str]:
+    """Names of the map that is edited and of the one that is rendered; empty where there is none."""
+    active = mesh.uv_layers.active
+    return active.name if active else "", next((u.name for u in mesh.uv_layers if u.active_render), "")
 
 
 def select(mesh: bpy.types.Mesh, active: str, render: str) -> None:

@@ -135,7 +135,9 @@ class CSD_OT_discard(bpy.types.Operator):
     def execute(self, context):
         if session.job.phase == "finished":  # undo, which takes this back, offers the result again
             session.discarded = session.job.folder
-            context.scene.csd.discarded = session.job.folder.name
+            for scene in bpy.data.scenes:  # all, since one may be deleted before the undo
+                if scene.is_editable:
+                    scene.csd.discarded = session.job.folder.name
         lifecycle.discard()
         screen.redraw(viewports=True)
         return {"FINISHED"}

@@ -298,3 +298,40 @@ def test_a_texture_for_the_preview_of_an_object_is_refused_and_the_object_still_
         bpy.ops.csd.texture(prompt="red brick")
     assert "Traceback" not in str(caught.value) and growing() is not None
     assert bpy.ops.csd.accept() == {"FINISHED"}
+
+
+class Noting:
+    """An object that notes the 3D views it is to be seen in; without a display Blender itself does not."""
+
+    def __init__(self):
+        self.seen_in = []
+
+    def local_view_set(self, space, state):
+        assert state
+        self.seen_in.append(space)
+        if len(self.seen_in) > 1:
+            raise RuntimeError("Object not in view layer")
+
+
+def test_in_local_view_the_new_object_is_seen_as_one_added_by_hand(by_hand, monkeypatch):
+    add_object, preview = module("addon.scene.add_object"), module("addon.kinds.object.preview")
+    window = bpy.context.window_manager.windows[0]
+    area = next(a for a in window.screen.areas if a.type == "VIEW_3D")
+    obj = Noting()
+    add_object.join_local_views(obj)
+    assert obj.seen_in == []
+    with bpy.context.temp_override(window=window, area=area, region=area.regions[-1]):
+        bpy.ops.view3d.localview()
+    add_object.join_local_views(obj)
+    add_object.join_local_views(obj)
+    assert obj.seen_in == [area.spaces.active] * 2
+    joined = []
+    for place in (add_object, preview):
+        monkeypatch.setattr(place, "join_local_views", lambda obj: joined.append((obj.name, bool(obj.users_scene))))
+    job = by_hand()
+    job.preview()
+    job.preview(segments=9)
+    job.finish()
+    assert joined == [("CSD Preview", True)]
+    bpy.ops.csd.accept()
+    assert joined[1:] == [("Small robot", True)]

@@ -76,6 +76,19 @@ def test_hidden_object_materials_and_mixed_links_come_back(by_hand):
     assert look(obj) == before
 
 
+def test_nothing_of_ours_stays_on_objects_where_exporters_would_write_it(by_hand, tmp_path):
+    """Custom properties go into glTF and its like."""
+    job = by_hand()
+    job.preview()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    bpy.ops.ed.undo_push(message="Something")
+    bpy.ops.ed.undo()
+    job.finish()
+    bpy.ops.csd.discard()
+    for obj in bpy.data.objects:
+        assert not obj.keys() and not obj.is_property_set("csd"), obj.name
+
+
 def test_a_mesh_without_slots_has_none_after_discard(by_hand):
     obj = cube()
     obj.data.materials.clear()

@@ -46,6 +46,22 @@ def test_saving_under_another_name_takes_the_job_along(job, tmp_path):
     assert belonging.accept_problem(again) == "" and targets.find_object(again.targets[0]).name == "Box"
 
 
+def test_a_second_copy_that_is_saved_from_the_older_file_has_its_results_too(job, tmp_path):
+    save(tmp_path / "a.blend")
+    started = job()
+    module("addon.run.lifecycle").end_without_result(started, "failed")
+    session.job = None
+    save(tmp_path / "b.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    save(tmp_path / "c.blend")
+    for name in "abc":
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / f"{name}.blend"))
+        assert belonging.accept_problem(module("addon.run.lifecycle").read_job(started.folder)) == "", name
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    save(tmp_path / "other.blend")
+    assert belonging.accept_problem(module("addon.run.lifecycle").read_job(started.folder)) != ""
+
+
 def test_saving_another_file_meanwhile_does_not_take_the_job(job, tmp_path):
     save(tmp_path / "a.blend")
     started = job()
@@ -166,3 +182,27 @@ def test_results_of_earlier_sessions_go_along_when_the_file_is_saved_under_anoth
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     save(tmp_path / "other.blend")
     assert "v2.blend" in belonging.accept_problem(module("addon.run.lifecycle").resume(job.job.folder, show=True))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_equal_objects_that_swap_names_are_told_apart_after_a_revert(job, tmp_path, saved):
+    """What they were called before the file was loaded anew counts only where it was saved."""
+    other = cube().copy()
+    other.data, other.name = cube().data.copy(), "Other"
+    bpy.context.collection.objects.link(other)
+    save(tmp_path / "a.blend")
+    select(cube())
+    started = job()
+    [target] = started.targets
+    mine = cube()
+    mine["mine"] = True
+    mine.name, other.name = "Between", "Cube"
+    assert targets.find_object(target) == mine
+    mine.name = "Other"
+    assert targets.find_object(target) == mine and target.name == "Other"
+    if saved:
+        save(tmp_path / "a.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert started.in_file
+    found = targets.find_object(target)
+    assert found.name == target.name == ("Other" if saved else "Cube") and ("mine" in found) == saved

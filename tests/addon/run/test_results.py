@@ -110,6 +110,20 @@ def test_undoing_something_else_after_a_discard_does_not_bring_the_result_back(b
     assert session.job is None and look(cube())[2] == ""
 
 
+def test_deleting_the_scene_in_which_it_was_discarded_does_not_bring_it_back_with_an_undo(by_hand):
+    job = by_hand()
+    job.finish()
+    bpy.ops.scene.new(type="EMPTY")
+    bpy.ops.ed.undo_push(message="Scene")
+    bpy.ops.csd.discard("EXEC_DEFAULT", True)
+    bpy.ops.scene.delete()
+    bpy.ops.ed.undo_push(message="Delete Scene")
+    cube().location.x = 3
+    bpy.ops.ed.undo_push(message="Move")
+    bpy.ops.ed.undo()
+    assert session.job is None and look(cube())[2] == ""
+
+
 def test_a_cancelled_job_can_be_shown_as_far_as_it_came_or_gone_on_with(monkeypatch):
     jobs = module("addon.run.lifecycle")
     use_worker(monkeypatch, "slow")

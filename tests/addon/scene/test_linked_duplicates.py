@@ -43,7 +43,7 @@ def test_both_are_covered_and_discard_leaves_both_as_they_were(by_hand, source, 
     job = by_hand()
     job.write_uv([source])
     job.preview()
-    assert materials(obj) == materials(twin) == [preview.MATERIAL_NAME] * max(1, slots)
+    assert materials(obj) == materials(twin) == [preview.MATERIAL_NAME, f"{preview.MATERIAL_NAME}.001"][: max(1, slots)]
     job.finish([source])
     bpy.ops.csd.discard()
     assert (look(obj), look(twin)) == before and temporary() == []
@@ -95,6 +95,20 @@ def test_what_is_seen_in_the_preview_is_what_accepting_does(by_hand):
     job.finish()
     bpy.ops.csd.accept()
     assert materials(obj) == materials(twin) == ["Red brick"] and materials(other) == ["Of its own"]
+
+
+def test_a_twin_with_a_material_of_its_own_goes_on_to_be_rendered_through_the_same_map(by_hand):
+    obj = cube()
+    twin = twin_of(obj)
+    twin.material_slots[0].link = "OBJECT"
+    twin.material_slots[0].material = bpy.data.materials.new("Of its own")
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    assert look(obj)[1] == [("UVMap", False, True), (PREVIEW_MAP, True, False)]
+    job.finish(["new"])
+    bpy.ops.csd.accept()
+    assert look(obj)[1] == [("UVMap", False, True), ("CSD", True, False)] and materials(twin) == ["Of its own"]
 
 
 def test_applied_modifiers_make_a_mesh_of_its_own_and_the_twin_is_not_touched(by_hand):
@@ -191,3 +205,24 @@ def test_a_file_saved_in_edit_mode_during_the_preview_holds_none_of_it(by_hand, 
         bpy.ops.object.mode_set(mode="OBJECT")
     assert (look(cube()), look(bpy.data.objects["Twin"])) == before and temporary() == []
     assert preview.ADDED not in cube().data
+
+
+@pytest.mark.parametrize("previews", [False, True])
+def test_objects_that_come_to_share_a_mesh_during_the_job_show_one_texture_and_say_so(monkeypatch, previews):
+    first, second = cube(), cube().copy()
+    second.data, second.name = first.data.copy(), "Second"
+    bpy.context.collection.objects.link(second)
+    bpy.context.view_layer.update()
+    select(first, second)
+    job = HandJob(monkeypatch)
+    second.data = first.data
+    if previews:
+        job.preview(0)
+        job.preview(1)
+        job.preview(0)
+    job.finish(["user", "user"])
+    kept, image = job.jobs.accept()
+    assert kept.object == first and not kept.message and image.object is None
+    assert "“Second” shares its mesh with “Cube” by now" in image.message and image.image.name in image.message
+    assert materials(first) == materials(second) == [kept.material.name] and image.image.use_fake_user
+    assert temporary() == [] and look(first)[2] == look(second)[2] == ""

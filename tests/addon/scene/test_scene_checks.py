@@ -1,7 +1,5 @@
 """What cannot be textured is said before anything is computed, in a sentence with what to do."""
 
-import json
-
 import bmesh
 import numpy as np
 import pytest
@@ -128,6 +126,41 @@ def test_a_script_in_edit_mode_is_refused_before_a_folder_is_written():
         assert not module("addon.preferences").jobs_folder().exists()
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
+
+
+@pytest.fixture
+def multires():
+    select(cube())
+    cube().modifiers.new("Multires", "MULTIRES")
+    for _ in range(2):
+        bpy.ops.object.multires_subdivide(modifier="Multires")
+    yield cube()
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_what_multires_makes_is_not_taken_for_its_base_in_sculpt_mode(multires):
+    bpy.ops.object.mode_set(mode="SCULPT")
+    for modifiers in ("keep", "apply"):
+        assert "Leave Sculpt Mode first" in refused(cube(), modifiers=modifiers)
+    assert len(export(cube(), modifiers="ignore").arrays["triangles"]) == 12
+
+
+def test_multires_is_not_applied_from_sculpt_mode_and_the_result_waits(multires, monkeypatch):
+    job = HandJob(monkeypatch, modifiers="apply", uv="new")
+    job.write_uv(["new"])
+    bpy.ops.object.mode_set(mode="SCULPT")
+    job.finish(["new"])
+    with pytest.raises(RuntimeError, match="Leave Sculpt Mode first"):
+        bpy.ops.csd.accept()
+    assert module("addon.session").session.job is job.job and not bpy.data.images.get("Red brick")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.csd.accept()
+    assert len(multires.data.polygons) == 96 and multires.data.uv_layers["CSD"].active
+
+
+def test_a_script_that_gives_something_else_than_a_mesh_is_told_so():
+    with pytest.raises(module("addon.errors").SceneError, match="is not a mesh"):
+        module("addon.api").texture(bpy.data.objects["Light"], "red brick")
 
 
 def test_a_twin_in_edit_mode_is_exported_as_it_is_seen():
@@ -257,7 +290,30 @@ def test_faces_that_nodes_give_a_material_are_told_of(modifiers):
     assert export(cube(), modifiers=modifiers).warnings == []
     with_set_material(cube(), selection=True)
     [said] = export(cube(), modifiers=modifiers).warnings
-    assert "Geometry nodes of “Cube” set materials" in said
+    assert "Modifiers of “Cube” bring other materials" in said
+
+
+@pytest.mark.parametrize("transfer", [True, False])
+@pytest.mark.parametrize("modifiers", ["keep", "apply", "ignore"])
+def test_materials_that_boolean_takes_over_are_told_of(transfer, modifiers):
+    bpy.ops.mesh.primitive_cube_add(location=(0.5, 0.5, 0.5))
+    other = bpy.context.object
+    other.data.materials.append(bpy.data.materials.new("Of the Cut"))
+    boolean = cube().modifiers.new("Boolean", "BOOLEAN")
+    boolean.object, boolean.operation, boolean.solver = other, "DIFFERENCE", "EXACT"
+    boolean.material_mode = "TRANSFER" if transfer else "INDEX"
+    bpy.context.view_layer.update()
+    said = export(cube(), modifiers=modifiers).warnings
+    assert bool(said) == (transfer and modifiers != "apply")
+    assert all("Modifiers of “Cube” bring other materials" in text for text in said)
+
+
+def test_a_material_of_the_mesh_that_the_objects_own_hides_is_none_that_modifiers_bring():
+    cube().material_slots[0].link = "OBJECT"
+    cube().material_slots[0].material = bpy.data.materials.new("Own")
+    cube().modifiers.new("Subdivision", "SUBSURF")
+    bpy.context.view_layer.update()
+    assert export(cube()).warnings == []
 
 
 def test_nodes_that_set_no_material_are_not():
@@ -312,38 +368,6 @@ def test_objects_too_far_from_each_other_to_keep_their_shape_are_refused():
     far.location.x = 1e3
     bpy.context.view_layer.update()
     assert len(export(far, cube()).targets) == 2
-
-
-@pytest.fixture
-def overridden(tmp_path):
-    """A cube of another file with a library override of object and mesh, in a file that has nothing else."""
-    library = str(tmp_path / "library.blend")
-    cube().modifiers.new("Smooth", "SUBSURF")
-    bpy.ops.wm.save_as_mainfile(filepath=library)
-    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
-    with bpy.data.libraries.load(library, link=True) as (_, wanted):
-        wanted.objects = ["Cube"]
-    obj = bpy.data.objects["Cube"].override_create()
-    obj.data = obj.data.override_create()
-    bpy.context.scene.collection.objects.link(obj)
-    select(obj)
-    return obj
-
-
-def test_what_a_library_override_would_lose_with_the_next_opening_is_refused(overridden, tmp_path):
-    with pytest.raises(RuntimeError, match="library override, which gets its modifiers back"):
-        bpy.ops.csd.texture(prompt="red brick", modifiers="apply", uv="new")
-    overridden.modifiers["Smooth"].show_viewport = False
-    with pytest.raises(RuntimeError, match="library override, which loses new UV maps"):
-        bpy.ops.csd.texture(prompt="red brick", uv="new")
-    assert not list(tmp_path.rglob("job.json"))
-    assert bpy.ops.csd.texture(prompt="red brick") == {"FINISHED"}
-    record = json.loads(next(tmp_path.rglob("job.json")).read_text("utf-8"))
-    assert record["uv"] == "keep", "not left to the backend, which might choose a new one"
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
-    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mine.blend"))
-    mine = next(o for o in bpy.data.objects if o.override_library)
-    assert mine.material_slots[0].material.name == "Red brick"
 
 
 def test_a_free_edit_outside_of_object_mode_is_refused_before_a_folder_is_written(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.blender import bpy, cube, module, select
+from tests.support.blender import bpy, cube, module, select, start_job
 from tests.support.by_hand import HandJob, look, temporary
 
 targets, belonging = module("addon.scene.targets"), module("addon.run.belonging")
@@ -60,6 +60,73 @@ def test_a_map_that_the_artist_makes_under_a_preview_stays_theirs(by_hand, tmp_p
     bpy.ops.csd.discard()
     assert np.array_equal(values(mesh.uv_layers["UVMap"]), drawn)
     assert [u.name for u in mesh.uv_layers] == ["UVMap"]
+
+
+def test_a_map_that_was_edited_under_a_preview_stays_and_what_was_rendered_is_rendered_again(by_hand):
+    mesh = cube().data
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    bpy.ops.object.mode_set(mode="EDIT")
+    unwrap()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube())[1] == [("UVMap", False, True), ("UVMap.001", True, False)]
+    assert len(mesh.uv_layers) == 2
+
+
+@pytest.mark.parametrize("which", ["active", "render", "both"])
+@pytest.mark.parametrize("end", ["discard", "save", "save, discard"])
+def test_the_map_that_the_artist_chooses_under_a_preview_stays_chosen(by_hand, tmp_path, which, end):
+    mesh = cube().data
+    mesh.uv_layers.new(name="Other", do_init=False)
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    active, render = which in ("active", "both"), which in ("render", "both")
+    if active:
+        mesh.uv_layers.active = mesh.uv_layers["Other"]
+    if render:
+        mesh.uv_layers["Other"].active_render = True
+    if "save" in end:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+        assert mesh.uv_layers["Other"].active == active and mesh.uv_layers["Other"].active_render == render
+    if "discard" in end:
+        job.finish(["new"])
+        bpy.ops.csd.discard()
+    else:
+        module("addon.session").session.job = None
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert look(cube())[1] == [("UVMap", not active, not render), ("Other", active, render)]
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_the_previews_own_map_is_known_under_another_name(by_hand, pictures):
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    cube().data.uv_layers["CSD Preview"].name = "Renamed"
+    if pictures == 2:
+        job.preview()
+        assert shown_map(cube()) == "Renamed" and len(cube().data.uv_layers) == 2
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube()) == before
+
+
+def test_a_map_that_was_renamed_under_a_preview_is_chosen_again(by_hand):
+    mesh = cube().data
+    mesh.uv_layers.new(name="Other", do_init=False)
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    mesh.uv_layers["UVMap"].name = "Unwrapped"
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube())[1] == [("Unwrapped", *before[1][0][1:]), before[1][1]]
 
 
 def test_a_result_that_comes_in_edit_mode_is_shown_after_it(by_hand):
@@ -246,3 +313,68 @@ def test_a_map_with_a_longer_name_than_the_node_takes_is_found_by_another_node(b
     job.finish()
     job.jobs.accept()
     assert module("addon.scene.materials").shown_map(cube().material_slots[0].material) == layer.name
+
+
+@pytest.fixture
+def dynamic_topology():
+    """Switches it on and off; it sculpts a copy of the mesh, which then takes the mesh's place."""
+
+    def switch(on: bool):
+        if on:
+            bpy.ops.object.mode_set(mode="SCULPT")
+        bpy.ops.sculpt.dynamic_topology_toggle()
+        assert cube().use_dynamic_topology_sculpting == on
+        if not on:
+            bpy.ops.object.mode_set(mode="OBJECT")
+
+    select(cube())
+    yield switch
+    if cube().use_dynamic_topology_sculpting:
+        switch(False)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_preview_that_ends_under_dynamic_topology_leaves_no_map_behind(by_hand, dynamic_topology, saved, tmp_path):
+    before = look(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    dynamic_topology(True)
+    if saved:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert look(cube())[0] == before[0] and temporary() == []
+    cover = module("addon.scene.cover")
+    assert cover.clear_late(), "it looks again"
+    dynamic_topology(False)
+    assert cover.clear_late() is None
+    assert look(cube()) == before
+
+
+def test_under_dynamic_topology_a_new_map_waits_and_accepting_is_refused(by_hand, dynamic_topology):
+    job = by_hand()
+    job.write_uv(["new"])
+    dynamic_topology(True)
+    job.preview()
+    assert [u.name for u in cube().data.uv_layers] == ["UVMap"]
+    job.finish(["new"])
+    assert not job.job.final_shown
+    with pytest.raises(RuntimeError, match="Leave Sculpt Mode first"):
+        bpy.ops.csd.accept()
+    with pytest.raises(module("addon.errors").SceneError, match="dynamic topology"):
+        job.jobs.accept()
+    dynamic_topology(False)
+    job.pump.work(float("inf"))
+    assert job.job.final_shown
+    [applied] = job.jobs.accept()
+    # It makes triangles of the faces, so that the texture has nothing to lie on.
+    assert "changed since the job began" in applied.message
+
+
+@pytest.mark.parametrize("kind", ["texture", "edit"])
+def test_no_job_begins_with_faces_that_are_still_to_be_ordered(dynamic_topology, kind):
+    """Dynamic topology tells their order at its end, so that no result would find its place."""
+    dynamic_topology(True)
+    with pytest.raises(module("addon.errors").SceneError, match="Leave Sculpt Mode first"):
+        start_job({"prompt": "red brick"} | ({"source": "gray"} if kind == "edit" else {}), kind=kind)

@@ -11,7 +11,7 @@ from ....job.process.bodies import MESH, Preview
 from ...errors import SceneError
 from ...job import Job
 from ...scene import apply_texture, cover
-from ...scene.add_object import UV_NAME, build_mesh, takes_objects
+from ...scene.add_object import UV_NAME, build_mesh, join_local_views, takes_objects
 from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
 from ...scene.stored_arrays import MeshArrays
@@ -69,6 +69,8 @@ def show(job: Job, picture: MeshArrays) -> None:
     obj.location = job.place
     if not obj.users_scene and takes_objects(bpy.context.scene.collection):
         bpy.context.scene.collection.objects.link(obj)
+        bpy.context.view_layer.update()
+        join_local_views(obj)
 
 
 def refresh(job: Job, shown: Mapping[int, MeshArrays]) -> Preview | None:

@@ -9,7 +9,6 @@ from types import ModuleType
 import bpy
 
 from ....job.files import INPUT_MESH
-from ...errors import SceneError
 from ...job import Job
 from ...scene import apply_texture, checks, cover, export
 from ...scene.apply_texture import Applied
@@ -59,9 +58,8 @@ def check_result(folder: Path) -> None:
 
 def check_mode(context, objects: Sequence[bpy.types.Object] | None = None) -> None:
     """Raise ``SceneError`` while a texture of ``objects``, the selected ones when None, could not be accepted."""
-    for obj in selected_meshes(context) if objects is None else objects:
-        if obj.data.is_editmode:
-            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode before a texture is made for it.")
+    for obj in selected_meshes(context) if objects is None else [o for o in objects if o.type == "MESH"]:
+        checks.check_is_here(obj, "before a texture is made for it")
 
 
 def why_not_start(context) -> str:
@@ -71,6 +69,8 @@ def why_not_start(context) -> str:
 
 def why_not_accept(context) -> str:
     """As :func:`why_not_start`, for accepting."""
+    if context.mode == "SCULPT" and context.active_object.use_dynamic_topology_sculpting:
+        return "Leave Sculpt Mode first"
     return "Leave Edit Mode first" if context.mode == "EDIT_MESH" else ""
 
 
@@ -78,8 +78,8 @@ def accept(job: Job, new_map: bool) -> list[Applied]:
     """Put the textures on their objects. Raises ``SceneError``; nothing was changed then, but previews are gone."""
     objects = [find_object(t) for t in job.targets]
     for obj in objects:
-        if obj is not None and obj.data.is_editmode:
-            raise SceneError(f"“{obj.name}” is in Edit Mode.", "Leave Edit Mode first.")
+        if obj is not None:
+            checks.check_is_here(obj)
     result = apply_texture.read_result(job.folder)
     cover.uncover_all()
     return apply_texture.apply_result(result, job.targets, objects, new_map)

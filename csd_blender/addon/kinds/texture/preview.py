@@ -40,11 +40,12 @@ def prepare(job: Job, picture: Picture) -> bool:
 
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
-    obj = find_object(job.targets[picture.part])
-    if obj is not None and picture.uv is not None and not uv_maps.added_uv(obj.data):
-        cover.mark(obj, cover.preview_key(job.id, picture.part))
-        return bool(cover.add_uv(obj.data, picture.uv))
-    return cover.ensure_image(cover.preview_key(job.id, picture.part), picture.width, picture.height)
+    obj, key = find_object(job.targets[picture.part]), cover.preview_key(job.id, picture.part)
+    covered = obj is not None and cover.can_be_covered(obj)
+    if covered and picture.uv is not None and not cover.added_for(obj.data, key):
+        cover.mark(obj, key)
+        return bool(cover.add_uv(obj, picture.uv, key))
+    return cover.ensure_image(key, picture.width, picture.height)
 
 
 def show(job: Job, picture: Picture) -> None:
@@ -56,7 +57,7 @@ def show(job: Job, picture: Picture) -> None:
 
 def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
     obj = find_object(job.targets[part])
-    if obj is None:
+    if obj is None or not cover.can_be_covered(obj):
         return
     key = cover.preview_key(job.id, part)
     cover.mark(obj, key)
@@ -74,20 +75,21 @@ def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture |
     Where the object's own map is no longer what the job was made for, that is an added one, too. What the own map
     holds is looked at only for the finished texture (without ``picture``), since it takes long on a large mesh.
     """
-    added = uv_maps.added_uv(obj.data)
+    key = cover.preview_key(job.id, part)
+    added = cover.added_for(obj.data, key)
     if added:
         return added
     target = job.targets[part]
     uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else new_uv_of(job, part)
     if uv_is_new:
-        return cover.add_uv(obj.data, uv) or None if uv is not None else None
+        return cover.add_uv(obj, uv, key) or None if uv is not None else None
     if not target.uv_layer or (picture is not None and target.uv_layer in obj.data.uv_layers):
         return target.uv_layer
     own = uv_maps.find_map(obj.data, target)
     if own or uv_maps.own_faces_changed(obj.data, target):
         return own or target.uv_layer
     values = apply_texture.job_uv(job.folder, part, target)
-    return (cover.add_uv(obj.data, values) if values is not None else "") or target.uv_layer
+    return (cover.add_uv(obj, values, key) if values is not None else "") or target.uv_layer
 
 
 def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:

@@ -1,0 +1,67 @@
+"""Modifiers that a job is to apply, and that the artist applies first: what is seen is what the texture is for."""
+
+import numpy as np
+import pytest
+
+from tests.support.blender import bpy, cube, select
+from tests.support.by_hand import HandJob, look, temporary
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """One that applies a Subdivision and a Triangulate modifier."""
+
+    def make(source):
+        cube().modifiers.new("Subdivision", "SUBSURF").levels = 1
+        cube().modifiers.new("Triangulate", "TRIANGULATE")
+        select(cube())
+        made = HandJob(monkeypatch, modifiers="apply", uv="new" if source == "new" else "keep")
+        uv = made.write_uv([source])
+        if source == "user":
+            with np.load(made.job.folder / "mesh.npz") as file:
+                uv = file["uv"]
+            np.savez(made.job.folder / "result" / "uv.npz", uv=uv, source=np.array([source]))
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("source", ["user", "new"])
+@pytest.mark.parametrize("applied", [[], ["Subdivision"], ["Subdivision", "Triangulate"]])
+@pytest.mark.parametrize("opened_again", [False, True])
+def test_modifiers_that_were_applied_by_hand_are_those_of_the_job(job, tmp_path, source, applied, opened_again):
+    made = job(source)
+    made.preview()
+    for name in applied:
+        bpy.ops.object.modifier_apply(modifier=name)
+    made.preview()
+    if opened_again and len(applied) != 1:
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    made.finish([source])
+    assert made.job.changed_maps == []
+    [done] = made.jobs.accept()
+    assert done.object == cube() and not done.message
+    assert len(cube().data.polygons) == 48 and not cube().modifiers
+    assert cube().material_slots[0].material.name == "Red brick" and temporary() == []
+    assert look(cube())[1][-1] == ("CSD" if source == "new" else "UVMap", True, True)
+
+
+@pytest.mark.parametrize("source", ["user", "new"])
+@pytest.mark.parametrize("change", ["another modifier", "removed", "subdivided"])
+def test_other_faces_than_those_are_noticed(job, source, change):
+    made = job(source)
+    if change == "another modifier":
+        cube().modifiers.new("Mirror", "MIRROR")
+    elif change == "removed":
+        cube().modifiers.remove(cube().modifiers["Subdivision"])
+    else:
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.mesh.select_all(action="SELECT")
+        bpy.ops.mesh.subdivide()
+        bpy.ops.object.mode_set(mode="OBJECT")
+    before = look(cube()), len(cube().data.polygons), len(cube().modifiers)
+    made.finish([source])
+    [done] = made.jobs.accept(new_map=True)
+    assert "changed since the job began" in done.message and done.object is None
+    assert (look(cube()), len(cube().data.polygons), len(cube().modifiers)) == before
