@@ -138,8 +138,12 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """The record in a job folder. Raises one of ``UNREADABLE`` while there is none that can be read."""
-    return Result.from_json(json.loads(read_ordinary(folder / RESULT_RECORD, LARGEST_RECORD).decode("utf-8")))
+    """The record in a job folder. Raises one of ``UNREADABLE`` while there is none that can be read.
+
+    Halves of characters, which JSON can name and neither a file nor Blender can hold, are question marks.
+    """
+    record = json.loads(read_ordinary(folder / RESULT_RECORD, LARGEST_RECORD).decode("utf-8"))
+    return Result.from_json(json.loads(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def is_complete(folder: Path) -> bool:

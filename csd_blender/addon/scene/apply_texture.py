@@ -74,7 +74,7 @@ def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
     try:
         uv = read_npz(folder / files.RESULT_UV, ("uv",))["uv"]
         chosen = read_npz(folder / files.INPUT_MESH, ("part",))["part"] == part
-        if uv.shape != (len(chosen), 3, 2) or chosen.sum() != len(target.corners):
+        if uv.shape != (len(chosen), 3, 2) or uv.dtype.kind != "f" or chosen.sum() != len(target.corners):
             return None
         values = np.zeros((target.corner_count, 2), np.float32)
         values[target.corners.ravel()] = uv[chosen].reshape(-1, 2)

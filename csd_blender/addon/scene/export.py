@@ -354,8 +354,10 @@ def read_target(plain: dict, arrays: dict[str, np.ndarray], i: int) -> Target:
     for text in (*(getattr(target, name) for name in texts), *target.others):
         if not isinstance(text, str):
             raise ValueError(f"{quoted(text)} must be a text")
-    if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu" or own_uv.ndim != 2:
+    if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu":
         raise ValueError("corners must be rows of three whole numbers")
+    if own_uv.ndim != 2 or own_uv.shape[1] != 2 or own_uv.dtype.kind != "f":
+        raise ValueError("UVs must be pairs of numbers")
     if len(corners) and not 0 <= corners.min() <= corners.max() < int(target.corner_count) <= MOST_CORNERS:
         raise ValueError("corners name corners that do not exist")
     return target

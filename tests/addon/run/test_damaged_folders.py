@@ -125,6 +125,42 @@ def test_targets_that_do_not_fit_their_corners_are_refused(job):
             scene_export.read_targets(job.job.folder)
 
 
+@pytest.mark.parametrize("kind", ["pairs of names", "threes", "complex", "whole numbers", "a list"])
+def test_uvs_that_are_no_pairs_of_numbers_are_refused(job, kind):
+    path = job.job.folder / "target.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    count = len(arrays["own_uv_0"]) or 24
+    odd = {
+        "pairs of names": np.zeros((count, 2), [("u", "f4")]), "threes": np.zeros((count, 3), np.float32),
+        "complex": np.zeros((count, 2), np.complex64), "whole numbers": np.zeros((count, 2), int),
+        "a list": np.zeros(count, np.float32),
+    }  # fmt: skip
+    np.savez(path, **arrays | {"own_uv_0": odd[kind]})
+    with pytest.raises(SceneError, match="cannot be read"):
+        scene_export.read_targets(job.job.folder)
+
+
+def test_uvs_of_a_result_that_are_no_numbers_are_none(job):
+    job.finish(["new"])
+    path = job.job.folder / "result" / "uv.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    assert scene_import.corner_uv(job.job.folder, 0, job.job.targets[0]) is not None
+    np.savez(path, **arrays | {"uv": arrays["uv"].astype(np.complex64)})
+    assert scene_import.corner_uv(job.job.folder, 0, job.job.targets[0]) is None
+
+
+def test_a_prompt_with_half_a_character_names_what_it_made(job):
+    job.finish(["new"])
+    path = job.job.folder / "result" / "result.json"
+    record = json.loads(path.read_text())
+    record["settings"]["prompt"] = "red \ud800 brick"
+    path.write_text(json.dumps(record))
+    [applied] = job.jobs.accept()
+    assert applied.material.name.startswith("Red ? brick")
+
+
 def test_an_array_file_that_would_inflate_to_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
     stored_arrays, path = module("addon.scene.stored_arrays"), tmp_path / "bomb.npz"
     np.savez_compressed(path, uv=np.zeros(1 << 20, np.float32))
