@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,27 @@ def test_a_model_that_could_be_got_says_how(monkeypatch):
     with pytest.raises(JobError) as caught:
         find_folder("taesdxl")
     assert "models get" not in caught.value.fix
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices as this system has them")
+@pytest.mark.parametrize("name", [store.RECORD, store.PLAN, store.SUMS])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_pipe_or_a_device_in_the_place_of_a_record_is_no_record_and_is_not_waited_for(nothing_here, name, make):
+    folder = store.own_folder("sd15")
+    for place in (folder, store.part_folder("sd15"), nothing_here / "models"):
+        place.mkdir(parents=True, exist_ok=True)
+        make(place / name)
+        assert store.read_table(place / name) == {} and store.read_record(place, name) is None
+    assert look_at_all()
+    with pytest.raises(JobError, match="did not come through this program"):
+        store.remove(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes as this system has them")
+def test_a_pipe_in_the_place_of_an_empty_file_of_a_model_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "merges.txt")
+    with pytest.raises(JobError, match="no ordinary file"):
+        store.verify(tmp_path, replace(record("sd15"), files=(store.StoredFile("merges.txt", 0),)))
 
 
 # ---- ControlNets -----------------------------------------------------------------------------------------------------

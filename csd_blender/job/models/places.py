@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobError
+from ..ordinary import read_ordinary
 from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, readable, unreadable
 from .files import INDEX, PICKLES, WANTED, WHOLE, Part, read_model, read_network
@@ -26,6 +27,7 @@ _BUNDLED = Path(__file__).parents[2] / "backend" / "mini"
 #: The bundled model's network for several views at once, and its networks that are told a picture, where this version
 #: has them; the rest is the model's own.
 BUNDLED_VIEWS, BUNDLED_PICTURE = _BUNDLED / "views" / "unet", _BUNDLED / "picture"
+NAME_LIMIT = 4096  # bytes of a file in the hub's cache that names a state
 SHOWN = 80  # characters of a name or path that an error repeats
 
 
@@ -326,7 +328,7 @@ def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> P
         states = [p for p in (repository / "snapshots").iterdir() if p.is_dir()]
         states.sort(key=lambda p: p.stat().st_mtime, reverse=True)
         main = repository / "refs" / "main"
-        commit = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+        commit = read_ordinary(main, NAME_LIMIT).decode("utf-8").strip() if main.is_file() else ""
     except (OSError, ValueError) as error:
         raise unreadable(f"{repository} cannot be read", "Download the model again.") from error
     states.sort(key=lambda p: p.name != commit)  # a stable sort: that one first, the others stay in order

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import JobError
+from ..ordinary import read_ordinary
 from .contents import readable
 
 FOLDER = "CSD_MODELS"  # in the environment: where the models lie
@@ -120,9 +122,7 @@ def lock_file(name: str, root: Path | None = None) -> Path:
 def read_table(path: Path) -> dict:
     """A JSON table; empty when there is none, or none that can be read."""
     try:
-        if path.stat().st_size > LARGEST_TABLE:
-            return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_ordinary(path, LARGEST_TABLE).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -141,9 +141,12 @@ def check_sizes(folder: Path, record: Record) -> None:
     for file in record.files:
         path = folder / file.path
         try:
-            size = path.stat().st_size
+            about = path.stat()
         except OSError:
             raise JobError("model_unreadable", f"{path} is missing", AGAIN) from None
+        size = about.st_size
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise JobError("model_unreadable", f"{path} is no ordinary file", AGAIN)
         if size != file.size:
             raise JobError("model_unreadable", f"{path} has {size:,} of {file.size:,} bytes", AGAIN)
 
