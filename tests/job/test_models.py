@@ -237,6 +237,41 @@ def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
     assert [p.name for p in (nothing_here / "models").iterdir()] == ["sd21-base"]
 
 
+def stored(record_text: str | None = None):
+    """A model of one file, with its record."""
+    folder = store.own_folder("sd15")
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text("{}")
+    plain = replace(record("sd15"), files=(store.StoredFile("unet/config.json", 2),)).to_json()
+    (folder / store.RECORD).write_text(json.dumps(plain) if record_text is None else record_text)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "unet/my notes.txt"])
+def test_removing_keeps_a_model_beside_which_somebody_put_a_file(name):
+    folder = stored()
+    (folder / name).write_text("a year")
+    with pytest.raises(JobError, match="did not come with the model") as caught:
+        store.remove(folder)
+    assert name.split("/")[-1] in caught.value.detail and caught.value.code == "no_permission"
+    assert (folder / name).read_text() == "a year" and (folder / "unet" / "config.json").exists()
+    (folder / name).unlink()
+    (folder / ".DS_Store").touch()
+    store.remove(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"id": "sd15", "source": "", "commit": "", "licence": "", "files": {}}'])
+def test_a_record_that_names_no_files_is_damaged_and_nothing_is_removed_by_it(text):
+    folder = stored(text)
+    with pytest.raises(JobError, match="is damaged"):
+        store.whole_copy("sd15")
+    assert look_at(entry_of("sd15")).state == BROKEN
+    with pytest.raises(JobError, match=r"config.json', which did not come"):
+        store.remove(folder)
+    assert (folder / "unet" / "config.json").exists()
+
+
 def test_a_model_that_could_be_got_says_how(monkeypatch):
     with pytest.raises(JobError) as caught:
         find_folder("sd15")

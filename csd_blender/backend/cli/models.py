@@ -187,7 +187,10 @@ def get_in_lines(entry: ModelEntry, root: Path, arguments: argparse.Namespace) -
     def give_up() -> str:
         if wish[0] != "cancel":
             return "paused"
-        remove(part_folder(entry.id, root))
+        try:
+            remove(part_folder(entry.id, root))
+        except JobError:  # somebody put files of his own there
+            return "paused"
         return "cancelled"
 
     def report(progress: Progress) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import JobError
+from ..errors import JobError, quoted
 from ..ordinary import read_ordinary
 from .contents import readable
 
@@ -29,6 +29,7 @@ LARGEST_TABLE = 2**22  # bytes; a model of a hundred files has 20 thousand
 PIECE = 2**20  # bytes that are read at once
 AGAIN = "Remove it and get it again."
 NOT_OURS = "Move it away, or delete it by hand where nobody needs it."
+OTHERS = "Move it away, or delete the folder by hand where nobody needs that."
 LINK = "Delete the link by hand, and what it leads to where nobody needs that."
 
 
@@ -72,6 +73,8 @@ class Record:
             record = cls(data["id"], data["source"], data["commit"], data["licence"], files)
         except (KeyError, TypeError, AttributeError):
             raise ValueError("no record of a model") from None
+        if not files:
+            raise ValueError("no record of a model")
         texts = [record.id, record.source, record.commit, record.licence, *(f.sha256 for f in files)]
         if not all(isinstance(text, str) for text in texts) or not all(is_inside(file.path) for file in files):
             raise ValueError("no record of a model")
@@ -218,7 +221,8 @@ def remove(folder: Path) -> None:
     """Delete a model's folder, all of it or, while its files are in use, nothing.
 
     Raises:
-        JobError: ``no_permission`` when the system does not let go of it, or when it is not ours (:func:`check_ours`).
+        JobError: ``no_permission`` when the system does not let go of it, when it is not ours (:func:`check_ours`), or
+            when files lie in it that did not come with the model (:func:`check_alone`).
     """
     aside = set_aside(folder)
     if aside is not None:
@@ -243,6 +247,32 @@ def check_ours(folder: Path) -> None:
         raise JobError("no_permission", f"{folder} did not come through this program", NOT_OURS)
 
 
+def check_alone(folder: Path) -> None:
+    """Raise ``JobError('no_permission')`` where files lie in a model's folder that did not come through this program:
+    who put them there may have no others. Raises as :func:`check_ours`, too."""
+    check_ours(folder)
+    if not os.path.lexists(folder):
+        return
+    known = {RECORD, PLAN}
+    for record in filter(None, (read_record(folder, name) for name in (RECORD, PLAN))):
+        known |= {file.path for file in record.files}
+    others = []
+    with readable():
+        for place, folders, names in os.walk(folder, onerror=_not_read):
+            linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+            found = (os.path.relpath(os.path.join(place, name), folder) for name in (*names, *linked))
+            others += [name for name in found if name.replace(os.sep, "/") not in known and not _is_litter(name)]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        detail = f"{folder} holds {quoted(min(others))}{more}, which did not come with the model"
+        raise JobError("no_permission", detail, OTHERS)
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a file is a piece of a download, or one that a system's file manager leaves."""
+    return name.endswith((PARTIAL, ".tmp")) or os.path.basename(name) in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
 def _not_read(error: OSError) -> None:
     raise error
 
@@ -250,7 +280,7 @@ def _not_read(error: OSError) -> None:
 def set_aside(folder: Path) -> Path | None:
     """The quick half of :func:`remove`: the folder under another name, by which nothing finds it; None when there is
     none. Raises as that does."""
-    check_ours(folder)
+    check_alone(folder)
     aside = folder.with_name(folder.name + GONE)
     shutil.rmtree(aside, ignore_errors=True)  # what an end in the middle left behind
     try:
@@ -274,6 +304,6 @@ def whole_copy(name: str, root: Path | None = None) -> Path | None:
         return None
     record = read_record(folder)
     if record is None:
-        raise JobError("model_unreadable", f"{folder / RECORD} is damaged", AGAIN)
+        raise JobError("model_unreadable", f"{folder / RECORD} is damaged", "Get the model again.")
     check_sizes(folder, record)
     return folder
