@@ -47,8 +47,9 @@ def entries_of(folder: Path) -> list[Path]:
         return []
 
 
-def read_ordinary(path: str | Path, limit: int) -> bytes:
-    """The bytes of an ordinary file of at most ``limit`` bytes; never waits for a pipe or a device.
+def read_ordinary(path: str | Path, limit: int, first: int | None = None) -> bytes:
+    """The bytes of an ordinary file of at most ``limit`` bytes, or the ``first`` of them; never waits for a pipe or a
+    device.
 
     A link to such a file is followed: what is read may lie elsewhere, such as a model in another program's store.
     Raises ``OSError`` for anything else, ``ValueError`` for names that no file can have.
@@ -62,7 +63,7 @@ def read_ordinary(path: str | Path, limit: int) -> bytes:
         if about.st_size > limit:
             raise OSError(f"{path} has {about.st_size} bytes, {limit} at most are read")
         with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(about.st_size)
+            return file.read(about.st_size if first is None else min(first, about.st_size))
     finally:
         os.close(handle)
 
