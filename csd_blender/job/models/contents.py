@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 
 JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
 HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
@@ -135,7 +135,8 @@ def read_header(path: Path) -> Header:
     if not tensors:
         raise unreadable(f"{path} holds no weights", AGAIN)
     if odd is not None:
-        detail = f"{path} holds {tensors[odd][0]} in {odd} and no fractions: these weights are quantized or damaged"
+        what = f"{shortened(tensors[odd][0])} in {shortened(odd)}"
+        detail = f"{path} holds {what} and no fractions: these weights are quantized or damaged"
         raise unreadable(detail, "Choose the model's usual ones.")
     size = path.stat().st_size
     if end > size:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 from ..ordinary import read_ordinary
 from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, readable, unreadable
@@ -28,7 +28,6 @@ _BUNDLED = Path(__file__).parents[2] / "backend" / "mini"
 #: has them; the rest is the model's own.
 BUNDLED_VIEWS, BUNDLED_PICTURE = _BUNDLED / "views" / "unet", _BUNDLED / "picture"
 NAME_LIMIT = 4096  # bytes of a file in the hub's cache that names a state
-SHOWN = 80  # characters of a name or path that an error repeats
 
 
 def find_folder(name: str, read: Callable[[Path], object] = read_model) -> Path:
@@ -189,11 +188,6 @@ def hub_cache() -> Path:
             return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return Path(os.path.expanduser(home)) / "huggingface" / "hub"
-
-
-def shortened(name: str) -> str:
-    """At most 80 characters of it."""
-    return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
 
 
 def existing(name: str) -> Path | None:
