@@ -14,6 +14,7 @@ from csd_blender.job.models import catalogue, control, licences, store
 from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
 from csd_blender.job.models.encoder import find_encoder
 from csd_blender.job.models.families import FAMILIES
+from csd_blender.job.models.lora import find_lora
 from csd_blender.job.models.places import find_folder
 from csd_blender.job.models.states import BROKEN, BUNDLED, look_at, look_at_all
 from csd_blender.job.presets.picture import picture_job
@@ -270,6 +271,32 @@ def test_a_record_that_names_no_files_is_damaged_and_nothing_is_removed_by_it(te
     with pytest.raises(JobError, match=r"config.json', which did not come"):
         store.remove(folder)
     assert (folder / "unet" / "config.json").exists()
+
+
+def test_a_file_in_the_place_of_a_model_is_not_removed(nothing_here):
+    folder = store.own_folder("sd15")
+    folder.parent.mkdir(parents=True)
+    folder.write_text("mine")
+    with pytest.raises(JobError, match="did not come through this program"):
+        store.remove(folder)
+    assert folder.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices as this system has them")
+@pytest.mark.parametrize("what", ["a device", "a file", "a folder"])
+def test_what_is_no_model_is_named_itself_and_not_what_it_lies_in(tmp_path, what):
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "x.safetensors").mkdir()
+    place = {"a device": "/dev/zero", "a file": str(tmp_path / "notes.txt"), "a folder": str(tmp_path)}[what]
+    for find in (control.find_control, find_encoder):
+        with pytest.raises(JobError, match=f"{place} has no config.json"):
+            find(place)
+    if what == "a device":
+        with pytest.raises(JobError, match="/dev/zero is no ordinary file"):
+            find_lora(place)
+    if what == "a folder":
+        with pytest.raises(JobError, match="x.safetensors is a folder and no file"):
+            find_lora(place)
 
 
 def test_a_model_that_could_be_got_says_how(monkeypatch):

@@ -104,6 +104,9 @@ def _constant(name: str) -> float:
 def check_file(path: Path) -> None:
     """Raise ``JobError('model_unreadable')`` unless ``path`` is a file with contents of its own."""
     try:
+        if path.exists() and not path.is_file():
+            what = "is a folder and no file" if path.is_dir() else "is no ordinary file"
+            raise unreadable(f"{path} {what}", "Choose another one.")
         if not path.is_file():
             half = path.is_symlink() or any(path.parent.glob("*.incomplete"))
             raise unreadable(f"{path} is missing" + (", its download did not end" if half else ""), AGAIN)

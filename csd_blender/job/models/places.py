@@ -138,7 +138,8 @@ def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     """
     if place.name == "snapshots" or (place / "snapshots").is_dir():
         return snapshot(place.parent if place.name == "snapshots" else place, read)
-    folder = place if place.is_dir() else place.parent
+    # A file that no network lies around is refused itself, and not the folder that it happens to be in.
+    folder = place.parent if place.is_file() and (place.parent / "config.json").exists() else place
     read(folder)
     return folder
 

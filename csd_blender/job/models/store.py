@@ -241,8 +241,10 @@ def check_ours(folder: Path) -> None:
         raise JobError("no_permission", f"{folder} is a link to {os.path.realpath(folder)}", LINK)
     if any(os.path.isfile(folder / name) for name in (RECORD, PLAN)):
         return
-    with readable():
-        files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
+    files = []
+    if folder.is_dir():
+        with readable():
+            files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
     if not folder.is_dir() or not all(name.endswith((PARTIAL, ".tmp")) for name in files):
         raise JobError("no_permission", f"{folder} did not come through this program", NOT_OURS)
 
