@@ -21,8 +21,9 @@ from pathlib import Path
 
 from ..job import files
 from ..job.errors import JobError
-from ..job.folder import read_ordinary
+from ..job.folder import write_atomic
 from ..job.kinds import KINDS
+from ..job.ordinary import FOLDER, entries_of, read_ordinary, what_is
 from ..job.process.processes import HeldFile
 from ..job.result import is_complete
 from .errors import SceneError
@@ -106,10 +107,9 @@ def new_job_id(prompt: str) -> str:
 
 def close(folder: Path, answer: str) -> None:
     """Note how the artist answered; what only a resume needs goes when the job came to its end."""
-    try:
-        (folder / files.ANSWER).write_text(answer, "utf-8")
-    except OSError:
-        pass  # it will only be offered once more
+    with suppress(JobError):  # it will only be offered once more
+        if folder.is_dir():
+            write_atomic(folder / files.ANSWER, answer.encode(), sync=False)
     if answer == FAILED or is_complete(folder):
         threading.Thread(target=remove_working_files, args=(folder,), daemon=True).start()
 
@@ -123,13 +123,13 @@ def reopen(folder: Path) -> None:
 
 
 def remove_working_files(folder: Path) -> None:
-    """What only a resume or a live preview needs, most of the folder's size; the result and its small picture stay."""
-    shutil.rmtree(folder / files.CHECKPOINT, ignore_errors=True)
-    try:
-        previews = list((folder / files.PREVIEW).iterdir())
-    except OSError:
-        return  # the artist has just deleted it all
-    for file in previews:
+    """What only a resume or a live preview needs, most of the folder's size; the result and its small picture stay.
+
+    A link in the place of one of the two folders stays too, and so does all that it leads to: that is the user's own.
+    """
+    if what_is(folder / files.CHECKPOINT) == FOLDER:
+        shutil.rmtree(folder / files.CHECKPOINT, ignore_errors=True)
+    for file in entries_of(folder / files.PREVIEW):  # none where the artist has just deleted it all
         if file != folder / files.PREVIEW_VIEW:
             with suppress(OSError):
                 file.unlink()

@@ -199,6 +199,14 @@ def quoted(value: object, limit: int = QUOTED) -> str:
     return said if len(said) <= limit else said[: limit - 3] + "..."
 
 
+def shortened(text: object, limit: int = QUOTED) -> str:
+    """A name that nobody has checked yet, without quotation marks: at most ``limit`` characters of it."""
+    if not isinstance(text, str):
+        return quoted(text, limit)
+    text = text[: limit + 1].encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def writing_failed(error: OSError, path: str | Path) -> JobError:
     """The sentence for what the system says when ``path`` cannot be written: ``no_space`` or ``no_permission``."""
     # EFBIG: a limit on the size of files, of the disk's own kind or set by the administrator.

@@ -23,6 +23,10 @@ ANSWER = "closed"  # Blender's own: how the artist answered
 
 PREVIEW, CHECKPOINT, STAGES, RESULT = "preview", "checkpoint", "stages", "result"
 SUBFOLDERS = (PREVIEW, CHECKPOINT, RESULT)  # which every job has from its start
+FOLDERS = (*SUBFOLDERS, STAGES)  # all that it may have
+#: All its files beside those, and what the names of those end with.
+OWN = (JOB, INPUT_MESH, INPUT_COLORS, INPUT_PICTURE, TARGETS, TARGET_ARRAYS, EVENTS, LOCK, LOG, ANSWER)
+ENDINGS = (".json", ".safetensors", ".png", ".gif", ".npz", ".glb", ".rgba")
 #: All that a job of the command line leaves before its first step.
 BEGUN = (JOB, INPUT_MESH, INPUT_COLORS, INPUT_PICTURE, EVENTS, LOCK, LOG, STAGES, *SUBFOLDERS)
 

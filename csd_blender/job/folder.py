@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,17 +21,26 @@ from typing import Any
 from . import files
 from .errors import JobError, writing_failed
 from .kinds import JobSpec, load
+from .ordinary import FILE, FOLDER, LINK, NOTHING, NotOrdinary, entries_of, open_ordinary, read_ordinary, what_is
 
 LARGEST_RECORD = 2**26  # bytes of a JSON file that is read; none of ours comes near it
+LARGEST_COARSE = 2**30  # bytes of a stored coarse stage; the largest that can be asked for has less
 #: Names of files that a write which was killed left half done, of this version and of earlier ones.
 HALF_DONE = re.compile(r".+\.[0-9a-z_]{8,16}\.tmp")
 
 
+def not_ordinary(said: str) -> JobError:
+    """``bad_job_folder`` for what lies in the place of a job's own file or folder; ``said``: what, and where."""
+    return JobError("bad_job_folder", said, "Take it away, or start the job anew.")
+
+
 @contextmanager
-def _friendly(path: Path) -> Iterator[None]:
+def friendly(path: Path) -> Iterator[None]:
     """Turn the system's errors while writing ``path`` into sentences."""
     try:
         yield
+    except NotOrdinary as error:
+        raise not_ordinary(str(error)) from error
     except OSError as error:
         raise writing_failed(error, path) from error
 
@@ -42,7 +50,7 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
 
     Raises ``JobError`` ``no_space`` or ``no_permission``.
     """
-    with _friendly(path):
+    with friendly(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = f"{path}.{secrets.token_hex(6)}.tmp"
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -57,26 +65,6 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
             if os.path.exists(partial):
                 os.unlink(partial)
             raise
-
-
-def read_ordinary(path: str | Path, limit: int) -> bytes:
-    """The bytes of an ordinary file of at most ``limit`` bytes; never waits for a pipe or a device.
-
-    Raises ``OSError`` for anything else, ``ValueError`` for names that no file can have.
-    """
-    # A pipe without a writer would block in open().
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(f"{path} is no ordinary file")
-        if about.st_size > limit:
-            raise OSError(f"{path} has {about.st_size} bytes, {limit} at most are read")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(about.st_size)
-    finally:
-        os.close(handle)
 
 
 def _replace(partial: str, path: Path) -> None:
@@ -106,7 +94,7 @@ class JobFolder:
             JobError: ``folder_not_empty`` when ``path`` already holds something; nothing is ever overwritten.
         """
         path = Path(path).absolute()
-        with _friendly(path):
+        with friendly(path):
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise JobError("folder_not_empty", str(path))
             was_there = path.exists()
@@ -117,14 +105,19 @@ class JobFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> JobFolder:
-        """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``."""
+        """Open an existing folder. Raises ``JobError`` ``bad_job_folder`` or, for its settings, ``bad_setting``.
+
+        One in which a link, a pipe or the like lies in the place of a file or folder of the job is refused: it may come
+        from anybody, and the job would write to, or delete, what belongs elsewhere.
+        """
         path = Path(path).absolute()
         try:
+            check_ordinary(path)
             data = json.loads(read_ordinary(path / files.JOB, LARGEST_RECORD).decode("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise JobError("bad_job_folder", f"{path} has no readable {files.JOB}") from error
         spec = load(data)
-        with _friendly(path):
+        with friendly(path):
             for name in files.SUBFOLDERS:
                 # Not exist_ok, which fails where the folder is being tidied away in the same moment (a closed job).
                 with suppress(FileExistsError):
@@ -165,6 +158,8 @@ class JobFolder:
         """
         self.check_there()
         path = self.path / name
+        if what_is(path.parent) == LINK and path.parent != self.path:
+            raise not_ordinary(f"{path.parent} became a link during the job")
         write_atomic(path, data, sync)
         return path
 
@@ -175,17 +170,17 @@ class JobFolder:
 
     def tidy(self) -> None:
         """Remove what writes that were killed left half done. Only for the process that holds the folder."""
-        for place in (self.path, *(self.path / name for name in (*files.SUBFOLDERS, files.STAGES))):
-            with suppress(OSError):
-                for file in place.iterdir():
-                    if HALF_DONE.fullmatch(file.name) and file.is_file():
+        for place in (self.path.resolve(), *(self.path / name for name in files.FOLDERS)):
+            for file in entries_of(place):
+                if HALF_DONE.fullmatch(file.name) and what_is(file) == FILE:
+                    with suppress(OSError):
                         file.unlink()
 
     def append_event(self, event: dict) -> None:
         """Add a line to ``events.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False, allow_nan=False) + "\n"
         self.check_there()
-        with _friendly(self.path), open(self.path / files.EVENTS, "ab") as file:
+        with friendly(self.path), open_ordinary(self.path / files.EVENTS, os.O_WRONLY | os.O_APPEND) as file:
             file.write(line.encode("utf-8", "backslashreplace"))  # JSON's own escapes, as in messages.encode
 
     def events(self) -> list[dict]:
@@ -203,6 +198,24 @@ class JobFolder:
             if isinstance(event, dict):
                 found.append(event)
         return found
+
+
+def check_ordinary(folder: Path) -> None:
+    """Raise ``JobError('bad_job_folder')`` unless all that a job made in its folder are ordinary files and folders.
+
+    Other files and folders of the user's may lie there; nobody touches them. Raises ``OSError`` or ``ValueError`` where
+    that cannot be told.
+    """
+    for name in files.OWN:
+        if what_is(folder / name) not in (FILE, NOTHING):
+            raise not_ordinary(f"{folder / name} is a link or no ordinary file")
+    for name in files.FOLDERS:
+        if what_is(folder / name) not in (FOLDER, NOTHING):
+            raise not_ordinary(f"{folder / name} is a link or no folder")
+        for entry in entries_of(folder / name):
+            kind = what_is(entry)
+            if kind not in (FILE, NOTHING) and (kind != FOLDER or entry.suffix in files.ENDINGS):
+                raise not_ordinary(f"{entry} is a link or no ordinary file")
 
 
 def coarse_settings(source: JobFolder, prompt: object) -> dict:
@@ -223,6 +236,6 @@ def read_coarse(source: JobFolder) -> bytes:
     """The coarse stage of ``source``, as it is kept. Raises ``JobError('bad_job_folder')`` when it cannot be read."""
     path = source.path / files.COARSE_SHAPE
     try:
-        return path.read_bytes()
+        return read_ordinary(path, LARGEST_COARSE)
     except OSError as error:
-        raise JobError("bad_job_folder", f"{path} cannot be read: {error.strerror}") from error
+        raise JobError("bad_job_folder", f"{path} cannot be read: {error.strerror or 'it is too large'}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from csd_blender.job.models import catalogue, control, licences, store
 from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
 from csd_blender.job.models.encoder import find_encoder
 from csd_blender.job.models.families import FAMILIES
+from csd_blender.job.models.lora import find_lora
 from csd_blender.job.models.places import find_folder
 from csd_blender.job.models.states import BROKEN, BUNDLED, look_at, look_at_all
 from csd_blender.job.presets.picture import picture_job
@@ -236,6 +238,67 @@ def test_removing_takes_all_of_it_and_nothing_else(nothing_here):
     assert [p.name for p in (nothing_here / "models").iterdir()] == ["sd21-base"]
 
 
+def stored(record_text: str | None = None):
+    """A model of one file, with its record."""
+    folder = store.own_folder("sd15")
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text("{}")
+    plain = replace(record("sd15"), files=(store.StoredFile("unet/config.json", 2),)).to_json()
+    (folder / store.RECORD).write_text(json.dumps(plain) if record_text is None else record_text)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "unet/my notes.txt"])
+def test_removing_keeps_a_model_beside_which_somebody_put_a_file(name):
+    folder = stored()
+    (folder / name).write_text("a year")
+    with pytest.raises(JobError, match="did not come with the model") as caught:
+        store.remove(folder)
+    assert name.split("/")[-1] in caught.value.detail and caught.value.code == "no_permission"
+    assert (folder / name).read_text() == "a year" and (folder / "unet" / "config.json").exists()
+    (folder / name).unlink()
+    (folder / ".DS_Store").touch()
+    store.remove(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"id": "sd15", "source": "", "commit": "", "licence": "", "files": {}}'])
+def test_a_record_that_names_no_files_is_damaged_and_nothing_is_removed_by_it(text):
+    folder = stored(text)
+    with pytest.raises(JobError, match="is damaged"):
+        store.whole_copy("sd15")
+    assert look_at(entry_of("sd15")).state == BROKEN
+    with pytest.raises(JobError, match=r"config.json', which did not come"):
+        store.remove(folder)
+    assert (folder / "unet" / "config.json").exists()
+
+
+def test_a_file_in_the_place_of_a_model_is_not_removed(nothing_here):
+    folder = store.own_folder("sd15")
+    folder.parent.mkdir(parents=True)
+    folder.write_text("mine")
+    with pytest.raises(JobError, match="did not come through this program"):
+        store.remove(folder)
+    assert folder.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices as this system has them")
+@pytest.mark.parametrize("what", ["a device", "a file", "a folder"])
+def test_what_is_no_model_is_named_itself_and_not_what_it_lies_in(tmp_path, what):
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "x.safetensors").mkdir()
+    place = {"a device": "/dev/zero", "a file": str(tmp_path / "notes.txt"), "a folder": str(tmp_path)}[what]
+    for find in (control.find_control, find_encoder):
+        with pytest.raises(JobError, match=f"{place} has no config.json"):
+            find(place)
+    if what == "a device":
+        with pytest.raises(JobError, match="/dev/zero is no ordinary file"):
+            find_lora(place)
+    if what == "a folder":
+        with pytest.raises(JobError, match="x.safetensors is a folder and no file"):
+            find_lora(place)
+
+
 def test_a_model_that_could_be_got_says_how(monkeypatch):
     with pytest.raises(JobError) as caught:
         find_folder("sd15")
@@ -244,6 +307,27 @@ def test_a_model_that_could_be_got_says_how(monkeypatch):
     with pytest.raises(JobError) as caught:
         find_folder("taesdxl")
     assert "models get" not in caught.value.fix
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices as this system has them")
+@pytest.mark.parametrize("name", [store.RECORD, store.PLAN, store.SUMS])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_pipe_or_a_device_in_the_place_of_a_record_is_no_record_and_is_not_waited_for(nothing_here, name, make):
+    folder = store.own_folder("sd15")
+    for place in (folder, store.part_folder("sd15"), nothing_here / "models"):
+        place.mkdir(parents=True, exist_ok=True)
+        make(place / name)
+        assert store.read_table(place / name) == {} and store.read_record(place, name) is None
+    assert look_at_all()
+    with pytest.raises(JobError, match="did not come through this program"):
+        store.remove(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes as this system has them")
+def test_a_pipe_in_the_place_of_an_empty_file_of_a_model_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "merges.txt")
+    with pytest.raises(JobError, match="no ordinary file"):
+        store.verify(tmp_path, replace(record("sd15"), files=(store.StoredFile("merges.txt", 0),)))
 
 
 # ---- ControlNets -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ..job import Problem
 from ..preferences import models_folder, preference
 from ..session import session
 from . import backend
-from .lines import Lines, number_of, problem_of, start_child, take_in, wait_for
+from .lines import Advance, Ended, Lines, problem_of, start_child, take_in, wait_for
 
 LAST_WORDS = 5.0  # seconds that quitting Blender leaves a download, which keeps what came in any case
 
@@ -57,13 +57,11 @@ class Download:
         if kind == "error":
             self.problem = problem_of(news)
         elif kind in ("done", "paused", "cancelled"):
-            self.end, self.note = str(kind), str(news.get("note", ""))
+            self.end, self.note = str(kind), Ended.from_json(news, lenient=True).note
         elif kind == "progress":
-            self.text = str(news.get("text") or self.text)
-            self.done, self.total = int(number_of(news.get("done"))), int(number_of(news.get("total")))
-            self.rate = number_of(news.get("rate"))
-            left = news.get("seconds_left")
-            self.seconds_left = number_of(left) if left is not None else None
+            said = Advance.from_json(news, lenient=True)
+            self.text = said.text or self.text
+            self.done, self.total, self.rate, self.seconds_left = said.done, said.total, said.rate, said.seconds_left
             self.fraction = min(1.0, self.done / self.total) if self.total else 0.0
 
     def finish(self) -> None:

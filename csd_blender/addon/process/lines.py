@@ -3,34 +3,97 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
+from ...job.process.body import Body, a_number, a_text, or_none, sent, whole
+from ...job.process.messages import read_lines
 from ..job import Problem
 from ..preferences import log_path
+
+MOST_WAITING = 2000  # lines; what more comes before somebody looks is dropped
+AT_ONCE = 200  # lines that are taken in at once, in the thread that draws the window
+LONGEST = 600  # characters that the panel shows of a text
+
+log = logging.getLogger(__name__)
+
+
+def a_line(value: object) -> str:
+    """A text for the panel, cut off where it gets too long to be read."""
+    if isinstance(value, str):
+        value = value[: LONGEST + 1]
+    text = " ".join(a_text(value).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def a_share(value: object) -> float:
+    """A number, brought into [0, 1]."""
+    return min(1.0, float(a_number(value)))
+
+
+@dataclass(frozen=True)
+class Advance(Body):
+    """How far a child is.
+
+    Attributes:
+        fraction: done, in [0, 1]; Set Up alone says it. done, total: bytes. rate: bytes a second.
+    """
+
+    type: ClassVar[str] = "progress"
+    text: str = sent(a_line, "")
+    fraction: float = sent(a_share, 0.0)
+    done: int = sent(whole(0, 10**15), 0)
+    total: int = sent(whole(0, 10**15), 0)
+    rate: float = sent(a_number, 0.0)
+    seconds_left: float | None = sent(or_none(a_number), None)
+
+
+@dataclass(frozen=True)
+class Ended(Body):
+    """The last line of a child that went well, or was told to end."""
+
+    type: ClassVar[str] = "done"
+    note: str = sent(a_line, "")
+
+
+@dataclass(frozen=True)
+class Trouble(Body):
+    """What went wrong, as :class:`~csd_blender.job.errors.JobError` has it."""
+
+    type: ClassVar[str] = "error"
+    code: str = sent(a_line, "")
+    text: str = sent(a_line, "")
+    fix: str = sent(a_line, "")
+    detail: str = sent(a_line, "")
 
 
 class Lines:
     """The lines of a child's output. Nothing here waits for the child."""
 
     def __init__(self, process: subprocess.Popen, name: str) -> None:
-        self._process, self._queue = process, queue.Queue()
+        self._process, self._queue, self.name = process, queue.Queue(), name
         threading.Thread(target=self._read, name=name, daemon=True).start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._queue.put(line)
+        stdout: Any = self._process.stdout  # a pipe
+        try:
+            for line in read_lines(stdout):
+                if line is not None and self._queue.qsize() < MOST_WAITING:
+                    self._queue.put(line)
+        except (OSError, ValueError):
+            log.warning("the output of %s cannot be read any more", self.name)
         self._queue.put(None)
 
     def take(self) -> Iterator[dict | None]:
         """The tables that came since the last call; None, once, for the end. Other lines are passed over."""
-        while True:
+        for _ in range(AT_ONCE):
             try:
                 line = self._queue.get_nowait()
             except queue.Empty:
@@ -40,7 +103,7 @@ class Lines:
                 return
             try:
                 news = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(news, dict):
                 yield news
@@ -79,8 +142,11 @@ def take_in(child: Talking) -> bool:
         changed = True
         if news is None:
             child.finish()
-        else:
+            continue
+        try:
             child.take(news)
+        except Exception:  # whoever calls this draws the window
+            log.exception("a line of %s was passed over", child.lines.name)
     return changed
 
 
@@ -93,11 +159,6 @@ def wait_for(running: Callable[[], Polled | None]) -> None:
 
 def problem_of(news: dict) -> Problem:
     """What an ``error`` line says, for the panel."""
-    text, detail = str(news.get("text", "")), str(news.get("detail", ""))
-    text = f"{text.rstrip('.')}: {detail.rstrip('.')}." if detail else text
-    return Problem(text, str(news.get("fix", "")), True, str(news.get("code", "")))
-
-
-def number_of(value: object) -> float:
-    """A number that a child sent; 0 for anything else."""
-    return float(value) if isinstance(value, (int, float)) and value == value else 0.0
+    said = Trouble.from_json(news, lenient=True)
+    text = f"{said.text.rstrip('.')}: {said.detail.rstrip('.')}." if said.detail else said.text
+    return Problem(text, said.fix, True, said.code)

@@ -11,7 +11,7 @@ from ..job import Problem
 from ..preferences import environments_folder, preferred_path
 from ..session import session
 from . import backend
-from .lines import Lines, problem_of, start_child, take_in, wait_for
+from .lines import Advance, Lines, problem_of, start_child, take_in, wait_for
 
 
 @dataclass
@@ -44,9 +44,9 @@ class Setup:
         elif news.get("type") == "done":
             self.done = True
         elif news.get("type") == "progress":
-            self.fraction = min(1.0, max(0.0, float(news.get("fraction") or 0.0)))
-            self.text = news.get("text") or self.text
-            self.seconds_left = news.get("seconds_left")
+            said = Advance.from_json(news, lenient=True)
+            self.fraction, self.seconds_left = said.fraction, said.seconds_left
+            self.text = said.text or self.text
 
     def finish(self) -> None:
         status = self.process.wait()

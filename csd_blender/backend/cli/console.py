@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 
 from tqdm import tqdm
 
-from ...job.errors import writing_failed
 from ...job.files import CHECKPOINT, LOG
-from ...job.folder import JobFolder
+from ...job.folder import JobFolder, friendly
+from ...job.ordinary import open_ordinary
 from ...job.process.bodies import Body, Failed, Finished, Progress, StageBegun, Warned
 from ..support.reporting import Reporter
 from ..worker.run_job import ModelCache, run_job
@@ -19,6 +21,14 @@ from .exit_codes import EXIT_CANCELLED, EXIT_FAILED, EXIT_TERMINATED
 
 #: Failures that say more in a folder that stays: of what was computed, or of this computer.
 COMPUTED = ("oom", "diverged", "model_not_finite", "empty_scene")
+
+
+class LogFile(logging.FileHandler):
+    """The log in a job's folder, which nobody can lead elsewhere by a link in its place."""
+
+    def _open(self) -> io.TextIOWrapper:
+        file = open_ordinary(self.baseFilename, os.O_WRONLY | os.O_APPEND)
+        return io.TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
 
 
 def run_on_console(folder: JobFolder, resume: bool, refused: Callable[[], object] = lambda: None) -> int:
@@ -29,10 +39,9 @@ def run_on_console(folder: JobFolder, resume: bool, refused: Callable[[], object
     """
     log_file = folder.path / LOG
     logging.raiseExceptions = False  # a disk that gets full must not fill the terminal with tracebacks about the log
-    try:
-        logging.basicConfig(filename=log_file, level=logging.INFO, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise writing_failed(error, log_file) from error
+    with friendly(log_file):
+        handler = LogFile(log_file, encoding="utf-8", errors="backslashreplace")
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     stop: list[str] = []
     bar = tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
 

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ...job.errors import JobError
+from ...job.errors import JobError, shortened
 from ...job.models.catalogue import ModelEntry, entry_of
-from ...job.models.places import find_copy, shortened
+from ...job.models.places import find_copy
 from ...job.models.states import ModelState, look_at, look_at_all
 from ...job.models.store import (
     FOLDER,
@@ -187,7 +187,10 @@ def get_in_lines(entry: ModelEntry, root: Path, arguments: argparse.Namespace) -
     def give_up() -> str:
         if wish[0] != "cancel":
             return "paused"
-        remove(part_folder(entry.id, root))
+        try:
+            remove(part_folder(entry.id, root))
+        except JobError:  # somebody put files of his own there
+            return "paused"
         return "cancelled"
 
     def report(progress: Progress) -> None:

@@ -33,7 +33,10 @@ def json_object(text: str) -> dict:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:100]
+        # What is no JSON has its place told; the other errors are Python's own, of whole numbers that are too long.
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
+        if isinstance(error, json.JSONDecodeError):
+            reason = str(error)[:100]
         raise argparse.ArgumentTypeError(f"{quoted(text)} cannot be read: {reason}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('a JSON object is wanted, such as {"seed": 3}')

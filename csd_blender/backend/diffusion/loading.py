@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from ...job.errors import JobError
+from ...job.errors import JobError, quoted
 from ...job.models import places
 from ...job.models.files import ModelFiles, read_model, read_network
 from ...job.models.lora import Lora, with_lora
@@ -47,7 +47,7 @@ def select_device(wanted: str = "auto") -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(device.type, False):
-        raise JobError("no_gpu", f"the device {wanted!r} was asked for")
+        raise JobError("no_gpu", f"the device {quoted(wanted)} was asked for")
     return device
 
 

@@ -6,15 +6,17 @@ Only safetensors and local files; nothing of a folder is ever run.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...job.errors import JobError
-from ...job.models.contents import unreadable
-from ...job.models.files import ModelFiles, Part
+from ...job.errors import JobError, quoted, shortened
+from ...job.models.contents import AGAIN, unreadable
+from ...job.models.files import ModelFiles, Part, read_shapes
 from ...job.models.language import in_its_own_words
 from .model import NoiseSchedule
 from .text import TextReader, last_layer
@@ -25,6 +27,7 @@ from .weights.single_file import network_of_single_file
 log = logging.getLogger(__name__)
 
 LARGEST_PICTURE = 4096  # pixels along a side
+MOST_ASKED = 4  # times what the files hold: of what they lack, the error names the weights
 LEAST_STEPS = 50  # of a noise schedule; published models have 1000
 #: Of a picture, at the end of a schedule with zero terminal SNR (Lin et al. 2023, arXiv 2305.08891): clean pictures are
 #: found by a division by its root, which must not be zero. The library's Euler schedulers have the same number.
@@ -82,7 +85,7 @@ def load_noise(files: ModelFiles, device: torch.device) -> NoiseSchedule:
     _check_schedule(files.scheduler, scheduler.betas, scheduler.alphas_cumprod)
     predicts = scheduler.config.prediction_type
     if predicts not in ("epsilon", "v_prediction"):
-        raise unreadable(f"{files.scheduler.folder} predicts {predicts!r}, which is not known")
+        raise unreadable(f"{files.scheduler.folder} predicts {quoted(predicts)}, which is not known")
     return NoiseSchedule(scheduler.alphas_cumprod.float().clamp_min(LEAST_LEFT), predicts, device)
 
 
@@ -163,7 +166,7 @@ def check_told(
     }
     for setting, known in wanted.items():
         if config.get(setting) not in known:
-            found = f"{setting} {config[setting]!r}"
+            found = f"{setting} {quoted(config[setting])}"
             raise unreadable(f"{place / 'config.json'}: a network with {found} is not one of plain text to image")
 
 
@@ -206,7 +209,9 @@ def load_network(
     """
     cls = cls or _network_class(part)
     config = f"{part.folder / 'config.json'} and {part.weights.name}"
-    with or_unreadable(f"{part.folder if part.prefix else config} do not make a {part.class_name}"):
+    with or_unreadable(f"{part.folder if part.prefix else config} do not make a {shortened(part.class_name)}"):
+        if _is_text(cls) and not part.prefix and part.weights is not None:
+            _check_asked(part, part.weights, cls)
         options = {"config": _text_config(cls, part), "trust_remote_code": False} if _is_text(cls) else {}
         if part.prefix:
             network, report = network_of_single_file(cls, part, options.get("config", part.config), dtype)
@@ -230,12 +235,24 @@ def load_network(
     return network
 
 
+def _check_asked(part: Part, weights: Path, cls: Any) -> None:
+    """Raise, before memory is taken for it, for a network that asks for far more numbers than its files hold: the
+    library makes what is not there of random ones."""
+    with torch.device("meta"):
+        network = cls(_text_config(cls, part))
+    asked = sum(value.numel() for value in network.parameters())
+    held = sum(math.prod(shape) for shape in read_shapes(weights).values())
+    if asked > MOST_ASKED * held:
+        place = part.folder / "config.json"
+        raise unreadable(f"{place} asks for {asked:,} numbers, and {weights.name} holds {held:,}", AGAIN)
+
+
 def _check_keys(part: Part, report: dict, spare: tuple[str, ...] = ()) -> None:
     """Raise unless file and network have the same weights; random ones in their place would ruin a job silently."""
 
     def first(keys: Iterable) -> str:
         names = sorted(key[0] if isinstance(key, tuple) else key for key in keys)
-        return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        return shortened(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
     unknown = [key for key in report["unexpected_keys"] if not any(name in key for name in spare)]
     if part.class_name.startswith("CLIP"):
@@ -257,13 +274,14 @@ def _check_keys(part: Part, report: dict, spare: tuple[str, ...] = ()) -> None:
 def _check_numbers(part: Part, network: torch.nn.Module, dtype: torch.dtype, spare: tuple[str, ...] = ()) -> None:
     for name, value in network.named_parameters():
         if value.is_meta:
-            raise unreadable(f"{part.weights} lacks {name}")
+            raise unreadable(f"{part.weights} lacks {shortened(name)}")
         if not bool(torch.isfinite(value).all()):
-            raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {name}")
+            raise unreadable(f"{part.weights} holds invalid numbers (NaN or infinite, as {dtype}) in {shortened(name)}")
         if any(part_of_name in name for part_of_name in spare):
             continue
         if value.ndim > 1 and not bool(value.any()):  # downloads reserve their place, and fill it with zeros
-            raise unreadable(f"{part.weights} holds nothing but zeros in {name}", "Download the model again.")
+            what = f"{part.weights} holds nothing but zeros in {shortened(name)}"
+            raise unreadable(what, "Download the model again.")
 
 
 def _is_text(cls: type) -> bool:
@@ -297,7 +315,7 @@ def _load_tokenizer(part: Part) -> Any:
         return clip_tokenizer(part.config["pad_token"], part.config["model_max_length"])
     kind = part.class_name.removesuffix("Fast")
     cls = {"CLIPTokenizer": CLIPTokenizer, "T5Tokenizer": T5Tokenizer}.get(kind, PreTrainedTokenizerFast)
-    with or_unreadable(f"{part.weights} does not make a {part.class_name}"):
+    with or_unreadable(f"{part.weights} does not make a {shortened(part.class_name)}"):
         return cls.from_pretrained(part.folder, local_files_only=True, trust_remote_code=False)
 
 

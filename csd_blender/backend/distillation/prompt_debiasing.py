@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...job.errors import quoted
 from ...job.kinds import JobSpec
 from ...job.models.files import Part
 from ...job.models.language import (
@@ -194,7 +195,8 @@ def _network_class(part: Part) -> Any:
 
     kind = part.config.get("model_type")
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise unreadable_language_model(f"{part.folder} is of the kind {kind!r}, which has no masked language model")
+        what = f"{part.folder} is of the kind {quoted(kind)}, which has no masked language model"
+        raise unreadable_language_model(what)
     return MODEL_FOR_MASKED_LM_MAPPING[CONFIG_MAPPING[kind]]
 
 

@@ -24,7 +24,7 @@ from ...job.spec.guidance import Guidance
 from ..diffusion.conditions import Conditions
 from ..diffusion.cost.compiling import as_written
 from ..diffusion.model import DiffusionModel
-from ..optimize.checkpoint import check_tensors, optimizer_tensors, restore_optimizer
+from ..optimize.checkpoint import check_averages, check_tensors, optimizer_tensors, restore_optimizer
 from ..render.cameras import Cameras
 from ..support.draws import normal, whole_numbers
 from .score import Predictions
@@ -154,6 +154,7 @@ class VariationalState:
         check_tensors(dict(self.network.state_dict()), own)
         moments = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
         check_tensors(self._moments_like(moments), moments)
+        check_averages(moments, self.optimizer)
         self.network.load_state_dict(own)
         restore_optimizer(self.optimizer, moments)
 

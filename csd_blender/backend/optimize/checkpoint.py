@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +23,16 @@ from torch import Tensor
 
 from ...job.errors import JobError, quoted
 from ...job.files import CHECKPOINT, checkpoint_files, checkpoint_step
-from ...job.folder import JobFolder, read_ordinary
+from ...job.folder import JobFolder
+from ...job.ordinary import read_ordinary
 from ..support.reporting import Reporter
+from .free_memory import free_memory
 
 KEEP = 2
 LARGEST_RECORD = 2**16  # bytes
-LARGEST_FILE = 2**36
+LARGEST_FILE, LARGEST_HEADER = 2**36, 2**22
+SMALLEST = 1e-15  # of a gradient whose square is a number
+LARGEST_VALUE = 1e18  # of a parameter; squared it is still a number
 ADAM = ("step", "exp_avg", "exp_avg_sq")  # what Adam and AdamW keep for each parameter
 
 log = logging.getLogger(__name__)
@@ -156,7 +162,7 @@ class Saved:
             if not low <= number <= high:
                 continue
             try:
-                data = read_ordinary(path.with_suffix(".safetensors"), LARGEST_FILE)
+                data = read_whole(path.with_suffix(".safetensors"))
                 # Earlier versions wrote no sum.
                 if record.get("sha256", "") not in ("", hashlib.sha256(data).hexdigest()):
                     raise ValueError("it was changed or damaged after it was written")
@@ -165,6 +171,25 @@ class Saved:
                 _pass_over(path, error)
                 continue
             yield Checkpoint(number, tensors), path
+
+
+def read_whole(path: Path) -> bytes:
+    """A file of tensors, whose header says that it is as long as it is, and which memory has room for. Raises
+    ``OSError`` or ``ValueError`` before anything but the header is read otherwise."""
+    size = os.path.getsize(path)
+    length = int.from_bytes(read_ordinary(path, LARGEST_FILE, 8), "little")
+    if not 2 <= length <= LARGEST_HEADER:
+        raise ValueError("it holds no tensors")
+    table = json.loads(read_ordinary(path, LARGEST_FILE, 8 + length)[8:])
+    if not isinstance(table, dict):
+        raise ValueError("it holds no tensors")
+    last = [entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"]
+    if 8 + length + max(last, default=0) != size:
+        raise ValueError(f"it has {size} bytes, and its header asks for others")
+    free = free_memory(torch.device("cpu"))
+    if free is not None and size > free:
+        raise ValueError(f"it has {size} bytes, {free} are free")
+    return read_ordinary(path, LARGEST_FILE)
 
 
 def _read_record(path: Path, number: int, steps: int) -> dict:
@@ -227,6 +252,8 @@ def check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
         raise ValueError(f"{quoted(odd[0])} is {'missing' if odd[0] in wanted else 'unknown'}")
     for name, value in given.items():
         _check_like(name, value, wanted[name])
+        if value.is_floating_point() and bool((value.abs() > LARGEST_VALUE).any()):
+            raise ValueError(f"{quoted(name)} holds values beyond all measure")
 
 
 def _check_like(name: str, value: Tensor, wanted: Tensor) -> None:
@@ -258,5 +285,32 @@ def _check_moments(moments: dict[str, Tensor], optimizer: torch.optim.Optimizer,
                 raise ValueError(f"{name} is {float(value):g} after {step} steps")
             continue
         _check_like(name, value, parameter)
-        if key == "exp_avg_sq" and bool((value < 0).any()):
-            raise ValueError(f"{name} holds negative squares")
+    check_averages(moments, optimizer)
+
+
+def check_averages(moments: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Raise ``ValueError`` unless there are gradients of which these are the moments, each parameter's all or none."""
+    groups = [group for group in optimizer.param_groups for _ in group["params"]]
+    for number, group in enumerate(groups):
+        names = [f"optimizer.{number}.{key}" for key in ADAM[1:]]
+        if names[0] not in moments:
+            continue
+        average, square = (moments[name] for name in names)
+        if bool((square < 0).any()):
+            raise ValueError(f"{names[1]} holds negative squares")
+        if not _is_average(average, square, *group["betas"]):
+            raise ValueError(f"{names[0]} holds averages that no gradients have")
+
+
+def _is_average(average: Tensor, square: Tensor, first: float, second: float) -> bool:
+    """Whether there are gradients with these two running means, the plain one and that of their squares.
+
+    By Cauchy and Schwarz the first is never above a multiple of the second's root. One that is would throw the
+    parameters so far in the next step that the job ends, each time that it is resumed.
+    """
+    ratio = first**2 / second
+    if ratio >= 1:
+        return True  # old gradients count longer in the first than in the second: there is no such multiple
+    most = (1 - first) / math.sqrt((1 - second) * (1 - ratio))
+    # Twice, for what rounding does; and squares of the smallest gradients are no numbers any more.
+    return not bool((average.abs() > 2 * most * square.sqrt() + SMALLEST).any())

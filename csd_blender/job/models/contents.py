@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 
 JSON_LIMIT = 4 * 2**20  # bytes; the largest settings of a published model have a hundredth of that
 HEADER_LIMIT = 100 * 2**20  # bytes, as the safetensors library has it
@@ -104,6 +104,9 @@ def _constant(name: str) -> float:
 def check_file(path: Path) -> None:
     """Raise ``JobError('model_unreadable')`` unless ``path`` is a file with contents of its own."""
     try:
+        if path.exists() and not path.is_file():
+            what = "is a folder and no file" if path.is_dir() else "is no ordinary file"
+            raise unreadable(f"{path} {what}", "Choose another one.")
         if not path.is_file():
             half = path.is_symlink() or any(path.parent.glob("*.incomplete"))
             raise unreadable(f"{path} is missing" + (", its download did not end" if half else ""), AGAIN)
@@ -135,7 +138,8 @@ def read_header(path: Path) -> Header:
     if not tensors:
         raise unreadable(f"{path} holds no weights", AGAIN)
     if odd is not None:
-        detail = f"{path} holds {tensors[odd][0]} in {odd} and no fractions: these weights are quantized or damaged"
+        what = f"{shortened(tensors[odd][0])} in {shortened(odd)}"
+        detail = f"{path} holds {what} and no fractions: these weights are quantized or damaged"
         raise unreadable(detail, "Choose the model's usual ones.")
     size = path.stat().st_size
     if end > size:

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import JobError, quoted
+from ..errors import JobError, quoted, shortened
 from .catalogue import entry_of, find_entry
 from .contents import unreadable
 from .files import Part
 from .language import in_its_own_words
-from .places import GET, existing, folder_of, in_cache, read_network_alone, shortened
+from .places import GET, existing, folder_of, in_cache, read_network_alone
 from .store import whole_copy
 
 #: What a ControlNet can follow, in the order of its channels where one follows several.

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 from .catalogue import entry_of, find_entry
 from .files import Part
 from .language import in_its_own_words
-from .places import GET, entry_behind, existing, folder_of, in_cache, read_network_alone, shortened
+from .places import GET, entry_behind, existing, folder_of, in_cache, read_network_alone
 from .store import whole_copy
 
 FULL, SMALL = "full", "small"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import JobError
-from .contents import AGAIN, check_file, read_header, read_json, readable, refuse_code, unreadable, values_of
+from ..errors import JobError, quoted, shortened
+from .contents import AGAIN, Header, check_file, read_header, read_json, readable, refuse_code, unreadable, values_of
 from .families import DEFINING, FAMILIES, Family, find_family, sees_cameras
 from .parts import ModelFiles, Part
 from .single_file import read_single_file
@@ -54,7 +54,7 @@ def read_model(folder: Path, told: str = "prompt") -> ModelFiles:
         return files
     refuse_code(folder)
     index = read_json(folder / INDEX)
-    pipeline = str(index.get("_class_name", "model without a name"))
+    pipeline = shortened(str(index.get("_class_name", "model without a name")))
     wanted = dict.fromkeys(name for family in FAMILIES for name in ("scheduler", *family.parts))
     classes = {name: str(index[name]) for name in DEFINING if index.get(name) not in (None, [None, None])}
     classes |= {name: _class_of(folder, index, name) for name in wanted}
@@ -84,14 +84,14 @@ def _class_of(folder: Path, index: dict, name: str) -> str:
     if entry is None:
         return ""
     if not isinstance(entry, list) or len(entry) != 2:
-        raise unreadable(f"{folder / INDEX} is damaged at {name!r}", AGAIN)
+        raise unreadable(f"{folder / INDEX} is damaged at {quoted(name)}", AGAIN)
     library, class_name = entry
     if class_name is None:
         return ""
     if name in LAYERS and isinstance(class_name, str):
         return class_name
     if library not in ("diffusers", "transformers") or not isinstance(class_name, str):
-        raise unreadable(f"{folder / INDEX} asks for {name!r} from a program of its own", "Choose another model.")
+        raise unreadable(f"{folder / INDEX} asks for {quoted(name)} from a program of its own", "Choose another model.")
     return class_name
 
 
@@ -111,7 +111,8 @@ def _find_family(folder: Path, index: dict, pipeline: str, classes: dict[str, st
     like = (f for f in FAMILIES if set(f.parts) - set(f.optional) <= named <= set(f.parts))
     for name, known in next(like, FAMILIES[0]).parts.items():
         if classes[name] and classes[name] not in known:
-            raise unreadable(f"{folder} has a {name} of the kind {classes[name]}, which cannot be used yet", WHOLE)
+            kind = shortened(classes[name])
+            raise unreadable(f"{folder} has a {name} of the kind {kind}, which cannot be used yet", WHOLE)
     if index.get("transformer") or index.get("prior") or index.get("controlnet"):
         raise unreadable(f"{folder} is a {pipeline}, a family that cannot be used yet", WHOLE)
     for name in ("unet", "text_encoder", "tokenizer", "scheduler"):
@@ -140,10 +141,12 @@ def read_network(folder: Path, class_name: str, stem: str) -> Part:
     problem = None
     for weights, variant in _choices_of_weights(folder, stem):
         try:
-            _check_shards(weights) if weights.suffix == ".json" else read_header(weights)
-            return Part(folder, class_name, config, weights, variant)
+            shapes = read_shapes(weights)
         except JobError as error:  # a hub's cache may list the usual weights and have those of a variant only
             problem = problem or error
+            continue
+        _check_layers(folder / "config.json", config, len(shapes))
+        return Part(folder, class_name, config, weights, variant)
     raise problem or _no_weights(folder, stem)
 
 
@@ -152,7 +155,15 @@ def _check_sizes(file: Path, config: dict) -> None:
     for name, value in values_of(config):
         limit = MOST_LAYERS if "layers" in name else LARGEST_NUMBER
         if any(isinstance(n, int) and abs(n) > limit for n in (value if isinstance(value, list) else [value])):
-            raise unreadable(f"{file} is damaged at {name!r}", AGAIN)
+            raise unreadable(f"{file} is damaged at {quoted(name)}", AGAIN)
+
+
+def _check_layers(file: Path, config: dict, tensors: int) -> None:
+    """Raise for more layers than there are tensors: a network of that many takes minutes to be made."""
+    for name, value in values_of(config):
+        numbers = value if isinstance(value, list) else [value]
+        if "layers" in name and any(isinstance(n, int) and n > tensors for n in numbers):
+            raise unreadable(f"{file} is damaged at {quoted(name)}", AGAIN)
 
 
 def _choices_of_weights(folder: Path, stem: str) -> list[tuple[Path, str | None]]:
@@ -194,16 +205,26 @@ def _names_in(folder: Path) -> list[str]:
         raise unreadable(f"{folder} cannot be read ({error.strerror})", "Change its permissions.") from error
 
 
-def _check_shards(index_file: Path) -> None:
+def read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a part's tensors, by the headers of the file that holds them, or of all that a list names.
+    Raises ``JobError('model_unreadable')`` for what is missing or damaged."""
+    found = _read_shards(weights) if weights.suffix == ".json" else read_header(weights)
+    return {name: shape for name, (_, shape) in found.items()}
+
+
+def _read_shards(index_file: Path) -> Header:
     """All pieces of weights that are divided into several files."""
     pieces = read_json(index_file).get("weight_map")
     if not isinstance(pieces, dict) or not pieces or not all(_is_file_name(name) for name in pieces.values()):
         raise unreadable(f"{index_file} is damaged", AGAIN)
+    found: Header = {}
     for piece in sorted(set(pieces.values())):
         held = read_header(index_file.parent / piece)
         lost = next((key for key, place in pieces.items() if place == piece and key not in held), None)
         if lost is not None:
-            raise unreadable(f"{index_file.parent / piece} lacks {lost}", AGAIN)
+            raise unreadable(f"{index_file.parent / piece} lacks {shortened(lost)}", AGAIN)
+        found |= held
+    return found
 
 
 def _is_file_name(name: object) -> bool:

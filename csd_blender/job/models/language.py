@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 from .contents import AGAIN, check_file, read_json, readable, refuse_code, unreadable
 from .files import INDEX, WORDS_LIMIT, Part, read_network
-from .places import existing, folder_of, in_cache, shortened
+from .places import existing, folder_of, in_cache
 
 #: The bundled one, which is looked for by the backend.
 BUNDLED = "mini"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 from .catalogue import find_entry
 from .control import OFF, listed_names
 from .encoder import FULL, named_encoder
-from .places import entry_behind, existing, shortened
+from .places import entry_behind, existing
 from .store import own_folder, read_record
 
 

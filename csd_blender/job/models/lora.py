@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, shortened
 from .contents import Header, read_header, read_json, read_remarks, readable, unreadable
 from .files import PICKLES
 from .language import in_its_own_words
 from .parts import LoraLayer, LoraPart, ModelFiles
-from .places import existing, shortened
+from .places import existing
 
 #: How the two factors of a layer are called, by who wrote the file.
 FACTORS = (
@@ -114,7 +114,7 @@ def read_lora(file: Path) -> tuple[LoraLayer, ...]:
     for mark, what in KINDS:
         odd = next((key for key in header if mark in key), None)
         if odd is not None:
-            raise unreadable(f"{file} is {what} ({odd}), which cannot be used", OTHER)
+            raise unreadable(f"{file} is {what} ({shortened(odd)}), which cannot be used", OTHER)
     alphas, layers, known = _alphas_of_adapter(file) | _alpha_beside(file, header), [], set()
     for down in header:
         ends = next((pair for pair in FACTORS if down.endswith(pair[0])), None)
@@ -123,7 +123,7 @@ def read_lora(file: Path) -> tuple[LoraLayer, ...]:
         name = down[: -len(ends[0])]
         up = name + ends[1]
         if up not in header:
-            raise unreadable(f"{file} lacks {up}", "Download it again.")
+            raise unreadable(f"{file} lacks {shortened(up)}", "Download it again.")
         alpha = name + ".alpha" if name + ".alpha" in header else None
         part, layer = _placed(file, name)
         known |= {down, up, alpha}
@@ -134,7 +134,7 @@ def read_lora(file: Path) -> tuple[LoraLayer, ...]:
     unknown = [key for key in header if key not in known]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise unreadable(f"{file} has weights that are no LoRA's: {unknown[0]}{more}", OTHER)
+        raise unreadable(f"{file} has weights that are no LoRA's: {shortened(unknown[0])}{more}", OTHER)
     return tuple(layers)
 
 
@@ -161,7 +161,7 @@ def _placed(file: Path, name: str) -> tuple[str, str]:
     plain = name.removeprefix(ADAPTER)
     start = next((start for start in PARTS if plain.startswith(start)), None)
     if start is None:
-        raise unreadable(f"{file} has weights for {name}, which is no layer of a known part", OTHER)
+        raise unreadable(f"{file} has weights for {shortened(name)}, which is no layer of a known part", OTHER)
     layer = plain if start.endswith("s.") or start == "mid_block." else plain[len(start) :]
     layer = layer.replace(".processor.", ".").replace(".", "_").removeprefix("text_model_")
     return PARTS[start], layer + "_0" if layer.endswith("_to_out") else layer
@@ -170,7 +170,8 @@ def _placed(file: Path, name: str) -> tuple[str, str]:
 def _rank(file: Path, header: Header, down: str, up: str) -> int:
     shapes = header[down][1], header[up][1]
     if any(len(shape) < 2 for shape in shapes) or shapes[0][0] != shapes[1][1] or not shapes[0][0]:
-        raise unreadable(f"{file} has two factors that do not fit each other at {down}", "Download it again.")
+        what = f"{file} has two factors that do not fit each other at {shortened(down)}"
+        raise unreadable(what, "Download it again.")
     return shapes[0][0]
 
 
@@ -184,7 +185,7 @@ def _alphas_of_adapter(file: Path) -> dict[str, float]:
         return {}
     odd = next((key for key, value in told.items() if _is_more_than_alpha(key, value)), None)
     if odd is not None:
-        raise unreadable(f"{file} asks for {odd}, which cannot be used", OTHER)
+        raise unreadable(f"{file} asks for {shortened(odd)}, which cannot be used", OTHER)
     found = {key.removesuffix(".lora_alpha"): value for key, value in told.items() if key.endswith(".lora_alpha")}
     return {part: float(value) for part, value in found.items() if isinstance(value, (int, float))}
 
@@ -196,9 +197,9 @@ def _alpha_beside(file: Path, header: Header) -> dict[str, float]:
         return {}
     told = read_json(settings)
     kind = told.get("peft_type", "LORA")
-    odd = f"the kind {kind}" if kind != "LORA" else next((key for key in MORE if told.get(key)), None)
+    odd = f"the kind {shortened(kind)}" if kind != "LORA" else next((key for key in MORE if told.get(key)), None)
     if odd is not None:
-        raise unreadable(f"{settings} asks for {odd}, which cannot be used", OTHER)
+        raise unreadable(f"{settings} asks for {shortened(odd)}, which cannot be used", OTHER)
     alpha = told.get("lora_alpha")
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise unreadable(f"{settings} does not say what the weights count (lora_alpha)", "Download it again.")

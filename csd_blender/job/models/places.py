@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, shortened
+from ..ordinary import read_ordinary
 from .catalogue import ModelEntry, entry_of, find_entry
 from .contents import read_header, read_json, readable, unreadable
 from .files import INDEX, PICKLES, WANTED, WHOLE, Part, read_model, read_network
@@ -26,7 +27,7 @@ _BUNDLED = Path(__file__).parents[2] / "backend" / "mini"
 #: The bundled model's network for several views at once, and its networks that are told a picture, where this version
 #: has them; the rest is the model's own.
 BUNDLED_VIEWS, BUNDLED_PICTURE = _BUNDLED / "views" / "unet", _BUNDLED / "picture"
-SHOWN = 80  # characters of a name or path that an error repeats
+NAME_LIMIT = 4096  # bytes of a file in the hub's cache that names a state
 
 
 def find_folder(name: str, read: Callable[[Path], object] = read_model) -> Path:
@@ -137,7 +138,8 @@ def folder_of(place: Path, read: Callable[[Path], object]) -> Path:
     """
     if place.name == "snapshots" or (place / "snapshots").is_dir():
         return snapshot(place.parent if place.name == "snapshots" else place, read)
-    folder = place if place.is_dir() else place.parent
+    # A file that no network lies around is refused itself, and not the folder that it happens to be in.
+    folder = place.parent if place.is_file() and (place.parent / "config.json").exists() else place
     read(folder)
     return folder
 
@@ -187,11 +189,6 @@ def hub_cache() -> Path:
             return Path(os.path.expanduser(os.path.expandvars(os.environ[variable]))) / below
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return Path(os.path.expanduser(home)) / "huggingface" / "hub"
-
-
-def shortened(name: str) -> str:
-    """At most 80 characters of it."""
-    return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
 
 
 def existing(name: str) -> Path | None:
@@ -326,7 +323,7 @@ def snapshot(repository: Path, read: Callable[[Path], object] = read_model) -> P
         states = [p for p in (repository / "snapshots").iterdir() if p.is_dir()]
         states.sort(key=lambda p: p.stat().st_mtime, reverse=True)
         main = repository / "refs" / "main"
-        commit = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+        commit = read_ordinary(main, NAME_LIMIT).decode("utf-8").strip() if main.is_file() else ""
     except (OSError, ValueError) as error:
         raise unreadable(f"{repository} cannot be read", "Download the model again.") from error
     states.sort(key=lambda p: p.name != commit)  # a stable sort: that one first, the others stay in order

@@ -129,7 +129,8 @@ def _predicts_v(file: Path, header: Header, family: str) -> bool:
     settings = file.with_suffix(".yaml")
     if settings.is_file():
         check_file(settings)
-        lines = settings.read_bytes()[:YAML_LIMIT].decode("utf-8", "replace").splitlines()
+        with open(settings, "rb") as file_of_settings:
+            lines = file_of_settings.read(YAML_LIMIT).decode("utf-8", "replace").splitlines()
         return any(V_SETTING.match(line) for line in lines)
     numbers = read_numbers(file, V_WEIGHT) if family == "sd2" and V_WEIGHT in header else []
     if not numbers:

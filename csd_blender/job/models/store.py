@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import JobError
+from ..errors import JobError, quoted
+from ..ordinary import read_ordinary
 from .contents import readable
 
 FOLDER = "CSD_MODELS"  # in the environment: where the models lie
@@ -27,6 +29,7 @@ LARGEST_TABLE = 2**22  # bytes; a model of a hundred files has 20 thousand
 PIECE = 2**20  # bytes that are read at once
 AGAIN = "Remove it and get it again."
 NOT_OURS = "Move it away, or delete it by hand where nobody needs it."
+OTHERS = "Move it away, or delete the folder by hand where nobody needs that."
 LINK = "Delete the link by hand, and what it leads to where nobody needs that."
 
 
@@ -70,6 +73,8 @@ class Record:
             record = cls(data["id"], data["source"], data["commit"], data["licence"], files)
         except (KeyError, TypeError, AttributeError):
             raise ValueError("no record of a model") from None
+        if not files:
+            raise ValueError("no record of a model")
         texts = [record.id, record.source, record.commit, record.licence, *(f.sha256 for f in files)]
         if not all(isinstance(text, str) for text in texts) or not all(is_inside(file.path) for file in files):
             raise ValueError("no record of a model")
@@ -120,9 +125,7 @@ def lock_file(name: str, root: Path | None = None) -> Path:
 def read_table(path: Path) -> dict:
     """A JSON table; empty when there is none, or none that can be read."""
     try:
-        if path.stat().st_size > LARGEST_TABLE:
-            return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_ordinary(path, LARGEST_TABLE).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -141,9 +144,12 @@ def check_sizes(folder: Path, record: Record) -> None:
     for file in record.files:
         path = folder / file.path
         try:
-            size = path.stat().st_size
+            about = path.stat()
         except OSError:
             raise JobError("model_unreadable", f"{path} is missing", AGAIN) from None
+        size = about.st_size
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise JobError("model_unreadable", f"{path} is no ordinary file", AGAIN)
         if size != file.size:
             raise JobError("model_unreadable", f"{path} has {size:,} of {file.size:,} bytes", AGAIN)
 
@@ -215,7 +221,8 @@ def remove(folder: Path) -> None:
     """Delete a model's folder, all of it or, while its files are in use, nothing.
 
     Raises:
-        JobError: ``no_permission`` when the system does not let go of it, or when it is not ours (:func:`check_ours`).
+        JobError: ``no_permission`` when the system does not let go of it, when it is not ours (:func:`check_ours`), or
+            when files lie in it that did not come with the model (:func:`check_alone`).
     """
     aside = set_aside(folder)
     if aside is not None:
@@ -234,10 +241,38 @@ def check_ours(folder: Path) -> None:
         raise JobError("no_permission", f"{folder} is a link to {os.path.realpath(folder)}", LINK)
     if any(os.path.isfile(folder / name) for name in (RECORD, PLAN)):
         return
-    with readable():
-        files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
+    files = []
+    if folder.is_dir():
+        with readable():
+            files = [name for _, _, names in os.walk(folder, onerror=_not_read) for name in names]
     if not folder.is_dir() or not all(name.endswith((PARTIAL, ".tmp")) for name in files):
         raise JobError("no_permission", f"{folder} did not come through this program", NOT_OURS)
+
+
+def check_alone(folder: Path) -> None:
+    """Raise ``JobError('no_permission')`` where files lie in a model's folder that did not come through this program:
+    who put them there may have no others. Raises as :func:`check_ours`, too."""
+    check_ours(folder)
+    if not os.path.lexists(folder):
+        return
+    known = {RECORD, PLAN}
+    for record in filter(None, (read_record(folder, name) for name in (RECORD, PLAN))):
+        known |= {file.path for file in record.files}
+    others = []
+    with readable():
+        for place, folders, names in os.walk(folder, onerror=_not_read):
+            linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+            found = (os.path.relpath(os.path.join(place, name), folder) for name in (*names, *linked))
+            others += [name for name in found if name.replace(os.sep, "/") not in known and not _is_litter(name)]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        detail = f"{folder} holds {quoted(min(others))}{more}, which did not come with the model"
+        raise JobError("no_permission", detail, OTHERS)
+
+
+def _is_litter(name: str) -> bool:
+    """Whether a file is a piece of a download, or one that a system's file manager leaves."""
+    return name.endswith((PARTIAL, ".tmp")) or os.path.basename(name) in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def _not_read(error: OSError) -> None:
@@ -247,7 +282,7 @@ def _not_read(error: OSError) -> None:
 def set_aside(folder: Path) -> Path | None:
     """The quick half of :func:`remove`: the folder under another name, by which nothing finds it; None when there is
     none. Raises as that does."""
-    check_ours(folder)
+    check_alone(folder)
     aside = folder.with_name(folder.name + GONE)
     shutil.rmtree(aside, ignore_errors=True)  # what an end in the middle left behind
     try:
@@ -271,6 +306,6 @@ def whole_copy(name: str, root: Path | None = None) -> Path | None:
         return None
     record = read_record(folder)
     if record is None:
-        raise JobError("model_unreadable", f"{folder / RECORD} is damaged", AGAIN)
+        raise JobError("model_unreadable", f"{folder / RECORD} is damaged", "Get the model again.")
     check_sizes(folder, record)
     return folder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobError, writing_failed
+from ..ordinary import NotOrdinary, open_ordinary
 
 BEHIND = 5  # nice levels between a program with a window and its child that computes
 
@@ -127,7 +128,9 @@ class HeldFile:
 
     def __enter__(self) -> HeldFile:
         try:
-            self._file = open(self.path, "a+b")  # noqa: SIM115
+            self._file = open_ordinary(self.path, os.O_RDWR)
+        except NotOrdinary as error:
+            raise JobError("no_permission", str(error)) from error
         except OSError as error:
             raise writing_failed(error, self.path) from error
         try:

@@ -212,3 +212,32 @@ def test_a_result_that_is_deleted_right_after_its_answer_leaves_no_traceback(tmp
     module("addon.folders").remove_working_files(tmp_path / "gone")
     (tmp_path / "preview").write_text("no folder")
     module("addon.folders").remove_working_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["preview", "checkpoint"])
+def test_tidying_leaves_alone_what_a_link_in_a_job_folder_leads_to(job, tmp_path, name):
+    mine = tmp_path / "mine"
+    (mine / "deeper").mkdir(parents=True)
+    (mine / "work.txt").write_text("a year")
+    job.finish(["new"])
+    folder = job.job.folder
+    shutil.rmtree(folder / name)
+    (folder / name).symlink_to(mine)
+    (folder / "preview").mkdir(exist_ok=True)
+    (folder / "preview" / "texture_0.rgba").write_text("x")
+    module("addon.folders").remove_working_files(folder)
+    assert (mine / "work.txt").read_text() == "a year" and (mine / "deeper").is_dir()
+    assert (folder / "preview" / "texture_0.rgba").exists() == (name == "preview")
+    module("addon.folders").remove(folder, folder.parent)
+    assert not folder.exists() and (mine / "work.txt").exists()
+
+
+def test_an_answer_is_not_written_to_where_a_link_leads(job, tmp_path):
+    mine = tmp_path / "work.txt"
+    mine.write_text("a year")
+    (job.job.folder / "closed").symlink_to(mine)
+    module("addon.folders").close(job.job.folder, "discarded")
+    assert mine.read_text() == "a year"
+    assert module("addon.folders").read_answer(job.job.folder) == "discarded"
+    module("addon.folders").close(tmp_path / "gone", "discarded")
+    assert not (tmp_path / "gone").exists()

@@ -44,7 +44,7 @@ MISTAKES = [
     (("--prompt", "x" * 100_000), 1, "prompt"),
     (("--method", "x" * 100_000), 2, "--method"),
     (("--settings", DEEP), 2, "--settings"),
-    (("--settings", '{"steps": ' + TOO_MANY + "}"), 2, "--settings"),
+    (("--settings", '{"steps": ' + TOO_MANY + "}"), 2, "cannot be read: a number in it has too many digits"),
     (("--settings", '{"quality": []}'), 1, "quality"),
     (("--settings", '{"quality": {}}'), 1, "quality"),
     (("--settings", '{"method": {"x": [1]}}'), 1, "method"),

@@ -232,6 +232,16 @@ def test_a_users_own_folder_among_the_models_is_not_removed(capsys, monkeypatch,
     assert status == 1 and "did not come through this program" in said and (own / "mine.txt").is_file()
 
 
+def test_a_record_without_files_is_not_sound(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
+    folder = tmp_path / "models" / "sd15"
+    folder.mkdir(parents=True)
+    about = {"id": "sd15", "source": "a", "commit": "b", "licence": "c"}
+    (folder / "csd-model.json").write_text(json.dumps({**about, "files": {}}))
+    status, out, _ = answer(capsys, "verify", "sd15")
+    assert status == 1 and "BAD" in out and "csd-model.json is damaged" in out
+
+
 def test_the_list_says_what_is_not_offered_yet(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("CSD_MODELS", str(tmp_path / "models"))
     rows = {line.split()[0]: line for line in answer(capsys)[1].splitlines() if line.strip()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -12,6 +13,8 @@ from csd_blender.job.folder import JobFolder
 from csd_blender.job.presets.texture import texture_job
 from csd_blender.job.process.bodies import Failed, Finished
 from tests.support.shell import answer
+
+RUN = console.run_on_console  # itself; the tests put another one in its place
 
 
 @pytest.fixture
@@ -119,3 +122,18 @@ def test_only_what_is_in_the_folder_goes(tmp_path):
     (folder.path / "notes.txt").write_text("put there meanwhile")
     folder.withdraw()
     assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes as this system has them")
+@pytest.mark.parametrize("name", ["backend.log", "events.jsonl", "running.lock"])
+@pytest.mark.parametrize("pipe", [False, True])
+def test_a_link_or_a_pipe_in_the_folder_is_told_at_once(jobs, stored, tmp_path, name, pipe):
+    mine = tmp_path / "work.txt"
+    mine.write_text("a year")
+    os.mkfifo(stored.path / name) if pipe else (stored.path / name).symlink_to(mine)
+    status, said = answer("texture", "--resume", str(stored.path))
+    assert status == 1 and f"{name} is a link or no ordinary file" in said and not jobs
+    if name == "backend.log":  # put there meanwhile
+        with pytest.raises(JobError, match="is a link"):
+            RUN(stored, resume=True)
+    assert mine.read_text() == "a year"

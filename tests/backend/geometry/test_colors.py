@@ -295,3 +295,13 @@ def test_colors_come_back_from_a_job_s_folder_and_damaged_ones_are_refused(tmp_p
         with pytest.raises(JobError) as caught:
             c.load_colors(tmp_path / "start.npz")
         assert caught.value.code in ("bad_job_folder", "mesh_too_large")
+
+
+@pytest.mark.parametrize("side", [13_000, 50_000])
+@pytest.mark.filterwarnings("error")
+def test_a_picture_of_too_many_pixels_is_told_to_be_too_large(side):
+    size = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    chunks = ((b"IHDR", size), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    data = b"".join(len(d).to_bytes(4, "big") + k + d + zlib.crc32(k + d).to_bytes(4, "big") for k, d in chunks)
+    with pytest.raises(c.BadFile, match="scale it down to 8192 x 8192"):
+        c.decode_picture(b"\x89PNG\r\n\x1a\n" + data)

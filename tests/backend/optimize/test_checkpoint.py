@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from csd_blender.backend.optimize import loop
+from csd_blender.backend.optimize import checkpoint, loop
 from csd_blender.backend.optimize.checkpoint import Saved, optimizer_tensors, restore, save_checkpoint
 from csd_blender.backend.optimize.loop import StoreClock
 from csd_blender.backend.support.reporting import Reporter
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder
+from csd_blender.job.ordinary import read_ordinary
 from csd_blender.job.presets.texture import texture_job
 from tests.support.hostile import CASES, garbled, value
 
@@ -150,6 +151,9 @@ WRONG = {
     "a count for each": changed(COUNT, lambda v: v.expand(2).clone()),
     "a negative square": changed("optimizer.1.exp_avg_sq", lambda v: v - 1e3),
     "a moment that is no number": changed(MOMENT, lambda v: v * float("inf")),
+    "an average of no gradients": changed(MOMENT, lambda v: torch.full_like(v, 3e38)),
+    "averages of gradients whose squares are lost": lambda t: {k: v * 1e9 if k == MOMENT else v for k, v in t.items()},
+    "a parameter beyond all measure": changed("field.weight", lambda v: torch.full_like(v, 3e38)),
     "a parameter of another shape": changed("field.weight", lambda v: v.T.contiguous()),
     "a parameter of another kind": changed("field.weight", lambda v: v.half()),
     "a parameter that is no number": changed("field.weight", lambda v: v * float("nan")),
@@ -205,6 +209,47 @@ def test_a_checkpoint_that_is_no_ordinary_file_is_passed_over(folder, two, suffi
     elif how == "empty":
         path.touch()
     assert resumed(folder).step == 3
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.99), (0.0, 0.9), (0.9, 0.7), (0.5, 0.99999)])
+def test_every_average_that_gradients_have_is_taken(betas):
+    """Of the worst kind, which grow as they would have to for the largest one, and of the smallest."""
+    first, second = betas
+    growth = second / first if first else 1.0
+    gradients = [growth**step for step in range(60)], [0.0] * 59 + [1e4], [1e-19] * 60, [1e-16, *[0.0] * 200]
+    for course in gradients:
+        weight = torch.nn.Parameter(torch.zeros(3))
+        optimizer = torch.optim.AdamW([weight], lr=1e-3, betas=betas, eps=1e-15)
+        for one in course:
+            weight.grad = torch.full((3,), one)
+            optimizer.step()
+            state = optimizer.state[weight]
+            assert checkpoint._is_average(state["exp_avg"], state["exp_avg_sq"], first, second)
+
+
+@pytest.mark.parametrize("how", ["zeros", "longer", "a header of its own", "more than memory"])
+def test_a_checkpoint_that_is_larger_than_it_may_be_is_not_read(folder, two, how, monkeypatch):
+    path = record_of(folder).with_suffix(".safetensors")
+    if how == "more than memory":
+        monkeypatch.setattr(checkpoint, "free_memory", lambda device: path.stat().st_size - 1)
+    else:
+        header = b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+        with open(path, "r+b") as file:
+            if how != "longer":
+                file.truncate(0)
+                file.write(b"" if how == "zeros" else len(header).to_bytes(8, "little") + header)
+            file.truncate(12 * 2**30)
+    whole = []
+
+    def read(path, limit, first=None):
+        whole.extend([path] if first is None else [])
+        assert first is None or first < 2**20
+        return read_ordinary(path, limit, first)
+
+    monkeypatch.setattr(checkpoint, "read_ordinary", read)
+    found = resumed(folder)
+    assert path not in whole
+    assert found is None if how == "more than memory" else found.step == 3
 
 
 def test_a_bit_that_tipped_over_on_the_disk_is_found(folder, two):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....job.errors import quoted
 from ....job.models.contents import stamp_of
 from ....job.models.control import OTHER, ControlFiles, channels_of
 from ....job.models.files import unreadable
@@ -59,7 +60,7 @@ def _check_fit(files: ControlFiles, network, model: DiffusionModel) -> None:
     place, own, of_model = files.part.folder / "config.json", network.config, model.unet.config
     for setting in ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block"):
         if _plain(own[setting]) != _plain(of_model[setting]):
-            found = f"{setting} {_plain(own[setting])}, but the model has {_plain(of_model[setting])}"
+            found = f"{setting} {quoted(_plain(own[setting]))}, but the model has {_plain(of_model[setting])}"
             raise unreadable(f"{place} says {found}", "Choose a ControlNet that was made for this model.")
     if own.addition_embed_type != of_model.addition_embed_type or own.class_embed_type or own.num_class_embeds:
         raise unreadable(f"{place}: the network wants to be told more than the model", OTHER)
@@ -67,7 +68,7 @@ def _check_fit(files: ControlFiles, network, model: DiffusionModel) -> None:
         raise unreadable(f"{place}: it takes over a picture's style and does not follow a shape", OTHER)
     order = own.controlnet_conditioning_channel_order
     if order not in ("rgb", "bgr"):
-        raise unreadable(f"{place} has colors in the order {order!r}, which is not known", OTHER)
+        raise unreadable(f"{place} has colors in the order {quoted(order)}, which is not known", OTHER)
     factor = 2 ** (len(own.conditioning_embedding_out_channels) - 1)
     if factor != model.latent_factor:
         raise unreadable(

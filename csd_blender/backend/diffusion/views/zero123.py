@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ....job.errors import shortened
 from ....job.models.contents import unreadable
 from ....job.models.files import ModelFiles, Part
 from ...support.draws import Draws
@@ -187,7 +188,7 @@ def load_projection(part: Part, sizes: tuple[int, int], dtype: torch.dtype, devi
     found = {key.rpartition(".")[2]: value for key, value in values.items()}
     shapes: Sequence[tuple[str, tuple[int, ...]]] = (("weight", (sizes[1], sizes[0])), ("bias", (sizes[1],)))
     if len(values) != len(shapes) or set(found) != {name for name, _ in shapes}:
-        raise unreadable(f"{part.weights} is to hold one layer, and holds {', '.join(sorted(values))}")
+        raise unreadable(f"{part.weights} is to hold one layer, and holds {shortened(', '.join(sorted(values)))}")
     layer = torch.nn.Linear(*sizes)
     for key, shape in shapes:
         if tuple(found[key].shape) != shape:

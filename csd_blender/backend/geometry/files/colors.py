@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,10 @@ def decode_picture(data: bytes | memoryview) -> np.ndarray:
     if len(data) > MAX_PICTURE_FILE:
         raise BadFile(f"it has {len(data) >> 20} MB; at most {MAX_PICTURE_FILE >> 20} MB are read")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger ones are refused here
+            opened = Image.open(io.BytesIO(data), formats=FORMATS)
+        with opened as file:
             width, height = file.size
             if width * height > MAX_PIXELS:
                 raise BadFile(f"it has {width} x {height} pixels; scale it down to 8192 x 8192 or less")
@@ -169,6 +173,8 @@ def decode_picture(data: bytes | memoryview) -> np.ndarray:
                 picture = file.convert("RGBA" if file.mode == "P" else "RGB").convert("RGB")
     except BadFile:
         raise
+    except Image.DecompressionBombError:
+        raise BadFile("it has far too many pixels; scale it down to 8192 x 8192 or less") from None
     except Exception as error:  # the library has exceptions of its own for every kind of damage
         raise BadFile(f"it is damaged, or no picture that can be read ({type(error).__name__})") from None
     if max(picture.size) > MAX_SIDE:

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from ....job.errors import JobError
 from ....job.files import COARSE_SHAPE
-from ....job.folder import JobFolder
+from ....job.folder import JobFolder, read_coarse
 from ....job.spec.methods import find_method
 from ....job.spec.schedule import Schedule
 from ....job.spec.stages import COARSE, LOAD, REFINE, START, UNWRAP
@@ -322,7 +322,7 @@ def load_coarse(job: TextTo3DJob, folder: JobFolder) -> CoarseField:
     """The coarse field of another job, put into this one's folder. Raises ``JobError`` when it does not fit."""
     field = make_radiance_field(job.coarse)
     try:
-        field.load_state_dict(load((folder.path / COARSE_SHAPE).read_bytes()))
+        field.load_state_dict(load(read_coarse(folder)))
     except Exception as error:
         raise JobError("bad_job_folder", f"{COARSE_SHAPE} is missing or of another kind of field") from error
     return field
