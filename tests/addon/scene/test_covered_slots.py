@@ -3,16 +3,7 @@
 import pytest
 
 from tests.support.blender import bpy, cube, select
-from tests.support.by_hand import HandJob, look, temporary
-
-
-@pytest.fixture
-def by_hand(monkeypatch):
-    def make(**settings):
-        select(cube())
-        return HandJob(monkeypatch, **settings)
-
-    return make
+from tests.support.by_hand import look, temporary
 
 
 def new(name):

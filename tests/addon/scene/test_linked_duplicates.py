@@ -18,15 +18,6 @@ def twin_of(obj):
     return twin
 
 
-@pytest.fixture
-def by_hand(monkeypatch):
-    def make(**settings):
-        select(cube())
-        return HandJob(monkeypatch, **settings)
-
-    return make
-
-
 def materials(obj):
     return [slot.material and slot.material.name for slot in obj.material_slots]
 

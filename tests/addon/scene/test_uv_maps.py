@@ -40,6 +40,12 @@ def unwrap():
     bpy.ops.uv.cube_project(cube_size=3.0)
 
 
+def unwrap_in_edit_mode():
+    bpy.ops.object.mode_set(mode="EDIT")
+    unwrap()
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
 @pytest.mark.parametrize("end", ["save", "save in Edit Mode", "discard"])
 def test_a_map_that_the_artist_makes_under_a_preview_stays_theirs(by_hand, tmp_path, end):
     mesh = cube().data
@@ -47,9 +53,7 @@ def test_a_map_that_the_artist_makes_under_a_preview_stays_theirs(by_hand, tmp_p
     job = by_hand()
     job.write_uv(["new"])
     job.preview()
-    bpy.ops.object.mode_set(mode="EDIT")
-    unwrap()
-    bpy.ops.object.mode_set(mode="OBJECT")
+    unwrap_in_edit_mode()
     drawn = values(mesh.uv_layers.active)
     if end == "save in Edit Mode":
         bpy.ops.object.mode_set(mode="EDIT")
@@ -67,9 +71,7 @@ def test_a_map_that_was_edited_under_a_preview_stays_and_what_was_rendered_is_re
     job = by_hand()
     job.write_uv(["new"])
     job.preview()
-    bpy.ops.object.mode_set(mode="EDIT")
-    unwrap()
-    bpy.ops.object.mode_set(mode="OBJECT")
+    unwrap_in_edit_mode()
     job.finish(["new"])
     bpy.ops.csd.discard()
     assert look(cube())[1] == [("UVMap", False, True), ("UVMap.001", True, False)]
