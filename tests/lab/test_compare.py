@@ -210,6 +210,20 @@ def test_a_chart_is_a_picture_with_a_dot_and_a_name_for_each_point():
         chart([], "empty")
 
 
+def test_an_axis_may_end_below_one_and_what_lies_beyond_is_at_its_end():
+    tree = ElementTree.fromstring(
+        chart([Point("a", 5.0, 0.1, (0.05, 0.3)), Point("b", 5.0, -0.1, (-0.2, 0.2))], "", "", 0.2)
+    )
+    words = [text.text for text in tree.findall("{*}text")]
+    assert "20%" in words and "100%" not in words
+    middle, lowest = (float(c.get("cy")) for c in tree.findall("{*}circle"))
+    assert middle == pytest.approx(charts.down(0.5), abs=0.1) and lowest == pytest.approx(charts.down(0.0), abs=0.1)
+    bar = next(line for line in tree.findall("{*}line") if line.get("stroke-opacity") == "0.45")
+    assert sorted(float(bar.get(end)) for end in ("y1", "y2")) == pytest.approx(
+        [charts.down(1), charts.down(0.25)], abs=0.1
+    )
+
+
 def test_names_lie_on_no_other_name_and_on_no_dot():
     crowd = [Point(f"method {i}", 30.0 + 0.1 * i, 0.8, (0.5, 0.9)) for i in range(8)]
     places = label_places(crowd, 40.0)

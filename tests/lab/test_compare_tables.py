@@ -162,11 +162,15 @@ def test_the_table_of_two_faces_compares_object_by_object():
     assert lines["csd"] == ["4", "of", "4", "51%–100%", "–", "100%", "0%", "0.25", "9.0"]
     assert lines["csd + Perp-Neg"][:7] == ["0", "of", "3", "0%–56%", "-100", "(-100", "to"]
     assert "sds" not in lines and "both" not in lines
+    drawn = {p.name: (p.seconds, p.quality) for p in janus.two_faced_points(janus.variants(), rows)}
+    assert drawn == {"csd": (9.0, 1.0), "csd + Perp-Neg": (9.0, 0.0)}
     rows += [row("sds", shape, shape == "cat") for shape in shapes] + [row("sds + Perp-Neg", "cat", True)]
     lines = {line[:36].strip(): line[36:].split() for line in janus.format_table(janus.variants(), rows).splitlines()}
     assert lines["both"][:4] == ["5", "of", "8", "31%–86%"]
     # Three of CSD's objects lose it and SDS's keeps it: 3 of 4, each beside its own.
     assert lines["both + Perp-Neg"][:5] == ["1", "of", "4", "5%–70%", "-75"] and "both + clamp" not in lines
+    drawn = {p.name: p.quality for p in janus.two_faced_points(janus.variants(), rows)}
+    assert drawn == {"both": 0.625, "both + Perp-Neg": 0.25}
 
 
 def test_the_table_of_diversity_has_distances_and_quality():

@@ -1,4 +1,6 @@
-"""``bench --frontier``: finished tables as points of one chart."""
+"""``bench --frontier``: which textures it makes, and what it tells of them."""
+
+from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -6,52 +8,62 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tools.lab.__main__ import main
+from tools.lab.compare.on_parts import frontier
+from tools.lab.compare.on_parts.frontier import ROWS, frontier_tasks, points
 from tools.lab.compare.statistics import wilson
-from tools.lab.frontier import point
 
 
-def row(right: bool, seconds: float, color=None) -> dict:
-    return {"material_right": right, "color_right": color, "belief": 0.9 if right else 0.1, "seconds": seconds}
+def judged(label: str, right: bool, seconds: float, color=None) -> dict:
+    return {
+        "label": label, "material_right": right, "color_right": color, "belief": 0.9 if right else 0.1, "light": 0.03,
+        "saturation": 0.4, "seconds": seconds, "network_calls": 400, "said": "wood",
+    }  # fmt: skip
 
 
-@pytest.fixture
-def tables(tmp_path):
-    for name, rows in {
-        "draft": [row(True, 9.0), row(False, 11.0), row(True, 10.0, color=False), row(True, 30.0, color=True)],
-        "normal": [row(True, 17.0)] * 8 + [row(False, 0.0)],  # a bare mesh, for comparison
-    }.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "table.json").write_text(json.dumps(rows))
-    return tmp_path
+def measured(label: str, border: float, seconds: float) -> dict:
+    return {
+        "label": label, "border": border, "border_chance": 0.2, "explained": 0.5, "explained_chance": 0.4,
+        "seconds": seconds, "network_calls": 400,
+    }  # fmt: skip
 
 
-def test_a_table_is_the_share_that_is_wholly_right_at_the_median_of_its_seconds(tables):
-    found = point("draft", json.loads((tables / "draft" / "table.json").read_text()))
-    assert (found.quality, found.seconds, found.interval) == (0.5, 10.5, wilson(2, 4))
+def test_rows_differ_from_the_preset_by_what_they_are_called(tmp_path):
+    tasks = frontier_tasks(tmp_path)
+    assert len({task.key for task in tasks}) == len({task.folder for task in tasks}) == len(tasks) == len(ROWS) * 84
+    jobs = {label: next(task for task in tasks if task.label == label).job for label in ROWS}
+    draft, every = jobs["Draft"], jobs["Draft, all three"]
+    assert (draft.encoder, draft.look, draft.early_end) == ("full", "anywhere", 0.0)
+    assert (every.encoder, every.look, every.early_end) == ("small", "unseen", 0.5)
+    assert jobs["Draft, small encoder"].encoder == "small" and jobs["Draft, small encoder"].look == draft.look
+    assert jobs["Normal"].steps > draft.steps == every.steps
+    assert jobs["Draft from gray"].warm_start == 0 < draft.warm_start
 
 
-def test_the_chart_has_a_point_for_each_table(tables, capsys):
-    given = [f"Draft={tables / 'draft'}", f"Normal, warm={tables / 'normal'}"]
-    assert main(["--frontier", *given, "--out", str(tables / "out")]) == 0
-    said = capsys.readouterr().out
-    assert "50%" in said and "100%" in said and said.index("Draft") < said.index("Normal, warm")
-    drawn = ElementTree.parse(tables / "out" / "frontier.svg").getroot()
-    assert len(drawn.findall("{*}circle")) == 2 and "Normal, warm" in ElementTree.tostring(drawn, "unicode")
+def test_a_row_is_the_share_that_is_wholly_right_at_the_median_of_all_its_seconds():
+    rows = [
+        judged("Draft", True, 9.0), judged("Draft", False, 11.0), judged("Draft", True, 10.0, color=False),
+        judged("Draft", True, 30.0, color=True), measured("Draft", 0.3, 11.0), measured("Draft", 0.5, 12.0),
+    ]  # fmt: skip
+    (one,), (part,) = points(rows)
+    assert (one.name, one.quality, one.seconds, one.interval) == ("Draft", 0.5, 11.0, wilson(2, 4))
+    assert part.quality == pytest.approx(0.2) and part.seconds == 11.0
+    assert part.interval[0] == pytest.approx(0.1) and part.interval[1] == pytest.approx(0.3)
+    table = frontier.format_table(rows).splitlines()
+    assert "50% (15%–85%)" in table[1] and "0.200" in table[1] and "0.100" in table[1] and " 400 " in table[1]
+    assert len(table) == 4
 
 
-@pytest.mark.parametrize(
-    "given,words",
-    [
-        ("draft", "no NAME=FOLDER"),
-        ("x={none}", "no table.json"),
-        ("x={broken}", "no table.json"),
-        ("x={empty}", "no judged"),
-    ],
-)
-def test_what_is_no_table_is_named(tables, capsys, given, words):
-    for name, text in (("broken", "[3]"), ("empty", "[]")):
-        (tables / name).mkdir()
-        (tables / name / "table.json").write_text(text)
-    places = {name: tables / name for name in ("none", "broken", "empty")}
-    assert main(["--frontier", given.format(**places), "--out", str(tables / "out")]) == 1
-    assert words in capsys.readouterr().out and not (tables / "out").exists()
+def test_textures_are_made_once_and_shown_again_with_both_charts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(frontier, "ROWS", {name: ROWS[name] for name in ("Draft, all three",)})
+    given = ["--frontier", "--rehearse", "--out", str(tmp_path)]
+    assert main(given) == 0
+    rows = [json.loads(line) for line in (tmp_path / "frontier.jsonl").read_text().splitlines()]
+    assert [row["key"] for row in rows] == ["Draft, all three judged 0", "Draft, all three robot 0"]
+    made = capsys.readouterr().out
+    (tmp_path / "frontier.svg").unlink()
+    assert main([*given, "--show"]) == 0
+    table = capsys.readouterr().out
+    assert "Draft, all three" in table and table.strip() in made
+    for name in ("frontier", "frontier_parts"):
+        drawn = ElementTree.parse(tmp_path / f"{name}.svg").getroot()
+        assert len(drawn.findall("{*}circle")) == 1 and "all three" in ElementTree.tostring(drawn, "unicode")

@@ -14,7 +14,6 @@ from csd_blender.job.process.processes import open_streams
 from csd_blender.job.spec.common import QUALITIES
 from csd_blender.job.spec.methods import METHODS
 
-from ..paths import BUILD
 from .compare import options as compare
 
 
@@ -46,9 +45,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--similarity", nargs="+", type=Path, metavar="FOLDER", help="finished jobs: R-precision, similarity, A-LPIPS"
     )
-    parser.add_argument(
-        "--frontier", nargs="+", metavar="NAME=DIR", help="finished --quality tables on one chart, to --out"
-    )
     parser.add_argument("--clip", type=Path, metavar="MODEL", help="folder of a CLIP for them, in place of our own")
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="safetensors of LPIPS-VGG for them")
     arguments = parser.parse_args(argv)
@@ -65,10 +61,6 @@ def main(argv: list[str]) -> int:
         from .judged.similarity_table import run_similarity_table
 
         return run_similarity_table(arguments.similarity, arguments.clip, arguments.lpips, arguments.out)
-    if arguments.frontier:
-        from .frontier import run_frontier
-
-        return run_frontier(arguments.frontier, arguments.out or BUILD / "bench-frontier")
     if arguments.edit:
         from .judged.edits import ALIGNMENTS, run_edits
 

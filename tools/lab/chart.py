@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 720, 440
@@ -28,10 +28,11 @@ class Point:
     interval: tuple[float, float]
 
 
-def chart(points: Sequence[Point], title: str, quality: str = "named right by the judge") -> str:
-    """The picture's text. Raises ``ValueError`` for no points."""
+def chart(points: Sequence[Point], title: str, quality: str = "named right by the judge", highest: float = 1.0) -> str:
+    """The picture's text; ``highest``: what the upright axis ends at. Raises ``ValueError`` for no points."""
     if not points:
         raise ValueError("there is nothing to draw")
+    points = [_scaled(point, highest) for point in points]
     step, end = ticks(max(point.seconds for point in points))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
@@ -46,7 +47,7 @@ def chart(points: Sequence[Point], title: str, quality: str = "named right by th
     for i in range(6):
         y = down(i / 5)
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "#e5e7eb"))
-        parts.append(_text(LEFT - 8, y + 4, f"{i / 5:.0%}", anchor="end"))
+        parts.append(_text(LEFT - 8, y + 4, f"{i / 5 * highest:.0%}", anchor="end"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "seconds", anchor="middle"))
     parts.append(_text(18, (TOP + HEIGHT - BOTTOM) / 2, quality, anchor="middle", turned=True))
     places = label_places(points, end)
@@ -57,6 +58,12 @@ def chart(points: Sequence[Point], title: str, quality: str = "named right by th
         parts.append(f'<circle cx="{at:.1f}" cy="{down(point.quality):.1f}" r="5" fill="{color}"/>')
         parts.append(_text(x, y, point.name, color=color))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _scaled(point: Point, highest: float) -> Point:
+    """The point on an axis from 0 to 1; what lies beyond is at its end."""
+    quality, low, high = (min(max(value / highest, 0.0), 1.0) for value in (point.quality, *point.interval))
+    return replace(point, quality=quality, interval=(low, high))
 
 
 def across(seconds: float, end: float) -> float:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from csd_blender.backend.mini.vocabulary import FRONT_SHAPES
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.spec.methods import METHODS, find_method
 
+from ..chart import Point, chart
 from ..judged.quality_objects import ONE_VIEW
 from .coarse import SETTINGS, TINY, CoarseTask, folder_name, make_row, said
 from .rows import Row, RowFile, make_rows
@@ -118,7 +121,11 @@ def run_janus(
     rows = variants(only)
     tasks, file = janus_tasks(out, rows, rehearse), RowFile(out / "janus.jsonl")
     failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
-    print(f"\nTwo-faced objects, coarse stage\n{format_table(rows, list(file.of(tasks).values()))}")
+    found = list(file.of(tasks).values())
+    print(f"\nTwo-faced objects, coarse stage\n{format_table(rows, found)}")
+    if points := two_faced_points(rows, found):
+        drawn = chart(points, "Coarse shapes, seconds of one core", "two-faced: the judge calls the back a front", 0.5)
+        (out / "two_faced.svg").write_text(drawn, "utf-8")
     return 1 if failed else 0
 
 
@@ -165,6 +172,19 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
         dropped = sum(bool(row["dropped_words"]) for row in debiased)
         lines.append(f"prompt debiasing left out a word in {dropped} of {len(debiased)} objects")
     return "\n".join(lines)
+
+
+def two_faced_points(variants: Sequence[Variant], rows: Sequence[Row]) -> list[Point]:
+    """How often, at which seconds: of the rows of both methods as one where there are some, else of each."""
+    by_label = {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
+    found = []
+    for variant in together(variants, by_label) or variants:
+        own = list(by_label[variant.label].values())
+        if own:
+            hits = sum(row["two_faced"] for row in own)
+            seconds = mean([row["seconds"] for row in own], np.median)
+            found.append(Point(variant.label, seconds, hits / len(own), wilson(hits, len(own))))
+    return found
 
 
 def together(variants: Sequence[Variant], by_label: dict[str, dict[Any, Row]]) -> list[Variant]:

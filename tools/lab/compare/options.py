@@ -19,6 +19,7 @@ TABLES = {
     "pictures": "what CSD leaves on single pictures, against the model's own samples, and what cures it",
     "alignment": "how well textures fit the parts of six meshes, without and with ControlNets",
     "patterns": "patterns on meshes of many parts, from gray and as the preset makes them",
+    "frontier": "a texture's presets and what makes them quicker: quality and fit to the parts against seconds",
     "encoders": "the bundled model's small encoder beside its own: gradients, latents, seconds",
     "guidance": "one step of each method beside one as the published code takes it",
 }
@@ -100,6 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 
         del shared["only"]
         return run_patterns(out, arguments.preset or "draft", **shared)
+    if table == "frontier":
+        from .on_parts.frontier import run_frontier
+
+        del shared["only"]
+        return run_frontier(out, **shared)
     if table == "after-picture":
         from .after_picture import run_after_picture
 

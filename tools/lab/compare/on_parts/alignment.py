@@ -82,13 +82,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class AlignmentTask:
-    """One texture of the table; ``label`` is its row."""
+    """One texture of the table; ``label`` is its row. quality: the preset."""
 
     label: str
     mesh: str
     seed: int
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quality: str = "draft"
 
     @property
     def key(self) -> str:
@@ -97,7 +98,7 @@ class AlignmentTask:
     @property
     def job(self) -> TextureJob:
         given = {"texture_size": 512, "seed": self.seed, "preview_interval": 0, **self.settings}
-        return texture_job(PROMPTS[self.mesh], "draft", "mini", **given)
+        return texture_job(PROMPTS[self.mesh], self.quality, "mini", **given)
 
     @property
     def fingerprint(self) -> str:
