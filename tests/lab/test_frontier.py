@@ -11,6 +11,7 @@ from tools.lab.__main__ import main
 from tools.lab.compare.on_parts import frontier
 from tools.lab.compare.on_parts.frontier import ROWS, frontier_tasks, points
 from tools.lab.compare.statistics import wilson
+from tools.lab.judged.quality_prompts import quality_prompts
 
 
 def judged(label: str, right: bool, seconds: float, color=None) -> dict:
@@ -30,6 +31,11 @@ def measured(label: str, border: float, seconds: float) -> dict:
 def test_rows_differ_from_the_preset_by_what_they_are_called(tmp_path):
     tasks = frontier_tasks(tmp_path)
     assert len({task.key for task in tasks}) == len({task.folder for task in tasks}) == len(tasks) == len(ROWS) * 84
+    assert [task.label for task in tasks] == [*ROWS] * 84, "each texture for all rows"
+    first = tasks[: 21 * len(ROWS) : len(ROWS)]  # a quarter has all meshes of both lists
+    judged_meshes = {quality_prompts()[task.index].mesh for task in first if isinstance(task, frontier.JudgedTask)}
+    assert judged_meshes == {asked.mesh for asked in quality_prompts()}
+    assert {task.mesh for task in first if isinstance(task, frontier.AlignmentTask)} == set(frontier.PART_MESHES)
     jobs = {label: next(task for task in tasks if task.label == label).job for label in ROWS}
     draft, every = jobs["Draft"], jobs["Draft, all three"]
     assert (draft.encoder, draft.look, draft.early_end) == ("full", "anywhere", 0.0)

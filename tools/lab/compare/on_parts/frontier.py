@@ -15,12 +15,12 @@ from csd_blender.job.spec.texture import TextureJob
 
 from ...chart import Point, chart
 from ...judged.part_meshes import PART_MESHES
-from ...judged.quality_prompts import quality_prompts
+from ...judged.quality_prompts import MESH_COUNT, quality_prompts
 from ...judged.quality_textures import make_and_judge, quality_job, save_first_views, worker_tools
 from ..rows import Row, RowFile, make_rows
 from ..statistics import all_right, paired_difference, wilson
 from . import alignment
-from .alignment import TINY, AlignmentTask
+from .alignment import SEEDS, TINY, AlignmentTask
 
 QUICKER: Mapping[str, Any] = {"encoder": "small", "look": "unseen", "early_end": 0.5}
 #: Rows: the preset, and the settings besides its own.
@@ -35,6 +35,7 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Draft from gray": ("draft", {"control": "off"}),
 }
 MOST_EXCESS = 0.2  # of the chart's axis
+ASKED = len(quality_prompts()) // MESH_COUNT  # prompts of each mesh
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,24 @@ def run_frontier(out: Path, processes: int = 1, rehearse: bool = False, show: bo
 
 
 def frontier_tasks(out: Path, rehearse: bool = False) -> list[JudgedTask | AlignmentTask]:
-    """All textures, row by row."""
+    """All textures: each one for all rows, so that rows share what else the machine does; a run that ends early has
+    rows of equal length, in which all meshes are about equally often."""
+    prompts, meshes, seeds = len(quality_prompts()), len(PART_MESHES), len(SEEDS)
+    cells: list[tuple[float, int, int]] = [
+        ((i % ASKED + i // ASKED * ASKED / prompts) / ASKED, i, -1) for i in range(prompts)
+    ]
+    cells += [((seed + mesh / meshes) / seeds, mesh, seed) for mesh in range(meshes) for seed in range(seeds)]
+    chosen = [(0.0, 0, -1), (0.0, 0, 0)] if rehearse else sorted(cells)
     tasks: list[JudgedTask | AlignmentTask] = []
-    for number, (label, (quality, own)) in enumerate(ROWS.items()):
-        settings = {"preview_interval": 0, **own, **(TINY if rehearse else {})}
-        prompts, meshes = (1, PART_MESHES[:1]) if rehearse else (len(quality_prompts()), PART_MESHES)
-        place = out / "jobs" / f"{number}"
-        tasks += [JudgedTask(label, i, quality, place / f"judged_{i:02d}", settings) for i in range(prompts)]
-        tasks += [
-            AlignmentTask(label, mesh, seed, place / f"{mesh}_{seed}", settings, quality)
-            for mesh in meshes
-            for seed in alignment.SEEDS[: 1 if rehearse else None]
-        ]
+    for _, which, seed in chosen:
+        for number, (label, (quality, own)) in enumerate(ROWS.items()):
+            settings = {"preview_interval": 0, **own, **(TINY if rehearse else {})}
+            place = out / "jobs" / f"{number}"
+            if seed < 0:
+                tasks.append(JudgedTask(label, which, quality, place / f"judged_{which:02d}", settings))
+            else:
+                folder, mesh = place / f"{PART_MESHES[which]}_{seed}", PART_MESHES[which]
+                tasks.append(AlignmentTask(label, mesh, SEEDS[seed], folder, settings, quality))
     return tasks
 
 
