@@ -182,7 +182,7 @@ def two_faced_points(variants: Sequence[Variant], rows: Sequence[Row]) -> list[P
         own = list(by_label[variant.label].values())
         if own:
             hits = sum(row["two_faced"] for row in own)
-            seconds = mean([row["seconds"] for row in own], np.median)
+            seconds = float(np.median([row["seconds"] for row in own]))
             found.append(Point(variant.label, seconds, hits / len(own), wilson(hits, len(own))))
     return found
 

@@ -189,8 +189,8 @@ def draw_ring(
 
 
 def log_odds(ask: Ask, schedule: NoiseSchedule, latents: Tensor) -> float:
-    """How much more the prompt than no prompt tells the model about clean latents ``[V, C, h, w]``: the logarithm of how
-    much further off its noise is without, a mean over a few times, at the same noise for all latents of that shape.
+    """How much more the prompt than no prompt tells the model about clean latents ``[V, C, h, w]``: the logarithm of
+    how much further off its noise is without, a mean over a few times, at the same noise for all latents of that shape.
 
     It is the classifier that the classifier score is the gradient of, compared as in Diffusion Classifier (Li et al.
     2023, arXiv 2303.16203); by ratios in place of differences, as if each error were Gaussian of its own width, so that
