@@ -35,7 +35,7 @@ from csd_blender.job.presets.text_to_3d import text_to_3d_job
 from csd_blender.job.result import read_result
 from csd_blender.job.spec.text_to_3d import TextTo3DJob
 
-from ..mini.readers.judge import Judge
+from ..mini.readers.judge import Judge, load_judge
 from .quality_textures import (
     BACKGROUND,
     JUDGED_SIZE,
@@ -49,6 +49,7 @@ from .quality_textures import (
     worker_tools,
 )
 from .surface_samples import sample_albedo, sample_surface
+from .true_objects import format_true, true_verdicts
 
 #: Shape, what it is made of, and its color where that is not the material's own.
 SHAPES_AND_SURFACES = (
@@ -146,6 +147,7 @@ def run_object_table(
         sheets = [t.folder / "result" / "turntable.png" for t in tasks if t.label == label]
         save_first_views(sheets, out / f"{label.replace(' ', '_')}.png")
     print(format_table(verdicts))
+    print(format_true(true_verdicts(SHAPES_AND_SURFACES[:count], load_judge())))
     print(f"Pictures: {out}")
     return 0
 
