@@ -166,7 +166,6 @@ def test_the_fingerprint_ignores_only_what_the_result_does_not_depend_on():
         "warm_start": 12,
         "warm_steps": 9,
         "warm_scale": 2.0,
-        "warm_candidates": 3,
         "keep": "all",
         "view_prompts": False,
         "control": "depth",

@@ -20,8 +20,6 @@ from .recipes import COARSE_ALONE, OF_PICTURES, sees_several, usual_method
 from .texture import WARM_VIEWS, begins_warm, takes_lora, word
 from .view_recipes import ALONE as MULTI_VIEW_ALONE
 
-#: Settings about a warm start in any kind that has one.
-_OF_START = (*WARM_DETAILS, "warm_candidates")
 _SIDES, _SOURCE, _STAGES = "A picture has no sides", "The source has its place", "Each stage has its own"
 
 #: Settings of a texture that one may look for in another kind.
@@ -72,9 +70,9 @@ def without_effect(kind: type[Any], chosen: Mapping[str, Any]) -> dict[str, str]
     if is_off(chosen.get("control", usual)):
         found |= dict.fromkeys(CONTROL_DETAILS, "No ControlNet")
         if kind is not TextTo3DJob:  # there, a model of several views draws it, without
-            found |= dict.fromkeys(("warm_start", *_OF_START), "No ControlNet")
+            found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "No ControlNet")
     if not chosen.get("warm_start", usual_start(kind, method, chosen)):
-        found = dict.fromkeys(_OF_START, "No warm start") | found
+        found = dict.fromkeys(WARM_DETAILS, "No warm start") | found
     if kind is EditJob and chosen.get("shape") == FREE:
         found["uv"] = "A new shape has its own"
         found |= dict.fromkeys(("look", "early_end"), "The shape moves, too")
@@ -147,11 +145,11 @@ def _of_recipe(recipe: str, chosen: Mapping[str, Any]) -> dict[str, str]:
     coarse_model = chosen.get("coarse_model") or chosen.get("model", "mini")
     method = chosen.get("method") or _own_method(recipe, chosen)
     if label and not sees_several(recipe, method, coarse_model):
-        found |= dict.fromkeys(("warm_start", *_OF_START), "One view at a time")
+        found |= dict.fromkeys(("warm_start", *WARM_DETAILS), "One view at a time")
     given = any(chosen.get(name) for name in ("start_from_mesh", "refine_from"))
     if given or word(chosen.get("start")) in STARTS[1:]:
         of_picture = ("picture", "picture_elevation") if label else ()
-        found |= dict.fromkeys((*of_picture, "warm_start", *_OF_START), "The shape is given")
+        found |= dict.fromkeys((*of_picture, "warm_start", *WARM_DETAILS), "The shape is given")
     if recipe in COARSE_ALONE:
         found["refine_steps"] = f"{label} has none"
         found |= dict.fromkeys(("control", *CONTROL_DETAILS), f"{label} has no mesh")

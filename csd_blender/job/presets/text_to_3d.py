@@ -44,8 +44,6 @@ WARM_VIEWS = 8
 #: Steps of the coarse and of the refine stage.
 _MINI_STEPS = {"draft": (240, 100), "normal": (600, 240), "best": (2000, 800)}
 _MINI_WARM_STEPS = {"draft": (40, 60), "normal": (120, 160), "best": (500, 500)}
-#: First rings of which the best is taken, with the bundled model.
-WARM_CANDIDATES = 4
 WARM_SHARE = 0.25  # of a published recipe's coarse steps, after a warm start
 WARM_NOISE = 0.7  # highest time of the coarse stage after it
 #: Normal is the published length: the refine stages of Magic3D and Fantasia3D (its appearance) are half as long.
@@ -119,8 +117,6 @@ def text_to_3d_job(
     values |= {"method": overrides.get("method", method), "warm_start": start}
     if warm:
         values["warm_steps"] = WARM_STEPS
-        if coarse_model == "mini":
-            values["warm_candidates"] = WARM_CANDIDATES
     if overrides.get("start") == "mesh":
         values["keep"] = "all"  # what somebody made of several pieces stays whole
     return from_json(TextTo3DJob, values | overrides)

@@ -142,10 +142,6 @@ WARM_CONTROL = partial(
     number, 0, 2, 0.7, True, label="Warm Start Control",
     help="How strongly ControlNets hold these pictures to the shape",
 )  # fmt: skip
-WARM_CANDIDATES = partial(
-    number, 1, 16, 1, True, label="Warm Start Candidates",
-    help="Draw the first pictures so often, and go on from those that the model itself finds closest to the prompt",
-)  # fmt: skip
 #: Settings about the warm start beside ``warm_start`` itself, without effect where that is 0.
 WARM_DETAILS = ("warm_steps", "warm_scale", "warm_control")
 #: Settings about ControlNets beside ``control`` itself, without effect where that is off.

@@ -77,8 +77,7 @@ class TextTo3DJob:
             colors.
         warm_start: so many pictures of all sides, and as many more as whole rings have, are drawn first, by a model
             that is told the views, and the coarse stage's field is fitted to them; 0 begins from a blob. warm_steps:
-            of their sampler. warm_scale: its guidance scale, against the empty prompt. warm_candidates: so many first
-            rings are drawn, and the one is taken about which the prompt tells the model most.
+            of their sampler. warm_scale: its guidance scale, against the empty prompt.
         encoder: as in a texture job, for both stages; a coarse model on pixels encodes nothing.
         picture_elevation: from so many degrees above the horizon the job's picture shows the thing, where there is one.
         compile: the network by ``torch.compile``, where there is a compiler.
@@ -107,8 +106,7 @@ class TextTo3DJob:
         "texture_size",
     )
     scripted: ClassVar[tuple[str, ...]] = (
-        "warm_steps", "warm_scale", "warm_candidates", "extra_words", "keep", "device", "compile", "rasterizer",
-        "allow_noncommercial",
+        "warm_steps", "warm_scale", "extra_words", "keep", "device", "compile", "rasterizer", "allow_noncommercial",
         "preview_interval", "checkpoint_interval",
     )  # fmt: skip
 
@@ -163,7 +161,6 @@ class TextTo3DJob:
     warm_start: int = common.WARM_START()
     warm_steps: int = common.WARM_STEPS()
     warm_scale: float = common.WARM_SCALE()
-    warm_candidates: int = common.WARM_CANDIDATES()
     encoder: str = common.ENCODER()
     rasterizer: str = common.RASTERIZER()
     allow_noncommercial: bool = common.ALLOW_NONCOMMERCIAL()

@@ -1,12 +1,11 @@
 """A start for a coarse shape that few steps of distillation can finish: rings of views that a multi-view model draws,
 and a field that is fitted to them.
 
-The first ring is drawn from noise alone, and of several candidates the one is taken that the prompt fits best. Each
-further one, from between the cameras before it and from another height, begins with what the field shows there under
-noise of 0.7 of all times, so that all rings are of one thing (Instruct-NeRF2NeRF, Haque et al. 2023, arXiv 2303.12789,
-changes its pictures so). The pictures' backgrounds are the model's own; they are found along the pictures' edges. What
-lies before no background in any picture is the thing (its visual hull, Laurentini 1994), which few pictures tell better
-than their colors do; then the field learns these.
+The first ring is drawn from noise alone. Each further one, from between the cameras before it and from another height,
+begins with what the field shows there under noise of 0.7 of all times, so that all rings are of one thing
+(Instruct-NeRF2NeRF, Haque et al. 2023, arXiv 2303.12789, changes its pictures so). The pictures' backgrounds are the
+model's own; they are found along the pictures' edges. What lies before no background in any picture is the thing (its
+visual hull, Laurentini 1994), which few pictures tell better than their colors do; then the field learns these.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from ....job.errors import JobError
 from ....job.spec.cameras import VIEWS_AT_ONCE, SceneCameras
 from ....job.spec.scene_stages import CoarseStage
 from ....job.spec.text_to_3d import TextTo3DJob
-from ...diffusion.model import NoiseSchedule, latent_side
+from ...diffusion.model import latent_side
 from ...diffusion.sampling import Predict, Revise, sample_latents
 from ...distillation.guide import Guide
-from ...distillation.state import Ask
 from ...distillation.view_prompts import Seen
 from ...fields.network_field import NetworkField
 from ...optimize.descent import descend
@@ -56,8 +54,6 @@ FIT_BETAS = (0.9, 0.99)
 #: A first ring is drawn again, up to so many times, where more than this share of a picture's middle is hidden in front
 #: of its background: with another one outside of a disc, under so much of the noise.
 MOST_REDRAWN, HIDDEN, DISC, REDRAWN = 2, 0.4, 0.75, 0.85
-#: Shares of all times at which candidates are compared, and the seed of the noise that they are compared in.
-COMPARED_AT, COMPARED_SEED = (0.5, 0.65, 0.8, 0.9), 0x0DD5
 
 
 @dataclass(frozen=True)
@@ -75,15 +71,6 @@ class Ring:
     behind: Tensor
     shown: Tensor
     gaps: Tensor
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Pictures ``[V, 3, S, S]`` and the ``noise`` that they began with; :func:`log_odds` where it was asked for."""
-
-    pictures: Tensor
-    noise: Tensor
-    log_odds: float
 
 
 def make_ring(cameras: Cameras, pictures: Tensor) -> Ring:
@@ -114,26 +101,32 @@ def warm_start(
         JobError: ``model_not_finite``, ``oom``, or ``empty_scene`` where the pictures show nothing.
         Stopped: the user cancelled, or the other side went away; there is nothing to keep yet.
     """
-    model, stage, steps = guide.model, job.coarse, job.warm_steps
+    model, stage = guide.model, job.coarse
     generator = torch.Generator().manual_seed(job.seed ^ NOISE_SEED)
-    size, count = model.native_size, -(-job.warm_start // VIEWS_AT_ONCE)
+    side, size = latent_side(model), model.native_size
+    count = -(-job.warm_start // VIEWS_AT_ONCE)
     ladder = StepDown(views=VIEWS_AT_ONCE)
     model.thrift.reset()
     ladder.begin(model, load, reporter)
-    before = job.warm_candidates - 1  # drawn beside the first ring
-    strides = Strides(reporter, (count + before) * steps)
-    draw = partial(draw_ring, guide, job, generator, ladder, reporter)
+    strides = Strides(reporter, count * job.warm_steps)
     rings: list[Ring] = []
     for number in range(count):
         cameras = ring_cameras(stage.cameras, number).to(model.device)
+        noise = torch.randn((VIEWS_AT_ONCE, model.latent_channels, side, side), generator=generator).to(model.device)
+        end = (number + 1) * job.warm_steps
+        tell = partial(strides.tell, end - job.warm_steps, end)
+        draw = partial(draw_ring, guide, job, cameras, noise, ladder, reporter)
         if rings:
             with torch.no_grad():
                 shown = see(state, stage, cameras, size, rings[0].behind).color
-            end = (number + 1 + before) * steps
-            drawn = draw(cameras, partial(strides.tell, end - steps, end), since=shown, share=AGAIN)
-            rings.append(make_ring(cameras, drawn.pictures))
+            rings.append(make_ring(cameras, draw(tell, shown, AGAIN)))
         else:
-            rings.append(first_ring(job, cameras, draw, strides))
+            ring = make_ring(cameras, draw(tell, None, 1.0))
+            for _ in range(MOST_REDRAWN):
+                if is_hidden(ring):
+                    again = partial(strides.tell, end, end)
+                    ring = make_ring(cameras, draw(again, before_another(ring), REDRAWN))
+            rings.append(ring)
         fit_anyhow(state, stage, rings, guide, ladder, reporter)
         if reporter.preview_due():
             show()
@@ -145,65 +138,22 @@ def warm_start(
         )
 
 
-def first_ring(job: TextTo3DJob, cameras: Cameras, draw: Callable[..., Drawn], strides: Strides) -> Ring:
-    """Of all candidates the one that the prompt fits best, those that are hidden behind the others; drawn again where
-    it is hidden all the same."""
-    steps, found = job.warm_steps, []
-    for done in range(0, job.warm_candidates * steps, steps):
-        drawn = draw(cameras, partial(strides.tell, done, done + steps), compared=job.warm_candidates > 1)
-        ring = make_ring(cameras, drawn.pictures)
-        found.append((not is_hidden(ring), drawn.log_odds, drawn.noise, ring))
-    _, _, noise, ring = max(found, key=lambda one: one[:2])
-    end = job.warm_candidates * steps
-    for _ in range(MOST_REDRAWN):
-        if is_hidden(ring):
-            again = partial(strides.tell, end, end)
-            drawn = draw(cameras, again, since=before_another(ring), share=REDRAWN, noise=noise)
-            ring = make_ring(cameras, drawn.pictures)
-    return ring
-
-
 def draw_ring(
-    guide: Guide, job: TextTo3DJob, generator: torch.Generator, ladder: StepDown, reporter: Reporter,
-    cameras: Cameras, tell: Revise, since: Tensor | None = None, share: float = 1.0, noise: Tensor | None = None,
-    compared: bool = False,
-) -> Drawn:  # fmt: skip
-    """Pictures that begin with ``since`` under a share of the noise, or with noise alone: fresh one, unless some is
-    given. ``compared``: with their log-odds. Raises ``JobError('model_not_finite')``."""
-    model, drawn = guide.model, None
-    if noise is None:
-        side = latent_side(model)
-        noise = torch.randn((VIEWS_AT_ONCE, model.latent_channels, side, side), generator=generator).to(model.device)
-    while drawn is None:
+    guide: Guide, job: TextTo3DJob, cameras: Cameras, noise: Tensor, ladder: StepDown, reporter: Reporter,
+    tell: Revise, since: Tensor | None, share: float,
+) -> Tensor:  # fmt: skip
+    """Pictures ``[V, 3, S, S]`` that begin with ``since`` under a share of the noise, or with noise alone. Raises
+    ``JobError('model_not_finite')``."""
+    model, pictures = guide.model, None
+    while pictures is None:
         with ladder.guard(model, reporter), guide.clock("start"):
             clean = None if since is None else encode(model, since, VIEWS_AT_ONCE)
-            ask = asker(guide, cameras)
-            latents = sample_latents(
-                model.schedule, noise, guided(ask, job.warm_scale), job.warm_steps, tell, clean, share
-            )
-            odds = log_odds(ask, model.schedule, latents) if compared else 0.0
-            drawn = Drawn(decode(model, latents, VIEWS_AT_ONCE), noise, odds)
-    if not bool(torch.isfinite(drawn.pictures).all()):
+            predict = guided(guide, cameras, job.warm_scale)
+            latents = sample_latents(model.schedule, noise, predict, job.warm_steps, tell, clean, share)
+            pictures = decode(model, latents, VIEWS_AT_ONCE)
+    if not bool(torch.isfinite(pictures).all()):
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a shape starts from")
-    return drawn
-
-
-def log_odds(ask: Ask, schedule: NoiseSchedule, latents: Tensor) -> float:
-    """How much more the prompt than no prompt tells the model about clean latents ``[V, C, h, w]``: the logarithm of
-    how much further off its noise is without, a mean over a few times, at the same noise for all latents of that shape.
-
-    It is the classifier that the classifier score is the gradient of, compared as in Diffusion Classifier (Li et al.
-    2023, arXiv 2303.16203); by ratios in place of differences, as if each error were Gaussian of its own width, so that
-    no time counts more because more of its noise is hard to tell.
-    """
-    generator, found = torch.Generator().manual_seed(COMPARED_SEED), []
-    for share in COMPARED_AT:
-        t = torch.full((len(latents),), round(share * (len(schedule) - 1)), device=latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        eps = ask(("positive", "null"), schedule.add_noise(latents, noise, t), t)
-        without, told = ((eps[name] - noise).square().mean().clamp_min(1e-12) for name in ("null", "positive"))
-        found.append(float((without / told).log()))
-    return sum(found) / len(found)
+    return pictures
 
 
 def middle_of(pictures: Tensor) -> Tensor:
@@ -241,14 +191,10 @@ def ring_cameras(ranges: SceneCameras, number: int) -> Cameras:
     return Cameras((azimuth + 180.0) % 360.0 - 180.0, elevation, distance, fov_y)
 
 
-def asker(guide: Guide, cameras: Cameras) -> Ask:
-    """The model's predictions for views of one thing; without Perp-Neg, for the model knows each side."""
-    seen = Seen(cameras, view_names(cameras.azimuth, cameras.elevation))
-    return guide.predictor(seen, 0.0, replace(guide.guidance, perp_neg=0.0))
-
-
-def guided(ask: Ask, scale: float) -> Predict:
+def guided(guide: Guide, cameras: Cameras, scale: float) -> Predict:
     """The noise by classifier-free guidance, away from the empty prompt, as a texture's start has it."""
+    seen = Seen(cameras, view_names(cameras.azimuth, cameras.elevation))
+    ask = guide.predictor(seen, 0.0, replace(guide.guidance, perp_neg=0.0))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         eps = ask(("positive", "null"), x, t)

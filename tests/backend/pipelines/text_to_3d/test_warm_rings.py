@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from csd_blender.backend.diffusion.model import NoiseSchedule
 from csd_blender.backend.diffusion.views.mvdream import MVDream
 from csd_blender.backend.pipelines.text_to_3d import job as pipeline
 from csd_blender.backend.pipelines.text_to_3d import warm_rings
-from csd_blender.backend.pipelines.text_to_3d.warm_rings import (
-    Drawn,
-    asker,
-    first_ring,
-    fit,
-    guided,
-    log_odds,
-    make_ring,
-    ring_cameras,
-)
+from csd_blender.backend.pipelines.text_to_3d.warm_rings import fit, guided, make_ring, ring_cameras
 from csd_blender.backend.worker.run_job import ModelCache
 from csd_blender.job.errors import JobError
 from csd_blender.job.folder import JobFolder
@@ -62,57 +51,8 @@ def test_the_scale_goes_from_the_empty_prompt_towards_the_prompt_without_perp_ne
 
     guide = SimpleNamespace(predictor=predictor, guidance=Guidance(perp_neg=2.0))
     x = torch.zeros(4, 4, 2, 2)
-    ask = asker(guide, ring_cameras(RANGES, 0))
-    assert torch.equal(guided(ask, 2.5)(x, x[:, 0, 0, 0]), torch.full_like(x, 6.0))
+    assert torch.equal(guided(guide, ring_cameras(RANGES, 0), 2.5)(x, x[:, 0, 0, 0]), torch.full_like(x, 6.0))
     assert asked == [(4, 0.0, 0.0)]
-
-
-def test_log_odds_are_how_much_further_off_the_noise_is_without_the_prompt():
-    schedule = NoiseSchedule(torch.linspace(0.999, 0.01, 100), "epsilon", torch.device("cpu"))
-    clean = torch.randn((4, 4, 8, 8), generator=torch.Generator().manual_seed(1))
-    times = []
-
-    def ask(names, noisy, t):
-        assert set(names) == {"positive", "null"} and noisy.shape == clean.shape
-        times.append(int(t[0]))
-        alpha, sigma = schedule.alpha_sigma(t)
-        noise = (noisy - alpha * clean) / sigma  # what was added, which a perfect model finds
-        wide = 0.1 if times[-1] < 70 else 0.2  # a time at which all errors are larger counts no more than another
-        return {"positive": noise + wide, "null": noise - 2 * wide}
-
-    assert log_odds(ask, schedule, clean) == pytest.approx(math.log(4), abs=1e-4)
-    assert times == [50, 64, 79, 89]
-    drawn = []
-
-    def other(names, noisy, t):
-        drawn.append(noisy)
-        return {name: torch.zeros_like(noisy) for name in names}
-
-    for _ in range(2):
-        assert log_odds(other, schedule, clean) == 0.0
-    assert all(torch.equal(a, b) for a, b in zip(drawn[:4], drawn[4:], strict=True)), "the same noise for each"
-
-
-@pytest.mark.parametrize("hidden,best", [((), 1), ((1,), 2), ((0, 1, 2), 1)])
-def test_the_first_ring_is_the_candidate_with_the_highest_odds_of_those_that_are_not_hidden(monkeypatch, hidden, best):
-    asked, odds = [], (0.1, 0.9, 0.3)
-    monkeypatch.setattr(warm_rings, "make_ring", lambda cameras, pictures: int(pictures.max()))
-    monkeypatch.setattr(warm_rings, "is_hidden", lambda ring: ring in hidden)
-    monkeypatch.setattr(warm_rings, "before_another", lambda ring: torch.zeros(1))
-
-    def draw(cameras, tell, since=None, share=1.0, noise=None, compared=False):
-        asked.append((compared, since is not None, noise))
-        number = len(asked) - 1
-        return Drawn(torch.tensor([number if since is None else 9]), f"noise {number}", odds[min(number, 2)])
-
-    job = SimpleNamespace(warm_steps=10, warm_candidates=3)
-    told = SimpleNamespace(tell=lambda *_: None)
-    ring = first_ring(job, ring_cameras(RANGES, 0), draw, told)
-    assert asked[:3] == [(True, False, None)] * 3
-    if len(hidden) < 3:
-        assert ring == best and len(asked) == 3
-    else:  # drawn again, from the best one's noise
-        assert ring == 9 and asked[3:] == [(False, True, "noise 1")]
 
 
 # ---- jobs ----------------------------------------------------------------------------------------------------------
@@ -174,29 +114,10 @@ def test_a_hidden_ring_is_drawn_again_twice_at_most_and_the_bar_stands_meanwhile
     asked, hidden = told(monkeypatch, MVDream), []
     monkeypatch.setattr(warm_rings, "is_hidden", lambda ring: hidden.append(ring) or True)
     outcome, events = run(make(), models)
-    assert outcome.type == "result" and len(hidden) == 3
+    assert outcome.type == "result" and len(hidden) == 2
     times = [int(t[0]) for _, t, _ in asked[:12]]
     assert times[3] == times[6] == round(0.85 * times[0]) and times[9] == round(0.7 * times[0])
     assert [body["step"] for kind, body in events if kind == "progress"][:12] == [1, 2, *[3] * 7, 4, 5, 6]
-
-
-def test_candidates_are_drawn_and_compared_before_one_goes_on(make, models, monkeypatch):
-    asked, folder = told(monkeypatch, MVDream), make(warm_candidates=3)
-    outcome, events = run(folder, models)
-    assert outcome.type == "result"
-    said = [(body["step"], body["total"]) for kind, body in events if kind == "progress" and body["stage"] == "start"]
-    assert said == [(i, 12) for i in range(1, 13)]
-    assert read_result(folder.path).timings["network_calls"] == (12 + 3 * 4) * 8 + 2 * 2 * 4
-    times = [int(t[0]) for _, t, _ in asked[:24]]
-    drawn, compared = times[:3], times[3:7]
-    assert times[:21] == (drawn + compared) * 3 and drawn[0] > drawn[1] > drawn[2] and compared[0] < compared[3]
-    assert times[21] == round(0.7 * drawn[0])
-    assert not torch.equal(asked[0][0], asked[7][0]), "each from noise of its own"
-
-
-def test_one_candidate_is_as_jobs_were_before_there_were_any(make, models):
-    one, untold = make("one", warm_candidates=1), make("untold")
-    assert one.spec.spec_hash() == untold.spec.spec_hash()
 
 
 def test_rings_are_whole(make, models):
