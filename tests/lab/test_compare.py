@@ -180,6 +180,24 @@ def test_a_line_that_was_cut_off_harms_neither_its_neighbours_nor_the_next_one(t
     assert len(file.read()) == 2
 
 
+def test_what_is_there_and_what_does_not_fit_any_more_is_counted(tmp_path, capsys):
+    file = RowFile(tmp_path / "rows.jsonl")
+    assert make_rows([Job(1)], square, file, show=True) == 0
+    assert capsys.readouterr().out == f"None of 1 rows is there: {file.path}\n" and not file.path.exists()
+    make_rows([Job(1), Job(2), Job(3)], square, file)
+    capsys.readouterr()
+    changed = [Job(1), Job(2, "two"), Job(3, "two"), Job(4)]
+    make_rows(changed, square, file, show=True)
+    there, left_out = capsys.readouterr().out.splitlines()
+    assert (
+        there.startswith("1 of 4 rows is there") and left_out == "2 more are of other settings than now, and left out"
+    )
+    assert len(file.read()) == 3
+    make_rows(changed, square, file)
+    assert "2 more are of other settings than now, and made again" in capsys.readouterr().out
+    assert len(file.of(changed)) == 4
+
+
 def test_rows_of_several_processes(tmp_path):
     file = RowFile(tmp_path / "rows.jsonl")
     assert make_rows([Job(1), Job(2, broken=True), Job(3)], square, file, processes=2) == 1

@@ -97,6 +97,11 @@ def test_options_that_have_an_effect_are_not_told_of(jobs, cube, tmp_path):
     assert answer("text-to-3d", "--prompt", "x", "--recipe", "dreamfusion", "--method", "vsd", "--out", other)[1] == ""
 
 
+def test_an_option_that_asks_for_nothing_is_not_told_of(jobs, cube, tmp_path):
+    off = ["--control", "off", "--warm-start", "0"]
+    assert answer("texture", str(cube), "--prompt", "x", *off, "--out", str(tmp_path / "new")) == (0, "")
+
+
 ABSENT = [
     (("image", "--perp-neg"), "csd image has no --perp-neg. A picture has no sides."),
     (("image", "--noise=surface"), "csd image has no --noise. A picture has no surface."),

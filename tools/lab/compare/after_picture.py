@@ -158,7 +158,7 @@ def run_after_picture(
         show: make nothing, print what is there.
     """
     tasks, file = picture_tasks(out, rehearse, only[0] if only else ""), RowFile(out / "after_picture.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
+    failed = make_rows(tasks, make_row, file, processes, said, show)
     print(f"\nObjects after one picture\n{format_table(list(file.of(tasks).values()))}")
     if made := [task for task in tasks if task.of_picture and (task.folder / TURNTABLE).is_file()]:
         save_sheet(made, out / "after_picture.png")

@@ -122,7 +122,7 @@ def run_artifacts(
     """
     file = RowFile(out / "pictures.jsonl")
     tasks: list[Any] = [*sample_tasks(out, rehearse), *variant_tasks(out, only, quality, rehearse)]
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
+    failed = make_rows(tasks, make_row, file, processes, said, show)
     rows = list(file.of(tasks).values())
     print(f"\nSingle pictures, {len(PROMPTS)} prompts, {quality}\n{format_table(rows)}\n", flush=True)
     there = file.of(tasks)

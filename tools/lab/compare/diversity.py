@@ -39,7 +39,7 @@ def run_diversity(
         parts.append(("Pictures", picture_tasks(out, only, rehearse), pictures.make_row))
     parts.append(("Objects, coarse stage", object_tasks(out, only, rehearse), coarse.make_row))
     for title, tasks, make in parts:
-        failed += 0 if show else make_rows(tasks, make, file, processes, said)
+        failed += make_rows(tasks, make, file, processes, said, show)
         print(f"\n{title}, {len(PROMPTS)} prompts\n{format_table(list(file.of(tasks).values()))}\n", flush=True)
     return 1 if failed else 0
 

@@ -127,10 +127,8 @@ def run_guidance(out: Path, only: Sequence[str] = (), sizes: Sizes | None = None
         only: these methods. show: time nothing, print what is there.
     """
     sizes = sizes or Sizes()
-    asked, file, failed = cases(sizes, only), RowFile(out / "guidance.jsonl"), 0
-    if not show:
-        bench = Bench(sizes)
-        failed = make_rows(asked, bench.measure, file, said=said)
+    asked, file = cases(sizes, only), RowFile(out / "guidance.jsonl")
+    failed = make_rows(asked, Bench(sizes).measure, file, said=said, show=show)
     rows = file.of(asked)
     where = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
     print(f"\nOne step, one picture, {title(sizes)}, {where}\n{format_table(list(rows.values()))}")

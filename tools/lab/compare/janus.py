@@ -120,7 +120,7 @@ def run_janus(
     """
     rows = variants(only)
     tasks, file = janus_tasks(out, rows, rehearse), RowFile(out / "janus.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, said)
+    failed = make_rows(tasks, make_row, file, processes, said, show)
     found = list(file.of(tasks).values())
     print(f"\nTwo-faced objects, coarse stage\n{format_table(rows, found)}")
     if points := two_faced_points(rows, found):

@@ -81,19 +81,28 @@ def make_rows(
     file: RowFile,
     processes: int = 1,
     said: Callable[[Row], str] = str,
+    show: bool = False,
 ) -> int:
     """Make the rows that ``file`` does not have, each written down as it comes. Returns how many could not be made.
 
-    One that fails is told in a line and tried again by the next run; the others go on.
+    One that fails is told in a line and tried again by the next run; the others go on. What is there already is
+    counted first, and so is what does not fit any more.
 
     Args:
         make: a function of a module; with several processes it runs in them.
-        said: a line about a new row.
+        said: a line about a new row. show: make none, and only count.
     """
     there = file.of(tasks)
     left = [task for task in tasks if task.key not in there]
-    if there:
-        print(f"{len(there)} of {len(tasks)} rows are there: {file.path}", flush=True)
+    if there or show:
+        print(f"{len(there) or 'None'} of {len(tasks)} rows {_be(len(there))} there: {file.path}", flush=True)
+    known = file.read()
+    unlike = sum(task.key in known for task in left)
+    if unlike:
+        what = "left out" if show else "made again"
+        print(f"{unlike} more {_be(unlike)} of other settings than now, and {what}", flush=True)
+    if show:
+        return 0
     failed, started = 0, time.monotonic()
     for count, (task, row, error) in enumerate(_made(left, make, processes), 1):
         if row is None:
@@ -105,6 +114,10 @@ def make_rows(
         spent = (time.monotonic() - started) / 60
         print(f"{count}/{len(left)}  {spent:5.1f} min  {task.key:36} {text}", flush=True)
     return failed
+
+
+def _be(count: int) -> str:
+    return "is" if count < 2 else "are"
 
 
 def _made(

@@ -115,7 +115,7 @@ def make_sheet(
 ) -> int:
     """Make what is missing and draw one sheet of what is there. Returns how many could not be made."""
     file = RowFile(path.with_suffix(".jsonl"))
-    failed = 0 if show else make_rows(tasks, make, file, processes, said)
+    failed = make_rows(tasks, make, file, processes, said, show)
     there = file.of(tasks)
     titles = list(dict.fromkeys((task.prompt, task.seed) for task in tasks))
     views = {(task.method, task.prompt, task.seed): view(task) for task in tasks if task.key in there}

@@ -95,14 +95,11 @@ def run_methods(
             methods: Sequence[str] = METHODS
         else:
             # Rows of textures may lie elsewhere: then it is the one that this part has.
-            known = (file.of(part_tasks(out, part, METHODS, rehearse)).values() for part in ("textures", name))
-            newcomer = next(filter(None, (best_newcomer(list(rows)) for rows in known)), None)
-            print(f"{PARTS[name]}: the best newcomer in the textures at Draft is {newcomer or 'not known yet'}")
+            newcomer = find_newcomer(out, name, file, rehearse)
             methods = [m for m in METHODS if m in (*CLOSER, newcomer)]
         chosen = [m for m in METHODS if m in only] if only else methods
         tasks = part_tasks(out, name, chosen, rehearse)
-        if not show:
-            failed += make_rows(tasks, make_row, file, processes, said)
+        failed += make_rows(tasks, make_row, file, processes, said, show)
         rows = list(file.of(tasks).values())
         print(f"\n{PARTS[name]}\n{format_table(rows)}\n", flush=True)
         if rows:
@@ -123,6 +120,21 @@ def part_tasks(out: Path, part: str, methods: Sequence[str], rehearse: bool = Fa
         for index in range(1 if rehearse else count)
         for method in methods
     ]
+
+
+def find_newcomer(out: Path, part: str, file: RowFile, rehearse: bool) -> str | None:
+    """The best one of the textures at *Draft*, or, where their rows lie elsewhere, that which this part has rows of; it
+    is told which."""
+    own, textures = (file.of(part_tasks(out, name, METHODS, rehearse)).values() for name in (part, "textures"))
+    if newcomer := best_newcomer(list(textures)):
+        print(f"{PARTS[part]}: the best newcomer in the textures at Draft is {newcomer}")
+    elif newcomer := best_newcomer(list(own)):
+        print(
+            f"{PARTS[part]}: the newcomer here is {newcomer}; there are no textures at Draft to say which is the best"
+        )
+    else:
+        print(f"{PARTS[part]}: the best newcomer is not known before there are textures at Draft")
+    return newcomer
 
 
 def best_newcomer(rows: Sequence[Row]) -> str | None:

@@ -122,7 +122,7 @@ def run_alignment(
         rehearse: one texture a row with next to no steps. show: make nothing, print what is there.
     """
     tasks, file = alignment_tasks(out, nets, strength, rehearse, warm), RowFile(out / "alignment.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, _said)
+    failed = make_rows(tasks, make_row, file, processes, _said, show)
     print(f"\nTextures and the parts of their meshes, Draft\n{format_table(list(file.of(tasks).values()))}")
     for label in (NONE, CONTROL):
         files = [task.folder / "result" / "turntable.png" for task in tasks if task.label == label]

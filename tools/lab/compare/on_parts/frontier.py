@@ -68,7 +68,7 @@ def run_frontier(out: Path, processes: int = 1, rehearse: bool = False, show: bo
         rehearse: two textures a row with next to no steps. show: make nothing, print what is there.
     """
     tasks, file = frontier_tasks(out, rehearse), RowFile(out / "frontier.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, _said)
+    failed = make_rows(tasks, make_row, file, processes, _said, show)
     rows = list(file.of(tasks).values())
     print(f"\nTextures: quality against seconds of one core\n{format_table(rows)}")
     judged, parts = points(rows)

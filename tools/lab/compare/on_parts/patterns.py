@@ -108,7 +108,7 @@ def run_patterns(
         quality: the preset. rehearse: one texture a row with next to no steps. show: make nothing, print what is there.
     """
     tasks, file = pattern_tasks(out, quality, rehearse), RowFile(out / "patterns.jsonl")
-    failed = 0 if show else make_rows(tasks, make_row, file, processes, lambda row: row["said"])
+    failed = make_rows(tasks, make_row, file, processes, lambda row: row["said"], show)
     rows = list(file.of(tasks).values())
     beside = [] if rehearse else rows_beside()
     print(f"\nPatterns on meshes of many parts, {quality}\n{format_table(rows + beside)}")
