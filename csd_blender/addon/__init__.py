@@ -12,7 +12,7 @@ from .kinds import choose
 from .process import backend, downloads
 from .process import setup as backend_setup
 from .run import handlers, lifecycle, models, pump, results, showing, view_icon
-from .scene import cover
+from .scene.preview import added_map, cover
 from .session import session
 from .ui import (
     generate,
@@ -112,7 +112,7 @@ def leave_objects_clean() -> None:
 def leave() -> None:
     """End the processes and take back timers and handlers, which hang or crash Blender's exit when left."""
     pump.stop()
-    cover.stop()
+    added_map.stop()
     results.stop()
     models.stop()
     handlers.unregister()

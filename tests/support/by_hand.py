@@ -148,12 +148,12 @@ def look(obj):
         data = obj.data.materials[i]
         slots.append((link, slot.material and slot.material.name, data and data.name))
     layers = [(u.name, u.active, u.active_render) for u in obj.data.uv_layers]
-    return slots, layers, module("addon.scene.cover").preview_of(obj)
+    return slots, layers, module("addon.scene.preview.slots").preview_of(obj)
 
 
 def temporary():
     """Names of the data-blocks that a preview made."""
-    key = module("addon.scene.cover").KEY
+    key = module("addon.scene.preview.temporary").KEY
     collections = (bpy.data.objects, bpy.data.meshes, bpy.data.materials, bpy.data.images)
     return [b.name for c in collections for b in c if key in b]
 

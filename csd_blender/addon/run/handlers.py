@@ -8,7 +8,7 @@ from bpy.app.handlers import persistent
 from ...job.errors import JobError
 from .. import folders
 from ..errors import SceneError
-from ..scene import cover
+from ..scene.preview import cover
 from ..session import session
 from . import belonging, lifecycle, old_files, pump, results, showing
 

@@ -21,8 +21,9 @@ from ..kinds import common
 from ..kinds.choose import Kind, kind_of
 from ..preferences import preference
 from ..process import backend
-from ..scene import apply_texture, cover, export
-from ..scene.previews import read_view
+from ..scene import apply_texture, export
+from ..scene.preview import cover
+from ..scene.preview.pictures import read_view
 from ..session import session
 from . import results, showing, view_icon
 from .belonging import check_accept, resume_here

@@ -12,7 +12,7 @@ from ...job.errors import JobError
 from ...job.process.bodies import VIEW
 from ..job import Problem
 from ..process import backend
-from ..scene.previews import Picture
+from ..scene.preview.pictures import Picture
 from ..session import session
 from . import lifecycle, screen, showing, view_icon
 from .pace import Pace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..job import Job
 from ..kinds.choose import kind_of
 from ..scene.checks import is_away
-from ..scene.previews import Picture, PictureMaker
+from ..scene.preview.pictures import Picture, PictureMaker
 from ..scene.stored_arrays import MeshArrays
 from ..scene.targets import find_object
 from ..session import session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 import bpy.utils.previews
 
-from ..scene.previews import Picture
+from ..scene.preview.pictures import Picture
 
 NAME = "view"
 collection = None

@@ -356,7 +356,7 @@ def test_a_finished_job_of_an_earlier_session_is_shown_again(by_hand):
     job.finish()
     session.job = None
     module("addon.run.showing").forget_pictures()
-    module("addon.scene.cover").uncover_all()
+    module("addon.scene.preview.cover").uncover_all()
     assert job.jobs.resume(job.job.folder).phase == "finished"
     turn_pump(lambda: growing() is not None)
     bpy.ops.csd.discard()

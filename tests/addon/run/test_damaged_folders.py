@@ -65,7 +65,7 @@ def test_a_finished_result_with_a_damaged_file_is_accepted_whole_or_changes_noth
         except SceneError as error:
             assert error.text.endswith(".") and error.fix.endswith("."), case
             assert module("addon.session").session.job is job.job, case
-            module("addon.scene.cover").uncover_all()
+            module("addon.scene.preview.cover").uncover_all()
             assert look(cube()) == clean and not [i for i in bpy.data.images if i.name.startswith("Red brick")], case
         else:
             assert name != "result/result.json" and case in ("last byte", "middle turned", "cut in half")
@@ -177,7 +177,7 @@ def test_a_damaged_preview_of_an_object_is_passed_over(monkeypatch):
     job.preview(segments=8)
     for case in damaged(job.job.folder / "preview" / "mesh.npz"):
         said = module("job.process.bodies").Preview("preview/mesh.npz", "mesh")
-        picture = module("addon.scene.previews").PictureMaker()._make_mesh(said, job.job.folder)
+        picture = module("addon.scene.preview.pictures").PictureMaker()._make_mesh(said, job.job.folder)
         assert picture is None or len(picture.triangles) == 16, case
     job.jobs.end_without_result(job.job, "cancelled")
     assert temporary() == []

@@ -310,7 +310,7 @@ def test_the_small_picture_outlives_the_answer_and_only_a_whole_one_is_shown(by_
     (job.job.folder / "preview" / "texture_0.rgba").write_bytes(b"x")
     job_folders.remove_working_files(job.job.folder)
     assert [p.name for p in view.parent.iterdir()] == ["view.rgba"]
-    read = module("addon.scene.previews").read_view
+    read = module("addon.scene.preview.pictures").read_view
     assert read(view).width == 64
     for data in (b"", b"abc", bytes(64 * 63 * 4), bytes(4 * 513 * 513)):
         view.write_bytes(data)

@@ -7,8 +7,8 @@ import pytest
 from tests.support.blender import bpy, cube, module, select
 from tests.support.by_hand import HandJob, look, temporary
 
-preview = module("addon.scene.cover")
-PREVIEW_MAP = module("addon.scene.uv_maps").PREVIEW_NAME
+preview = module("addon.scene.preview.temporary")
+PREVIEW_MAP, ADDED = module("addon.scene.uv_maps").PREVIEW_NAME, module("addon.scene.uv_maps").ADDED
 
 
 def twin_of(obj):
@@ -58,7 +58,7 @@ def test_deleting_one_leaves_nothing_on_the_other(by_hand, source, slots, when):
     if when == "during the job":
         job.finish([source])
     bpy.ops.csd.discard()
-    assert look(twin) == before and temporary() == [] and preview.ADDED not in twin.data
+    assert look(twin) == before and temporary() == [] and ADDED not in twin.data
 
 
 def test_a_mesh_that_lost_all_its_objects_keeps_nothing_of_the_preview(by_hand):
@@ -72,7 +72,7 @@ def test_a_mesh_that_lost_all_its_objects_keeps_nothing_of_the_preview(by_hand):
     bpy.data.objects.remove(cube())
     job.finish(["new"])
     bpy.ops.csd.discard()
-    assert [u.name for u in mesh.uv_layers] == ["UVMap"] and not mesh.materials and preview.ADDED not in mesh
+    assert [u.name for u in mesh.uv_layers] == ["UVMap"] and not mesh.materials and ADDED not in mesh
 
 
 def test_what_is_seen_in_the_preview_is_what_accepting_does(by_hand):
@@ -189,13 +189,13 @@ def test_a_file_saved_in_edit_mode_during_the_preview_holds_none_of_it(by_hand, 
     with bpy.data.libraries.load(str(copy)) as (source, target):
         target.meshes = source.meshes
     for mesh in target.meshes:
-        assert PREVIEW_MAP not in mesh.uv_layers and preview.ADDED not in mesh and preview.KEY not in mesh
+        assert PREVIEW_MAP not in mesh.uv_layers and ADDED not in mesh and preview.KEY not in mesh
     module("addon.session").session.job = None
     bpy.ops.wm.open_mainfile(filepath=path)
     if cube().mode == "EDIT":
         bpy.ops.object.mode_set(mode="OBJECT")
     assert (look(cube()), look(bpy.data.objects["Twin"])) == before and temporary() == []
-    assert preview.ADDED not in cube().data
+    assert ADDED not in cube().data
 
 
 @pytest.mark.parametrize("previews", [False, True])

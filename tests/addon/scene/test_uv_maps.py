@@ -288,7 +288,7 @@ def test_a_full_mesh_is_named_at_accept_and_the_result_waits(by_hand):
     job.write_uv(["new"])
     job.finish(["new"])
     bpy.ops.csd.discard.poll()
-    module("addon.scene.cover").uncover_all()
+    module("addon.scene.preview.cover").uncover_all()
     mesh = cube().data
     while len(mesh.uv_layers) < 8:
         mesh.uv_layers.new(name="More")
@@ -347,10 +347,10 @@ def test_a_preview_that_ends_under_dynamic_topology_leaves_no_map_behind(by_hand
     job.finish(["new"])
     bpy.ops.csd.discard()
     assert look(cube())[0] == before[0] and temporary() == []
-    cover = module("addon.scene.cover")
-    assert cover.clear_late(), "it looks again"
+    added_map = module("addon.scene.preview.added_map")
+    assert added_map.clear_late(), "it looks again"
     dynamic_topology(False)
-    assert cover.clear_late() is None
+    assert added_map.clear_late() is None
     assert look(cube()) == before
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from tests.support.blender import bpy, cube, module
 
-working_space, cover, base_color = (
-    module("addon.scene.working_space"), module("addon.scene.cover"), module("addon.scene.base_color"),
+working_space, temporary, base_color = (
+    module("addon.scene.working_space"), module("addon.scene.preview.temporary"), module("addon.scene.base_color"),
 )  # fmt: skip
 SPACES = dict(working_space._TO_REC709)
 #: CIE xy of red, green, blue and white, as the standards have them: Rec.709 (D65), Rec.2020 (D65), AP1 (ACES's white).
@@ -45,7 +45,7 @@ def test_what_leaves_the_scene_and_what_comes_in_are_each_other_s_inverse(monkey
         working_space.to_rec709(inside), colors, atol=1e-5
     )
     pixels = np.concatenate([colors[:4], np.full((4, 1), 0.5, np.float32)], axis=1)
-    image = cover.set_pixels("job/0", 2, 2, pixels.ravel())
+    image = temporary.set_pixels("job/0", 2, 2, pixels.ravel())
     shown = np.array(image.pixels[:]).reshape(4, 4)
     assert np.allclose(shown[:, :3], inside[:4], atol=1e-6) and np.allclose(shown[:, 3], 0.5)
     material = cube().material_slots[0].material

@@ -39,7 +39,7 @@ def true_verdicts(things: Sequence[tuple[str, str, str | None]], judge: Judge) -
     """Of each shape, material and color :data:`EXAMPLES` things, unlit before gray, from the turntable's sides."""
     turntable = turntable_cameras(VIEWS)
     rows = zip(turntable.azimuth, turntable.elevation, turntable.distance, turntable.fov_y, strict=True)
-    cameras = [Camera(*(float(value) for value in row)) for row in rows]
+    cameras = [Camera(float(azimuth), float(height), float(far), float(fov)) for azimuth, height, far, fov in rows]
     behind = torch.full((3, 1, 1), BACKGROUND)
     found = []
     for shape, material, color in things:

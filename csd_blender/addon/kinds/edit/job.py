@@ -15,7 +15,8 @@ from ....job.files import INPUT_COLORS, INPUT_MESH
 from ....job.spec.edit import FREE
 from ...errors import SceneError
 from ...job import Job
-from ...scene import base_color, checks, cover, export
+from ...scene import base_color, checks, export
+from ...scene.preview import cover
 from ...scene.targets import selected_meshes
 from .. import common
 from ..texture import job as texture_job

@@ -15,8 +15,9 @@ from ....job.picture_file import picture_of
 from ....job.spec.common import QUALITIES
 from ...errors import SceneError
 from ...job import Job
-from ...scene import add_object, cover, export
+from ...scene import add_object, export
 from ...scene.apply_texture import Applied
+from ...scene.preview import cover
 from ...scene.stored_arrays import UNREADABLE, read_json
 from ...scene.targets import selected_meshes
 from .. import common

@@ -10,10 +10,11 @@ from ....job.files import RESULT_ARRAYS
 from ....job.process.bodies import MESH, Preview
 from ...errors import SceneError
 from ...job import Job
-from ...scene import apply_texture, cover
+from ...scene import apply_texture
 from ...scene.add_object import UV_NAME, build_mesh, join_local_views, takes_objects
-from ...scene.cover import KEY, MATERIAL_NAME
 from ...scene.materials import build_color_material
+from ...scene.preview import temporary
+from ...scene.preview.temporary import KEY, MATERIAL_NAME
 from ...scene.stored_arrays import MeshArrays
 
 NAME = "CSD Preview"
@@ -42,7 +43,7 @@ def show_in(space: bpy.types.SpaceView3D) -> None:
 
 def prepare(job: Job, picture: MeshArrays) -> bool:
     """Make the material when it is not there; returns whether it had to, which takes some milliseconds."""
-    key = cover.preview_key(job.id, 0)
+    key = temporary.preview_key(job.id, 0)
     before = len(bpy.data.materials)
     material_for(job, picture, key)
     return len(bpy.data.materials) != before
@@ -50,7 +51,7 @@ def prepare(job: Job, picture: MeshArrays) -> bool:
 
 def show(job: Job, picture: MeshArrays) -> None:
     """Let the job's preview object have the mesh of ``picture``; the mesh before it is removed."""
-    key = cover.preview_key(job.id, 0)
+    key = temporary.preview_key(job.id, 0)
     obj = find(key)
     if obj is not None and obj.mode != "OBJECT":
         return  # its mesh cannot be exchanged now; the next picture comes soon
@@ -85,7 +86,7 @@ def refresh(job: Job, shown: Mapping[int, MeshArrays]) -> Preview | None:
 def find(key: str) -> bpy.types.Object | None:
     """The preview object; by its mark, as somebody may have renamed it."""
     usual = bpy.data.objects.get(NAME)
-    return usual if usual is not None and usual.get(KEY) == key else cover.find_marked(bpy.data.objects, key)
+    return usual if usual is not None and usual.get(KEY) == key else temporary.find_marked(bpy.data.objects, key)
 
 
 def new_object(key: str, mesh: bpy.types.Mesh) -> bpy.types.Object:
@@ -109,7 +110,7 @@ def material_for(job: Job, picture: MeshArrays, key: str) -> bpy.types.Material 
 def color_material(key: str) -> bpy.types.Material:
     """The temporary material that shows the colors of the vertices."""
     key += "/colors"
-    material = cover.find_marked(bpy.data.materials, key)
+    material = temporary.find_marked(bpy.data.materials, key)
     if material is None:
         material = bpy.data.materials.new(MATERIAL_NAME)
         material[KEY] = key
@@ -123,9 +124,9 @@ def final_material(job: Job, key: str) -> bpy.types.Material | None:
         albedo = apply_texture.read_result(job.folder).albedo[0]
     except (SceneError, IndexError):
         return None
-    image = cover.find_marked(bpy.data.images, key)
+    image = temporary.find_marked(bpy.data.images, key)
     if image is None or image.source != "FILE":
-        image = cover.load_final(key, str(albedo))
-    material = cover.preview_material(key, UV_NAME)
-    cover.set_image(material, image)
+        image = temporary.load_final(key, str(albedo))
+    material = temporary.preview_material(key, UV_NAME)
+    temporary.set_image(material, image)
     return material

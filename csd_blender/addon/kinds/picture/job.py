@@ -9,9 +9,9 @@ from types import ModuleType
 import bpy
 
 from ...job import Job
-from ...scene import cover
 from ...scene.apply_texture import Applied
 from ...scene.images import add
+from ...scene.preview import cover
 from .. import common
 
 #: They can be added to any file.

@@ -9,9 +9,9 @@ import bpy
 from ....job.process.bodies import TEXTURE, Preview
 from ...errors import SceneError
 from ...job import Job
-from ...scene import cover
 from ...scene.images import add, editor
-from ...scene.previews import Picture
+from ...scene.preview import temporary
+from ...scene.preview.pictures import Picture
 
 
 def is_of(job: Job, picture: object) -> bool:
@@ -35,12 +35,12 @@ def show_in(space: bpy.types.SpaceView3D) -> None:
 
 def prepare(job: Job, picture: Picture) -> bool:
     """Make the temporary image when there is none of that size; returns whether it had to."""
-    return cover.ensure_image(cover.preview_key(job.id, 0), picture.width, picture.height)
+    return temporary.ensure_image(temporary.preview_key(job.id, 0), picture.width, picture.height)
 
 
 def show(job: Job, picture: Picture) -> None:
     """Put a preview into the temporary image, and that into an Image Editor which is free."""
-    image = cover.set_pixels(cover.preview_key(job.id, 0), picture.width, picture.height, picture.pixels)
+    image = temporary.set_pixels(temporary.preview_key(job.id, 0), picture.width, picture.height, picture.pixels)
     editor.show_where_free(image)
 
 
@@ -54,9 +54,9 @@ def refresh(job: Job, shown: Mapping[int, Picture]) -> Preview | None:
         path = add.read_result(job.folder).sheet
     except SceneError:
         return None  # accepting it says why
-    key = cover.preview_key(job.id, 0)
-    image = cover.find_marked(bpy.data.images, key)
+    key = temporary.preview_key(job.id, 0)
+    image = temporary.find_marked(bpy.data.images, key)
     if image is None or image.source != "FILE":
-        image = cover.load_final(key, str(path))
+        image = temporary.load_final(key, str(path))
     editor.show_where_free(image)
     return None

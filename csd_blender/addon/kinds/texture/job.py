@@ -10,8 +10,9 @@ import bpy
 
 from ....job.files import INPUT_MESH
 from ...job import Job
-from ...scene import apply_texture, checks, cover, export
+from ...scene import apply_texture, checks, export
 from ...scene.apply_texture import Applied
+from ...scene.preview import cover
 from ...scene.targets import find_object, mesh_is_selected, selected_meshes
 from .. import common
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import SceneError
 from ...job import Job
-from ...scene import apply_texture, cover, uv_maps
-from ...scene.previews import Picture
+from ...scene import apply_texture, uv_maps
+from ...scene.preview import added_map, cover, slots, temporary
+from ...scene.preview.pictures import Picture
 from ...scene.targets import find_object
 
 
@@ -40,32 +41,32 @@ def prepare(job: Job, picture: Picture) -> bool:
 
     Each takes some milliseconds on a large mesh or picture, so the pump does one a tick.
     """
-    obj, key = find_object(job.targets[picture.part]), cover.preview_key(job.id, picture.part)
-    covered = obj is not None and cover.can_be_covered(obj)
-    if covered and picture.uv is not None and not cover.added_for(obj.data, key):
+    obj, key = find_object(job.targets[picture.part]), temporary.preview_key(job.id, picture.part)
+    covered = obj is not None and slots.can_be_covered(obj)
+    if covered and picture.uv is not None and not added_map.added_for(obj.data, key):
         cover.mark(obj, key)
-        return bool(cover.add_uv(obj, picture.uv, key))
-    return cover.ensure_image(key, picture.width, picture.height)
+        return bool(added_map.add_uv(obj, picture.uv, key))
+    return temporary.ensure_image(key, picture.width, picture.height)
 
 
 def show(job: Job, picture: Picture) -> None:
     """Put a texture preview on the mesh."""
-    key = cover.preview_key(job.id, picture.part)
-    image = cover.set_pixels(key, picture.width, picture.height, picture.pixels)
+    key = temporary.preview_key(job.id, picture.part)
+    image = temporary.set_pixels(key, picture.width, picture.height, picture.pixels)
     show_on_mesh(job, picture.part, image, picture)
 
 
 def show_on_mesh(job: Job, part: int, image: bpy.types.Image, picture: Picture | None = None) -> None:
     obj = find_object(job.targets[part])
-    if obj is None or not cover.can_be_covered(obj):
+    if obj is None or not slots.can_be_covered(obj):
         return
-    key = cover.preview_key(job.id, part)
+    key = temporary.preview_key(job.id, part)
     cover.mark(obj, key)
     layer = preview_layer(job, part, obj, picture)
     if layer is None:
         return
-    material = cover.preview_material(key, layer)
-    cover.set_image(material, image)
+    material = temporary.preview_material(key, layer)
+    temporary.set_image(material, image)
     cover.cover(obj, key, material, twins=not job.targets[part].replaces_mesh)
 
 
@@ -75,21 +76,21 @@ def preview_layer(job: Job, part: int, obj: bpy.types.Object, picture: Picture |
     Where the object's own map is no longer what the job was made for, that is an added one, too. What the own map
     holds is looked at only for the finished texture (without ``picture``), since it takes long on a large mesh.
     """
-    key = cover.preview_key(job.id, part)
-    added = cover.added_for(obj.data, key)
+    key = temporary.preview_key(job.id, part)
+    added = added_map.added_for(obj.data, key)
     if added:
         return added
     target = job.targets[part]
     uv, uv_is_new = (picture.uv, picture.uv_is_new) if picture is not None else new_uv_of(job, part)
     if uv_is_new:
-        return cover.add_uv(obj, uv, key) or None if uv is not None else None
+        return added_map.add_uv(obj, uv, key) or None if uv is not None else None
     if not target.uv_layer or (picture is not None and target.uv_layer in obj.data.uv_layers):
         return target.uv_layer
     own = uv_maps.find_map(obj.data, target)
     if own or uv_maps.own_faces_changed(obj.data, target):
         return own or target.uv_layer
     values = apply_texture.job_uv(job.folder, part, target)
-    return (cover.add_uv(obj, values, key) if values is not None else "") or target.uv_layer
+    return (added_map.add_uv(obj, values, key) if values is not None else "") or target.uv_layer
 
 
 def new_uv_of(job: Job, part: int) -> tuple[np.ndarray | None, bool]:
@@ -118,9 +119,9 @@ def refresh(job: Job, shown: Mapping[int, Picture]) -> None:
             if part in shown:
                 show(job, shown[part])
             continue
-        key = cover.preview_key(job.id, part)
-        image = cover.find_marked(bpy.data.images, key)
+        key = temporary.preview_key(job.id, part)
+        image = temporary.find_marked(bpy.data.images, key)
         if image is None or image.source != "FILE":
-            image = cover.load_final(key, str(result.albedo[part]))
+            image = temporary.load_final(key, str(result.albedo[part]))
         show_on_mesh(job, part, image)
     return None

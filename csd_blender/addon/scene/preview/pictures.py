@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...job.files import RESULT_ARRAYS
-from ...job.process.bodies import MESH, VIEW, Preview
-from .apply_texture import corner_uv, uv_sources
-from .stored_arrays import UNREADABLE, MeshArrays, read_mesh
-from .target import Target
+from ....job.files import RESULT_ARRAYS
+from ....job.process.bodies import MESH, VIEW, Preview
+from ..apply_texture import corner_uv, uv_sources
+from ..stored_arrays import UNREADABLE, MeshArrays, read_mesh
+from ..target import Target
 
 
 def linear_table() -> np.ndarray:
