@@ -16,6 +16,8 @@ from .export import Export, npz_bytes, read
 from .working_space import to_rec709
 
 MOST_PICTURES = 64
+#: Shaders that may stand beside the Principled one: what they mix it with has no color of its own.
+_WITHOUT_COLOR = ("MIX_SHADER", "BSDF_TRANSPARENT", "HOLDOUT", "REROUTE")
 LARGEST_SIDE = 4096  # pixels that a picture is brought down to
 MOST_PIXELS = 2**26  # of a picture, 8192 x 8192: Blender hands them out as 16 bytes each
 BEYOND = 1e-3  # of a picture's side, which counts as its edge
@@ -89,6 +91,8 @@ def base_color(obj: bpy.types.Object, material: bpy.types.Material | None) -> Ba
         raise _unclear(obj, material)
     socket = shader.inputs["Base Color"]
     node = _before(socket)
+    if node is None and _shows_its_glow(shader):
+        raise _unclear(obj, material)
     if node is None:
         return BaseColor(tuple(socket.default_value[:3]))
     if node.mute or not _is_from(socket, "Color"):
@@ -115,8 +119,17 @@ def _shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
     node = _before(output.inputs["Surface"]) if output is not None else None
     if node is not None and node.type == "BSDF_PRINCIPLED":
         return None if node.mute else node
-    found = [n for n in tree.nodes if n.type == "BSDF_PRINCIPLED" and n.outputs[0].is_linked and not n.mute]
-    return found[0] if len(found) == 1 else None
+    found = [n for n in tree.nodes if any(o.type == "SHADER" and o.is_linked for o in n.outputs) and not n.mute]
+    colored = [n for n in found if n.type not in _WITHOUT_COLOR]
+    return colored[0] if [n.type for n in colored] == ["BSDF_PRINCIPLED"] else None
+
+
+def _shows_its_glow(shader: bpy.types.Node) -> bool:
+    """Whether a Principled shader has its picture in Emission, as materials without lighting have."""
+    color, strength = shader.inputs.get("Emission Color"), shader.inputs.get("Emission Strength")
+    if color is None or strength is None or _before(color) is None:
+        return False
+    return strength.is_linked or strength.default_value > 0
 
 
 def _before(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
@@ -210,6 +223,9 @@ def _picture(color: BaseColor) -> np.ndarray:
     values = np.empty(width * height * channels, np.float32)
     image.pixels.foreach_get(values)
     values = values.reshape(height, width, channels)
+    if image.is_float and channels == 4 and image.alpha_mode in ("STRAIGHT", "PREMUL"):
+        # Blender keeps these multiplied by alpha, and 8-bit pictures not.
+        values[..., :3] /= np.where(values[..., 3:] > 0, values[..., 3:], 1)
     values = np.repeat(values[..., :1], 3, axis=2) if channels < 3 else values[..., :3]
     step = -(-max(width, height) // LARGEST_SIDE)
     if step > 1:
@@ -242,8 +258,12 @@ def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarra
             layers.get(color.uv_map) if color.uv_map else next((u for u in layers if u.active_render), layers.active)
         )
         if layer is None or not len(layer.uv):
-            name = f" “{color.uv_map}”" if color.uv_map else ""
-            raise SceneError(f"“{obj.name}” has no UV map{name}, by which its texture is seen.", "Unwrap it first.")
+            name, todo = (
+                (f" “{color.uv_map}”", "Choose another one in its UV Map node.")
+                if color.uv_map
+                else ("", "Unwrap it first.")
+            )
+            raise SceneError(f"“{obj.name}” has no UV map{name}, by which its texture is seen.", todo)
         uv = read(layer.uv, "vector", 2, np.float32)[target.corners]
     finally:
         if not ignore:

@@ -41,6 +41,17 @@ def sum_of(mesh: bpy.types.Mesh, name: str) -> str:
     return f"{len(values)} {hashlib.sha1(values.tobytes(), usedforsecurity=False).hexdigest()}"
 
 
+def has_empty_faces(mesh: bpy.types.Mesh, name: str) -> bool:
+    """Whether there are faces with all corners at zero, as joining leaves them in a map that one of two meshes had."""
+    if mesh.is_editmode:
+        edited = bmesh.from_edit_mesh(mesh)
+        layer = edited.loops.layers.uv.get(name)
+        return layer is not None and any(all(not any(c[layer].uv) for c in face.loops) for face in edited.faces)
+    values, starts = read_map(mesh.uv_layers[name]), np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("loop_start", starts)
+    return bool(len(starts)) and not np.add.reduceat(values.any(1).astype(np.int32), starts).all()
+
+
 def was_edited(mesh: bpy.types.Mesh, name: str, before: str) -> bool:
     """Whether a map holds something else than ``before`` (:func:`sum_of`), on the same corners: where faces came or
     went, nobody can tell."""

@@ -91,6 +91,27 @@ def test_linear_pictures_become_srgb(space, is_float):
     assert start(cube())["picture_0"][0, 3].tolist() in ([0, 0, LINEAR_HALF], [0, 0, LINEAR_HALF - 1])
 
 
+def test_a_picture_seen_through_in_part_has_its_color_and_not_less_of_it():
+    """Blender keeps float pictures multiplied by alpha."""
+    image = bpy.data.images.new("Thin", 2, 2, alpha=True, float_buffer=True)
+    image.pixels.foreach_set(np.tile(np.float32([0.25, 0.125, 0.0, 0.25]), 4))
+    paint(cube(), image)
+    assert start(cube())["picture_0"][0, 0].tolist() == [255, 188, 0]
+    image.alpha_mode = "CHANNEL_PACKED"  # alpha is something else then
+    assert start(cube())["picture_0"][0, 0].tolist() == [137, 99, 0]
+
+
+def test_a_shader_mixed_with_what_has_no_color_is_still_read():
+    tree = paint(cube(), color=(0, 0, 1, 1)).node_tree
+    shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
+    mix, clear = tree.nodes.new("ShaderNodeMixShader"), tree.nodes.new("ShaderNodeBsdfTransparent")
+    output = shader.outputs[0].links[0].to_socket
+    tree.links.new(shader.outputs[0], mix.inputs[1])
+    tree.links.new(clear.outputs[0], mix.inputs[2])
+    tree.links.new(mix.outputs[0], output)
+    assert start(cube())["picture_0"][0, 0].tolist() == [0, 0, 255]
+
+
 def test_packed_and_saved_pictures_are_read_too(tmp_path):
     image = picture()
     image.filepath_raw, image.file_format = str(tmp_path / "paint.png"), "PNG"
@@ -210,6 +231,25 @@ def glowing_beside_an_unused_shader(obj):
     tree.links.new(glow.outputs[0], shader.outputs[0].links[0].to_socket)
 
 
+def mixed_with_another_color(obj):
+    _, tree = image_node(obj)
+    mix, other = tree.nodes.new("ShaderNodeMixShader"), tree.nodes.new("ShaderNodeBsdfDiffuse")
+    shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
+    output = shader.outputs[0].links[0].to_socket
+    tree.links.new(shader.outputs[0], mix.inputs[1])
+    tree.links.new(other.outputs[0], mix.inputs[2])
+    tree.links.new(mix.outputs[0], output)
+
+
+def picture_in_its_glow(obj):
+    tree = paint(obj).node_tree
+    node = tree.nodes.new("ShaderNodeTexImage")
+    node.image = picture()
+    shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
+    tree.links.new(node.outputs["Color"], shader.inputs["Emission Color"])
+    shader.inputs["Emission Strength"].default_value = 1
+
+
 def not_repeated(obj):
     image_node(obj)[0].extension = "CLIP"
     obj.data.uv_layers[0].uv[0].vector = (1.5, 0.5)
@@ -221,11 +261,13 @@ REFUSED = [
     (turned_out_of_its_plane, "no image and no plain color", "Bake"),
     (adjusted, "no image and no plain color", "Bake"),
     (glowing_beside_an_unused_shader, "no image and no plain color", "Bake"),
+    (mixed_with_another_color, "no image and no plain color", "Bake"),
+    (picture_in_its_glow, "no image and no plain color", "Bake"),
     (not_repeated, "beyond the edges", "Repeat"),
     (procedural, "“Painted”", "Bake"),
     (lambda obj: obj.data.materials.clear(), "has no material", "Generate a texture"),
     (lost, "“Lost” cannot be read", "pack"),
-    (unknown_map, "no UV map “Gone”", "Unwrap"),
+    (unknown_map, "no UV map “Gone”", "UV Map node"),
     (tiled, "not a single picture", "Bake"),
 ]
 

@@ -111,3 +111,35 @@ def test_materials_linked_from_a_covered_object_are_those_it_has_itself(by_hand)
     bpy.ops.csd.discard()
     assert [name for _, name in slots(other)] == ["A", "Y", "Z"]
     assert look(cube()) == before and temporary() == []
+
+
+def test_a_linked_duplicates_own_material_that_is_moved_does_not_get_into_the_mesh(by_hand):
+    select(cube())
+    give_slots(cube(), "  ", "XY")
+    twin = cube().copy()
+    bpy.context.collection.objects.link(twin)
+    twin.material_slots[0].link = "OBJECT"
+    twin.material_slots[0].material = new("Own")
+    job = by_hand()
+    job.preview()
+    select(twin)
+    twin.active_material_index = 0
+    bpy.ops.object.material_slot_move(direction="DOWN")
+    job.finish()
+    bpy.ops.csd.discard()
+    assert slots(cube()) == [("DATA", "Y"), ("DATA", "X")] and slots(twin) == [("DATA", "Y"), ("OBJECT", "Own")]
+
+
+def test_materials_linked_from_a_covered_object_are_those_that_it_has_by_then(by_hand):
+    bpy.ops.mesh.primitive_plane_add()
+    plane = bpy.context.object
+    select(cube())
+    job = by_hand()
+    job.preview()
+    cube().active_material = new("Meanwhile")
+    job.preview()
+    select(cube(), plane)
+    bpy.ops.object.make_links_data(type="MATERIAL")
+    job.finish()
+    bpy.ops.csd.discard()
+    assert slots(cube()) == slots(plane) == [("DATA", "Meanwhile")] and temporary() == []

@@ -72,9 +72,9 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
         record["left"] = (active == name, render == name)  # as the artist left it, should it be added again
         _taken.setdefault(mesh.session_uid, {})[record.get("sum", "")] = record
         edited = uv_maps.was_edited(mesh, name, record.get("sum", ""))
-        if edited:
+        if edited and name.startswith(uv_maps.PREVIEW_NAME):
             mesh.uv_layers[name].name = uv_maps.USUAL_NAME
-        else:
+        elif not edited:
             mesh.uv_layers.remove(mesh.uv_layers[name])
         if active == name:
             active = "" if edited else chosen_before(mesh, record, "active")
@@ -115,9 +115,12 @@ def chosen_before(mesh: bpy.types.Mesh, record: dict, which: str) -> str:
 
 
 def find_again(mesh: bpy.types.Mesh) -> None:
-    """Mark the preview's UV map again where an undo in Edit Mode brought it back without its mark."""
+    """Mark the preview's UV map again where an undo in Edit Mode brought it back without its mark. One that got another
+    name is the artist's then, and may be another one, too, that was made since."""
     records = _taken.get(mesh.session_uid, {})
-    names = [r["uv"] for r in records.values() if r["uv"] in mesh.uv_layers]
+    names = [
+        r["uv"] for r in records.values() if r["uv"] in mesh.uv_layers and r["uv"].startswith(uv_maps.PREVIEW_NAME)
+    ]
     if names and not added_uv(mesh):
         record = added(mesh)
         record.update(records.get(uv_maps.sum_of(mesh, names[-1])) or list(records.values())[-1])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import checks
-from ..uv_maps import ADDED, added_uv
+from .. import checks, uv_maps
+from ..uv_maps import ADDED, PREVIEW_NAME, added_uv
 from .added_map import added, clear_mesh, find_again
 from .slots import cover_slots, preview_of, uncover, users_of
 from .temporary import HIDES, KEY
@@ -77,9 +77,16 @@ def give_back(material: bpy.types.Material) -> None:
     covered object to another one; what it covers comes back."""
     name = material.get(ADDED, "")
     for mesh in bpy.data.meshes:
-        if name in mesh.uv_layers and ADDED not in mesh and mesh.is_editable:
+        if name in mesh.uv_layers and ADDED not in mesh and mesh.is_editable and came_by_joining(mesh, name, material):
             mesh.uv_layers.remove(mesh.uv_layers[name])
     hidden = material.get(HIDES)
     if hidden is not None and material.users:
         del material[HIDES]
         material.user_remap(hidden)
+
+
+def came_by_joining(mesh: bpy.types.Mesh, name: str, material: bpy.types.Material) -> bool:
+    """Whether the map came to ``mesh`` with faces of a covered object, and is none of its own that has that name: the
+    material came, too, or the name is no other's; and on the faces that were there before it is empty."""
+    shown = any(slot.material == material for o in bpy.data.objects if o.data == mesh for slot in o.material_slots)
+    return (shown or name.startswith(PREVIEW_NAME)) and uv_maps.has_empty_faces(mesh, name)

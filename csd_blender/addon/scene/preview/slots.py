@@ -38,7 +38,7 @@ def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool
             hidden = note(obj, i, slot, hidden)
         own = numbered(material, hidden.number)
         covered = hidden.own_material if hidden.link == "OBJECT" else hidden.data_material
-        if HIDES not in own and covered is not None and not is_temporary(covered):
+        if (every or HIDES not in own) and covered is not None and not is_temporary(covered):
             own[HIDES] = covered
         if slot.material != own:
             slot.material, changed = own, True
@@ -98,8 +98,8 @@ def uncover(obj: bpy.types.Object) -> None:
     """Give ``obj`` back every slot that :func:`cover` covered."""
     if not preview_of(obj):
         return
-    for i, slot in enumerate(obj.material_slots):
-        hidden = record_of(obj, i, slot)
+    records = [record_of(obj, i, slot) for i, slot in enumerate(obj.material_slots)]  # as they are, not half given back
+    for slot, hidden in zip(obj.material_slots, records, strict=True):
         if hidden is None:
             continue
         if is_temporary(slot.material) or is_empty(slot):

@@ -1,0 +1,65 @@
+"""The map that a preview added has a name, and other maps may have it, too: these stay."""
+
+import pytest
+
+from tests.support.blender import bpy, cube, module, select
+from tests.support.by_hand import look, temporary
+
+PREVIEW_MAP = module("addon.scene.uv_maps").PREVIEW_NAME
+
+
+def names(obj):
+    return [u.name for u in obj.data.uv_layers]
+
+
+def plane_with(name):
+    bpy.ops.mesh.primitive_plane_add()
+    plane = bpy.context.object
+    plane.data.uv_layers[0].name = name
+    select(cube())
+    return plane
+
+
+@pytest.mark.parametrize("name", ["Paint", "UVMap", PREVIEW_MAP])
+@pytest.mark.parametrize("end", ["discard", "accept", "save"])
+def test_another_mesh_keeps_its_map_of_that_name(by_hand, tmp_path, name, end):
+    plane = plane_with(name)
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    if name == "UVMap":
+        cube().data.uv_layers["UVMap"].name = "First"
+    cube().data.uv_layers[PREVIEW_MAP].name = name
+    job.preview()
+    if end == "save":
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+        assert names(plane) == [name]
+    job.finish(["new"])
+    (job.jobs.accept if end == "accept" else bpy.ops.csd.discard)()
+    assert names(plane) == [name] and temporary() == []
+
+
+def test_a_map_of_a_name_that_a_preview_had_is_the_artists_own_later(by_hand, tmp_path):
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    cube().data.uv_layers[PREVIEW_MAP].name = "Paint"
+    job.preview()
+    job.finish(["new"])
+    job.jobs.accept()
+    cube().data.uv_layers.new(name="Paint")  # with what the active one holds
+    before = look(cube())
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert look(cube()) == before and "Paint" in names(cube())
+
+
+def test_an_own_unwrap_on_a_renamed_map_keeps_its_name(by_hand):
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    layer = cube().data.uv_layers[PREVIEW_MAP]
+    layer.name = "Hands"
+    layer.uv.foreach_set("vector", [0.5] * 2 * len(layer.uv))
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert names(cube()) == ["UVMap", "Hands"]
