@@ -143,3 +143,21 @@ def test_materials_linked_from_a_covered_object_are_those_that_it_has_by_then(by
     job.finish()
     bpy.ops.csd.discard()
     assert slots(cube()) == slots(plane) == [("DATA", "Meanwhile")] and temporary() == []
+
+
+@pytest.mark.parametrize("fill", [True, False])
+@pytest.mark.parametrize("when", ["before another picture", "after the last one"])
+def test_a_slot_that_is_added_under_a_preview_is_the_meshs_as_it_is_without_one(by_hand, fill, when):
+    give_slots(cube(), " ", "X")
+    twin = cube().copy()
+    bpy.context.collection.objects.link(twin)
+    job = by_hand()
+    job.preview()
+    bpy.ops.object.material_slot_add()
+    if fill:
+        cube().active_material = new("Trim")
+    if when == "before another picture":
+        job.preview()
+    job.finish()
+    bpy.ops.csd.discard()
+    assert slots(cube()) == slots(twin) == [("DATA", "X"), ("DATA", "Trim" if fill else None)] and temporary() == []

@@ -28,6 +28,7 @@ def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool
     """Cover the slots of ``obj`` with ``material``, or with what looks like it: each slot gets one of its own, by which
     its record is found again wherever the slot is moved to."""
     changed, first = False, not obj.csd.slots
+    settle(obj)
     for i, slot in enumerate(obj.material_slots):
         hidden = record_of(obj, i, slot)
         if hidden is None and slot.link == "OBJECT" and not every:
@@ -81,6 +82,19 @@ def note(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot, before: An
     return hidden
 
 
+def settle(obj: bpy.types.Object) -> None:
+    """Put what is in slots that the artist added under the preview into the mesh: Blender links a new slot as the one
+    before it, and that one is covered on the object."""
+    if not obj.csd.slots or any(hidden.link != "DATA" for hidden in obj.csd.slots):
+        return
+    for i, slot in enumerate(obj.material_slots):
+        new = slot.link == "OBJECT" and not is_temporary(slot.material) and record_of(obj, i, slot) is None
+        if new and obj.data.materials[i] is None:
+            chosen = slot.material
+            slot.link = "DATA"
+            slot.material = chosen
+
+
 def put_into_mesh(slot: bpy.types.MaterialSlot, hidden: Any) -> None:
     """Put what the artist chose for a covered slot whose material is the mesh's into the mesh."""
     chosen = slot.material
@@ -98,6 +112,7 @@ def uncover(obj: bpy.types.Object) -> None:
     """Give ``obj`` back every slot that :func:`cover` covered."""
     if not preview_of(obj):
         return
+    settle(obj)
     records = [record_of(obj, i, slot) for i, slot in enumerate(obj.material_slots)]  # as they are, not half given back
     for slot, hidden in zip(obj.material_slots, records, strict=True):
         if hidden is None:
