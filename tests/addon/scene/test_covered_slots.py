@@ -161,3 +161,15 @@ def test_a_slot_that_is_added_under_a_preview_is_the_meshs_as_it_is_without_one(
     job.finish()
     bpy.ops.csd.discard()
     assert slots(cube()) == slots(twin) == [("DATA", "X"), ("DATA", "Trim" if fill else None)] and temporary() == []
+
+
+def test_what_is_put_into_a_slot_of_the_mesh_goes_there_where_another_slot_was_added_too(by_hand):
+    give_slots(cube(), "  ", "XY")
+    job = by_hand()
+    job.preview()
+    cube().active_material_index = 1
+    cube().active_material = new("Meanwhile")
+    bpy.ops.object.material_slot_add()
+    job.finish()
+    bpy.ops.csd.discard()
+    assert slots(cube()) == [("DATA", "X"), ("DATA", "Meanwhile"), ("DATA", None)] and temporary() == []

@@ -51,7 +51,7 @@ def record_of(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot) -> An
     """What the slot of ``obj`` at ``i`` was before it was covered; None for one that is not.
 
     Where the artist put something else into it since, or nothing, its place tells which it was, as long as no slot was
-    moved, added or removed.
+    moved or removed; added ones come last.
     """
     if slot.link != "OBJECT":
         return None
@@ -59,7 +59,7 @@ def record_of(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot) -> An
     if is_temporary(slot.material):
         return records.get(slot.material.get(NUMBER, -1))
     seen = [s.material.get(NUMBER, -1) if is_temporary(s.material) else k for k, s in enumerate(obj.material_slots)]
-    found = records.get(i) if seen == list(range(len(records))) else None
+    found = records.get(i) if seen[: len(records)] == list(range(len(records))) else None
     return found if found is not None and found.link else None
 
 
