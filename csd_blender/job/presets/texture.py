@@ -60,7 +60,7 @@ WARM_STEPS = 10
 
 #: Seconds a texture takes with the mini model on two CPU cores, for the panel.
 EXPECTED_SECONDS = {"draft": 8, "normal": 15, "best": 45}
-EXPECTED_FROM_GRAY = {"draft": 32, "normal": 63, "best": 215}  # without a warm start, and edits
+EXPECTED_FROM_GRAY = {"draft": 14, "normal": 30, "best": 100}  # without a warm start, and edits
 
 
 @dataclass(frozen=True)
