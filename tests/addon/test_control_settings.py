@@ -105,16 +105,16 @@ def test_a_warm_start_is_the_presets_and_one_that_was_switched_off_is_reused_so(
 
 
 def test_a_texture_from_gray_is_reused_without_leaving_its_steps_to_those_that_start_warm():
-    csd, texture = bpy.context.scene.csd, CHOSEN["texture"].settings
+    csd, texture, times = bpy.context.scene.csd, CHOSEN["texture"].settings, module("job.presets.texture")
     names = ("use_warm_start", "warm_start", "use_steps", "steps", "use_control", "control", "kind", "use_new_seed")
     without = from_panel("texture", use_control=True, control="off")
     try:
         csd.use_control, csd.control = True, "off"
-        assert texture.expected_seconds(csd) == 63 and without.steps == 240
+        assert texture.expected_seconds(csd) == times.EXPECTED_FROM_GRAY["normal"] and without.steps == 240
         texture.reuse(bpy.context.scene, without.to_json())
         assert not (csd.use_steps or csd.use_warm_start)
         csd.use_control = False
-        assert texture.expected_seconds(csd) == 15 and from_panel("texture").steps == 60
+        assert texture.expected_seconds(csd) == times.EXPECTED_SECONDS["normal"] and from_panel("texture").steps == 60
     finally:
         for name in names:
             csd.property_unset(name)
