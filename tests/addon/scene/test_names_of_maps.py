@@ -57,8 +57,9 @@ def test_an_own_unwrap_on_a_renamed_map_keeps_its_name(by_hand):
     job = by_hand()
     job.write_uv(["new"])
     job.preview()
-    layer = cube().data.uv_layers[PREVIEW_MAP]
-    layer.name = "Hands"
+    cube().data.uv_layers[PREVIEW_MAP].name = "Hands"
+    job.preview()
+    layer = cube().data.uv_layers["Hands"]
     layer.uv.foreach_set("vector", [0.5] * 2 * len(layer.uv))
     job.finish(["new"])
     bpy.ops.csd.discard()
