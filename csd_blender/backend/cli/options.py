@@ -77,10 +77,10 @@ class Refused(argparse.Action):
 def idle_notes(spec: type, given: dict) -> list[str]:
     """A sentence for each of the given settings that has no effect with the others, but for those that ask for nothing:
     ``--warm-start 0`` where there is no warm start anyway."""
-    flags = {s.name: usual_flag(s) for s in settings_of(spec)}
-    usual = {s.name: s.default for s in settings_of(spec)}
+    settings = settings_of(spec)
+    flags = {name: "--" + name for name in given} | {s.name: usual_flag(s) for s in settings}
+    usual = {s.name: s.default for s in settings}
     idle = without_effect(spec, given)
-    flags |= {name: "--" + name for name in given if name not in flags}
     told = [name for name in idle if name in given and given[name] != usual.get(name)]
     return [f"{flags[name]} has no effect. {idle[name]}." for name in told]
 

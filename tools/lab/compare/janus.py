@@ -149,7 +149,7 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
     lines = [
         f"{'':36}{'two-faced':>12}{'95 %':>14}{'change (95 %)':>26}{'shape':>8}{'all':>6}{'belief':>9}{'seconds':>9}"
     ]
-    by_label = {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
+    by_label = objects_by_label(variants, rows)
     pooled = together(variants, by_label)
     for variant in (*variants, *pooled):
         own = by_label[variant.label]
@@ -176,7 +176,7 @@ def format_table(variants: Sequence[Variant], rows: Sequence[Row]) -> str:
 
 def two_faced_points(variants: Sequence[Variant], rows: Sequence[Row]) -> list[Point]:
     """How often, at which seconds: of the rows of both methods as one where there are some, else of each."""
-    by_label = {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
+    by_label = objects_by_label(variants, rows)
     found = []
     for variant in together(variants, by_label) or variants:
         own = list(by_label[variant.label].values())
@@ -185,6 +185,11 @@ def two_faced_points(variants: Sequence[Variant], rows: Sequence[Row]) -> list[P
             seconds = float(np.median([row["seconds"] for row in own]))
             found.append(Point(variant.label, seconds, hits / len(own), wilson(hits, len(own))))
     return found
+
+
+def objects_by_label(variants: Sequence[Variant], rows: Sequence[Row]) -> dict[str, dict[Any, Row]]:
+    """Of each variant its objects, by shape and seed."""
+    return {v.label: {(r["shape"], r["seed"]): r for r in rows if r["label"] == v.label} for v in variants}
 
 
 def together(variants: Sequence[Variant], by_label: dict[str, dict[Any, Row]]) -> list[Variant]:

@@ -39,7 +39,8 @@ def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool
             hidden = note(obj, i, slot, hidden)
         own = numbered(material, hidden.number)
         covered = hidden.own_material if hidden.link == "OBJECT" else hidden.data_material
-        if (every or HIDES not in own) and covered is not None and not is_temporary(covered):
+        new = own.get(HIDES) != covered if every else HIDES not in own
+        if new and covered is not None and not is_temporary(covered):
             own[HIDES] = covered
         if slot.material != own:
             slot.material, changed = own, True
@@ -69,7 +70,7 @@ def note(obj: bpy.types.Object, i: int, slot: bpy.types.MaterialSlot, before: An
     if before is not None:
         hidden = before
         if hidden.link == "DATA":
-            put_into_mesh(slot, hidden)
+            put_into_mesh(slot, hidden.own_material)
     else:
         numbers = {h.number for h in obj.csd.slots}
         hidden = obj.csd.slots.add()
@@ -90,15 +91,14 @@ def settle(obj: bpy.types.Object) -> None:
     for i, slot in enumerate(obj.material_slots):
         new = slot.link == "OBJECT" and not is_temporary(slot.material) and record_of(obj, i, slot) is None
         if new and obj.data.materials[i] is None:
-            chosen = slot.material
-            slot.link = "DATA"
-            slot.material = chosen
+            put_into_mesh(slot)
 
 
-def put_into_mesh(slot: bpy.types.MaterialSlot, hidden: Any) -> None:
-    """Put what the artist chose for a covered slot whose material is the mesh's into the mesh."""
+def put_into_mesh(slot: bpy.types.MaterialSlot, own: bpy.types.Material | None = None) -> None:
+    """Put what the artist chose for a slot whose material is the mesh's into the mesh; ``own``: what the object itself
+    had there."""
     chosen = slot.material
-    slot.material = hidden.own_material
+    slot.material = own
     slot.link = "DATA"
     slot.material = chosen
 
@@ -121,6 +121,6 @@ def uncover(obj: bpy.types.Object) -> None:
             slot.material = hidden.own_material
             slot.link = hidden.link
         elif hidden.link == "DATA":
-            put_into_mesh(slot, hidden)  # the artist assigned something else meanwhile; that stays
+            put_into_mesh(slot, hidden.own_material)  # the artist assigned something else meanwhile; that stays
     obj.property_unset("csd")
     obj.update_tag()
