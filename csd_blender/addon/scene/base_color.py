@@ -17,7 +17,7 @@ from .working_space import to_rec709
 
 MOST_PICTURES = 64
 #: Shaders that may stand beside the Principled one: what they mix it with has no color of its own.
-_WITHOUT_COLOR = ("MIX_SHADER", "BSDF_TRANSPARENT", "HOLDOUT", "REROUTE")
+_WITHOUT_COLOR = ("MIX_SHADER", "ADD_SHADER", "BSDF_TRANSPARENT", "HOLDOUT", "REROUTE")
 LARGEST_SIDE = 4096  # pixels that a picture is brought down to
 MOST_PIXELS = 2**26  # of a picture, 8192 x 8192: Blender hands them out as 16 bytes each
 BEYOND = 1e-3  # of a picture's side, which counts as its edge

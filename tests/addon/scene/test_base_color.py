@@ -101,13 +101,14 @@ def test_a_picture_seen_through_in_part_has_its_color_and_not_less_of_it():
     assert start(cube())["picture_0"][0, 0].tolist() == [137, 99, 0]
 
 
-def test_a_shader_mixed_with_what_has_no_color_is_still_read():
+@pytest.mark.parametrize("mixed, first", [("ShaderNodeMixShader", 1), ("ShaderNodeAddShader", 0)])
+def test_a_shader_mixed_with_what_has_no_color_is_still_read(mixed, first):
     tree = paint(cube(), color=(0, 0, 1, 1)).node_tree
     shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
-    mix, clear = tree.nodes.new("ShaderNodeMixShader"), tree.nodes.new("ShaderNodeBsdfTransparent")
+    mix, clear = tree.nodes.new(mixed), tree.nodes.new("ShaderNodeBsdfTransparent")
     output = shader.outputs[0].links[0].to_socket
-    tree.links.new(shader.outputs[0], mix.inputs[1])
-    tree.links.new(clear.outputs[0], mix.inputs[2])
+    tree.links.new(shader.outputs[0], mix.inputs[first])
+    tree.links.new(clear.outputs[0], mix.inputs[first + 1])
     tree.links.new(mix.outputs[0], output)
     assert start(cube())["picture_0"][0, 0].tolist() == [0, 0, 255]
 
