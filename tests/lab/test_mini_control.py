@@ -13,8 +13,10 @@ from diffusers import UNet2DConditionModel
 from tests.support.tiny_mini import write_world
 from tools.lab.mini import solids
 from tools.lab.mini.control import pictures, train
+from tools.lab.mini.control.builds import BUILDS, snowman_of_three
 from tools.lab.mini.control.hints import DROPS, drop, hint_pictures
 from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, moved_features, sunk
+from tools.lab.mini.figures import INK
 from tools.lab.mini.render import Camera, trace
 from tools.lab.mini.shape import Shape
 from tools.lab.mini.training import loop
@@ -55,14 +57,61 @@ def test_moved_features_stay_together():
     assert len(seen) > 4
 
 
-@pytest.mark.parametrize("name", ["robot", "house", "car", "snowman", "television", "object", "vase"])
-def test_every_shape_has_radius_one_about_the_origin(name):
+@pytest.mark.parametrize(
+    ("name", "builds"),
+    [*((name, 0.0) for name in ("robot", "house", "car", "snowman", "television", "object", "vase")),
+     *((name, 1.0) for name in BUILDS)],
+)  # fmt: skip
+def test_every_shape_has_radius_one_about_the_origin(name, builds):
     for seed in range(4):
-        shape = make_relief_shape(name, np.random.default_rng(seed))
+        shape = make_relief_shape(name, np.random.default_rng(seed), builds)
         line = torch.linspace(-1.3, 1.3, 40)
         points = torch.cartesian_prod(line, line, line)
         inside = points[shape.distance(points) < 0]
         assert 0.85 < float(inside.norm(dim=1).max()) < 1.06
+
+
+@pytest.mark.parametrize("name", sorted(BUILDS))
+def test_eyes_and_doors_of_other_builds_are_seen_from_the_front(name):
+    for seed in range(8):
+        shape = make_relief_shape(name, np.random.default_rng(seed), builds=1.0)
+        geometry = trace(shape, [Camera(azimuth=0, elevation=5, distance=3.0, fov=45)], 96)
+        first = shape.features[0][0]
+        there = geometry.points[first(geometry.points * shape.radius + shape.center) < 0]
+        assert 4 <= len(there) < 0.15 * len(geometry.points)
+        assert abs(float(there[:, 0].mean())) < 0.1 and float(there[:, 1].max()) < 0
+
+
+def test_three_balls_get_smaller_upwards_and_the_hat_is_above_the_eyes():
+    for seed in range(8):
+        shape = snowman_of_three(np.random.default_rng(seed))
+        points = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(seed)) * 2.6 - 1.3
+        inside = points[shape.body(points) < 0]
+        layers = [inside[(inside[:, 2] > low) & (inside[:, 2] <= low + 0.1)][:, 0].abs() for low in (-0.6, 0.05)]
+        assert float(layers[0].amax()) > float(layers[1].amax())
+        hats = [points[part(points) < 0][:, 2] for part, color in shape.parts if color == INK]
+        eyes = points[shape.features[0][0](points) < 0][:, 2]
+        assert all(float(hat.amin()) > float(eyes.mean()) for hat in hats)
+
+
+def test_shapes_without_another_build_stay_what_they_were():
+    probe = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def distances(name, builds):
+        return make_relief_shape(name, np.random.default_rng(3), builds).distance(probe)
+
+    assert torch.equal(distances("owl", 0.0), distances("owl", 1.0))
+    assert not torch.equal(distances("snowman", 0.0), distances("snowman", 1.0))
+
+
+def test_more_of_some_shapes_can_be_shown():
+    rng, often = np.random.default_rng(0), ("mug", "barrel")
+    shapes = [pictures.shape_name(rng, often) for _ in range(4000)]
+    usual = [pictures.shape_name(rng, ()) for _ in range(4000)]
+    shares = [[names.count(name) / 4000 for name in often] for names in (shapes, usual)]
+    least = pictures.OFTEN_SHARE / 2
+    assert min(shares[0]) > least - 0.02 and max(shares[1]) < 0.05
+    assert shapes.count("owl") / usual.count("owl") == pytest.approx(1 - pictures.OFTEN_SHARE, abs=0.2)
 
 
 def test_depth_and_normals_of_a_ball():

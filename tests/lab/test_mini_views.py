@@ -57,16 +57,6 @@ def test_the_same_part_has_the_same_bytes(tiny_world):
     assert set(stored.files) == set(again) and all(np.array_equal(stored[name], again[name]) for name in again)
 
 
-def test_more_of_some_shapes_can_be_shown():
-    rng, often = np.random.default_rng(0), ("mug", "barrel")
-    shapes = [pictures.ring_shape(rng, often) for _ in range(4000)]
-    usual = [pictures.ring_shape(rng, ()) for _ in range(4000)]
-    shares = [[names.count(name) / 4000 for name in often] for names in (shapes, usual)]
-    least = pictures.OFTEN_SHARE / 2
-    assert min(shares[0]) > least - 0.02 and max(shares[1]) < 0.05
-    assert shapes.count("owl") / usual.count("owl") == pytest.approx(1 - pictures.OFTEN_SHARE, abs=0.2)
-
-
 def test_captions_name_no_side():
     rng, label = np.random.default_rng(0), np.array([0, 0, 1, voc.VIEWS.index("back"), 0, 0, 0, 1], np.int16)
     said = {word for _ in range(200) for word in train.ring_words(label, rng)}

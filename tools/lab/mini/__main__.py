@@ -108,7 +108,8 @@ def _pairs_train(args: argparse.Namespace) -> None:
 def _control_train(args: argparse.Namespace) -> None:
     from .control.train import Config, train_control
 
-    train_control(Config(**_shared(args)), _log)
+    own = {name: getattr(args, name) for name in ("often", "builds", "start", "rate")}
+    train_control(Config(**_shared(args), **own), _log)
 
 
 def _control_export(args: argparse.Namespace) -> None:
@@ -217,6 +218,10 @@ def main(argv: list[str] | None = None) -> int:
     control.add_argument("--weights", type=Path, default=WEIGHTS, help="of the model that it belongs to")
     control.add_argument("--data-count", type=int, default=24000)
     control.add_argument("--steps", type=int, default=8000)
+    control.add_argument("--rate", type=float, default=6e-4, help="highest learning rate")
+    control.add_argument("--often", nargs="+", default=(), choices=SHAPES, metavar="SHAPE", help="of these more")
+    control.add_argument("--builds", type=float, default=0.0, help="share of snowmen and houses of another build")
+    control.add_argument("--start", type=Path, metavar="FOLDER", help="a net of this sort to go on from")
     control.add_argument("--processes", type=int, default=2)
     control.set_defaults(run=_control_train, seed=3)
 

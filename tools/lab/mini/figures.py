@@ -33,12 +33,12 @@ def _eyes(
     return [(s.both(white, front), WHITE), (s.both(black, front), INK)]
 
 
-def _slab(x: float, z: float, w: float, h: float, y: float = -1.0, deep: float = 0.9) -> s.Solid:
+def slab(x: float, z: float, w: float, h: float, y: float = -1.0, deep: float = 0.9) -> s.Solid:
     """Region in front of the object: a rectangle at (x, z) of half size (w, h)."""
     return s.box((x, y, z), (w, deep, h))
 
 
-def _pointing(radius: float, half: float, degrees: float, at: Rgb) -> s.Solid:
+def pointing(radius: float, half: float, degrees: float, at: Rgb) -> s.Solid:
     """A cone moved to `at` and tipped about X: 0 points up, 90 to the front, 180 down."""
     cone, offset = s.turn(s.cone((0, 0, 0), radius, 0.02, half), s.rotation(0, degrees)), torch.tensor(at)
     return lambda p: cone(p - offset)
@@ -50,7 +50,7 @@ def _robot(r: Rng) -> Shape:
                    s.box((0, 0, -high - 0.42), (wide * 0.9, deep * 0.8, 0.2), 0.06),
                    s.mirror(s.cylinder((wide + 0.06, 0, 0), 0.2, 0.1, axis=0)))  # fmt: skip
     antenna = s.union(s.capsule((0, 0, high), (0, 0, high + 0.25), 0.05), s.sphere((0, 0, high + 0.3), 0.12))
-    mouth = _slab(0, -0.36 * high / 0.6, 0.34, 0.1)
+    mouth = slab(0, -0.36 * high / 0.6, 0.34, 0.1)
     return Shape("robot", body, [(antenna, ROOF)],
                  [*_eyes(0.3, -deep, 0.17, 0.23, 0.5), (mouth, INK)])  # fmt: skip
 
@@ -68,8 +68,8 @@ def _house(r: Rng) -> Shape:
         roof = p[:, 0].abs() * float(gable_line[0]) + (p[:, 2] - (h - 0.3 + top)) * float(gable_line[1])
         return torch.maximum(torch.maximum(roof, p[:, 1].abs() - d), h - 0.35 - p[:, 2])
 
-    door = _slab(0, -0.3 - h + 0.32, 0.17, 0.32)
-    windows = s.mirror(_slab(w * 0.64, -0.22, 0.14, 0.15))
+    door = slab(0, -0.3 - h + 0.32, 0.17, 0.32)
+    windows = s.mirror(slab(w * 0.64, -0.22, 0.14, 0.15))
     side = s.mirror(s.box((w, 0, -0.22), (0.3, 0.17, 0.15)))
     return Shape("house", s.union(walls, gable), [(s.mirror(slope), ROOF)],
                  [(door, DOOR), (windows, GLASS), (side, GLASS)])  # fmt: skip
@@ -87,7 +87,7 @@ def _car(r: Rng) -> Shape:
     doors = s.mirror(s.union(s.box((wide, -0.07, 0.3), (0.2, 0.15, 0.13)), s.box((wide, 0.32, 0.3), (0.2, 0.15, 0.13))))
     lamps = s.mirror(s.sphere((wide * 0.66, -long, -0.02), 0.16))
     tails = s.mirror(s.sphere((wide * 0.66, long, -0.02), 0.13))
-    grill = _slab(0, -0.1, wide * 0.3, 0.08, y=-long, deep=0.2)
+    grill = slab(0, -0.1, wide * 0.3, 0.08, y=-long, deep=0.2)
     glass = (0.16, 0.24, 0.34)
     return Shape("car", s.smooth(0.06, low, cabin), [(wheels, TIRE)],
                  [(shield, glass), (rear, glass), (doors, glass), (lamps, SUN), (tails, ROOF),
@@ -97,7 +97,7 @@ def _car(r: Rng) -> Shape:
 def _snowman(r: Rng) -> Shape:
     big, mid = r.uniform(0.52, 0.6), r.uniform(0.42, 0.48)
     body = s.union(s.sphere((0, 0, -0.5), big), s.sphere((0, 0, 0.32), mid))
-    nose = _pointing(0.14, 0.26, 90, (0.0, -mid - 0.16, 0.27))
+    nose = pointing(0.14, 0.26, 90, (0.0, -mid - 0.16, 0.27))
     hat = s.union(
         s.cylinder((0, 0, 0.32 + mid * 0.86), mid * 0.95, 0.05), s.cylinder((0, 0, 0.32 + mid * 1.25), mid * 0.6, 0.2)
     )
@@ -111,7 +111,7 @@ def _owl(r: Rng) -> Shape:
     body = s.smooth(0.1, s.ellipsoid((0, 0, -0.1), (w, 0.55, 0.85)),
                     s.mirror(s.cone((0.35, 0, 0.68), 0.22, 0.03, 0.24)),
                     s.mirror(s.ellipsoid((w, 0.05, -0.2), (0.14, 0.36, 0.5))))  # fmt: skip
-    beak = _pointing(0.16, 0.2, 150, (0.0, -0.6, 0.1))
+    beak = pointing(0.16, 0.2, 150, (0.0, -0.6, 0.1))
     feet = s.mirror(s.ellipsoid((0.24, -0.3, -0.92), (0.17, 0.26, 0.1)))
     return Shape("owl", body, [(beak, NOSE), (feet, NOSE)], _eyes(0.27, -0.5, 0.33, 0.27, 0.52))
 
@@ -132,7 +132,7 @@ def _television(r: Rng) -> Shape:
     w, h, d = r.uniform(0.75, 0.9), r.uniform(0.5, 0.62), r.uniform(0.2, 0.4)
     body = s.union(s.box((0, 0, 0.1), (w, d, h), 0.05), s.box((0, 0, 0.1 - h - 0.14), (0.14, 0.12, 0.16)),
                    s.box((0, 0, 0.1 - h - 0.28), (w * 0.55, 0.3, 0.05)))  # fmt: skip
-    screen = _slab(0, 0.1, w - 0.14, h - 0.14)
+    screen = slab(0, 0.1, w - 0.14, h - 0.14)
     glare = s.both(screen, s.turn(s.box((-0.2, -1, 0.25), (0.1, 2, 2)), s.rotation(1, 35)))
     return Shape("television", body, [], [(screen, SCREEN), (glare, (0.62, 0.83, 1.0))])
 
@@ -142,8 +142,8 @@ def _clock(r: Rng) -> Shape:
     body = s.union(s.cylinder((0, 0, 0), radius, d, axis=1, rounding=0.05), s.mirror(s.sphere((0.5, 0, 0.68), 0.24)),
                    s.mirror(s.capsule((0.4, 0, -0.6), (0.55, 0, -0.9), 0.1)))  # fmt: skip
     dial = s.cylinder((0, -1, 0), radius - 0.17, 0.9, axis=1)
-    hands = s.union(_slab(0, 0.2, 0.065, 0.26), _slab(0.17, 0, 0.22, 0.06), *[
-        _slab(x * (radius - 0.26), z * (radius - 0.26), 0.05, 0.05) for x, z in ((1, 0), (-1, 0), (0, 1), (0, -1))
+    hands = s.union(slab(0, 0.2, 0.065, 0.26), slab(0.17, 0, 0.22, 0.06), *[
+        slab(x * (radius - 0.26), z * (radius - 0.26), 0.05, 0.05) for x, z in ((1, 0), (-1, 0), (0, 1), (0, -1))
     ])  # fmt: skip
     return Shape("clock", body, [], [(dial, WHITE), (hands, INK)])
 
@@ -162,9 +162,9 @@ def _pumpkin(r: Rng) -> Shape:
         inside = torch.maximum(((p[:, 0].abs() - 0.33).abs() - width * (top - p[:, 2])), 0.07 - p[:, 2])
         return torch.maximum(inside, p[:, 1] + 0.1)
 
-    nose = _slab(0, -0.04, 0.08, 0.1)
+    nose = slab(0, -0.04, 0.08, 0.1)
     mouth = s.minus(s.ellipsoid((0, -1, -0.2), (0.5, 0.9, 0.32)), s.union(s.box((0, -1, 0.05), (1, 1, 0.22)),
-                    _slab(0.14, -0.2, 0.06, 0.09), _slab(-0.14, -0.5, 0.06, 0.09)))  # fmt: skip
+                    slab(0.14, -0.2, 0.06, 0.09), slab(-0.14, -0.5, 0.06, 0.09)))  # fmt: skip
     glow = (1.0, 0.85, 0.2) if r.random() < 0.4 else INK
     return Shape("pumpkin", body, [(stem, (0.25, 0.4, 0.12))], [(eyes, glow), (nose, glow), (mouth, glow)])
 

@@ -8,6 +8,8 @@ direction in which the camera looks, in units of the object's radius; 0 where no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ FRONT_SHARE = 0.6
 FLAT_SHARE = 0.75  # of pictures without light: textures ask for bare colors
 SHAPES_PER_PART, CAMERAS = 60, 4
 PART = SHAPES_PER_PART * CAMERAS
+#: Of shapes, those that shall come often, where there are such.
+OFTEN_SHARE = 0.4
 
 
 def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
@@ -39,20 +43,24 @@ def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
     return depth.view(geometry.size, geometry.size), normals.view(geometry.size, geometry.size, 3)
 
 
-def shape_name(rng: np.random.Generator) -> str:
-    """Of the shape of some pictures."""
+def shape_name(rng: np.random.Generator, often: Sequence[str] = ()) -> str:
+    """Of the shape of some pictures, which is one of ``often`` in so many cases."""
+    if often and rng.random() < OFTEN_SHARE:
+        return often[rng.integers(len(often))]
     if rng.random() < FRONT_SHARE:
         return voc.FRONT_SHAPES[rng.integers(len(voc.FRONT_SHAPES))]
     others = [*voc.OTHER_SHAPES, *["object"] * (len(voc.OTHER_SHAPES) // 2)]
     return others[rng.integers(len(others))]
 
 
-def render_part(seed: int, part: int, shapes: int = SHAPES_PER_PART) -> dict[str, np.ndarray]:
-    """Renders one part. Same arguments, same bytes."""
+def render_part(
+    seed: int, part: int, shapes: int = SHAPES_PER_PART, often: Sequence[str] = (), builds: float = 0.0
+) -> dict[str, np.ndarray]:
+    """Renders one part, more of it of the shapes ``often``, a share of other ``builds``. Same arguments, same bytes."""
     rng = np.random.default_rng((seed, 77, part))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "coverage", "depth", "normals", "labels")}
     for _ in range(shapes):
-        shape = make_relief_shape(shape_name(rng), rng)
+        shape = make_relief_shape(shape_name(rng, often), rng, builds)
         close = [rng.random() < 0.25 for _ in range(CAMERAS)]
         geometry = trace(shape, [dataset.random_camera(rng, c) for c in close], dataset.SIZE)
         for view, camera in enumerate(geometry.cameras):
@@ -83,6 +91,11 @@ def _bytes(values: Tensor) -> np.ndarray:
     return (values * 255).round().to(torch.uint8).numpy()
 
 
-def render_cache(folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None) -> list[Path]:
-    """Renders what is missing of ``count`` pictures (rounded up to whole parts); returns the part files in order."""
-    return dataset.render_parts(folder, -(-count // PART), seed, render_part, processes, log)
+def render_cache(
+    folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None, often: Sequence[str] = (),
+    builds: float = 0.0,
+) -> list[Path]:  # fmt: skip
+    """Renders what is missing of ``count`` pictures (rounded up to whole parts), as :func:`render_part` has them;
+    returns the part files in order."""
+    render = partial(render_part, often=often, builds=builds)
+    return dataset.render_parts(folder, -(-count // PART), seed, render, processes, log)

@@ -13,13 +13,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from csd_blender.backend.mini.vocabulary import COLORS
-
 from .. import solids as s
 from ..figures import INK, ROOF
-from ..palette import sample_color
 from ..shape import Rgb, Shape
 from ..shapes import make_shape, normalized
+from .builds import BUILDS, STONE, TWIG, any_color
 
 Rng = np.random.Generator
 
@@ -27,17 +25,23 @@ Rng = np.random.Generator
 RELIEF, ADDED, BUMPS = 0.78, 0.5, 0.25
 #: How far a feature stands out or lies deep, and how wide a frame is, in units of the object's radius.
 HEIGHT, FRAME = (0.018, 0.08), (0.025, 0.06)
-TWIG, STONE = (0.32, 0.2, 0.1), (0.55, 0.52, 0.5)
 
 
-def make_relief_shape(name: str, rng: Rng) -> Shape:
-    """A random instance as of :func:`~..shapes.make_shape`, with what this module adds; radius one about the origin."""
-    shape = make_shape(name, rng)
-    plain = shape
-    if name in ADDITIONS and rng.random() < ADDED:
-        shape = ADDITIONS[name](shape, rng)
-    if shape.features and rng.random() < RELIEF:
-        shape = with_relief(moved_features(shape, rng), rng)
+def make_relief_shape(name: str, rng: Rng, builds: float = 0.0) -> Shape:
+    """A random instance as of :func:`~..shapes.make_shape`, with what this module adds; radius one about the origin.
+
+    builds: share of those that have another build (:mod:`.builds`) which have that, where it exists.
+    """
+    if builds and name in BUILDS and rng.random() < builds:
+        shape = plain = normalized(BUILDS[name](rng))
+        if rng.random() < RELIEF:
+            shape = with_relief(shape, rng)  # its features are where its parts are, and stay there
+    else:
+        shape = plain = make_shape(name, rng)
+        if name in ADDITIONS and rng.random() < ADDED:
+            shape = ADDITIONS[name](shape, rng)
+        if shape.features and rng.random() < RELIEF:
+            shape = with_relief(moved_features(shape, rng), rng)
     if rng.random() < BUMPS:
         shape = with_bumps(shape, rng)
     if shape is plain:
@@ -109,11 +113,6 @@ def with_bumps(shape: Shape, rng: Rng) -> Shape:
 # ---- what people put on things -------------------------------------------------------------------------------------
 
 
-def _any_color(rng: Rng) -> Rgb:
-    red, green, blue = sample_color(COLORS[rng.integers(len(COLORS))], rng).tolist()
-    return red, green, blue
-
-
 def _with_parts(shape: Shape, *parts: tuple[s.Solid, Rgb]) -> Shape:
     return Shape(shape.name, shape.body, [*shape.parts, *parts], shape.features, shape.center, shape.radius)
 
@@ -135,7 +134,7 @@ def _dressed_snowman(shape: Shape, rng: Rng) -> Shape:
         )
         parts.append((s.mirror(arm), TWIG))
     if rng.random() < 0.6:
-        color, height = _any_color(rng), rng.uniform(-0.02, 0.1)
+        color, height = any_color(rng), rng.uniform(-0.02, 0.1)
         scarf = s.torus((0, 0, height), 0.34, rng.uniform(0.07, 0.11))
         end = s.capsule((0.2, -0.32, height), (0.25, -0.5, height - rng.uniform(0.25, 0.4)), 0.08)
         parts.append((s.union(scarf, end), color))

@@ -34,6 +34,8 @@ class Config:
         weights: the bundled model, frozen. cache: of pictures. out: of the checkpoint `control.pt`.
         batch: of a step, all processes together. rate: highest, of the layers that the UNet gave; new ones take
             ``new_layers`` times as much.
+        often, builds: shapes that come more often, and the share of other builds (``pictures.render_part``).
+        start: folder of such a net to go on from, in place of the UNet's weights.
         empty_text: share of rows whose net reads no prompt, whatever the UNet reads: so it runs without one as well.
         processes: on the CPU, one thread each; with another device one renders and trains.
     """
@@ -49,6 +51,9 @@ class Config:
     new_layers: float = 2.5
     ema: float = 0.997
     empty_text: float = 0.4
+    often: tuple[str, ...] = ()
+    builds: float = 0.0
+    start: Path | None = None
     gamma: float = 5.0
     processes: int = 2
     device: str = "cpu"
@@ -108,7 +113,7 @@ def control_loss(
 def train_control(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `control.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
-    paths = render_cache(config.cache, config.count, config.seed, config.processes, log)
+    paths = render_cache(config.cache, config.count, config.seed, config.processes, log, config.often, config.builds)
     make_latents(config.out, config.weights, paths, config.device, log)
     in_processes(_train, config.processes, log, config, paths)
 
@@ -118,6 +123,8 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
     labels, (latents, scale) = data["labels"], load_latents(config.out)
     frozen = load_frozen(config.weights, config.device)
     net = make_control_net(frozen.unet, config.seed)
+    if config.start is not None:
+        net.load_state_dict(ControlNetModel.from_pretrained(config.start, torch_dtype=torch.float32).state_dict())
     course = Course(
         config.out, "control", config.seed, 9, config.steps, config.rate, hold=0.6, decay=1e-3, ema=config.ema,
         device=config.device, rank=rank, processes=config.processes, save_seconds=config.save_seconds,

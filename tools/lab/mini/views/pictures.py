@@ -30,8 +30,6 @@ PART = SHAPES_PER_PART * RING * SURFACES
 HIGH_SHARE = 0.08
 #: Of rings, those whose pictures have one background; the others have one each.
 ALIKE_SHARE = 0.7
-#: Of shapes, those that shall come often, where there are such.
-OFTEN_SHARE = 0.4
 
 
 def ring_of_cameras(rng: np.random.Generator) -> list[Camera]:
@@ -52,13 +50,6 @@ def told(cameras: list[Camera]) -> np.ndarray:
     return camera_numbers(torch.stack(axes), places).numpy()
 
 
-def ring_shape(rng: np.random.Generator, often: Sequence[str]) -> str:
-    """Name of the shape of some rings, which is one of ``often`` in so many cases."""
-    if often and rng.random() < OFTEN_SHARE:
-        return often[rng.integers(len(often))]
-    return shape_name(rng)
-
-
 def render_part(
     seed: int, part: int, shapes: int = SHAPES_PER_PART, often: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
@@ -66,7 +57,7 @@ def render_part(
     rng = np.random.default_rng((seed, 78, part))
     rows: dict[str, list[np.ndarray]] = {}
     for _ in range(shapes):
-        shape = make_relief_shape(ring_shape(rng, often), rng)
+        shape = make_relief_shape(shape_name(rng, often), rng)
         geometry = trace(shape, ring_of_cameras(rng), dataset.SIZE)
         numbers = told(geometry.cameras)
         for _ in range(SURFACES):
