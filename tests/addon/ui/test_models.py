@@ -63,7 +63,8 @@ def child(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty folder of models, and an empty cache."""
+    """An empty folder of models on a disk with room, and an empty cache."""
+    monkeypatch.setattr(models, "free_bytes", lambda root: 10**12)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     preferences().models_folder = str(tmp_path / "models")
     preferences().commercial_only = True
