@@ -17,7 +17,7 @@ from tools.lab.mini.control.builds import BUILDS, snowman_of_three
 from tools.lab.mini.control.hints import DROPS, drop, hint_pictures
 from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, moved_features, sunk
 from tools.lab.mini.figures import INK
-from tools.lab.mini.render import Camera, trace
+from tools.lab.mini.render import Camera, soft_normals, trace
 from tools.lab.mini.shape import Shape
 from tools.lab.mini.training import loop
 
@@ -112,6 +112,22 @@ def test_more_of_some_shapes_can_be_shown():
     least = pictures.OFTEN_SHARE / 2
     assert min(shares[0]) > least - 0.02 and max(shares[1]) < 0.05
     assert shapes.count("owl") / usual.count("owl") == pytest.approx(1 - pictures.OFTEN_SHARE, abs=0.2)
+
+
+def test_rounded_normals_tell_of_a_pane_that_exact_ones_at_the_pixels_middles_miss():
+    wall, pane = solids.box((0, 0, 0), (0.7, 0.5, 0.7)), solids.box((0, -0.5, 0), (0.2, 0.3, 0.2))
+    geometry = trace(Shape("cube", sunk(wall, wall, pane, 0.04)), [Camera(azimuth=0, elevation=0, distance=3.0)], 64)
+    front = (geometry.points[:, :2].abs() - torch.tensor([0.6, 0.6])).amax(1) < 0
+    tilted = [
+        int((normals[front] @ torch.tensor([0.0, -1.0, 0.0]) < 0.98).sum())
+        for normals in (geometry.normals, soft_normals(geometry, 0.03))
+    ]
+    assert tilted[1] > 2 * tilted[0] and tilted[1] > 30
+
+
+def test_rounding_changes_normals_and_leaves_depth():
+    exact, soft = (pictures.render_part(5, 0, shapes=1, soft=soft) for soft in (0.0, 0.03))
+    assert np.array_equal(exact["depth"], soft["depth"]) and not np.array_equal(exact["normals"], soft["normals"])
 
 
 def test_depth_and_normals_of_a_ball():

@@ -54,6 +54,11 @@ class Geometry:
     coverage: torch.Tensor
 
 
+def soft_normals(geometry: Geometry, step: float) -> torch.Tensor:
+    """Its normals [M, 3] as of a mesh whose corners are so far apart, in units of the radius."""
+    return _normals(geometry.shape, geometry.points, step)
+
+
 def _normals(shape: Shape, points: torch.Tensor, step: float = 2e-3) -> torch.Tensor:
     corners = torch.tensor(((1.0, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)))
     count = points.shape[0]

@@ -9,6 +9,7 @@ direction in which the camera looks, in units of the object's radius; 0 where no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from csd_blender.backend.mini import vocabulary as voc
 
 from .. import dataset
-from ..render import Geometry, paint, random_light, trace
+from ..render import Geometry, paint, random_light, soft_normals, trace
 from .relief import make_relief_shape
 
 #: Of the parts' shapes, those that have a front: only these have features.
@@ -29,6 +30,8 @@ SHAPES_PER_PART, CAMERAS = 60, 4
 PART = SHAPES_PER_PART * CAMERAS
 #: Of shapes, those that shall come often, where there are such.
 OFTEN_SHARE = 0.4
+#: Least distance of a mesh's corners, see :func:`~..render.soft_normals`.
+SHARPEST = 0.004
 
 
 def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
@@ -54,15 +57,26 @@ def shape_name(rng: np.random.Generator, often: Sequence[str] = ()) -> str:
 
 
 def render_part(
-    seed: int, part: int, shapes: int = SHAPES_PER_PART, often: Sequence[str] = (), builds: float = 0.0
+    seed: int,
+    part: int,
+    shapes: int = SHAPES_PER_PART,
+    often: Sequence[str] = (),
+    builds: float = 0.0,
+    soft: float = 0.0,
 ) -> dict[str, np.ndarray]:
-    """Renders one part, more of it of the shapes ``often``, a share of other ``builds``. Same arguments, same bytes."""
+    """Renders one part, more of it of the shapes ``often``, a share of other ``builds``. Same arguments, same bytes.
+
+    soft: the normals of each shape are rounded by a length from :data:`SHARPEST` to this; 0: they are exact.
+    """
     rng = np.random.default_rng((seed, 77, part))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "coverage", "depth", "normals", "labels")}
     for _ in range(shapes):
         shape = make_relief_shape(shape_name(rng, often), rng, builds)
         close = [rng.random() < 0.25 for _ in range(CAMERAS)]
         geometry = trace(shape, [dataset.random_camera(rng, c) for c in close], dataset.SIZE)
+        shown = geometry
+        if soft:
+            shown = replace(geometry, normals=soft_normals(geometry, float(rng.uniform(SHARPEST, soft))))
         for view, camera in enumerate(geometry.cameras):
             material, color = dataset.random_surface(rng)
             flat = rng.random() < FLAT_SHARE
@@ -70,7 +84,7 @@ def render_part(
             surface = dataset.make_material(material, color, rng)
             image = paint(geometry, view, surface, dataset.random_background(rng), light)
             label = dataset.label(shape.name, material, color, camera, close[view], not flat, 0)
-            for name, value in picture_row(image, geometry, view, label).items():
+            for name, value in picture_row(image, shown, view, label).items():
                 rows[name].append(value)
     return {name: np.stack(values) for name, values in rows.items()}
 
@@ -93,9 +107,9 @@ def _bytes(values: Tensor) -> np.ndarray:
 
 def render_cache(
     folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None, often: Sequence[str] = (),
-    builds: float = 0.0,
+    builds: float = 0.0, soft: float = 0.0,
 ) -> list[Path]:  # fmt: skip
     """Renders what is missing of ``count`` pictures (rounded up to whole parts), as :func:`render_part` has them;
     returns the part files in order."""
-    render = partial(render_part, often=often, builds=builds)
+    render = partial(render_part, often=often, builds=builds, soft=soft)
     return dataset.render_parts(folder, -(-count // PART), seed, render, processes, log)

@@ -34,7 +34,8 @@ class Config:
         weights: the bundled model, frozen. cache: of pictures. out: of the checkpoint `control.pt`.
         batch: of a step, all processes together. rate: highest, of the layers that the UNet gave; new ones take
             ``new_layers`` times as much.
-        often, builds: shapes that come more often, and the share of other builds (``pictures.render_part``).
+        often, builds, soft: shapes that come more often, the share of other builds, and how round normals are at most
+            (``pictures.render_part``).
         start: folder of such a net to go on from, in place of the UNet's weights.
         empty_text: share of rows whose net reads no prompt, whatever the UNet reads: so it runs without one as well.
         processes: on the CPU, one thread each; with another device one renders and trains.
@@ -53,6 +54,7 @@ class Config:
     empty_text: float = 0.4
     often: tuple[str, ...] = ()
     builds: float = 0.0
+    soft: float = 0.0
     start: Path | None = None
     gamma: float = 5.0
     processes: int = 2
@@ -113,7 +115,9 @@ def control_loss(
 def train_control(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `control.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
-    paths = render_cache(config.cache, config.count, config.seed, config.processes, log, config.often, config.builds)
+    paths = render_cache(
+        config.cache, config.count, config.seed, config.processes, log, config.often, config.builds, config.soft
+    )
     make_latents(config.out, config.weights, paths, config.device, log)
     in_processes(_train, config.processes, log, config, paths)
 
