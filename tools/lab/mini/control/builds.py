@@ -115,17 +115,17 @@ def cottage(rng: Rng) -> Shape:
     door = slab(0, floor + high, wide, high)
     half, tall = min(rng.uniform(0.1, 0.17), 0.5 * (w - wide) - 0.04), rng.uniform(0.11, 0.19)
     x, z = 0.5 * (w + wide), rng.uniform(floor + 0.3, floor + 0.55)
-    front = [(x, z)] if rng.random() < 0.85 else []
-    panes = [s.mirror(slab(x, z, half, tall)) for x, z in front]
-    if rng.random() < 0.6:  # behind, too
-        panes += [s.mirror(slab(x, z, half, tall, y=1.0)) for x, z in front]
+    windows, behind = rng.random() < 0.85, rng.random() < 0.6
+    panes = [s.mirror(slab(x, z, half, tall))] if windows else []
+    if windows and behind:
+        panes.append(s.mirror(slab(x, z, half, tall, y=1.0)))
     if rng.random() < 0.6:
         panes.append(s.mirror(s.box((w, 0, z), (0.3, half * 1.2, tall))))
     if rng.random() < 0.5:
         size = rng.uniform(0.09, 0.15)
         panes.append(s.cylinder((0, -d, eaves + 0.3 * top), size, 0.3, axis=1))
     features: list[tuple[s.Solid, Rgb]] = [(door, DOOR), *((pane, GLASS) for pane in panes)]
-    if front and rng.random() < 0.6:  # bars in the panes, which are painted with them
+    if windows and rng.random() < 0.6:  # bars in the panes, which are painted with them
         bars = s.union(slab(x, z, 0.02, tall), slab(x, z, half, 0.02))
         body = s.union(body, s.both(s.mirror(bars), s.box((0, -d, 0), (2, 0.05, 2))))
     return Shape("house", body, parts, features)

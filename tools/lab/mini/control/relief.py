@@ -30,7 +30,7 @@ HEIGHT, FRAME = (0.018, 0.08), (0.025, 0.06)
 def make_relief_shape(name: str, rng: Rng, builds: float = 0.0) -> Shape:
     """A random instance as of :func:`~..shapes.make_shape`, with what this module adds; radius one about the origin.
 
-    builds: share of those that have another build (:mod:`.builds`) which have that, where it exists.
+    builds: share that has another build, of the shapes that :mod:`.builds` has one for.
     """
     if builds and name in BUILDS and rng.random() < builds:
         shape = plain = normalized(BUILDS[name](rng))
