@@ -41,6 +41,7 @@ from ..texture.bake import bake
 from ..texture.uv_kernels import coverage_counts
 from .control import use_controls, write_sheet
 from .prepare import LoadModel, begin_surface, load_for
+from .visibility import warn_of_unseen
 from .warm_start import warm_start
 
 
@@ -130,6 +131,7 @@ def texture_mesh(
             model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
         )
         surface = prepared.surface.to(model.device)
+        warn_of_unseen(surface, job.cameras, picture_size(job, model), reporter)
         begin = partial(start_state, job, model, partial(field, surface), surface)
         reporter.check_stop()
 

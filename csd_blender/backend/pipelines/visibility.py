@@ -1,0 +1,55 @@
+"""What of a mesh its pictures hardly show, and so cannot paint: said before the work begins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...job.errors import quoted
+from ...job.spec.cameras import CameraRange
+from ..render.camera_draws import draw_shots
+from ..render.surface import SMALL_PICTURE, Surface
+from ..support.reporting import Reporter
+
+SHOTS = 16
+# Of the pictures' pixels. The mini model's figures: a robot that is 30 times as tall as wide takes 1 % of them and gets
+# its red, at 100 times 0.3 % and a grayish one, at 300 times none.
+TOO_THIN = 0.005
+TOO_SMALL = 1.0  # pixels of an object in a picture, on average
+
+
+def warn_of_unseen(surface: Surface, ranges: CameraRange, size: int, reporter: Reporter) -> None:
+    """Say it when pictures of ``size`` pixels, taken by the job's cameras, show next to nothing of the mesh, or of some
+    of its objects."""
+    shares = visible_shares(surface, ranges, size)
+    total = float(shares.sum())
+    if total < TOO_THIN:
+        reporter.warn(
+            "hardly_seen",
+            f"The mesh is so thin for its length that it takes only {100 * total:.1g} % of a picture, and may "
+            "stay gray: texture a shorter piece of it, or its parts one by one.",
+        )
+        return
+    unseen = [i for i, share in enumerate(shares.tolist()) if share * size**2 < TOO_SMALL]
+    if unseen:
+        names = [quoted(surface.mesh.part_names[i], 40) for i in unseen]
+        listed = ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")
+        reporter.warn(
+            "hardly_seen",
+            f"{len(names)} of {len(shares)} objects hardly show in the pictures, hidden by others or too small beside "
+            f"them ({listed}), and get their colors by chance: texture them on their own.",
+        )
+
+
+def visible_shares(surface: Surface, ranges: CameraRange, size: int) -> Tensor:
+    """The share of the pictures' pixels, 0 to 1, that shows each object of the mesh, ``[P]``, on average over some
+    cameras of the job's; the same at each call."""
+    shots = draw_shots(ranges, SHOTS, torch.Generator().manual_seed(0))
+    samples = 2 if size <= SMALL_PICTURE else 1
+    parts = surface.part.cpu()
+    counts = torch.zeros(len(surface.mesh.part_names), dtype=torch.float64)
+    for i in range(SHOTS):  # one by one: memory for one picture, at any size
+        raster = surface.rasterize(shots.cameras.select([i]), size * samples, shots.target[i : i + 1])
+        face = raster.rast[..., 3].long().cpu()
+        counts += torch.bincount(parts[face[face > 0] - 1], minlength=len(counts))
+    return counts / (SHOTS * (size * samples) ** 2)
