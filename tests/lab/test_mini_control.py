@@ -17,8 +17,9 @@ from tools.lab.mini.control.builds import BUILDS, snowman_of_three
 from tools.lab.mini.control.hints import DROPS, drop, hint_pictures
 from tools.lab.mini.control.relief import framed, lifted, make_relief_shape, moved_features, sunk
 from tools.lab.mini.figures import INK
-from tools.lab.mini.render import Camera, soft_normals, trace
+from tools.lab.mini.render import Camera, paint, soft_normals, trace
 from tools.lab.mini.shape import Shape
+from tools.lab.mini.train import weighted_error
 from tools.lab.mini.training import loop
 
 BALL = solids.sphere((0, 0, 0), 1.0)
@@ -130,6 +131,41 @@ def test_rounding_changes_normals_and_leaves_depth():
     assert np.array_equal(exact["depth"], soft["depth"]) and not np.array_equal(exact["normals"], soft["normals"])
 
 
+def test_pixels_tell_what_gives_them_their_color():
+    nose, eye = solids.sphere((0.0, -1.0, 0.0), 0.3), solids.sphere((0.5, -0.85, 0.0), 0.2)
+    shape = Shape("owl", BALL, [(nose, (1.0, 0.5, 0.0))], [(eye, (0.0, 0.0, 0.0))])
+    geometry = trace(shape, [Camera(0.0, 0.0, 3.0, 40.0), Camera(180.0, 0.0, 3.0, 40.0)], 64)
+    front, back = (pictures.painted_map(geometry, view) for view in range(2))
+    assert set(np.unique(front)) == {0, 1, 2} and not back.any()
+    image = paint(geometry, 0, lambda p, n: torch.ones_like(p), torch.full((3, 1, 1), 0.2), None)
+    inside = geometry.coverage[0] == 1
+    for which, color in ((1, (1.0, 0.5, 0.0)), (2, (0.0, 0.0, 0.0))):
+        shown = image[:, torch.from_numpy(front == which) & inside].T
+        assert (shown - torch.tensor(color)).abs().mean() < 0.06  # at its rim a pixel shows a part of others, too
+
+
+def test_small_things_count_as_if_they_covered_their_share():
+    painted = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    painted[0, :8, :16] = 1  # a thirty-second
+    painted[1, :8, :4], painted[1, 32:, :] = 2, 1  # a 128th, and half of the picture
+    counts = train.emphasis(painted, 1 / 8, 16)
+    assert counts.shape == (3, 1, 16, 16)
+    assert (counts[0, 0, :2, :4] == 4).all() and counts[0].sum() == 248 + 8 * 4
+    assert (counts[1, 0, :2, :1] == 16).all() and (counts[1, 0, 8:] == 1).all()
+    assert (counts[2] == 1).all()
+    assert train.emphasis(painted, 1.0, 16).max() == train.MOST
+    assert (train.emphasis(painted, 0.0, 16) == 1).all()
+
+
+def test_what_counts_more_has_more_of_the_error():
+    right, wrong = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
+    wrong[:, :, 0, 0] = 1.0
+    alphas, counts = torch.tensor([0.5]), torch.ones(1, 1, 16, 16)
+    counts[0, 0, 0, 0] = 16.0
+    plain, more = (weighted_error(wrong, right, alphas, 5.0, by) for by in (1.0, counts))
+    assert plain == pytest.approx(1 / 256) and more == pytest.approx(16 / 256)
+
+
 def test_depth_and_normals_of_a_ball():
     distance, camera = 3.0, Camera(azimuth=70, elevation=25, distance=3.0, fov=45)
     geometry = trace(Shape("ball", BALL), [camera], 65)
@@ -175,9 +211,17 @@ def test_the_same_part_has_the_same_bytes(tiny_world):
     assert stored["images"].shape[1:] == (64, 64, 3) and (stored["depth"] > 0).any()
 
 
-def test_a_training_that_was_cut_takes_the_same_steps_and_learns(tiny_world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("even", [0.0, 0.1])
+def test_a_training_that_was_cut_takes_the_same_steps_and_learns(tiny_world, tmp_path, monkeypatch, even):
     config = train.Config(
-        tiny_world / "weights", tiny_world / "cache", tmp_path / "whole", count=1, steps=6, batch=8, processes=1
+        tiny_world / "weights",
+        tiny_world / "cache",
+        tmp_path / "whole",
+        count=1,
+        steps=6,
+        batch=8,
+        processes=1,
+        even=even,
     )
     train.train_control(config)
     cut = replace(config, out=tmp_path / "cut", steps=3)

@@ -108,7 +108,7 @@ def _pairs_train(args: argparse.Namespace) -> None:
 def _control_train(args: argparse.Namespace) -> None:
     from .control.train import Config, train_control
 
-    own = {name: getattr(args, name) for name in ("often", "builds", "soft", "start", "rate")}
+    own = {name: getattr(args, name) for name in ("often", "builds", "soft", "even", "start", "rate")}
     train_control(Config(**_shared(args), **own), _log)
 
 
@@ -221,6 +221,9 @@ def main(argv: list[str] | None = None) -> int:
     control.add_argument("--rate", type=float, default=6e-4, help="highest learning rate")
     control.add_argument("--often", nargs="+", default=(), choices=SHAPES, metavar="SHAPE", help="of these more")
     control.add_argument("--builds", type=float, default=0.0, help="share of snowmen and houses of another build")
+    control.add_argument(
+        "--even", type=float, default=0.0, help="share of a picture as of which small painted things count in the loss"
+    )
     control.add_argument("--soft", type=float, default=0.0, help="how far normals are rounded at most, of the radius")
     control.add_argument("--start", type=Path, metavar="FOLDER", help="a net of this sort to go on from")
     control.add_argument("--processes", type=int, default=2)

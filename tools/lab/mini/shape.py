@@ -40,12 +40,19 @@ class Shape:
 
     def paint_over(self, points: torch.Tensor, colors: torch.Tensor) -> torch.Tensor:
         """Material colors [M, 3] with parts and features painted over, for surface points [M, 3]."""
+        own = torch.tensor([(0.0, 0.0, 0.0), *(color for _, color in [*self.parts, *self.features])])
+        which = self.painted(points)
+        return torch.where((which > 0)[:, None], own[which], colors)
+
+    def painted(self, points: torch.Tensor) -> torch.Tensor:
+        """What gives points [M, 3] their color, [M] int64: 0 the material, from 1 the parts, then the features."""
         p = points * self.radius + self.center
         best = self.body(p)
-        for part, color in self.parts:
+        which = torch.zeros(len(p), dtype=torch.int64)
+        for i, (part, _) in enumerate(self.parts, 1):
             dist = part(p)
-            colors = torch.where((dist < best)[:, None], torch.tensor(color), colors)
+            which[dist < best] = i
             best = torch.minimum(dist, best)
-        for region, color in self.features:
-            colors = torch.where((region(p) < 0)[:, None], torch.tensor(color), colors)
-        return colors
+        for i, (region, _) in enumerate(self.features, 1 + len(self.parts)):
+            which[region(p) < 0] = i
+        return which

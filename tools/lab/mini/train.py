@@ -207,14 +207,20 @@ def unet_loss(
     return weighted_error(networks["unet"](noisy, timesteps, words).sample, noise, alphas[timesteps], gamma)
 
 
-def weighted_error(predicted: torch.Tensor, noise: torch.Tensor, alphas: torch.Tensor, gamma: float) -> torch.Tensor:
+def weighted_error(
+    predicted: torch.Tensor,
+    noise: torch.Tensor,
+    alphas: torch.Tensor,
+    gamma: float,
+    emphasis: torch.Tensor | float = 1.0,
+) -> torch.Tensor:
     """Mean squared error of noise ``[N, C, h, w]``, weighted by min(SNR, gamma) / SNR (Hang et al. 2023, 2303.09556).
 
-    ``alphas``: ``[N]``, the products alpha-bar of the rows' timesteps.
+    ``alphas``: ``[N]``, the products alpha-bar of the rows' timesteps. ``emphasis``: how much places count besides.
     """
     snr = alphas / (1 - alphas)
     weight = snr.clamp_max(gamma) / snr
-    return (weight * ((predicted - noise) ** 2).mean((1, 2, 3))).mean()
+    return (weight * (emphasis * (predicted - noise) ** 2).mean((1, 2, 3))).mean()
 
 
 def train_unet(config: Config, latents: np.ndarray, scale: float, labels: np.ndarray, log: Log) -> torch.nn.ModuleDict:

@@ -3,7 +3,8 @@
 
 A part has `images` uint8 [K, 64, 64, 3], `coverage` uint8 [K, 64, 64], `depth` float16 [K, 64, 64] (distance along the
 direction in which the camera looks, in units of the object's radius; 0 where nothing is), `normals` int8 [K, 64, 64, 3]
-(in the camera's frame: right, up, towards it; times 127) and `labels` int16 [K, 8] (columns: `dataset.COLUMNS`).
+(in the camera's frame: right, up, towards it; times 127), `painted` uint8 [K, 64, 64]
+(:meth:`..shape.Shape.painted`) and `labels` int16 [K, 8] (columns: `dataset.COLUMNS`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .. import dataset
 from ..render import Geometry, paint, random_light, soft_normals, trace
 from .relief import make_relief_shape
 
+ROWS = ("images", "coverage", "depth", "normals", "painted", "labels")
 #: Of the parts' shapes, those that have a front: only these have features.
 FRONT_SHARE = 0.6
 FLAT_SHARE = 0.75  # of pictures without light: textures ask for bare colors
@@ -69,7 +71,7 @@ def render_part(
     soft: the normals of each shape are rounded by a length from :data:`SHARPEST` to this; 0: they are exact.
     """
     rng = np.random.default_rng((seed, 77, part))
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "coverage", "depth", "normals", "labels")}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}
     for _ in range(shapes):
         shape = make_relief_shape(shape_name(rng, often), rng, builds)
         close = [rng.random() < 0.25 for _ in range(CAMERAS)]
@@ -84,7 +86,8 @@ def render_part(
             surface = dataset.make_material(material, color, rng)
             image = paint(geometry, view, surface, dataset.random_background(rng), light)
             label = dataset.label(shape.name, material, color, camera, close[view], not flat, 0)
-            for name, value in picture_row(image, shown, view, label).items():
+            row = picture_row(image, shown, view, label) | {"painted": painted_map(geometry, view)}
+            for name, value in row.items():
                 rows[name].append(value)
     return {name: np.stack(values) for name, values in rows.items()}
 
@@ -99,6 +102,15 @@ def picture_row(image: Tensor, geometry: Geometry, view: int, label: tuple[int, 
         "normals": (normals * 127).round().to(torch.int8).numpy(),
         "labels": np.array(label, np.int16),
     }
+
+
+def painted_map(geometry: Geometry, view: int) -> np.ndarray:
+    """What each pixel shows, ``[S, S]`` uint8, numbered as by :meth:`~..shape.Shape.painted`; 0 beside the shape."""
+    area = geometry.size**2
+    chosen = (geometry.index >= view * area) & (geometry.index < (view + 1) * area)
+    which = np.zeros(area, np.uint8)
+    which[geometry.index[chosen] - view * area] = geometry.shape.painted(geometry.points[chosen]).to(torch.uint8)
+    return which.reshape(geometry.size, geometry.size)
 
 
 def _bytes(values: Tensor) -> np.ndarray:

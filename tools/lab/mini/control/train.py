@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
@@ -22,6 +23,7 @@ from .pictures import render_cache
 
 #: Depth, and normals in three channels.
 CHANNELS = 4
+MOST = 16.0  # times that a small thing counts
 #: Three widths give a stride of 4: pictures of 64 pixels, latents of 16.
 EMBEDDING = (16, 32, 64)
 
@@ -36,6 +38,8 @@ class Config:
             ``new_layers`` times as much.
         often, builds, soft: shapes that come more often, the share of other builds, and how round normals are at most
             (``pictures.render_part``).
+        even: small things of a color of their own, as panes and doors, count in the loss as if they covered this
+            share of the picture, see :func:`emphasis`; 0: as they are.
         start: folder of such a net to go on from, in place of the UNet's weights.
         empty_text: share of rows whose net reads no prompt, whatever the UNet reads: so it runs without one as well.
         processes: on the CPU, one thread each; with another device one renders and trains.
@@ -55,6 +59,7 @@ class Config:
     often: tuple[str, ...] = ()
     builds: float = 0.0
     soft: float = 0.0
+    even: float = 0.0
     start: Path | None = None
     gamma: float = 5.0
     processes: int = 2
@@ -93,13 +98,14 @@ def make_control_net(unet: UNet2DConditionModel, seed: int) -> ControlNetModel:
 
 def control_loss(
     net: ControlNetModel, frozen: Frozen, latents: Tensor, hints: Tensor, tokens: Tensor, own: Tensor, noise: Tensor,
-    t: Tensor, gamma: float,
+    t: Tensor, counts: Tensor, gamma: float,
 ) -> Tensor:  # fmt: skip
     """:func:`~..train.weighted_error` of the predicted noise.
 
     Args:
         latents: ``[N, 4, 16, 16]``, scaled. hints: ``[N, 4, 64, 64]`` in [0, 1]. tokens: ``[N, 16]`` of the UNet's
-            prompts. own: ``[N, 16]`` of the net's. noise: as latents. t: ``[N]``.
+            prompts. own: ``[N, 16]`` of the net's. noise: as latents. t: ``[N]``. counts: ``[N, 1, 16, 16]``, how
+            much each place counts.
     """
     alpha = frozen.alphas[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
@@ -109,7 +115,24 @@ def control_loss(
     predicted = frozen.unet(
         noisy, t, words, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
-    return weighted_error(predicted, noise, frozen.alphas[t], gamma)
+    return weighted_error(predicted, noise, frozen.alphas[t], gamma, counts)
+
+
+def emphasis(painted: Tensor, even: float, side: int) -> Tensor:
+    """How much the places of latents ``[N, 1, side, side]`` count, at least 1.
+
+    A pane is a hundredth of a picture, so that by its plain mean error a net may draw bricks in its place and lose
+    nothing. Here a part or feature that covers a share ``a`` of the picture counts ``even / a`` times, at most
+    :data:`MOST` times, as if it covered ``even``.
+
+    Args:
+        painted: ``[N, S, S]`` uint8, see :func:`.pictures.painted_map`.
+    """
+    own = F.one_hot(painted.long()).flatten(1, 2)  # [N, S * S, things]
+    times = (even / own.float().mean(1).clamp_min(1e-6)).clamp(1, MOST)
+    times[:, 0] = 1.0  # the material, and what is beside the shape
+    counts = (own * times[:, None]).sum(2).view(painted.shape)
+    return F.adaptive_avg_pool2d(counts[:, None], side)
 
 
 def train_control(config: Config, log: Log = lambda text: None) -> None:
@@ -123,7 +146,7 @@ def train_control(config: Config, log: Log = lambda text: None) -> None:
 
 
 def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
-    data = load_parts(paths, ("depth", "normals", "coverage", "labels"))
+    data = load_parts(paths, ("depth", "normals", "coverage", "labels", *(["painted"] if config.even else [])))
     labels, (latents, scale) = data["labels"], load_latents(config.out)
     frozen = load_frozen(config.weights, config.device)
     net = make_control_net(frozen.unet, config.seed)
@@ -149,7 +172,10 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
         batch = sampled(latents, rows, scale, draw[0][mine])
         depth, normals, coverage = (torch.from_numpy(data[name][rows]) for name in ("depth", "normals", "coverage"))
         hints = drop(hint_pictures(depth, normals, coverage, torch.from_numpy(hard[mine])), kinds[mine])
-        shown = (batch, hints, tokens[mine], own[mine], draw[1][mine], t[mine])
+        counts = torch.ones(len(rows), 1, *latents.shape[2:])
+        if config.even:
+            counts = emphasis(torch.from_numpy(data["painted"][rows]), config.even, latents.shape[2])
+        shown = (batch, hints, tokens[mine], own[mine], draw[1][mine], t[mine], counts)
         return control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma)
 
     train_network(net, groups(net, "controlnet_", config.new_layers), course, loss_of, log)
