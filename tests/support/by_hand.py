@@ -73,6 +73,7 @@ class HandJob:
             (self.job.folder / name).write_bytes(png(16, 16, color))
             parts.append({"name": target.name, "albedo": name, "uv_source": source})
         record = {"settings": self.job.spec.to_json(), "parts": parts, "licences": {}, "complete": True}
+        record["kind"] = self.job.spec.kind
         (self.job.folder / "result" / "result.json").write_text(json.dumps(record))
         self.say("result", files={}, stats={})
         self.pump.work(time.perf_counter() + 1)

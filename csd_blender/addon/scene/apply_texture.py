@@ -13,10 +13,12 @@ import numpy as np
 
 from ...job import files
 from ...job import result as job_result
+from ...job.spec.edit import EditJob
 from ..errors import SceneError
-from . import uv_maps
+from . import pinned_modifiers, uv_maps
 from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
+from .finish import keep_finish
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
@@ -135,9 +137,14 @@ def apply_result(
                 raise SceneError(
                     f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
                 )
-            material = apply_part(result, part, target, obj, image, names[part])
+            material, left = apply_part(result, part, target, obj, image, names[part])
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))
+            if left:
+                applied[-1].message = (
+                    f"The material “{material.name}” has the edited color; {', '.join(left[:4])}, made by nodes or "
+                    "not alike in all slots, are in what was there before, which is kept."
+                )
             if not is_somewhere(obj):
                 applied[-1].message = f"“{obj.name}” is in no scene. {kept(image)}"
         except SceneError as error:
@@ -213,8 +220,9 @@ def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object,
 
 def apply_part(
     result: Result, part: int, target: Target, obj: bpy.types.Object, image: bpy.types.Image, name: str
-) -> bpy.types.Material:
-    """Texture one object. Raises :class:`SceneError` before anything was changed."""
+) -> tuple[bpy.types.Material, list[str]]:
+    """Texture one object. An edit's material keeps what the one before it had beside its color; the second value names
+    what it could not keep. Raises :class:`SceneError` before anything was changed."""
     problem = faces_problem(obj, target, is_new(result, part))
     if problem:
         raise SceneError(problem)
@@ -222,18 +230,23 @@ def apply_part(
     layer = "" if add else uv_maps.find_map(obj.data, target) if target.uv_layer else ""
     if target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
         apply_modifiers(obj, target)
+    active, _ = uv_maps.chosen(obj.data)
     if add:
         values = job_uv(result.folder, part, target)
         layer = uv_maps.new_map(obj.data, values) if values is not None else ""
         if not layer:
             raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
     if layer in obj.data.uv_layers:
+        if layer != active:
+            pinned_modifiers.pin(obj.data, active)
         # The material names its map. It is the rendered one, too, for what else may look at the mesh.
         uv_maps.select(obj.data, layer, layer if add and not twins_have_materials(obj) else "")
     material = bpy.data.materials.new(name)
     build_material(material, image, layer)
+    before = [slot.material for slot in obj.material_slots if slot.material is not None]
+    left = keep_finish(material, before) if result.record.kind == EditJob.kind else []
     assign(obj, material)
-    return material
+    return material, left
 
 
 def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
@@ -245,6 +258,8 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
         bpy.data.meshes.remove(mesh)
         raise SceneError(f"The faces of “{obj.name}” changed since the job began.")
     mesh.name = obj.data.name
+    for key, value in obj.data.items():  # custom properties, which only the evaluated mesh lacks
+        mesh[key] = value.to_dict() if hasattr(value, "to_dict") else value
     obj.data.use_fake_user = True
     for modifier in [m for m in obj.modifiers if m.show_viewport]:  # those for renders only were not applied
         obj.modifiers.remove(modifier)

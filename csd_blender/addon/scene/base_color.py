@@ -86,7 +86,7 @@ def base_color(obj: bpy.types.Object, material: bpy.types.Material | None) -> Ba
         return BaseColor()
     if material.node_tree is None or not getattr(material, "use_nodes", True):
         return BaseColor(tuple(material.diffuse_color[:3]))
-    shader = _shader(material.node_tree)
+    shader = shown_shader(material.node_tree)
     if shader is None:
         raise _unclear(obj, material)
     socket = shader.inputs["Base Color"]
@@ -113,7 +113,7 @@ def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
     )
 
 
-def _shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
+def shown_shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
     """The Principled shader that is seen: the one at the output, else the only one that leads anywhere."""
     output = tree.get_output_node("ALL") or tree.get_output_node("EEVEE") or tree.get_output_node("CYCLES")
     node = _before(output.inputs["Surface"]) if output is not None else None

@@ -130,8 +130,9 @@ def makes_instances(obj: bpy.types.Object, depsgraph) -> bool:
     return any(i.is_instance and i.parent and i.parent.original == obj for i in depsgraph.object_instances)
 
 
-def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
-    """Sentences about what is seen of ``obj`` and gets no texture, or none before it is accepted."""
+def left_out(obj: bpy.types.Object, target: Target, depsgraph, modifiers: str) -> list[str]:
+    """Sentences about what is seen of ``obj`` and gets no texture, or none before it is accepted, and about modifiers
+    that stay though ``apply`` was asked for."""
     found = []
     if obj.override_library is not None:
         found.append(f"“{obj.name}” is a library override; the texture is not seen on it before it is accepted.")
@@ -139,6 +140,10 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph) -> list[str]:
         found.append(
             f"The instances that “{obj.name}” shows get no texture; a Realize Instances node would change that."
         )
+    if modifiers == "apply" and not target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
+        found.append(f"The modifiers of “{obj.name}” leave its faces as they are, and stay.")
+    if target.replaces_mesh and obj.data.users - obj.data.use_fake_user > 1:
+        found.append(f"“{obj.name}” gets a mesh of its own; other objects that share its mesh stay as they are.")
     if not target.replaces_mesh and modifiers_bring_materials(obj, depsgraph):
         found.append(
             f"Modifiers of “{obj.name}” bring other materials, and what has one of theirs will not show the texture; "

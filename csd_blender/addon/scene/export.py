@@ -87,7 +87,7 @@ def export_objects(objects: Sequence[bpy.types.Object], depsgraph, modifiers: st
     arrays = join_parts(parts, [t.name for t in targets])
     check_exact(parts, arrays)
     pairs = list(zip(objects, targets, strict=True))
-    warnings = [sentence for obj, t in pairs for sentence in left_out(obj, t, depsgraph)]
+    warnings = [sentence for obj, t in pairs for sentence in left_out(obj, t, depsgraph, modifiers)]
     if all((t.maps_back or t.replaces_mesh) and has_room(obj, t, depsgraph) for obj, t in pairs):
         return Export(arrays, targets, uv, warnings)
     bare = next((t.name for t in targets if not t.uv_layer), None)

@@ -19,6 +19,7 @@ from . import poll
 from .generate import again
 
 PREVIEW_SCALE = 7.0
+MOST_WARNINGS = 8
 
 
 class CSDPanel:
@@ -156,7 +157,16 @@ def draw_running(layout, context, job: Job) -> None:
     draw_belongs(layout, context, job)
     draw_show_texture(layout, context)
     draw_control(layout, job)
-    for text in job.warnings[-2:]:
+    draw_warnings(layout, context, job)
+
+
+def draw_warnings(layout, context, job: Job) -> None:
+    """All of them, or of very many the first, which tell of the scene, and the newest."""
+    texts = job.warnings
+    if len(texts) > MOST_WARNINGS:
+        between = f"{len(texts) - MOST_WARNINGS + 1} notes more."
+        texts = [*texts[: MOST_WARNINGS - 2], between, *texts[-2:]]
+    for text in texts:
         write(layout, context, text, "INFO")
 
 
@@ -222,8 +232,7 @@ def draw_finished(box, context, job: Job) -> None:
     if job.stopped_early:
         box.operator("csd.resume", text="Go On", icon="PLAY", translate=False).folder = str(job.folder)
     again(job, box)
-    for text in job.warnings[-2:]:
-        write(box, context, text, "INFO")
+    draw_warnings(box, context, job)
 
 
 def draw_setup(layout, setup) -> None:

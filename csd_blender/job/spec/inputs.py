@@ -9,7 +9,11 @@ from .fields import Option, choice, switch, text
 
 MODIFIER_OPTIONS = (
     Option("keep", "Keep", "Texture the shape as it is seen, modifiers stay"),
-    Option("apply", "Apply", "Texture the shape as it is seen; accepting the texture applies the modifiers"),
+    Option(
+        "apply",
+        "Apply",
+        "Texture the shape as it is seen; accepting applies modifiers that change the faces",
+    ),
     Option("ignore", "Ignore", "Texture the mesh as it is without its modifiers"),
 )
 

@@ -65,3 +65,33 @@ def test_other_faces_than_those_are_noticed(job, source, change):
     [done] = made.jobs.accept(new_map=True)
     assert "changed since the job began" in done.message and done.object is None
     assert (look(cube()), len(cube().data.polygons), len(cube().modifiers)) == before
+
+
+def test_modifiers_that_keep_the_faces_are_said_to_stay(monkeypatch):
+    cube().modifiers.new("Smooth", "SMOOTH")
+    select(cube())
+    made = HandJob(monkeypatch, modifiers="apply", uv="keep")
+    assert [w for w in made.job.warnings if "and stay" in w] == [
+        "The modifiers of “Cube” leave its faces as they are, and stay."
+    ]
+    made.write_uv(["user"])
+    made.finish(["user"])
+    made.jobs.accept()
+    assert cube().modifiers
+
+
+def test_what_the_applied_mesh_takes_along_and_what_twins_keep_is_told(job):
+    cube().data["mine"], cube().data["measures"] = 5, {"width": 2.5}
+    twin = cube().copy()
+    bpy.context.scene.collection.objects.link(twin)
+    made = job("new")
+    assert any("gets a mesh of its own" in w for w in made.job.warnings)
+    old = twin.data
+    made.finish(["new"])
+    made.jobs.accept()
+    assert cube().data != old and twin.data == old
+    assert cube().data["mine"] == 5 and cube().data["measures"]["width"] == 2.5
+
+
+def test_nothing_is_said_of_twins_where_there_are_none(job):
+    assert not any("mesh" in w for w in job("new").job.warnings)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import bpy
 import numpy as np
 
-from .. import checks, uv_maps
+from .. import checks, pinned_modifiers, uv_maps
 from ..uv_maps import ADDED, added_uv
 from .slots import preview_of
 
@@ -19,7 +21,8 @@ _taken: dict[int, dict[str, dict]] = {}
 
 def added(mesh: bpy.types.Mesh):
     """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
-    (:func:`preview_key`) that it is of and, to come back, ``active``, ``render`` and their places among the maps."""
+    (:func:`preview_key`) that it is of, ``pinned`` (what :func:`~..pinned_modifiers.pin` changed, as JSON) and, to come
+    back, ``active``, ``render`` and their places among the maps."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -51,6 +54,8 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["sum"] = uv_maps.sum_of(mesh, name)
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
+        if seen:
+            record["pinned"] = json.dumps(pinned_modifiers.pin(mesh, active))
         uv_maps.select(mesh, name if seen else "", name if rendered and not checks.twins_have_materials(obj) else "")
     return name
 
@@ -78,6 +83,8 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
             mesh.uv_layers.remove(mesh.uv_layers[name])
         if active == name:
             active = "" if edited else chosen_before(mesh, record, "active")
+        if not edited:
+            pinned_modifiers.unpin(json.loads(record.get("pinned", "[]")))
         uv_maps.select(mesh, active, chosen_before(mesh, record, "render") if render == name else render)
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
         mesh.materials.clear()
