@@ -131,7 +131,7 @@ def texture_mesh(
             model, {"color": prompts}, job.method, job.guidance, seed=job.seed, steps=job.steps, strength=strength
         )
         surface = prepared.surface.to(model.device)
-        warn_of_unseen(surface, job.cameras, picture_size(job, model), reporter)
+        warn_of_unseen(surface, job, picture_size(job, model), reporter)
         begin = partial(start_state, job, model, partial(field, surface), surface)
         reporter.check_stop()
 

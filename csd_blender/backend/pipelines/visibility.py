@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ...job.errors import quoted
 from ...job.spec.cameras import CameraRange
+from ...job.spec.edit import EditJob
+from ...job.spec.texture import TextureJob
 from ..render.camera_draws import draw_shots
 from ..render.surface import SMALL_PICTURE, Surface
 from ..support.reporting import Reporter
@@ -18,26 +20,31 @@ TOO_THIN = 0.005
 TOO_SMALL = 1.0  # pixels of an object in a picture, on average
 
 
-def warn_of_unseen(surface: Surface, ranges: CameraRange, size: int, reporter: Reporter) -> None:
+def warn_of_unseen(surface: Surface, job: TextureJob, size: int, reporter: Reporter) -> None:
     """Say it when pictures of ``size`` pixels, taken by the job's cameras, show next to nothing of the mesh, or of some
     of its objects."""
-    shares = visible_shares(surface, ranges, size)
-    total = float(shares.sum())
+    shares = visible_shares(surface, job.cameras, size)
+    total, count = float(shares.sum()), len(shares)
+    new = not isinstance(job, EditJob)  # an edit begins with the colors that are there
     if total < TOO_THIN:
-        reporter.warn(
-            "hardly_seen",
-            f"The mesh is so thin for its length that it takes only {100 * total:.1g} % of a picture, and may "
-            "stay gray: texture a shorter piece of it, or its parts one by one.",
-        )
+        share = f"only {100 * total:.1g} %" if total > 1e-4 else "hardly anything"
+        if count == 1:
+            said = f"The mesh is so thin for its length that it takes {share} of a picture"
+            way = "texture a shorter piece of it, or its parts one by one"
+        else:
+            said = f"The objects are so thin, or so far apart for their size, that they take {share} of a picture"
+            way = "texture them one after the other"
+        reporter.warn("hardly_seen", f"{said}, and may stay {'gray' if new else 'in the old colors'}: {way}.")
         return
     unseen = [i for i, share in enumerate(shares.tolist()) if share * size**2 < TOO_SMALL]
     if unseen:
         names = [quoted(surface.mesh.part_names[i], 40) for i in unseen]
         listed = ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")
+        then = "get colors by chance" if new else "may keep the old ones"
         reporter.warn(
             "hardly_seen",
-            f"{len(names)} of {len(shares)} objects hardly show in the pictures, hidden by others or too small beside "
-            f"them ({listed}), and get their colors by chance: texture them on their own.",
+            f"{len(names)} of {count} objects hardly show in the pictures, hidden by others or too small beside them "
+            f"({listed}), and {then}: texture them on their own.",
         )
 
 

@@ -45,3 +45,20 @@ def test_objects_that_belong_together_stay_together():
 def test_near_objects_and_single_ones_are_left_alone():
     for mesh in (tetrahedra((5, 5, 5)), tetrahedra((0, 0, 0), (1, 0, 0)), tetrahedra((0, 0, 0), (3.5, 0, 0))):
         assert np.array_equal(gather_parts(mesh), mesh.positions)
+
+
+def test_one_that_is_far_from_all_others_makes_them_no_dots():
+    mesh = tetrahedra((0, 0, 0), (5, 0, 0), (2000, 0, 0), (0, 0, 30))
+    after = centers_of(gather_parts(mesh))
+    assert np.linalg.norm(after[1] - after[0]) < 6 * RADIUS
+    size = np.ptp(gather_parts(mesh), axis=0).max()
+    assert size < 40 * RADIUS and after[2][0] > after[1][0] > after[0][0] and after[3][2] > after[0][2]
+    gaps = [np.linalg.norm(after[i] - after[j]) for i in range(4) for j in range(i)]
+    assert min(gaps) > 2 * RADIUS
+
+
+def test_what_was_near_enough_keeps_its_place_among_the_others():
+    mesh = tetrahedra((0, 0, 0), (40, 0, 0), (0, 90, 0), (0, 0, 100))
+    before, after = (centers_of(p) for p in (mesh.positions, gather_parts(mesh)))
+    factor = np.linalg.norm(after[1] - after[0]) / 40
+    assert np.allclose(after - after[0], (before - before[0]) * factor, atol=1e-3)
