@@ -9,6 +9,11 @@ import numpy as np
 from ...job.errors import JobError
 
 MAX_FACES = 500_000
+CREASE = 60.0  # degrees between faces, beyond which their edge is sharp
+MOST_FACES = (
+    64  # at a vertex, up to which each is compared with each; a hub of more has their own normals where it is bent
+)
+CHUNK = 200_000  # corners compared at once
 FAR = 16.0  # sizes from the origin: beyond, float32 keeps less than a millionth of the size
 
 
@@ -117,6 +122,38 @@ def smooth_normals(mesh: Mesh) -> np.ndarray:
         np.add.at(total, mesh.triangles[:, i], cross)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.float32(np.where(length > 0, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))
+
+
+def crease_normals(mesh: Mesh, crease: float = CREASE) -> np.ndarray:
+    """``[F, 3, 3]`` float32 unit normals of corners: the mean of the faces there, weighted by area, that are at most
+    ``crease`` degrees from the corner's own. Of faces without area, the mean of all."""
+    smooth = smooth_normals(mesh)
+    cross = face_cross(mesh.positions, mesh.triangles)
+    area = np.linalg.norm(cross, axis=1, keepdims=True)
+    flat = cross / np.maximum(area, 1e-300)
+    vertex, face = mesh.triangles.ravel(), np.repeat(np.arange(len(cross)), 3)
+    normals = smooth[vertex]
+    # Two faces that far apart are not both within half of it from their mean, so that most vertices have none.
+    bent = np.zeros(len(mesh.positions), bool)
+    bent[vertex[(normals * flat[face]).sum(1) < np.cos(np.radians(crease / 2))]] = True
+    degree = np.bincount(vertex, minlength=len(bent))
+    bent_corners = np.flatnonzero(bent[vertex] & (area[face, 0] > 0))
+    hub = degree[vertex[bent_corners]] > MOST_FACES
+    normals[bent_corners[hub]] = flat[face[bent_corners[hub]]]
+    corners = bent_corners[~hub]
+    corners = corners[np.argsort(vertex[corners], kind="stable")]
+    _, first, count = np.unique(vertex[corners], return_index=True, return_counts=True)
+    first, count = np.repeat(first, count), np.repeat(count, count)  # of each corner's vertex, among the corners
+    for start in range(0, len(corners), CHUNK):
+        some = slice(start, start + CHUNK)
+        own = np.repeat(np.arange(len(corners))[some], count[some])
+        others = first[own] + np.arange(len(own)) - np.repeat(np.cumsum(count[some]) - count[some], count[some])
+        mine, theirs = face[corners[own]], face[corners[others]]
+        near = (flat[mine] * flat[theirs]).sum(1) >= np.cos(np.radians(crease)) - 1e-6
+        total = np.zeros((len(corners[some]), 3))
+        np.add.at(total, own[near] - start, cross[theirs[near]])
+        normals[corners[some]] = total / np.linalg.norm(total, axis=1, keepdims=True)
+    return normals.reshape(-1, 3, 3)
 
 
 def uv_areas(uv: np.ndarray) -> np.ndarray:

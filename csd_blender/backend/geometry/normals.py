@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,14 +23,6 @@ def vertex_normals(positions: Tensor, triangles: Tensor) -> Tensor:
     for corner in range(3):
         total = total.index_add(0, index[:, corner], weighted)
     return F.normalize(total, dim=1, eps=1e-20)
-
-
-def corner_normals(positions: Tensor, triangles: Tensor, crease: float = 40.0) -> Tensor:
-    """Unit shading normals ``[F, 3, 3]``: smooth, but a face's own where they are over ``crease`` degrees apart."""
-    flat = face_normals(positions, triangles)
-    smooth = vertex_normals(positions, triangles)[triangles.long()]
-    sharp = (smooth * flat[:, None]).sum(-1, keepdim=True) < math.cos(math.radians(crease))
-    return torch.where(sharp, flat[:, None].expand_as(smooth), smooth)
 
 
 def _weighted(positions: Tensor, triangles: Tensor) -> Tensor:

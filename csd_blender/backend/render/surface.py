@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..fields.painted_field import colors_at
-from ..geometry.mesh import Mesh
-from ..geometry.normals import corner_normals
+from ..geometry.mesh import Mesh, crease_normals
 from .cameras import Cameras
 from .controls import Layout, ShownShape, control_pictures
 from .rasterizer.interface import Raster, Rasterizer
@@ -96,9 +95,10 @@ class Surface:
         return Rendered(F.avg_pool2d(pictures.permute(0, 3, 1, 2), samples), seen, control)
 
     def shading_normals(self) -> Tensor:
-        """:func:`~..geometry.normals.corner_normals`, found once."""
+        """:func:`~..geometry.mesh.crease_normals`, found once."""
         if self._normals is None:
-            self._normals = corner_normals(self.points, self.triangles)
+            bare = Mesh(self.points.detach().cpu().numpy(), self.triangles.cpu().numpy())
+            self._normals = torch.from_numpy(crease_normals(bare)).to(self.points)
         return self._normals
 
     @torch.no_grad()

@@ -94,6 +94,30 @@ def test_a_glb_is_y_up_with_a_plain_rough_material(tmp_path, picture):
     assert accessor["max"] == [1.0, 2.0, 0.0]  # height is y
 
 
+def normals_of(path) -> np.ndarray:
+    loaded = trimesh.load(path, process=False)
+    return np.concatenate([g.vertex_normals for g in loaded.geometry.values()])
+
+
+def test_the_edges_of_a_box_are_sharp_and_a_ball_is_smooth(tmp_path, picture):
+    shapes = trimesh.creation.box(), trimesh.creation.icosphere(3)
+    for shape, vertices in zip(shapes, (24, len(shapes[1].vertices)), strict=True):
+        mesh = Mesh(shape.vertices, shape.faces, np.zeros((len(shape.faces), 3, 2), np.float32))
+        save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
+        normals = normals_of(tmp_path / "m.glb")
+        assert len(normals) == vertices and np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_has_a_border_is_seen_from_both_sides(tmp_path, picture, closed):
+    shape = trimesh.creation.box()
+    corners = shape.vertices[shape.faces].reshape(-1, 3)  # split, as files have them: that is no border
+    faces = np.arange(36).reshape(12, 3)[: 12 if closed else 10]
+    mesh = Mesh(corners, faces, np.zeros((len(faces), 3, 2), np.float32))
+    save_glb(tmp_path / "m.glb", mesh, mesh.uv, picture)
+    assert gltf_of(tmp_path / "m.glb")["materials"][0].get("doubleSided", False) is not closed
+
+
 def test_every_part_gets_its_own_texture(tmp_path, picture):
     other = tmp_path / "other.png"
     Image.new("RGB", (8, 8), (255, 0, 0)).save(other)
@@ -131,7 +155,7 @@ def test_files_of_very_many_objects_become_one_part(tmp_path):
 
 def test_splitting_corners_shares_vertices_where_uvs_agree():
     mesh = demo_mesh("knot")
-    positions, uv, triangles, vertex = split_corners(mesh, mesh.uv)
+    positions, uv, triangles = split_corners(mesh, mesh.uv)
     assert np.array_equal(positions[triangles], mesh.positions[mesh.triangles])
     assert np.array_equal(uv[triangles], mesh.uv) and len(positions) < 1.2 * len(mesh.positions)
 
