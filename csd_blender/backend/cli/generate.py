@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ...job.files import COARSE_SHAPE, INPUT_COLORS, INPUT_PICTURE
@@ -26,7 +25,7 @@ from ...job.presets.recipes import OF_PICTURES
 from ...job.result import is_complete
 from ...job.spec.common import PASSING
 from .exit_codes import EXIT_USAGE
-from .options import add_settings, given_settings, idle_notes, json_object, settings_of, usual_flag
+from .options import add_settings, given_settings, idle_notes, json_object, named_path, settings_of, usual_flag
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -37,10 +36,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         if kind.spec.inputs.needs_mesh:
             parser.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
         if "start_from_mesh" in inputs:
-            parser.add_argument("--start", type=Path, metavar="MESH", help="begin with this mesh's shape")
+            parser.add_argument("--start", type=named_path, metavar="MESH", help="begin with this mesh's shape")
         if "refine_from" in inputs:
             parser.add_argument(
-                "--refine-from", type=Path, metavar="DIR", help="refine another job's coarse stage anew"
+                "--refine-from", type=named_path, metavar="DIR", help="refine another job's coarse stage anew"
             )
         if "picture" in inputs:
             said = "make it after this picture of it, by a Zero-1-to-3"
@@ -49,8 +48,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         parser.add_argument(
             "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"
         )
-        parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the job and its result/")
-        parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted job")
+        parser.add_argument("--out", type=named_path, metavar="DIR", help="new folder for the job and its result/")
+        parser.add_argument("--resume", type=named_path, metavar="DIR", help="go on with an interrupted job")
         parser.set_defaults(run=generate, kind=kind)
 
 
@@ -80,7 +79,7 @@ def missing(arguments: argparse.Namespace) -> str:
     if values.get("recipe") in OF_PICTURES and not (values["picture"] or shape_is_given(values)):
         return f"csd {name} --recipe {values['recipe']} needs --picture FILE."
     wanted = {"mesh": "MESH", **{s.name: usual_flag(s) for s in texts}, "out": "--out"}
-    lacking = [shown for key, shown in wanted.items() if key in values and not values[key]]
+    lacking = [shown for key, shown in wanted.items() if key in values and not str(values[key] or "").strip()]
     if lacking:
         return f"csd {name} needs {', '.join(lacking)} (or --resume DIR alone)."
     if values.get("start") is not None and values.get("refine_from") is not None:

@@ -31,6 +31,7 @@ from ...job.models.store import (
 from ...job.process.processes import HeldFile
 from .convert import convert_model
 from .exit_codes import EXIT_CANCELLED, EXIT_FAILED
+from .options import named_path
 
 GRACE = 3.0  # seconds from the owner's word to stop until the process ends in the middle of whatever it waits for
 
@@ -47,7 +48,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         made = actions.add_parser(name, help=said)
         if of_folder:
             made.add_argument(
-                "--folder", type=Path, metavar="DIR", help=f"folder of models (default: {FOLDER}, or the user's own)"
+                "--folder",
+                type=named_path,
+                metavar="DIR",
+                help=f"folder of models (default: {FOLDER}, or the user's own)",
             )
         made.set_defaults(run=run)
         return made
@@ -63,8 +67,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     gone.add_argument("model", metavar="NAME")
     said = "write a checkpoint that is a pickle (.pt, .ckpt) as .safetensors"
     other = action("convert", convert_model, said, of_folder=False)
-    other.add_argument("file", type=Path, metavar="FILE")
-    other.add_argument("--out", type=Path, metavar="FILE", help="(default: beside it, with that ending)")
+    other.add_argument("file", type=named_path, metavar="FILE")
+    other.add_argument("--out", type=named_path, metavar="FILE", help="(default: beside it, with that ending)")
     check = action("verify", verify_models, "read models again, and hold every file against its sum")
     check.add_argument("models", nargs="*", metavar="NAME", help="all that are here, where none is named")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ...job.errors import quoted
@@ -26,6 +27,14 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError:  # also for thousands of digits
         raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of ordinary size") from None
+
+
+def named_path(text: str) -> Path:
+    """A file or folder by its name. An empty one, as of a variable of the shell that is not set, would be the current
+    folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def json_object(text: str) -> dict:

@@ -83,7 +83,7 @@ def _found(path: Path, colored: bool = False) -> FileMesh:
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
     """Whatever is wrong with a file becomes one sentence."""
-    name = quote(path.name)
+    name = quote(path.name or str(path))
     try:
         yield
     except JobError:
@@ -102,7 +102,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _check_file(path: Path) -> None:
     """Raises ``BadFile`` for what cannot be a mesh file, before it is opened: a pipe would be waited for."""
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
         raise BadFile(f"its name must end with one of {' '.join(SUFFIXES)}")
     try:
         mode = path.stat().st_mode

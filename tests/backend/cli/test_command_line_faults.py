@@ -55,6 +55,9 @@ MISTAKES = [
     (("--settings", '{"weight_decay": [1e999, 1, 1, 1e999]}'), 1, "weight_decay"),
     (("--settings", '{"cameras": {"elevation": [NaN, 3]}}'), 1, "cameras.elevation"),
     (("--settings", '{"prompt": "a\\u0000b"}'), 1, "prompt"),
+    (("--out", ""), 2, "--out: the name is empty"),
+    (("--resume", ""), 2, "--resume: the name is empty"),
+    (("--prompt", " \n"), 2, "needs --prompt"),
 ]
 
 
@@ -285,3 +288,10 @@ def test_ctrl_c_in_the_middle_of_the_imports_is_one_word(module):
 def test_names_that_are_no_text_are_printed_as_they_are(tmp_path):
     done = run("texture", "--resume", os.fsencode(tmp_path) + b"/\xff", capture_output=True)
     assert done.returncode == 1 and rb"\udcff" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("mesh", [".", "..", "{here}"])
+def test_a_folder_for_a_mesh_is_called_one(jobs, tmp_path, monkeypatch, mesh):
+    monkeypatch.chdir(tmp_path)
+    found, said = answer("texture", mesh.format(here=tmp_path), "--prompt", "x", "--out", "new")
+    assert found == 1 and "it is a folder" in said and "(:" not in said and not (tmp_path / "new").exists()
