@@ -13,7 +13,6 @@ import numpy as np
 
 from ...job import files
 from ...job import result as job_result
-from ...job.spec.edit import EditJob
 from ..errors import SceneError
 from . import pinned_modifiers, uv_maps
 from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
@@ -104,7 +103,11 @@ def uv_sources(folder: Path) -> list[str]:
 
 
 def apply_result(
-    result: Result, targets: Sequence[Target], objects: Sequence[bpy.types.Object | None], new_map: bool = False
+    result: Result,
+    targets: Sequence[Target],
+    objects: Sequence[bpy.types.Object | None],
+    new_map: bool = False,
+    keeps_finish: bool = False,
 ) -> list[Applied]:
     """Make the result part of the file: packed images, materials, UV maps, settings as custom properties.
 
@@ -114,6 +117,7 @@ def apply_result(
     Args:
         new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
             the UVs that it was made for. Maps that are still the same are used as they are.
+        keeps_finish: the new materials have all but the color of those before them.
 
     Raises:
         SceneError: for what the artist can change, such as Edit Mode, eight UV maps, a changed UV map without
@@ -137,7 +141,7 @@ def apply_result(
                 raise SceneError(
                     f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
                 )
-            material, left = apply_part(result, part, target, obj, image, names[part])
+            material, left = apply_part(result, part, target, obj, image, names[part], keeps_finish)
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             applied.append(Applied(obj, image, material))
             if left:
@@ -219,10 +223,16 @@ def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object,
 
 
 def apply_part(
-    result: Result, part: int, target: Target, obj: bpy.types.Object, image: bpy.types.Image, name: str
+    result: Result,
+    part: int,
+    target: Target,
+    obj: bpy.types.Object,
+    image: bpy.types.Image,
+    name: str,
+    keeps_finish: bool,
 ) -> tuple[bpy.types.Material, list[str]]:
-    """Texture one object. An edit's material keeps what the one before it had beside its color; the second value names
-    what it could not keep. Raises :class:`SceneError` before anything was changed."""
+    """Texture one object. Where the finish is kept, the second value names what of it could not be. Raises
+    :class:`SceneError` before anything was changed."""
     problem = faces_problem(obj, target, is_new(result, part))
     if problem:
         raise SceneError(problem)
@@ -244,7 +254,7 @@ def apply_part(
     material = bpy.data.materials.new(name)
     build_material(material, image, layer)
     before = [slot.material for slot in obj.material_slots if slot.material is not None]
-    left = keep_finish(material, before) if result.record.kind == EditJob.kind else []
+    left = keep_finish(material, before) if keeps_finish else []
     assign(obj, material)
     return material, left
 

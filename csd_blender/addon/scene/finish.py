@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import bpy
 
@@ -46,5 +47,5 @@ def keep_finish(material: bpy.types.Material, before: Sequence[bpy.types.Materia
     return left
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, float, int, str)) else tuple(value)

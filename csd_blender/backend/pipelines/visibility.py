@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ...job.errors import quoted
 from ...job.spec.cameras import CameraRange
-from ...job.spec.edit import EditJob
 from ...job.spec.texture import TextureJob
 from ..render.camera_draws import draw_shots
 from ..render.surface import SMALL_PICTURE, Surface
@@ -25,7 +24,6 @@ def warn_of_unseen(surface: Surface, job: TextureJob, size: int, reporter: Repor
     of its objects."""
     shares = visible_shares(surface, job.cameras, size)
     total, count = float(shares.sum()), len(shares)
-    new = not isinstance(job, EditJob)  # an edit begins with the colors that are there
     if total < TOO_THIN:
         share = f"only {100 * total:.1g} %" if total > 1e-4 else "hardly anything"
         if count == 1:
@@ -34,13 +32,13 @@ def warn_of_unseen(surface: Surface, job: TextureJob, size: int, reporter: Repor
         else:
             said = f"The objects are so thin, or so far apart for their size, that they take {share} of a picture"
             way = "texture them one after the other"
-        reporter.warn("hardly_seen", f"{said}, and may stay {'gray' if new else 'in the old colors'}: {way}.")
+        reporter.warn("hardly_seen", f"{said}, and may stay {'gray' if job.from_gray else 'in the old colors'}: {way}.")
         return
     unseen = [i for i, share in enumerate(shares.tolist()) if share * size**2 < TOO_SMALL]
     if unseen:
         names = [quoted(surface.mesh.part_names[i], 40) for i in unseen]
         listed = ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")
-        then = "get colors by chance" if new else "may keep the old ones"
+        then = "get colors by chance" if job.from_gray else "may keep the old ones"
         reporter.warn(
             "hardly_seen",
             f"{len(names)} of {count} objects hardly show in the pictures, hidden by others or too small beside them "

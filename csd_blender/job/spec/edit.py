@@ -37,6 +37,7 @@ class EditJob(TextureJob):
     """
 
     kind: ClassVar[str] = "edit"
+    from_gray: ClassVar[bool] = False
     label: ClassVar[str] = "Edit"
     help: ClassVar[str] = "Change the textures of the selected meshes"
     inputs: ClassVar[type[Any]] = ColoredMeshInput

@@ -60,6 +60,7 @@ class TextureJob:
     """
 
     kind: ClassVar[str] = "texture"
+    from_gray: ClassVar[bool] = True  # whether what no picture shows stays gray
     label: ClassVar[str] = "Texture"
     help: ClassVar[str] = "Textures for the selected meshes"
     inputs: ClassVar[type[Any]] = MeshInput

@@ -16,13 +16,13 @@ from ....job.spec.edit import FREE
 from ...errors import SceneError
 from ...job import Job
 from ...scene import base_color, checks, export
+from ...scene.apply_texture import Applied
 from ...scene.preview import cover
 from ...scene.targets import selected_meshes
 from .. import common
 from ..texture import job as texture_job
 from ..texture.job import (
     BELONGS_TO_FILE,
-    accept,
     check_mode,
     check_result,
     follow_up,
@@ -45,6 +45,11 @@ __all__ = [
 
 
 STEP_ASIDE = 1.25  # widths of what is edited, from its foot to that of the new object
+
+
+def accept(job: Job, new_map: bool) -> list[Applied]:
+    """As a texture's; of the materials only the color is another one then."""
+    return texture_job.accept(job, new_map, keeps_finish=True)
 
 
 def write(settings: ModuleType, context, overrides: dict, objects: Sequence[bpy.types.Object] | None = None) -> Job:

@@ -75,15 +75,18 @@ def why_not_accept(context) -> str:
     return "Leave Edit Mode first" if context.mode == "EDIT_MESH" else ""
 
 
-def accept(job: Job, new_map: bool) -> list[Applied]:
-    """Put the textures on their objects. Raises ``SceneError``; nothing was changed then, but previews are gone."""
+def accept(job: Job, new_map: bool, keeps_finish: bool = False) -> list[Applied]:
+    """Put the textures on their objects. Raises ``SceneError``; nothing was changed then, but previews are gone.
+
+    keeps_finish: see :func:`...scene.apply_texture.apply_result`.
+    """
     objects = [find_object(t) for t in job.targets]
     for obj in objects:
         if obj is not None:
             checks.check_is_here(obj)
     result = apply_texture.read_result(job.folder)
     cover.uncover_all()
-    return apply_texture.apply_result(result, job.targets, objects, new_map)
+    return apply_texture.apply_result(result, job.targets, objects, new_map, keeps_finish)
 
 
 def follow_up(job: Job) -> tuple[str, dict] | None:
