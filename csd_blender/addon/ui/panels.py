@@ -164,7 +164,7 @@ def draw_warnings(layout, context, job: Job) -> None:
     """All of them, or of very many the first, which tell of the scene, and the newest."""
     texts = job.warnings
     if len(texts) > MOST_WARNINGS:
-        between = f"{len(texts) - MOST_WARNINGS + 1} notes more."
+        between = f"{len(texts) - MOST_WARNINGS} notes more."
         texts = [*texts[: MOST_WARNINGS - 2], between, *texts[-2:]]
     for text in texts:
         write(layout, context, text, "INFO")
