@@ -12,7 +12,7 @@ from ..render.camera_draws import draw_shots
 from ..render.surface import SMALL_PICTURE, Surface
 from ..support.reporting import Reporter
 
-SHOTS = 16
+SHOTS = 8
 # Of the pictures' pixels. The mini model's figures: a robot that is 30 times as tall as wide takes 1 % of them and gets
 # its red, at 100 times 0.3 % and a grayish one, at 300 times none.
 TOO_THIN = 0.005
