@@ -13,9 +13,9 @@ from ..render.surface import SMALL_PICTURE, Surface
 from ..support.reporting import Reporter
 
 SHOTS = 8
-# Of the pictures' pixels. The mini model's figures: a robot that is 30 times as tall as wide takes 1 % of them and gets
-# its red, at 100 times 0.3 % and a grayish one, at 300 times none.
-TOO_THIN = 0.005
+# Of the pictures' pixels. By the mini model a robot made 30 times thinner takes 2 % of them and gets its red, 100 times
+# thinner 0.6 % and a grayish one, 300 times 0.3 % and hardly any.
+TOO_THIN = 0.008
 TOO_SMALL = 1.0  # pixels of an object in a picture, on average
 
 
