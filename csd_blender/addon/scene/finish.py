@@ -11,7 +11,8 @@ from .base_color import shown_shader
 
 COLOR = "Base Color"
 #: Of a material itself: how its back is seen, and how what is behind it.
-SETTINGS = ("use_backface_culling", "surface_render_method")
+SETTINGS = ("use_backface_culling", "surface_render_method", "displacement_method")
+METHODS = ("distribution", "subsurface_method")  # of the shader's node
 
 
 def keep_finish(material: bpy.types.Material, before: Sequence[bpy.types.Material]) -> list[str]:
@@ -24,12 +25,14 @@ def keep_finish(material: bpy.types.Material, before: Sequence[bpy.types.Materia
     old = [shown_shader(m.node_tree) if m.node_tree is not None else None for m in before]
     if not before or any(shader is None for shader in old):
         return []
-    for name in SETTINGS:
-        values = {getattr(m, name, None) for m in before}
-        if len(values) == 1 and None not in values:
-            setattr(material, name, values.pop())
-    left = []
     shader = shown_shader(material.node_tree)
+    for owners, names, new in ((before, SETTINGS, material), (old, METHODS, shader)):
+        for name in names:
+            values = {getattr(owner, name, None) for owner in owners}
+            if len(values) == 1 and None not in values:
+                setattr(new, name, values.pop())
+    outputs = [node for m in before for node in m.node_tree.nodes if node.type == "OUTPUT_MATERIAL"]
+    left = [name for name in ("Volume", "Displacement") if any(node.inputs[name].is_linked for node in outputs)]
     for socket in shader.inputs:
         same = [s.inputs.get(socket.name) for s in old]
         if socket.name == COLOR or any(s is None for s in same):

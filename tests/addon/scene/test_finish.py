@@ -80,6 +80,17 @@ def test_what_nodes_make_is_named(accepted):
     assert "Roughness, Normal" in message
 
 
+def test_glass_stays_glass_and_displacement_by_nodes_is_named(accepted):
+    old = metal(**{"Transmission Weight": 1.0, "IOR": 1.33, "Base Color": (0.2, 0.9, 0.2, 1.0)})
+    principled(old).distribution = "GGX"
+    tree = old.node_tree
+    output = next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL")
+    tree.links.new(tree.nodes.new("ShaderNodeDisplacement").outputs[0], output.inputs["Displacement"])
+    material, message = accepted(old)
+    assert values(material, "Transmission Weight", "IOR") == [1.0, 1.33]
+    assert principled(material).distribution == "GGX" and "Displacement" in message
+
+
 def test_a_glow_whose_color_cannot_be_kept_does_not_become_a_white_one(accepted):
     material = bpy.data.materials.new("New")
     old = metal(**{"Emission Strength": 3.0})
