@@ -81,7 +81,7 @@ def test_modifiers_that_keep_the_faces_are_said_to_stay(monkeypatch):
 
 
 def test_what_the_applied_mesh_takes_along_and_what_twins_keep_is_told(job):
-    cube().data["mine"], cube().data["measures"] = 5, {"width": 2.5}
+    cube().data["mine"], cube().data["measures"], cube().data["list"] = 5, {"width": 2.5}, [1.0, 2.0]
     twin = cube().copy()
     bpy.context.scene.collection.objects.link(twin)
     made = job("new")
@@ -91,6 +91,7 @@ def test_what_the_applied_mesh_takes_along_and_what_twins_keep_is_told(job):
     made.jobs.accept()
     assert cube().data != old and twin.data == old
     assert cube().data["mine"] == 5 and cube().data["measures"]["width"] == 2.5
+    assert list(cube().data["list"]) == [1.0, 2.0]
 
 
 def test_nothing_is_said_of_twins_where_there_are_none(job):
