@@ -67,7 +67,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     gone.add_argument("model", metavar="NAME")
     said = "write a checkpoint that is a pickle (.pt, .ckpt) as .safetensors"
     other = action("convert", convert_model, said, of_folder=False)
-    other.add_argument("file", type=named_path, metavar="FILE")
+    other.add_argument("file", type=Path, metavar="FILE")
     other.add_argument("--out", type=named_path, metavar="FILE", help="(default: beside it, with that ending)")
     check = action("verify", verify_models, "read models again, and hold every file against its sum")
     check.add_argument("models", nargs="*", metavar="NAME", help="all that are here, where none is named")
