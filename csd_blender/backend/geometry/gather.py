@@ -20,11 +20,11 @@ def gather_parts(mesh: Mesh) -> np.ndarray:
     positions = mesh.positions
     vertices = [np.unique(mesh.triangles[mesh.part == part]) for part in range(len(mesh.part_names))]
     groups = Groups(positions, [v for v in vertices if len(v)])
-    while groups.nearest()[2] <= 1:
-        groups.join(*groups.nearest()[:2])
+    while (pair := groups.nearest())[2] <= 1:
+        groups.join(*pair[:2])
     if len(groups.vertices) < 2:
         return positions
-    factor = min(1.0, GAP / groups.nearest()[2])
+    factor = min(1.0, GAP / pair[2])
     middle = np.mean(groups.center, axis=0)
     gathered = positions.copy()
     for group, center in zip(groups.vertices, groups.center, strict=True):
@@ -64,11 +64,11 @@ class Groups:
         return min(int(i), int(j)), max(int(i), int(j)), float(self.apart[i, j])
 
     def join(self, first: int, second: int) -> None:
-        """Let the second be one with the first."""
+        """Let the second, which comes behind the first, be one with it."""
         self.vertices[first] = np.union1d(self.vertices[first], self.vertices.pop(second))
         self.center, self.radius = np.delete(self.center, second, axis=0), np.delete(self.radius, second)
         self.apart = np.delete(np.delete(self.apart, second, axis=0), second, axis=1)
-        self._measure(first if first < second else first - 1)
+        self._measure(first)
 
     def _measure(self, i: int) -> None:
         points = self.positions[self.vertices[i]]

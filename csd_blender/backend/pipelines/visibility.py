@@ -9,7 +9,7 @@ from ...job.errors import quoted
 from ...job.spec.cameras import CameraRange
 from ...job.spec.texture import TextureJob
 from ..render.camera_draws import draw_shots
-from ..render.surface import SMALL_PICTURE, Surface
+from ..render.surface import Surface, samples_along
 from ..support.reporting import Reporter
 
 SHOTS = 8
@@ -50,7 +50,7 @@ def visible_shares(surface: Surface, ranges: CameraRange, size: int) -> Tensor:
     """The share of the pictures' pixels, 0 to 1, that shows each object of the mesh, ``[P]``, on average over some
     cameras of the job's; the same at each call."""
     shots = draw_shots(ranges, SHOTS, torch.Generator().manual_seed(0))
-    samples = 2 if size <= SMALL_PICTURE else 1
+    samples = samples_along(size)
     parts = surface.part.cpu()
     counts = torch.zeros(len(surface.mesh.part_names), dtype=torch.float64)
     for i in range(SHOTS):  # one by one: memory for one picture, at any size

@@ -20,6 +20,11 @@ Field = Callable[[Tensor], Tensor]
 SMALL_PICTURE = 128  # pixels; up to here four samples a pixel cost nothing beside the network
 
 
+def samples_along(size: int) -> int:
+    """How many samples a pixel of pictures of ``size`` pixels has along each of its sides."""
+    return 2 if size <= SMALL_PICTURE else 1
+
+
 @dataclass
 class Surface:
     """Geometry of the job in the field's own space.
@@ -77,7 +82,7 @@ class Surface:
             places: tell the place that each sample sees.
             layout, side: make pictures for ControlNets, see :func:`~.controls.control_pictures`.
         """
-        samples = 2 if size <= SMALL_PICTURE else 1
+        samples = samples_along(size)
         raster = self.rasterize(cameras, size * samples, target)
         covered = raster.rast[..., 3] > 0
         points = self.interpolate_corners(raster, covered, self.points[self.triangles.long()])

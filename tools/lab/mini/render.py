@@ -53,6 +53,12 @@ class Geometry:
     normals: torch.Tensor
     coverage: torch.Tensor
 
+    def seen_by(self, view: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the pixels [M] are of one camera's view, as a mask, and their flat indices into its S * S."""
+        area = self.size**2
+        chosen = (self.index >= view * area) & (self.index < (view + 1) * area)
+        return chosen, self.index[chosen] - view * area
+
 
 def soft_normals(geometry: Geometry, step: float) -> torch.Tensor:
     """Its normals [M, 3] as of a mesh whose corners are so far apart, in units of the radius."""
@@ -146,8 +152,8 @@ def paint(
     """
     size, camera = geometry.size, geometry.cameras[view]
     area = size * size
-    chosen = (geometry.index >= view * area) & (geometry.index < (view + 1) * area)
-    index, points, normals = geometry.index[chosen] - view * area, geometry.points[chosen], geometry.normals[chosen]
+    chosen, index = geometry.seen_by(view)
+    points, normals = geometry.points[chosen], geometry.normals[chosen]
     picture = background.expand(3, size, size).reshape(3, area).clone()
     if index.numel() == 0:
         return picture.reshape(3, size, size)

@@ -39,8 +39,7 @@ SHARPEST = 0.004
 def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
     """Depth ``[S, S]`` and normals ``[S, S, 3]`` of one camera, as the module's text has them, float32."""
     camera, area = geometry.cameras[view], geometry.size**2
-    chosen = (geometry.index >= view * area) & (geometry.index < (view + 1) * area)
-    where = geometry.index[chosen] - view * area
+    chosen, where = geometry.seen_by(view)
     right, up, forward = camera.axes()
     depth, normals = torch.zeros(area), torch.zeros(area, 3)
     depth[where] = (geometry.points[chosen] - camera.position()) @ forward
@@ -106,10 +105,9 @@ def picture_row(image: Tensor, geometry: Geometry, view: int, label: tuple[int, 
 
 def painted_map(geometry: Geometry, view: int) -> np.ndarray:
     """What each pixel shows, ``[S, S]`` uint8, numbered as by :meth:`~..shape.Shape.painted`; 0 beside the shape."""
-    area = geometry.size**2
-    chosen = (geometry.index >= view * area) & (geometry.index < (view + 1) * area)
-    which = np.zeros(area, np.uint8)
-    which[geometry.index[chosen] - view * area] = geometry.shape.painted(geometry.points[chosen]).to(torch.uint8)
+    chosen, where = geometry.seen_by(view)
+    which = np.zeros(geometry.size**2, np.uint8)
+    which[where] = geometry.shape.painted(geometry.points[chosen]).to(torch.uint8)
     return which.reshape(geometry.size, geometry.size)
 
 
