@@ -143,14 +143,15 @@ def apply_result(
                 )
             material, left = apply_part(result, part, target, obj, image, names[part], keeps_finish)
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
-            applied.append(Applied(obj, image, material))
+            notes = []
             if left:
-                applied[-1].message = (
+                notes.append(
                     f"The material “{material.name}” has the edited color; {', '.join(left[:4])}, made by nodes or "
                     "not alike in all slots, are in what was there before, which is kept."
                 )
             if not is_somewhere(obj):
-                applied[-1].message = f"“{obj.name}” is in no scene. {kept(image)}"
+                notes.append(f"“{obj.name}” is in no scene. {kept(image)}")
+            applied.append(Applied(obj, image, material, " ".join(notes)))
         except SceneError as error:
             applied.append(Applied(None, image, None, f"{error.text} {kept(image)}"))
     return applied

@@ -107,3 +107,15 @@ def test_a_material_without_a_shader_of_that_kind_leaves_the_usual_values(accept
         plain.use_nodes = False
     material, message = accepted(plain)
     assert values(material, "Metallic") == [0.0] and not message
+
+
+def test_neither_of_two_things_to_say_takes_the_others_place(monkeypatch):
+    cube().data.materials.clear()
+    for material in (metal(), metal("Rough", Roughness=0.9)):
+        cube().data.materials.append(material)
+    job = EditHandJob(monkeypatch)
+    job.write_uv(["user"])
+    job.finish(["user"])
+    bpy.data.collections.remove(bpy.data.collections["Collection"])
+    [done] = job.jobs.accept()
+    assert "Roughness" in done.message and "is in no scene" in done.message
