@@ -15,9 +15,10 @@ from ...job import files
 from ...job import result as job_result
 from ..errors import SceneError
 from . import pinned_modifiers, uv_maps
+from .apply_modifiers import apply_modifiers
 from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
-from .finish import keep_finish
+from .finish import edited_materials
 from .materials import build_material
 from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
@@ -117,7 +118,7 @@ def apply_result(
     Args:
         new_map: where an object's own UV map changed or went since the job began, put the texture on a new map with
             the UVs that it was made for. Maps that are still the same are used as they are.
-        keeps_finish: the new materials have all but the color of those before them.
+        keeps_finish: the new materials are those before them in all but the color.
 
     Raises:
         SceneError: for what the artist can change, such as Edit Mode, eight UV maps, a changed UV map without
@@ -141,13 +142,13 @@ def apply_result(
                 raise SceneError(
                     f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
                 )
-            material, left = apply_part(result, part, target, obj, image, names[part], keeps_finish)
+            material, layer = apply_part(result, part, target, obj, image, names[part], keeps_finish)
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
             notes = []
-            if left:
+            if uv_maps.is_overwritten(obj, layer):
                 notes.append(
-                    f"The material “{material.name}” has the edited color; {', '.join(left[:4])}, made by nodes or "
-                    "not alike in all slots, are in what was there before, which is kept."
+                    f"The modifiers of “{obj.name}” write something else into the UV map “{layer}”, so that the "
+                    "texture does not fit: see to the Data Transfer, or the nodes, that do."
                 )
             if not is_somewhere(obj):
                 notes.append(f"“{obj.name}” is in no scene. {kept(image)}")
@@ -231,9 +232,9 @@ def apply_part(
     image: bpy.types.Image,
     name: str,
     keeps_finish: bool,
-) -> tuple[bpy.types.Material, list[str]]:
-    """Texture one object. Where the finish is kept, the second value names what of it could not be. Raises
-    :class:`SceneError` before anything was changed."""
+) -> tuple[bpy.types.Material, str]:
+    """Texture one object; returns the first slot's material and the name of the UV map. Raises :class:`SceneError`
+    before anything was changed."""
     problem = faces_problem(obj, target, is_new(result, part))
     if problem:
         raise SceneError(problem)
@@ -244,53 +245,44 @@ def apply_part(
     active, _ = uv_maps.chosen(obj.data)
     if add:
         values = job_uv(result.folder, part, target)
-        layer = uv_maps.new_map(obj.data, values) if values is not None else ""
+        layer = uv_maps.new_map(obj.data, values, uv_maps.free_name(obj, uv_maps.NAME)) if values is not None else ""
         if not layer:
             raise SceneError(f"The new UV map could not be added to “{obj.name}”.")
     if layer in obj.data.uv_layers:
-        if layer != active:
+        seen = layer == active or not active or not pinned_modifiers.goes_by_active(obj.data)
+        if seen and layer != active:
             pinned_modifiers.pin(obj.data, active)
-        # The material names its map. It is the rendered one, too, for what else may look at the mesh.
-        uv_maps.select(obj.data, layer, layer if add and not twins_have_materials(obj) else "")
-    material = bpy.data.materials.new(name)
-    build_material(material, image, layer)
-    before = [slot.material for slot in obj.material_slots if slot.material is not None]
-    left = keep_finish(material, before) if keeps_finish else []
-    assign(obj, material)
-    return material, left
+        # The material names its map. It is the rendered one, too, for what else may look at the mesh, but not where
+        # that went by another one before.
+        rendered = add and not keeps_finish and not twins_have_materials(obj)
+        uv_maps.select(obj.data, layer if seen else "", layer if rendered else "")
+    if not obj.material_slots:
+        obj.data.materials.append(None)
+    if keeps_finish:
+        materials = edited_materials([slot.material for slot in obj.material_slots], image, layer, name)
+    else:
+        materials = [bpy.data.materials.new(name)] * len(obj.material_slots)
+        build_material(materials[0], image, layer)
+    assign(obj, materials)
+    return materials[0], layer
 
 
-def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
-    """Replace the object's mesh by its evaluated one; the old mesh is kept with a fake user."""
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    evaluated = obj.evaluated_get(depsgraph)
-    mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
-    if fingerprint(mesh) != target.topology:
-        bpy.data.meshes.remove(mesh)
-        raise SceneError(f"The faces of “{obj.name}” changed since the job began.")
-    mesh.name = obj.data.name
-    for key, value in obj.data.items():  # custom properties, which only the evaluated mesh lacks
-        mesh[key] = value.to_dict() if hasattr(value, "to_dict") else value
-    obj.data.use_fake_user = True
-    for modifier in [m for m in obj.modifiers if m.show_viewport]:  # those for renders only were not applied
-        obj.modifiers.remove(modifier)
-    obj.data = mesh
-
-
-def assign(obj: bpy.types.Object, material: bpy.types.Material) -> None:
-    """Put ``material`` in every slot; what was there is kept with a fake user.
+def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material]) -> None:
+    """Put ``materials`` in the slots, one for each; what was there is kept with a fake user.
 
     That does not keep what is linked from another file: the material names it as the one before it.
     """
-    if not obj.material_slots:
-        obj.data.materials.append(material)
-    before = {slot.material for slot in obj.material_slots} - {None, material}
-    for old in before:
+    before = [slot.material for slot in obj.material_slots]
+    for old in set(before) - {None, *materials}:
         old.use_fake_user = True
-    linked = {f"{number}": old for number, old in enumerate(before) if old.library is not None}
-    if linked:
-        material["csd_before"] = linked
-    for slot in obj.material_slots:
+    for material in set(materials):
+        replaced = dict.fromkeys(old for old, new in zip(before, materials, strict=True) if new == material)
+        linked = {
+            f"{number}": old for number, old in enumerate(replaced) if old is not None and old.library is not None
+        }
+        if linked:
+            material["csd_before"] = linked
+    for slot, material in zip(obj.material_slots, materials, strict=True):
         slot.material = material
     obj.update_tag()
 

@@ -134,11 +134,11 @@ def _shows_its_glow(shader: bpy.types.Node) -> bool:
 
 def _before(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
     """The node that feeds a socket, behind any reroutes; None where nothing does."""
-    source = _source(socket)
+    source = source_of(socket)
     return source.node if source is not None else None
 
 
-def _source(socket: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
+def source_of(socket: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
     """The output that feeds a socket, as :func:`_before`; what comes by a muted link counts as nothing."""
     for _ in range(100):
         links = [link for link in socket.links if not link.is_muted]
@@ -153,7 +153,7 @@ def _source(socket: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
 
 def _is_from(socket: bpy.types.NodeSocket, output: str) -> bool:
     """Whether it is the output of that name which feeds the socket."""
-    source = _source(socket)
+    source = source_of(socket)
     return source is not None and source.identifier == output
 
 

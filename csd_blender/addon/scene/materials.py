@@ -17,10 +17,17 @@ def build_material(
     The texture node is the active one, so that Solid shading with *Texture* color shows it too.
     """
     tree = principled(material, roughness, metallic)
+    texture = add_picture(tree, image, uv_layer, (-300, 0))
+    tree.links.new(texture.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
+
+
+def add_picture(
+    tree: bpy.types.NodeTree, image: bpy.types.Image, uv_layer: str, place: tuple[float, float]
+) -> bpy.types.Node:
+    """An image node at ``place``, the active one, that shows ``image`` through the UV map ``uv_layer``."""
     texture = tree.nodes.new("ShaderNodeTexImage")
     texture.image = image
-    texture.location = (-300, 0)
-    tree.links.new(texture.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
+    texture.location = place
     if uv_layer:
         coordinates = tree.nodes.new("ShaderNodeUVMap")
         coordinates.uv_map = uv_layer
@@ -28,11 +35,12 @@ def build_material(
             tree.nodes.remove(coordinates)
             coordinates = tree.nodes.new("ShaderNodeAttribute")
             coordinates.attribute_name = uv_layer
-        coordinates.location = (-500, -100)
+        coordinates.location = (place[0] - 200, place[1] - 100)
         tree.links.new(coordinates.outputs["UV" if "UV" in coordinates.outputs else "Vector"], texture.inputs["Vector"])
     for node in tree.nodes:
         node.select = node == texture
     tree.nodes.active = texture
+    return texture
 
 
 def shown_map(material: bpy.types.Material) -> str:

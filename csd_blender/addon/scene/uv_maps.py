@@ -8,8 +8,9 @@ import bmesh
 import bpy
 import numpy as np
 
-from .checks import is_away
+from .checks import is_away, is_computed
 from .export import fingerprint
+from .pinned_modifiers import moves_maps
 from .target import Target
 
 NAME = "CSD"  # of the maps that this extension adds
@@ -96,6 +97,20 @@ def own_faces_changed(mesh: bpy.types.Mesh, target: Target) -> bool:
     return bool(target.own_topology) and fingerprint(mesh) != target.own_topology
 
 
+def free_name(obj: bpy.types.Object, name: str) -> str:
+    """``name``, or that with a number where it would be taken for another map: by a modifier of an object with this
+    mesh that makes a map of that name, or by a Data Transfer, which finds maps by their names in two meshes."""
+    taken = set()
+    if any(m.type == "DATA_TRANSFER" and moves_maps(m) for o in bpy.data.objects for m in o.modifiers):
+        taken = {layer.name for mesh in bpy.data.meshes for layer in mesh.uv_layers}
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    own = {attribute.name for attribute in obj.data.attributes}
+    for user in [o for o in bpy.data.objects if o.data == obj.data and o.modifiers and is_computed(o, depsgraph)]:
+        taken |= {attribute.name for attribute in user.evaluated_get(depsgraph).data.attributes} - own
+    numbers = (f"{name}.{i:03}" for i in range(1, len(taken) + 2))
+    return name if name not in taken else next(n for n in numbers if n not in taken)
+
+
 def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     """Add a UV map with ``values`` ``[corners, 2]``; its name, or empty when it cannot be (Edit Mode, eight maps)."""
     if is_away(mesh) or len(mesh.loops) != len(values):
@@ -110,6 +125,18 @@ def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     mesh.uv_layers[name].uv.foreach_set("vector", np.ascontiguousarray(values, np.float32).ravel())
     mesh.update()
     return name
+
+
+def is_overwritten(obj: bpy.types.Object, name: str) -> bool:
+    """Whether the object's modifiers give its map ``name`` other values than its mesh has. Not said where they change
+    the faces, since nobody can tell."""
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    if not obj.modifiers or name not in obj.data.uv_layers or is_away(obj.data) or not is_computed(obj, depsgraph):
+        return False
+    shown = obj.evaluated_get(depsgraph).data
+    if name not in shown.uv_layers or len(shown.loops) != len(obj.data.loops):
+        return False
+    return not np.allclose(read_map(shown.uv_layers[name]), read_map(obj.data.uv_layers[name]), atol=1e-4)
 
 
 def chosen(mesh: bpy.types.Mesh) -> tuple[str, str]:

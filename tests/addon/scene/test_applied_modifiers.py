@@ -96,3 +96,48 @@ def test_what_the_applied_mesh_takes_along_and_what_twins_keep_is_told(job):
 
 def test_nothing_is_said_of_twins_where_there_are_none(job):
     assert not any("mesh" in w for w in job("new").job.warnings)
+
+
+def driven_by(mesh):
+    """An object whose place is driven by a property of ``mesh``; the driver's target."""
+    driven = bpy.data.objects.new("Driven", None)
+    bpy.context.scene.collection.objects.link(driven)
+    variable = driven.driver_add("location", 0).driver.variables.new()
+    variable.targets[0].id_type = "MESH"
+    variable.targets[0].id, variable.targets[0].data_path = mesh, '["mine"]'
+    return variable.targets[0]
+
+
+def test_ranges_keys_drivers_and_what_is_driven_go_over_to_the_applied_mesh(job):
+    old = cube().data
+    old["mine"], old["other"] = 5.0, 1.0
+    old.id_properties_ui("mine").update(min=0.0, max=10.0, description="How much")
+    old.keyframe_insert('["mine"]', frame=1)
+    old.driver_add('["other"]').driver.expression = "2.5"
+    target = driven_by(old)
+    made = job("new")
+    made.finish(["new"])
+    made.jobs.accept()
+    new = cube().data
+    assert new != old and old.use_fake_user and not new.use_fake_user
+    ui = new.id_properties_ui("mine").as_dict()
+    assert (ui["min"], ui["max"], ui["description"]) == (0.0, 10.0, "How much")
+    assert new.animation_data.action == old.animation_data.action
+    assert [d.driver.expression for d in new.animation_data.drivers] == ["2.5"]
+    assert target.id == new
+    new["mine"] = 0.0
+    bpy.context.scene.frame_set(2)
+    bpy.context.scene.frame_set(1)
+    assert new["mine"] == 5.0 and new["other"] == 2.5  # they do move it
+
+
+def test_what_is_driven_by_a_mesh_that_twins_keep_goes_on_to_be(job):
+    old = cube().data
+    old["mine"] = 5.0
+    twin = cube().copy()
+    bpy.context.scene.collection.objects.link(twin)
+    target = driven_by(old)
+    made = job("new")
+    made.finish(["new"])
+    made.jobs.accept()
+    assert cube().data != old and twin.data == old and target.id == old

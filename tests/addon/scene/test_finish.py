@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.blender import bpy, cube, module, start_job
+from tests.support.blender import bpy, cube, start_job
 from tests.support.by_hand import HandJob
 
 
@@ -48,14 +48,23 @@ def values(material, *names):
     return [round(inputs[name].default_value, 3) for name in names]
 
 
+def shown_picture(material):
+    """The image at the base color, and the map that it is looked up by."""
+    node = principled(material).inputs["Base Color"].links[0].from_node
+    return node.image, node.inputs["Vector"].links[0].from_node.uv_map
+
+
 def test_an_edit_keeps_what_nobody_asked_to_change(accepted):
     old = metal()
-    old.use_backface_culling = True
+    old.use_backface_culling, old.pass_index, old["mine"] = True, 7, 3
+    old.use_fake_user = True
     material, message = accepted(old)
     assert material != old and values(material, "Metallic", "Roughness", "Alpha") == [1.0, 0.05, 0.5]
-    assert material.use_backface_culling and not message
-    assert principled(material).inputs["Base Color"].is_linked
+    assert material.use_backface_culling and material.pass_index == 7 and material["mine"] == 3 and not message
+    assert material.name == "A red cube" and not material.use_fake_user
+    assert shown_picture(material)[0].name == "A red cube" and shown_picture(material)[1] == "UVMap"
     assert values(old, "Metallic", "Roughness") == [1.0, 0.05] and old.use_fake_user
+    assert not principled(old).inputs["Base Color"].is_linked
 
 
 def test_a_new_texture_is_a_new_surface(accepted):
@@ -63,59 +72,102 @@ def test_a_new_texture_is_a_new_surface(accepted):
     assert values(material, "Metallic", "Roughness", "Alpha") == [0.0, 0.6, 1.0] and not message
 
 
-def test_of_several_materials_stays_what_they_have_alike(accepted):
-    material, message = accepted(metal(), metal("Rough", Roughness=0.9))
-    assert values(material, "Metallic", "Roughness", "Alpha") == [1.0, 0.6, 0.5]
-    assert "Roughness" in message and "Metallic" not in message and "which is kept" in message
+def test_each_slot_keeps_its_own_finish(accepted):
+    shiny, rough = metal(), metal("Rough", Roughness=0.9)
+    first, message = accepted(shiny, rough, shiny, None)
+    found = [slot.material for slot in cube().material_slots]
+    assert found[0] == first == found[2] and len(set(found)) == 3 and not message
+    assert [values(m, "Metallic", "Roughness") for m in found[:2]] == [[1.0, 0.05], [1.0, 0.9]]
+    assert values(found[3], "Metallic", "Roughness") == [0.0, 0.6]
+    assert len({shown_picture(m)[0] for m in found}) == 1
 
 
-def test_what_nodes_make_is_named(accepted):
+def test_what_nodes_make_stays(accepted):
     old = metal()
-    noise = old.node_tree.nodes.new("ShaderNodeTexNoise")
-    old.node_tree.links.new(noise.outputs[0], principled(old).inputs["Roughness"])
-    bump = old.node_tree.nodes.new("ShaderNodeBump")
-    old.node_tree.links.new(bump.outputs["Normal"], principled(old).inputs["Normal"])
-    material, message = accepted(old)
-    assert values(material, "Metallic", "Roughness") == [1.0, 0.6]
-    assert "Roughness, Normal" in message
-
-
-def test_glass_stays_glass_and_displacement_by_nodes_is_named(accepted):
-    old = metal(**{"Transmission Weight": 1.0, "IOR": 1.33, "Base Color": (0.2, 0.9, 0.2, 1.0)})
-    principled(old).distribution = "GGX"
-    tree = old.node_tree
+    tree, shader = old.node_tree, principled(old)
+    noise, bump = tree.nodes.new("ShaderNodeTexNoise"), tree.nodes.new("ShaderNodeBump")
+    tree.links.new(noise.outputs[0], shader.inputs["Roughness"])
+    tree.links.new(bump.outputs["Normal"], shader.inputs["Normal"])
     output = next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL")
     tree.links.new(tree.nodes.new("ShaderNodeDisplacement").outputs[0], output.inputs["Displacement"])
+    shader.inputs["Metallic"].driver_add("default_value").driver.expression = "0.25"
     material, message = accepted(old)
-    assert values(material, "Transmission Weight", "IOR") == [1.0, 1.33]
-    assert principled(material).distribution == "GGX" and "Displacement" in message
+    inputs = principled(material).inputs
+    assert inputs["Roughness"].links[0].from_node.type == "TEX_NOISE"
+    assert inputs["Normal"].links[0].from_node.type == "BUMP" and not message
+    assert next(n for n in material.node_tree.nodes if n.type == "OUTPUT_MATERIAL").inputs["Displacement"].is_linked
+    [driver] = material.node_tree.animation_data.drivers
+    assert driver.driver.expression == "0.25"
+    assert len(tree.nodes) == 6 - 1  # the old one has what it had
 
 
-def test_a_glow_whose_color_cannot_be_kept_does_not_become_a_white_one(accepted):
-    material = bpy.data.materials.new("New")
+def test_a_leaf_stays_cut_out_by_its_picture(accepted):
+    old = metal()
+    tree, shader = old.node_tree, principled(old)
+    picture, mix, clear = (tree.nodes.new(f"ShaderNode{n}") for n in ("TexImage", "MixShader", "BsdfTransparent"))
+    picture.image = bpy.data.images.new("Leaf", 8, 8, alpha=True)
+    output = next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL")
+    tree.links.new(picture.outputs["Color"], shader.inputs["Base Color"])
+    tree.links.new(picture.outputs["Alpha"], mix.inputs["Fac" if "Fac" in mix.inputs else "Factor"])
+    tree.links.new(clear.outputs[0], mix.inputs[1])
+    tree.links.new(shader.outputs[0], mix.inputs[2])
+    tree.links.new(mix.outputs[0], output.inputs["Surface"])
+    material, _ = accepted(old)
+    new = material.node_tree
+    mixed = next(n for n in new.nodes if n.type == "MIX_SHADER")
+    assert mixed.inputs[0].links[0].from_node.image == picture.image
+    assert mixed.inputs[1].links[0].from_node.type == "BSDF_TRANSPARENT"
+    assert shown_picture(material)[0].name == "A red cube"
+
+
+def test_the_picture_before_goes_from_the_copy_and_what_glowed_in_it_glows_in_the_new_one(accepted):
     old = metal(**{"Emission Strength": 3.0})
-    noise = old.node_tree.nodes.new("ShaderNodeTexNoise")
-    old.node_tree.links.new(noise.outputs["Color"], principled(old).inputs["Emission Color"])
-    module("addon.scene.materials").build_material(material, None, "")
-    assert "Emission Color" in module("addon.scene.finish").keep_finish(material, [old])
-    assert values(material, "Emission Strength") == [0.0]
+    tree, shader = old.node_tree, principled(old)
+    picture, place = tree.nodes.new("ShaderNodeTexImage"), tree.nodes.new("ShaderNodeUVMap")
+    picture.image = bpy.data.images.new("Old", 8, 8)
+    tree.links.new(place.outputs[0], picture.inputs["Vector"])
+    for name in ("Base Color", "Emission Color"):
+        tree.links.new(picture.outputs["Color"], shader.inputs[name])
+    material, _ = accepted(old)
+    [left] = [n for n in material.node_tree.nodes if n.type == "TEX_IMAGE"]
+    assert left.image.name == "A red cube" and sum(n.type == "UVMAP" for n in material.node_tree.nodes) == 1
+    assert principled(material).inputs["Emission Color"].links[0].from_node == left
+    assert material.node_tree.nodes.active == left and values(material, "Emission Strength") == [3.0]
 
 
-def test_a_material_without_a_shader_of_that_kind_leaves_the_usual_values(accepted):
+def test_a_picture_that_goes_by_the_rendered_map_keeps_that(monkeypatch):
+    old = metal()
+    bumps = old.node_tree.nodes.new("ShaderNodeTexImage")
+    bumps.image = bpy.data.images.new("Bumps", 8, 8)
+    old.node_tree.links.new(bumps.outputs[0], principled(old).inputs["Roughness"])
+    cube().data.materials.clear()
+    cube().data.materials.append(old)
+    job = EditHandJob(monkeypatch, uv="new")
+    job.write_uv(["new"])
+    job.preview()
+    assert next(u.name for u in cube().data.uv_layers if u.active_render)
+    job.finish(["new"])
+    [done] = job.jobs.accept()
+    assert next(u.name for u in cube().data.uv_layers if u.active_render) == "UVMap"
+    assert shown_picture(done.material)[1] == "CSD"
+
+
+def test_a_material_without_nodes_keeps_its_two_values(accepted):
     plain = bpy.data.materials.new("Plain")
     if bpy.app.version < (5, 0, 0):
         plain.use_nodes = False
+    plain.metallic, plain.roughness = 0.9, 0.2
     material, message = accepted(plain)
-    assert values(material, "Metallic") == [0.0] and not message
+    assert not message
+    if bpy.app.version < (5, 0, 0):
+        assert values(material, "Metallic", "Roughness") == [0.9, 0.2]
 
 
-def test_neither_of_two_things_to_say_takes_the_others_place(monkeypatch):
-    cube().data.materials.clear()
-    for material in (metal(), metal("Rough", Roughness=0.9)):
-        cube().data.materials.append(material)
-    job = EditHandJob(monkeypatch)
-    job.write_uv(["user"])
-    job.finish(["user"])
-    bpy.data.collections.remove(bpy.data.collections["Collection"])
-    [done] = job.jobs.accept()
-    assert "Roughness" in done.message and "is in no scene" in done.message
+def test_a_linked_material_is_named_by_its_copy(accepted, tmp_path):
+    bpy.data.libraries.write(str(tmp_path / "library.blend"), {metal("Theirs")})
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, to):
+        to.materials = ["Theirs"]
+    material, _ = accepted(to.materials[0], metal())
+    assert material["csd_before"].to_dict() == {"0": to.materials[0]} and material.library is None
+    assert "csd_before" not in cube().material_slots[1].material
+    assert values(material, "Metallic") == [1.0]

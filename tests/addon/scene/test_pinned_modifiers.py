@@ -121,14 +121,134 @@ def test_what_the_artist_set_meanwhile_stays():
     pinned = module("addon.scene.pinned_modifiers")
     modifier = displaced()
     cube().data.uv_layers.new(name="Other")
-    changed = pinned.pin(cube().data, "UVMap")
+    pinned.pin(cube().data, "UVMap", for_a_time=True)
     assert modifier.uv_layer == "UVMap"
     modifier.uv_layer = "Other"
-    pinned.unpin(changed)
+    pinned.unpin(cube())
     assert modifier.uv_layer == "Other"
-    modifier.uv_layer = "UVMap"
-    pinned.unpin(changed)
-    assert modifier.uv_layer == ""
+    modifier.uv_layer = ""
+    pinned.pin(cube().data, "UVMap", for_a_time=True)
+    pinned.unpin(cube())
+    assert modifier.uv_layer == "" and not list(cube().keys())
+
+
+@pytest.mark.parametrize("make", [displaced, warped, masked])
+@pytest.mark.parametrize("mapless", [False, True])
+def test_names_do_not_matter_for_what_comes_back(by_hand, make, mapless):
+    modifier = make()
+    if mapless:
+        cube().data.uv_layers.remove(cube().data.uv_layers[0])
+    other = bpy.data.objects.new("Other", cube().data.copy())
+    bpy.context.scene.collection.objects.link(other)
+    theirs = other.modifiers.new(modifier.name, modifier.type)
+    if not mapless:
+        setattr(theirs, "mask_tex_uv_layer" if modifier.type == "VERTEX_WEIGHT_EDIT" else "uv_layer", "UVMap")
+    obj, settings, innocent = cube(), settings_of(modifier), settings_of(theirs)
+    job = by_hand()
+    job.preview()
+    obj.name, other.name = "Swapped", "Cube"
+    modifier.name = "Renamed"
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert settings_of(modifier) == settings | {"name": "Renamed"} and settings_of(theirs) == innocent
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_duplicates_made_under_the_preview_come_back_too(by_hand, linked):
+    modifier = warped()
+    settings = settings_of(modifier)
+    job = by_hand()
+    job.preview()
+    twin = cube().copy()
+    if not linked:
+        twin.data = cube().data.copy()
+    bpy.context.scene.collection.objects.link(twin)
+    assert twin.modifiers[0].uv_layer == "UVMap"
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert settings_of(twin.modifiers[0]) == settings_of(modifier) == settings
+    assert [u.name for u in twin.data.uv_layers] == ["UVMap"] and not list(twin.keys())
+
+
+def test_an_object_that_got_another_mesh_under_the_preview_comes_back_too(by_hand):
+    modifier = warped()
+    job = by_hand()
+    job.preview()
+    other = bpy.data.meshes.new("Other")
+    cube().data = other
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert modifier.uv_layer == "" and not list(cube().keys())
+
+
+def seen_as_made():
+    """Whether the cube's second map holds something, and looks the same after its modifiers."""
+    [new] = [u for u in cube().data.uv_layers if u.name != "UVMap"]
+    values = np.array([tuple(corner.vector) for corner in new.uv])
+    return values.std() > 0.05 and np.allclose(shape()[1][new.name], values, atol=1e-6)
+
+
+def transferred(*names, by="NAME"):
+    """The cube takes all maps of another one."""
+    other = bpy.data.objects.new("Source", cube().data.copy())
+    bpy.context.scene.collection.objects.link(other)
+    maps = other.data.uv_layers
+    maps[0].name = names[0]
+    for name in names[1:]:
+        maps.new(name=name)
+    for corner in [corner for layer in maps for corner in layer.uv]:
+        corner.vector = (0.25, 0.75)
+    modifier = cube().modifiers.new("Transfer", "DATA_TRANSFER")
+    modifier.object, modifier.use_loop_data, modifier.data_types_loops = other, True, {"UV"}
+    modifier.loop_mapping, modifier.layers_uv_select_src, modifier.layers_uv_select_dst = "TOPOLOGY", "ALL", by
+
+
+@pytest.mark.parametrize("source", ["CSD", "CSD Preview"])
+def test_a_data_transfer_does_not_write_into_the_new_map(by_hand, source):
+    transferred(source)
+    before = shape()[1]["UVMap"]
+    job = by_hand()
+    job.preview()
+    assert np.allclose(shape()[1]["UVMap"], before) and seen_as_made()
+    job.finish(["new"])
+    [done] = job.jobs.accept()
+    assert np.allclose(shape()[1]["UVMap"], before) and seen_as_made() and not done.message
+
+
+def test_a_map_that_is_written_over_all_the_same_is_said(by_hand):
+    transferred("First", "Second", by="INDEX")
+    job = by_hand()
+    job.finish(["new"])
+    [done] = job.jobs.accept()
+    assert "write something else into the UV map “CSD”" in done.message
+
+
+def test_particles_that_go_by_the_active_map_keep_it(by_hand):
+    cube().modifiers.new("Particles", "PARTICLE_SYSTEM")
+    slot = cube().particle_systems[0].settings.texture_slots.add()
+    slot.texture, slot.texture_coords = bpy.data.textures.new("Cloud", "CLOUDS"), "UV"
+    job = by_hand()
+    job.preview()
+    assert cube().data.uv_layers.active.name == "UVMap"
+    job.finish(["new"])
+    job.jobs.accept()
+    assert cube().data.uv_layers.active.name == "UVMap" and cube().data.uv_layers["CSD"].active_render
+
+
+def test_a_map_that_geometry_nodes_make_is_not_taken_for_the_new_one(by_hand):
+    group = bpy.data.node_groups.new("Store", "GeometryNodeTree")
+    for kind in ("INPUT", "OUTPUT"):
+        group.interface.new_socket("Geometry", in_out=kind, socket_type="NodeSocketGeometry")
+    nodes = group.nodes
+    start, store, end = (nodes.new(n) for n in ("NodeGroupInput", "GeometryNodeStoreNamedAttribute", "NodeGroupOutput"))
+    store.data_type, store.domain, store.inputs["Name"].default_value = "FLOAT2", "CORNER", "CSD"
+    group.links.new(start.outputs[0], store.inputs["Geometry"])
+    group.links.new(store.outputs["Geometry"], end.inputs[0])
+    cube().modifiers.new("Nodes", "NODES").node_group = group
+    job = by_hand()
+    job.finish(["new"])
+    job.jobs.accept()
+    assert seen_as_made()
 
 
 def test_linked_duplicates_are_held_too():

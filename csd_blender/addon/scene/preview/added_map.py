@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import bpy
 import numpy as np
 
@@ -21,8 +19,7 @@ _taken: dict[int, dict[str, dict]] = {}
 
 def added(mesh: bpy.types.Mesh):
     """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
-    (:func:`preview_key`) that it is of, ``pinned`` (what :func:`~..pinned_modifiers.pin` changed, as JSON) and, to come
-    back, ``active``, ``render`` and their places among the maps."""
+    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -46,7 +43,7 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         return added_for(mesh, key)
     active, render = uv_maps.chosen(mesh)
     names = [u.name for u in mesh.uv_layers]
-    name = uv_maps.new_map(mesh, values, uv_maps.PREVIEW_NAME)
+    name = uv_maps.new_map(mesh, values, uv_maps.free_name(obj, uv_maps.PREVIEW_NAME))
     if name:
         record = added(mesh)
         record["uv"], record["job"], record["active"], record["render"] = name, key, active, render
@@ -54,8 +51,10 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["sum"] = uv_maps.sum_of(mesh, name)
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
+        if seen and active and pinned_modifiers.goes_by_active(mesh):
+            seen = False
         if seen:
-            record["pinned"] = json.dumps(pinned_modifiers.pin(mesh, active))
+            pinned_modifiers.pin(mesh, active, for_a_time=True)
         uv_maps.select(mesh, name if seen else "", name if rendered and not checks.twins_have_materials(obj) else "")
     return name
 
@@ -83,8 +82,7 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
             mesh.uv_layers.remove(mesh.uv_layers[name])
         if active == name:
             active = "" if edited else chosen_before(mesh, record, "active")
-        if not edited:
-            pinned_modifiers.unpin(json.loads(record.get("pinned", "[]")))
+        pinned_modifiers.unpin_all(mesh, stays=edited)
         uv_maps.select(mesh, active, chosen_before(mesh, record, "render") if render == name else render)
     if record.get("slot") and len(mesh.materials) == 1 and mesh.materials[0] is None:
         mesh.materials.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .. import checks, uv_maps
+from ..pinned_modifiers import unpin
 from ..uv_maps import ADDED, PREVIEW_NAME, added_uv
 from .added_map import added, clear_mesh, find_again
 from .slots import cover_slots, preview_of, uncover, users_of
@@ -63,6 +64,9 @@ def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
         # Where a mode has the mesh to itself, a map that is needed on could not be added again.
         if ADDED in mesh and (goes(mesh[ADDED].get("job", "") or "?") or not checks.is_away(mesh)):
             clear_mesh(mesh)
+    for obj in bpy.data.objects:
+        if obj.is_editable and (obj.data is None or ADDED not in obj.data):
+            unpin(obj)  # one that got another mesh meanwhile
     for material in bpy.data.materials:
         if material.is_editable and goes(material.get(KEY, "")):
             give_back(material)
