@@ -77,7 +77,7 @@ def test_objects_far_apart_are_brought_together_and_thin_ones_are_called_thin(to
 def test_what_others_hide_and_what_is_tiny_beside_them_is_named(told):
     bead = ball("Bead", 0.01, (0.99, 0.0, 0.0))
     (text,) = told(ball("Hull"), ball("Engine", 0.5), bead)
-    assert text.startswith("2 of 3 objects hardly show") and "('Engine', 'Bead')" in text
+    assert text.startswith("2 of 3 objects can hardly be seen") and "('Engine', 'Bead')" in text
 
 
 def test_objects_side_by_side_are_not_spoken_of(told):
