@@ -38,10 +38,11 @@ def warn_of_unseen(surface: Surface, job: TextureJob, size: int, reporter: Repor
     if unseen:
         names = [quoted(surface.mesh.part_names[i], 40) for i in unseen]
         listed = ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")
+        then = "come by chance" if job.from_gray else "may stay the old ones"
         reporter.warn(
             "hardly_seen",
             f"{len(names)} of {count} objects can hardly be seen in the pictures, hidden by others or too small beside "
-            f"them ({listed}): colors there come by chance, or stay. Texture them on their own.",
+            f"them ({listed}): colors there {then}. Texture them on their own.",
         )
 
 
