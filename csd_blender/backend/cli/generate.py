@@ -25,7 +25,7 @@ from ...job.presets.recipes import OF_PICTURES
 from ...job.result import is_complete
 from ...job.spec.common import PASSING
 from .exit_codes import EXIT_USAGE
-from .options import add_settings, given_settings, idle_notes, json_object, named_path, settings_of, usual_flag
+from .options import add_settings, given_settings, idle_notes, json_object, named, named_path, settings_of, usual_flag
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -43,7 +43,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
             )
         if "picture" in inputs:
             said = "make it after this picture of it, by a Zero-1-to-3"
-            parser.add_argument("--picture", metavar="FILE", help=said)
+            parser.add_argument("--picture", type=named, metavar="FILE", help=said)
         add_settings(parser, kind.spec)
         parser.add_argument(
             "--settings", type=json_object, default={}, metavar="JSON", help="further fields of the job"

@@ -29,12 +29,16 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of ordinary size") from None
 
 
-def named_path(text: str) -> Path:
-    """A file or folder by its name. An empty one, as of a variable of the shell that is not set, would be the current
-    folder."""
-    if not text:
+def named(text: str) -> str:
+    """The name of something. An empty one, as of a variable of the shell that is not set, would be taken for none."""
+    if not text.strip():
         raise argparse.ArgumentTypeError("the name is empty")
-    return Path(text)
+    return text
+
+
+def named_path(text: str) -> Path:
+    """A file or folder by its name; an empty one would be the current folder."""
+    return Path(named(text))
 
 
 def json_object(text: str) -> dict:
@@ -64,7 +68,8 @@ def add_settings(parser: argparse.ArgumentParser, spec: type) -> None:
             words = [option.id for option in setting.options]
             parser.add_argument(*flags, dest=setting.name, choices=words, help=said)
         else:
-            read = {"text": str, "whole": whole, "number": number}[setting.sort]
+            is_named = setting.get("names") or setting.get("path") == "file"
+            read = {"text": named if is_named else str, "whole": whole, "number": number}[setting.sort]
             option = parser.add_argument(*flags, dest=setting.name, type=read, metavar=metavar(setting), help=said)
             if setting.get("bare") is not None:  # it may stand alone, and then means its usual strength
                 option.nargs, option.const = "?", setting.get("bare")

@@ -57,6 +57,7 @@ MISTAKES = [
     (("--settings", '{"prompt": "a\\u0000b"}'), 1, "prompt"),
     (("--out", ""), 2, "--out: the name is empty"),
     (("--resume", ""), 2, "--resume: the name is empty"),
+    *(((f"--{name}", ""), 2, f"--{name}: the name is empty") for name in ("lora", "control-model", "model", "encoder")),
     (("--prompt", " \n"), 2, "needs --prompt"),
 ]
 
@@ -67,6 +68,11 @@ def test_a_mistake_is_answered_in_a_sentence_that_names_it(jobs, cube, tmp_path,
     assert found == status and word in said and not jobs
     sentence = said.rpartition("csd texture: error:")[2]
     assert len(sentence) < 600 and sentence.encode() and not (tmp_path / "new").exists()
+
+
+def test_no_picture_is_not_taken_for_one_without_a_name(jobs, tmp_path):
+    found, said = answer("text-to-3d", "--prompt", "x", "--picture", " ", "--out", str(tmp_path / "new"))
+    assert found == 2 and "--picture: the name is empty" in said and not jobs
 
 
 IDLE = [
