@@ -114,25 +114,38 @@ def face_cross(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def smooth_normals(mesh: Mesh) -> np.ndarray:
-    """``[V, 3]`` float32 unit normals, faces weighted by area; upward for vertices without a face."""
-    cross = face_cross(mesh.positions, mesh.triangles)
-    total = np.zeros((len(mesh.positions), 3))
-    for i in range(3):
-        np.add.at(total, mesh.triangles[:, i], cross)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.float32(np.where(length > 0, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))
+def corner_angles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` float64 radians."""
+    corners = points[triangles].astype(np.float64)
+    ahead, back = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
+    return np.arctan2(np.linalg.norm(np.cross(ahead, back), axis=2), (ahead * back).sum(2))
+
+
+def weld(mesh: Mesh) -> np.ndarray:
+    """``[V]`` numbers of points: vertices of one part that are at the very same place have the same. Files have several
+    there where the UV map is cut, and so has a mesh that was read from one."""
+    part = np.zeros(len(mesh.positions), np.int64)
+    part[mesh.triangles.ravel()] = np.repeat(mesh.part, 3)
+    keys = np.column_stack((part, mesh.positions.astype(np.float64) + 0.0))  # no zero is negative
+    order = np.lexsort(keys.T)
+    new = np.any(keys[order[1:]] != keys[order[:-1]], axis=1)
+    numbers = np.zeros(len(order), np.int64)
+    numbers[order[1:]] = np.cumsum(new)
+    return numbers
 
 
 def crease_normals(mesh: Mesh, crease: float = CREASE) -> np.ndarray:
-    """``[F, 3, 3]`` float32 unit normals of corners: the mean of the faces there, weighted by area, that are at most
-    ``crease`` degrees from the corner's own. Of faces without area, the mean of all."""
-    smooth = smooth_normals(mesh)
+    """``[F, 3, 3]`` float32 unit normals of corners: the mean of the faces there (:func:`weld`) that are at most
+    ``crease`` degrees from the corner's own, weighted by their angles, so that it does not matter how they are cut into
+    triangles (Thürmer and Wüthrich 1998). Of faces without area, the mean of all; upward for want of any."""
     cross = face_cross(mesh.positions, mesh.triangles)
     area = np.linalg.norm(cross, axis=1, keepdims=True)
     flat = cross / np.maximum(area, 1e-300)
-    vertex, face = mesh.triangles.ravel(), np.repeat(np.arange(len(cross)), 3)
-    normals = smooth[vertex]
+    vertex, face = weld(mesh)[mesh.triangles].ravel(), np.repeat(np.arange(len(cross)), 3)
+    angled = flat[face] * corner_angles(mesh.positions, mesh.triangles).reshape(-1, 1)
+    total = np.stack([np.bincount(vertex, angled[:, i], minlength=len(mesh.positions)) for i in range(3)], axis=1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    normals = np.float32(np.where(length > 1e-12, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))[vertex]
     # Two faces that far apart are not both within half of it from their mean, so that most vertices have none.
     bent = np.zeros(len(mesh.positions), bool)
     bent[vertex[(normals * flat[face]).sum(1) < np.cos(np.radians(crease / 2))]] = True
@@ -148,10 +161,9 @@ def crease_normals(mesh: Mesh, crease: float = CREASE) -> np.ndarray:
         some = slice(start, start + CHUNK)
         own = np.repeat(np.arange(len(corners))[some], count[some])
         others = first[own] + np.arange(len(own)) - np.repeat(np.cumsum(count[some]) - count[some], count[some])
-        mine, theirs = face[corners[own]], face[corners[others]]
-        near = (flat[mine] * flat[theirs]).sum(1) >= np.cos(np.radians(crease)) - 1e-6
+        near = (flat[face[corners[own]]] * flat[face[corners[others]]]).sum(1) >= np.cos(np.radians(crease)) - 1e-6
         total = np.zeros((len(corners[some]), 3))
-        np.add.at(total, own[near] - start, cross[theirs[near]])
+        np.add.at(total, own[near] - start, angled[corners[others[near]]])
         normals[corners[some]] = total / np.linalg.norm(total, axis=1, keepdims=True)
     return normals.reshape(-1, 3, 3)
 

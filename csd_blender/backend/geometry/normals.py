@@ -1,4 +1,4 @@
-"""Normals of a mesh as tensors. (`mesh.smooth_normals` is for arrays, where loading torch would take too long.)"""
+"""Normals of a mesh as tensors. (`mesh.crease_normals` is for arrays, where loading torch would take too long.)"""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ class Surface:
     def shading_normals(self) -> Tensor:
         """:func:`~..geometry.mesh.crease_normals`, found once."""
         if self._normals is None:
-            bare = Mesh(self.points.detach().cpu().numpy(), self.triangles.cpu().numpy())
+            points, triangles, part = (t.detach().cpu().numpy() for t in (self.points, self.triangles, self.part))
+            bare = Mesh(points, triangles, part=part, part_names=self.mesh.part_names)
             self._normals = torch.from_numpy(crease_normals(bare)).to(self.points)
         return self._normals
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from csd_blender.backend.geometry.mesh import Mesh, crease_normals, face_cross, smooth_normals
+from csd_blender.backend.geometry.mesh import Mesh, crease_normals, face_cross
 from csd_blender.backend.geometry.normals import vertex_normals
 
 
@@ -21,12 +21,6 @@ def test_smooth_normals_of_a_sphere_point_outward():
     points, triangles = tensors(trimesh.creation.icosphere(3))
     normals = vertex_normals(points, triangles)
     assert ((normals * points).sum(1) > 0.995).all()
-
-
-def test_arrays_and_tensors_have_the_same_smooth_normals():
-    points, triangles = tensors(trimesh.creation.torus(1.0, 0.4))
-    of_arrays = torch.from_numpy(smooth_normals(Mesh(points.numpy(), triangles.numpy())))
-    torch.testing.assert_close(of_arrays, vertex_normals(points, triangles), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("fold", "smooth"), [(50.0, True), (70.0, False)])
@@ -57,14 +51,19 @@ def bumpy(seed=0) -> Mesh:
 def one_by_one(mesh: Mesh, crease: float) -> np.ndarray:
     cross = face_cross(mesh.positions, mesh.triangles)
     flat = cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-300)
-    normals = smooth_normals(mesh)[mesh.triangles].astype(np.float64)
+    normals = np.zeros((len(cross), 3, 3))
     for f, corners in enumerate(mesh.triangles):
         for k, vertex in enumerate(corners):
-            faces = [g for g in range(len(cross)) if vertex in mesh.triangles[g]]
-            near = [g for g in faces if flat[g] @ flat[f] >= math.cos(math.radians(crease))]
-            if near:
-                total = cross[near].sum(0)
-                normals[f, k] = total / np.linalg.norm(total)
+            place, total = mesh.positions[vertex], np.zeros(3)
+            for g in range(len(cross)):
+                for i in range(3):
+                    here, ahead, back = (mesh.positions[mesh.triangles[g, (i + n) % 3]] for n in range(3))
+                    same = (here == place).all() and mesh.part[f] == mesh.part[g]
+                    if same and flat[g] @ flat[f] >= math.cos(math.radians(crease)):
+                        sides = (ahead - here) @ (back - here)
+                        sides /= np.linalg.norm(ahead - here) * np.linalg.norm(back - here)
+                        total += flat[g] * math.acos(sides)
+            normals[f, k] = total / max(np.linalg.norm(total), 1e-30)
     return normals
 
 
@@ -74,8 +73,46 @@ def test_corners_take_the_mean_of_the_faces_near_their_own(monkeypatch, chunk):
     mesh = bumpy()
     normals, slowly = crease_normals(mesh, 40.0), one_by_one(mesh, 40.0)
     assert np.allclose(normals[:-2], slowly[:-2], atol=1e-5)
-    assert not np.allclose(normals[:-2], smooth_normals(mesh)[mesh.triangles][:-2], atol=0.1)  # there are folds
+    assert not np.allclose(normals, crease_normals(mesh, 180.0), atol=0.1)  # there are folds
     assert np.isfinite(normals).all()
+
+
+def cut_apart(mesh: Mesh) -> Mesh:
+    """Each face with vertices of its own, as along the cuts of a UV map."""
+    triangles = np.arange(3 * len(mesh.triangles)).reshape(-1, 3)
+    return Mesh(mesh.positions[mesh.triangles].reshape(-1, 3), triangles, part=mesh.part, part_names=mesh.part_names)
+
+
+def test_where_a_file_has_several_vertices_at_one_place_the_shape_is_as_smooth():
+    mesh = bumpy()
+    assert np.allclose(crease_normals(cut_apart(mesh)), crease_normals(mesh), atol=1e-6)
+    ball = trimesh.creation.icosphere(2)
+    apart = cut_apart(Mesh(ball.vertices, ball.faces))
+    apart.positions[apart.positions == 0] *= np.where(np.arange((apart.positions == 0).sum()) % 2, -1.0, 1.0)
+    assert (crease_normals(apart) * apart.positions[apart.triangles]).sum(2).min() > 0.999
+
+
+def test_objects_that_touch_do_not_bend_each_other():
+    part = np.array([0, 1], np.int32)
+    points = [[0.0, 0, 0], [0, 1, 0], [-1, 0, 0], [1, 0, -0.5]]
+    mesh = Mesh(np.array(points), [[0, 1, 2], [1, 0, 3]], part=part, part_names=("a", "b"))
+    normals = crease_normals(cut_apart(mesh))
+    assert np.allclose(normals, one_by_one(cut_apart(mesh), 60.0), atol=1e-6)
+    assert np.allclose(normals, normals[:, :1], atol=1e-6)
+    together = Mesh(mesh.positions, mesh.triangles)
+    assert not np.allclose(crease_normals(together), normals, atol=0.05)
+
+
+@pytest.mark.parametrize("sides", [6, 8])
+def test_it_does_not_matter_how_polygons_are_cut_into_triangles(sides):
+    turns = np.arange(sides) * 2 * np.pi / sides
+    ring = np.stack([np.cos(turns), np.sin(turns)], 1)
+    points = np.concatenate([np.insert(ring, 2, z, axis=1) for z in (-1.0, 1.0)])
+    k, up = np.arange(sides), sides
+    ahead = (k + 1) % sides
+    prism = Mesh(points, np.concatenate([np.stack([k, ahead, up + ahead], 1), np.stack([k, up + ahead, up + k], 1)]))
+    outward = np.insert(ring, 2, 0.0, axis=1)[prism.triangles % sides]
+    assert np.allclose(crease_normals(prism), outward, atol=1e-5)
 
 
 def test_a_hub_of_very_many_faces_costs_no_more_than_they_are():
