@@ -142,14 +142,8 @@ def apply_result(
                 raise SceneError(
                     f"“{obj.name}” shares its mesh with “{first.name}” by now, and shows the texture of that."
                 )
-            material, layer = apply_part(result, part, target, obj, image, names[part], keeps_finish)
+            material, notes = apply_part(result, part, target, obj, image, names[part], keeps_finish)
             obj["csd_settings"] = json.dumps(dict(result.record.settings))
-            notes = []
-            if uv_maps.is_overwritten(obj, layer):
-                notes.append(
-                    f"The modifiers of “{obj.name}” write something else into the UV map “{layer}”, so that the "
-                    "texture does not fit: see to the Data Transfer, or the nodes, that do."
-                )
             if not is_somewhere(obj):
                 notes.append(f"“{obj.name}” is in no scene. {kept(image)}")
             applied.append(Applied(obj, image, material, " ".join(notes)))
@@ -232,9 +226,9 @@ def apply_part(
     image: bpy.types.Image,
     name: str,
     keeps_finish: bool,
-) -> tuple[bpy.types.Material, str]:
-    """Texture one object; returns the first slot's material and the name of the UV map. Raises :class:`SceneError`
-    before anything was changed."""
+) -> tuple[bpy.types.Material, list[str]]:
+    """Texture one object; returns the first slot's material, and what is to be said. Raises :class:`SceneError` before
+    anything was changed."""
     problem = faces_problem(obj, target, is_new(result, part))
     if problem:
         raise SceneError(problem)
@@ -243,6 +237,7 @@ def apply_part(
     if target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
         apply_modifiers(obj, target)
     active, _ = uv_maps.chosen(obj.data)
+    notes = []
     if add:
         values = job_uv(result.folder, part, target)
         layer = uv_maps.new_map(obj.data, values, uv_maps.free_name(obj, uv_maps.NAME)) if values is not None else ""
@@ -251,7 +246,12 @@ def apply_part(
     if layer in obj.data.uv_layers:
         seen = layer == active or not active or not pinned_modifiers.goes_by_active(obj.data)
         if seen and layer != active:
-            pinned_modifiers.pin(obj.data, active)
+            mapless = pinned_modifiers.pin(obj.data, active)
+            if mapless:
+                notes.append(
+                    f"The modifiers {', '.join(mapless)} of “{obj.name}” had no UV map to go by, and do not go by "
+                    "the new one either: set them to it if they shall."
+                )
         # The material names its map. It is the rendered one, too, for what else may look at the mesh, but not where
         # that went by another one before.
         rendered = add and not keeps_finish and not twins_have_materials(obj)
@@ -264,7 +264,12 @@ def apply_part(
         materials = [bpy.data.materials.new(name)] * len(obj.material_slots)
         build_material(materials[0], image, layer)
     assign(obj, materials)
-    return materials[0], layer
+    if uv_maps.is_overwritten(obj, layer):
+        notes.append(
+            f"The modifiers of “{obj.name}” write something else into the UV map “{layer}”, so that the texture does "
+            "not fit: see to the Data Transfer, or the nodes, that do."
+        )
+    return materials[0], notes
 
 
 def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material]) -> None:

@@ -14,13 +14,17 @@ OF_MAPS = ("UV_WARP", "UV_PROJECT")
 NOTE = "csd_preview_pinned"  # custom property of an object: what was changed for a time, as JSON
 
 
-def pin(mesh: bpy.types.Mesh, before: str, for_a_time: bool = False) -> None:
+def pin(mesh: bpy.types.Mesh, before: str, for_a_time: bool = False) -> list[str]:
     """Let the modifiers of all objects that show ``mesh`` go on as they do while ``before`` is the active map, empty
     where there is none; to be called when another one is about to be.
 
     Args:
         for_a_time: each object has a note of what was changed, which goes with it and its copies: see :func:`unpin`.
+
+    Returns:
+        Names of the modifiers that had no map to go by, and shall have none.
     """
+    mapless = []
     for obj in _users(mesh):
         changed = json.loads(obj.get(NOTE, "[]"))
         for modifier in obj.modifiers:
@@ -31,8 +35,10 @@ def pin(mesh: bpy.types.Mesh, before: str, for_a_time: bool = False) -> None:
                 except (AttributeError, RuntimeError, TypeError):
                     continue  # of a library override, as the library has it
                 changed.append([modifier.name, _number(modifier), name, old, value])
+                mapless += [modifier.name] if not before and modifier.name not in mapless else []
         if for_a_time and changed:
             obj[NOTE] = json.dumps(changed)
+    return mapless
 
 
 def unpin(obj: bpy.types.Object, stays: bool = False) -> None:

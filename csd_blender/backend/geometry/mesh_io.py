@@ -170,8 +170,8 @@ def split_corners(mesh: Mesh, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def save_glb(path: str | Path, mesh: Mesh, uv: np.ndarray, albedo: str | Path | list[str | Path]) -> None:
     """Write a textured binary glTF file: Y up, one mesh and material for each part.
 
-    The mesh's offset becomes the place of its nodes, whose numbers have 64 bits. Edges of over 40 degrees are sharp.
-    What has a border, as a leaf or a cloth, is seen from both sides.
+    The mesh's offset becomes the place of its nodes, whose numbers have 64 bits. Edges of over ``CREASE`` degrees are
+    sharp. What has a border, as a leaf or a cloth, is seen from both sides.
 
     Args:
         uv: ``[F, 3, 2]``, v up.

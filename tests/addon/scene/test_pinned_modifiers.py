@@ -100,7 +100,8 @@ def test_modifiers_that_had_no_map_do_not_begin_to_go_by_the_new_one(by_hand, ma
     assert settings_of(modifier) == settings
     job = by_hand()
     job.finish(["new"])
-    job.jobs.accept()
+    [done] = job.jobs.accept()
+    assert f"The modifiers {modifier.name} of “Cube” had no UV map to go by" in done.message
     assert np.allclose(shape()[0], before[0], atol=1e-6)
     own = np.array([tuple(c.vector) for c in cube().data.uv_layers["CSD"].uv])
     assert np.allclose(shape()[1]["CSD"], own, atol=1e-6)
