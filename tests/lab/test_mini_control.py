@@ -166,6 +166,40 @@ def test_what_counts_more_has_more_of_the_error():
     assert plain == pytest.approx(1 / 256) and more == pytest.approx(16 / 256)
 
 
+def test_where_there_is_much_noise_an_error_of_the_clean_picture_counts_that_much_at_least():
+    alphas = torch.tensor([0.01, 0.2, 0.5, 0.8, 0.99])
+    wrong_by = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(0))  # in the clean picture
+    for alpha, wrong in zip(alphas, wrong_by, strict=True):
+        snr = alpha / (1 - alpha)
+        noise = (snr.sqrt() * wrong)[None]
+        for floor in (0.0, 0.5, 1.0):
+            found = weighted_error(noise, torch.zeros_like(noise), alpha[None], 5.0, floor=floor)
+            assert found == pytest.approx(float(snr.clamp(floor, 5.0) * wrong.square().mean()), rel=1e-5)
+
+
+def test_cameras_come_as_near_as_a_whole_shape_lets_them():
+    plank = Shape("box", solids.box((0.1, 0, 0), (0.9, 0.2, 0.3)))
+    for azimuth, elevation, fov in ((0.0, 0.0, 40.0), (70.0, 30.0, 30.0), (-120.0, -10.0, 38.0), (10.0, 80.0, 35.0)):
+        far = Camera(azimuth, elevation, 4.0, fov)
+        near = pictures.nearer(far, trace(plank, [far], 24).points, 0.9)
+        seen = trace(plank, [near], 64).coverage[0] > 0.5
+        rows, columns = (torch.nonzero(seen.any(side))[:, 0] for side in (1, 0))
+        ends = torch.stack((rows[0], 63 - rows[-1], columns[0], 63 - columns[-1])).float()
+        # A tenth of the half is 3.2 pixels; a glance may miss half a pixel of 24 at each end, which is 2.2 from near.
+        assert near.distance < far.distance and 1 <= float(ends.min()) <= 5
+        assert abs(float(ends[0] - ends[1])) <= 3 and abs(float(ends[2] - ends[3])) <= 3
+    ball = Camera(0.0, 0.0, 1.0 / math.sin(math.radians(20)) / 0.9, 40.0)
+    assert pictures.nearer(ball, trace(Shape("ball", BALL), [ball], 24).points, 0.85).distance > 0.95 * ball.distance
+    assert pictures.nearer(far, torch.zeros(1, 3), 0.9).distance == pictures.NEAREST * 4.0
+
+
+def test_some_pictures_of_a_part_are_taken_from_near():
+    shared, near = (pictures.render_part(5, 0, shapes=3, near=near) for near in (0.0, 1.0))
+    far_share, near_share = ((part["coverage"] > 127).mean() for part in (shared, near))
+    assert near_share > 1.1 * far_share
+    assert np.array_equal(shared["coverage"], pictures.render_part(5, 0, shapes=3)["coverage"])
+
+
 def test_depth_and_normals_of_a_ball():
     distance, camera = 3.0, Camera(azimuth=70, elevation=25, distance=3.0, fov=45)
     geometry = trace(Shape("ball", BALL), [camera], 65)

@@ -108,7 +108,7 @@ def _pairs_train(args: argparse.Namespace) -> None:
 def _control_train(args: argparse.Namespace) -> None:
     from .control.train import Config, train_control
 
-    own = {name: getattr(args, name) for name in ("often", "builds", "soft", "even", "start", "rate")}
+    own = {name: getattr(args, name) for name in ("often", "builds", "soft", "near", "floor", "even", "start", "rate")}
     train_control(Config(**_shared(args), **own), _log)
 
 
@@ -225,6 +225,10 @@ def main(argv: list[str] | None = None) -> int:
         "--even", type=float, default=0.0, help="share of a picture as of which small painted things count in the loss"
     )
     control.add_argument("--soft", type=float, default=0.0, help="how far normals are rounded at most, of the radius")
+    control.add_argument("--near", type=float, default=0.0, help="share of cameras as near as the shape lets them")
+    control.add_argument(
+        "--floor", type=float, default=0.0, help="least weight of a clean picture's error, at any noise"
+    )
     control.add_argument("--start", type=Path, metavar="FOLDER", help="a net of this sort to go on from")
     control.add_argument("--processes", type=int, default=2)
     control.set_defaults(run=_control_train, seed=3)

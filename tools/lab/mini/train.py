@@ -213,13 +213,18 @@ def weighted_error(
     alphas: torch.Tensor,
     gamma: float,
     emphasis: torch.Tensor | float = 1.0,
+    floor: float = 0.0,
 ) -> torch.Tensor:
     """Mean squared error of noise ``[N, C, h, w]``, weighted by min(SNR, gamma) / SNR (Hang et al. 2023, 2303.09556).
+
+    So an error of the clean picture counts min(SNR, gamma) times, which is hardly at all where there is much noise, and
+    it is decided what stands where. With a ``floor`` it counts that much at least; 1 is the truncated SNR of Salimans
+    and Ho (2022, 2202.00512, eq. 9).
 
     ``alphas``: ``[N]``, the products alpha-bar of the rows' timesteps. ``emphasis``: how much places count besides.
     """
     snr = alphas / (1 - alphas)
-    weight = snr.clamp_max(gamma) / snr
+    weight = snr.clamp(floor, gamma) / snr
     return (weight * (emphasis * (predicted - noise) ** 2).mean((1, 2, 3))).mean()
 
 

@@ -9,6 +9,7 @@ direction in which the camera looks, in units of the object's radius; 0 where no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,8 @@ from torch import Tensor
 from csd_blender.backend.mini import vocabulary as voc
 
 from .. import dataset
-from ..render import Geometry, paint, random_light, soft_normals, trace
+from ..render import Camera, Geometry, paint, random_light, soft_normals, trace
+from ..shape import Shape
 from .relief import make_relief_shape
 
 ROWS = ("images", "coverage", "depth", "normals", "painted", "labels")
@@ -34,6 +36,9 @@ PART = SHAPES_PER_PART * CAMERAS
 OFTEN_SHARE = 0.4
 #: Least distance of a mesh's corners, see :func:`~..render.soft_normals`.
 SHARPEST = 0.004
+#: Of cameras that come near: how much of the half picture the shape fills, the least share of their distance, and the
+#: pixels of the picture by which that is found.
+FILLS, NEAREST, GLANCE = (0.8, 1.02), 0.5, 24
 
 
 def buffers(geometry: Geometry, view: int) -> tuple[Tensor, Tensor]:
@@ -57,6 +62,22 @@ def shape_name(rng: np.random.Generator, often: Sequence[str] = ()) -> str:
     return others[rng.integers(len(others))]
 
 
+def nearer(camera: Camera, points: Tensor, fill: float) -> Camera:
+    """The camera as near as what it sees of a shape, ``points [M, 3]``, lets it: this then fills so much of the half
+    picture, around its middle."""
+    right, up, forward = camera.axes()
+    half = math.tan(math.radians(camera.fov) / 2)
+    seen, near, target = points @ torch.stack((right, up, -forward), 1), camera.distance, torch.zeros(3)
+    for _ in range(4):  # what is nearer looks larger, so that the middle depends on the distance
+        flat = seen[:, :2] / (near - seen[:, 2:])
+        middle = (flat.amin(0) + flat.amax(0)) / 2 * near
+        target = target + middle[0] * right + middle[1] * up
+        seen = torch.cat((seen[:, :2] - middle, seen[:, 2:]), 1)
+        near = float((seen[:, 2] + seen[:, :2].abs().amax(1) / (fill * half)).amax())
+        near = min(max(near, NEAREST * camera.distance), camera.distance)
+    return replace(camera, distance=near, target=tuple(target.tolist()))
+
+
 def render_part(
     seed: int,
     part: int,
@@ -64,17 +85,22 @@ def render_part(
     often: Sequence[str] = (),
     builds: float = 0.0,
     soft: float = 0.0,
+    near: float = 0.0,
 ) -> dict[str, np.ndarray]:
     """Renders one part, more of it of the shapes ``often``, a share of other ``builds``. Same arguments, same bytes.
 
     soft: the normals of each shape are rounded by a length from :data:`SHARPEST` to this; 0: they are exact.
+    near: share of the cameras that come as near as the whole shape lets them, see :func:`nearer`.
     """
     rng = np.random.default_rng((seed, 77, part))
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ROWS}
     for _ in range(shapes):
         shape = make_relief_shape(shape_name(rng, often), rng, builds)
         close = [rng.random() < 0.25 for _ in range(CAMERAS)]
-        geometry = trace(shape, [dataset.random_camera(rng, c) for c in close], dataset.SIZE)
+        cameras = [dataset.random_camera(rng, c) for c in close]
+        if near:
+            cameras = _some_nearer(rng, shape, cameras, close, near)
+        geometry = trace(shape, cameras, dataset.SIZE)
         shown = geometry
         if soft:
             shown = replace(geometry, normals=soft_normals(geometry, float(rng.uniform(SHARPEST, soft))))
@@ -89,6 +115,17 @@ def render_part(
             for name, value in row.items():
                 rows[name].append(value)
     return {name: np.stack(values) for name, values in rows.items()}
+
+
+def _some_nearer(
+    rng: np.random.Generator, shape: Shape, cameras: list[Camera], close: list[bool], share: float
+) -> list[Camera]:
+    glance, found = trace(shape, cameras, GLANCE), []
+    for view, camera in enumerate(cameras):
+        points = glance.points[glance.seen_by(view)[0]]
+        wanted, fill = rng.random() < share, float(rng.uniform(*FILLS))
+        found.append(nearer(camera, points, fill) if wanted and not close[view] and len(points) else camera)
+    return found
 
 
 def picture_row(image: Tensor, geometry: Geometry, view: int, label: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -117,9 +154,9 @@ def _bytes(values: Tensor) -> np.ndarray:
 
 def render_cache(
     folder: Path, count: int, seed: int, processes: int = 2, log=lambda text: None, often: Sequence[str] = (),
-    builds: float = 0.0, soft: float = 0.0,
+    builds: float = 0.0, soft: float = 0.0, near: float = 0.0,
 ) -> list[Path]:  # fmt: skip
     """Renders what is missing of ``count`` pictures (rounded up to whole parts), as :func:`render_part` has them;
     returns the part files in order."""
-    render = partial(render_part, often=often, builds=builds, soft=soft)
+    render = partial(render_part, often=often, builds=builds, soft=soft, near=near)
     return dataset.render_parts(folder, -(-count // PART), seed, render, processes, log)

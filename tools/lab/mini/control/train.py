@@ -36,8 +36,9 @@ class Config:
         weights: the bundled model, frozen. cache: of pictures. out: of the checkpoint `control.pt`.
         batch: of a step, all processes together. rate: highest, of the layers that the UNet gave; new ones take
             ``new_layers`` times as much.
-        often, builds, soft: shapes that come more often, the share of other builds, and how round normals are at most
-            (``pictures.render_part``).
+        often, builds, soft, near: shapes that come more often, the share of other builds, how round normals are at
+            most, and the share of cameras that come near (``pictures.render_part``).
+        floor: least weight of a row's error as that of the clean picture, see :func:`~..train.weighted_error`.
         even: small things of a color of their own, as panes and doors, count in the loss as if they covered this
             share of the picture, see :func:`emphasis`; 0: as they are.
         start: folder of such a net to go on from, in place of the UNet's weights.
@@ -59,6 +60,8 @@ class Config:
     often: tuple[str, ...] = ()
     builds: float = 0.0
     soft: float = 0.0
+    near: float = 0.0
+    floor: float = 0.0
     even: float = 0.0
     start: Path | None = None
     gamma: float = 5.0
@@ -98,7 +101,7 @@ def make_control_net(unet: UNet2DConditionModel, seed: int) -> ControlNetModel:
 
 def control_loss(
     net: ControlNetModel, frozen: Frozen, latents: Tensor, hints: Tensor, tokens: Tensor, own: Tensor, noise: Tensor,
-    t: Tensor, counts: Tensor, gamma: float,
+    t: Tensor, counts: Tensor, gamma: float, floor: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """:func:`~..train.weighted_error` of the predicted noise.
 
@@ -115,7 +118,7 @@ def control_loss(
     predicted = frozen.unet(
         noisy, t, words, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
-    return weighted_error(predicted, noise, frozen.alphas[t], gamma, counts)
+    return weighted_error(predicted, noise, frozen.alphas[t], gamma, counts, floor)
 
 
 def emphasis(painted: Tensor, even: float, side: int) -> Tensor:
@@ -139,8 +142,9 @@ def train_control(config: Config, log: Log = lambda text: None) -> None:
     """Render the pictures that are missing, then train; goes on from `control.pt` where there is one."""
     config.out.mkdir(parents=True, exist_ok=True)
     paths = render_cache(
-        config.cache, config.count, config.seed, config.processes, log, config.often, config.builds, config.soft
-    )
+        config.cache, config.count, config.seed, config.processes, log, config.often, config.builds, config.soft,
+        config.near,
+    )  # fmt: skip
     make_latents(config.out, config.weights, paths, config.device, log)
     in_processes(_train, config.processes, log, config, paths)
 
@@ -176,7 +180,7 @@ def _train(rank: int, log: Log, config: Config, paths: list[Path]) -> None:
         if config.even:
             counts = emphasis(torch.from_numpy(data["painted"][rows]), config.even, latents.shape[2])
         shown = (batch, hints, tokens[mine], own[mine], draw[1][mine], t[mine], counts)
-        return control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma)
+        return control_loss(net, frozen, *(values.to(config.device) for values in shown), config.gamma, config.floor)
 
     train_network(net, groups(net, "controlnet_", config.new_layers), course, loss_of, log)
 
