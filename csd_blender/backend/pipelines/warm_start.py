@@ -37,6 +37,8 @@ from ..support.reporting import Reporter
 LOW, HIGH = 5.0, 30.0  # elevations of the cameras around, in turns
 ABOVE, BELOW = 75.0, -60.0  # of the last two
 FOV_Y, ZOOM = 40.0, 0.95
+FILLED, NEAREST = 0.92, 0.6  # of half a picture, what the mesh reaches to; and of the distance that shows the ball
+CENTERINGS = 4
 AGREEING = 0.5  # of the strides, in which the sides still come to an agreement
 EVERY = 2  # strides, from one agreement to the next
 GRAZING = 2.0  # power of the cosine by which a pixel counts
@@ -109,8 +111,9 @@ def warm_start(
             f"a warm start is drawn with ControlNets, and there are none here for {model.name}; get some, or set "
             "warm_start to 0",
         )
-    cameras, size = warm_cameras(job.warm_start), model.native_size
-    sides = look(surface, cameras, guide.layout, size)
+    size = model.native_size
+    cameras, target = frame(warm_cameras(job.warm_start), surface.points[surface.triangles.unique().long()])
+    sides = look(surface, cameras, guide.layout, size, target)
     generator = torch.Generator().manual_seed(job.seed ^ NOISE_SEED)
     side = latent_side(model)
     noise = torch.randn((job.warm_start, model.latent_channels, side, side), generator=generator).to(model.device)
@@ -139,7 +142,7 @@ def warm_start(
         raise JobError("model_not_finite", f"{model.name}, in the pictures that a texture starts from")
     with guide.clock("start"):
         # Between the pixels' middles, too: a field whose cells are as small as they are would show a grid of them.
-        closely = look(surface, cameras, (), 2 * size) if size <= SMALL_PICTURE else sides
+        closely = look(surface, cameras, (), 2 * size, target) if size <= SMALL_PICTURE else sides
         fit(field, closely, pictures, *FINAL_FIT, finest=size)
     if reporter.preview_interval:
         show(field)
@@ -159,15 +162,37 @@ def warm_cameras(count: int) -> Cameras:
 
 
 @torch.no_grad()
-def look(surface: Surface, cameras: Cameras, layout: Layout, side: int) -> Sides:
-    """What the cameras see, in pictures of ``side`` pixels; ``layout``: what ControlNets follow."""
+def frame(cameras: Cameras, points: Tensor) -> tuple[Cameras, Tensor]:
+    """The cameras, each brought as near as a mesh with the corners ``points [N, 3]`` lets it, and what each looks at
+    then, ``[V, 3]``: the middle of what it sees. A ball around a house has much room beside the house, and of a picture
+    of few pixels none is to spare."""
+    nearest, targets = [], []
+    for axes, fov_y, distance in zip(cameras.axes().to(points), cameras.fov_y, cameras.distance, strict=True):
+        whole, half = float(distance), math.tan(math.radians(float(fov_y)) / 2)
+        seen, near, target = points @ axes.T, whole, torch.zeros(3, device=points.device)  # right, up, towards it
+        for _ in range(CENTERINGS):  # what is nearer looks larger, so that the middle depends on the distance
+            flat = seen[:, :2] / (near - seen[:, 2:])
+            middle = F.pad((flat.amin(0) + flat.amax(0)) / 2 * near, (0, 1))
+            seen, target = seen - middle, target + middle @ axes
+            fitting = (seen[:, 2] + seen[:, :2].abs().amax(1) / (FILLED * half)).amax()
+            near = min(max(float(fitting), NEAREST * whole), whole)
+        nearest.append(near)
+        targets.append(target)
+    return replace(cameras, distance=torch.tensor(nearest)), torch.stack(targets).cpu()
+
+
+@torch.no_grad()
+def look(surface: Surface, cameras: Cameras, layout: Layout, side: int, target: Tensor | None = None) -> Sides:
+    """What the cameras see, in pictures of ``side`` pixels; ``layout``: what ControlNets follow; ``target``: what they
+    look at, as of :func:`frame`."""
     white = torch.ones(len(cameras), 3, device=surface.points.device)
-    control = surface.render_step(torch.zeros_like, cameras, side, white, layout=layout, side=side).control
-    raster = surface.rasterize(cameras, side)
+    control = surface.render_step(torch.zeros_like, cameras, side, white, target, layout=layout, side=side).control
+    raster = surface.rasterize(cameras, side, target)
     covered = raster.rast[..., 3] > 0
     points = surface.interpolate_corners(raster, covered, surface.points[surface.triangles.long()])
     normals = F.normalize(surface.interpolate_corners(raster, covered, surface.shading_normals()), dim=1)
-    eyes = cameras.to(points.device).positions()[covered.nonzero()[:, 0]]
+    eyes = cameras.positions() if target is None else cameras.positions() + target
+    eyes = eyes.to(points)[covered.nonzero()[:, 0]]
     facing = (normals * F.normalize(eyes - points, dim=1)).sum(1).abs()
     beside = F.max_pool2d((~covered)[:, None].float(), 3, 1, 1)[:, 0][covered]
     return Sides(cameras, control, covered, points, facing**GRAZING * (1 - (1 - OUTLINE) * beside))

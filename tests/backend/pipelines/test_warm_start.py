@@ -73,6 +73,47 @@ def test_cameras_stand_evenly_around_the_front_is_the_first_and_all_see_the_whol
     assert float(sides.covered.float().mean(dim=(1, 2)).min()) > 0.5
 
 
+@pytest.fixture(scope="module")
+def plank(tmp_path_factory):
+    """Four times as long as wide, and thin: along x, the front shows its long side."""
+    shape = trimesh.creation.box((4.0, 1.0, 0.2)).subdivide().subdivide()
+    folder = JobFolder.create(tmp_path_factory.mktemp("plank") / "job", texture_job("a plank", texture_size=64))
+    save_npz(folder.mesh_path, Mesh(shape.vertices, shape.faces))
+    return prepare_surface(folder.spec, folder, Reporter(emit=lambda said: None))
+
+
+def reach(sides):
+    """Of each picture, how far the mesh reaches from the middle, in halves of it: left, right, top, bottom."""
+    found = []
+    for covered in sides.covered:
+        rows, columns = covered.any(1).nonzero()[:, 0], covered.any(0).nonzero()[:, 0]
+        half = len(covered) / 2
+        ends = half - columns[0], columns[-1] + 1 - half, half - rows[0], rows[-1] + 1 - half
+        found.append([float(end) / half for end in ends])
+    return torch.tensor(found)
+
+
+def test_cameras_come_as_near_as_the_mesh_lets_them_and_look_at_its_middle(plank):
+    around = warm_cameras(8)
+    cameras, target = warm_start.frame(around, plank.points)
+    near, far = (reach(look(plank, *given)) for given in ((cameras, LAYOUT, 128, target), (around, LAYOUT, 128)))
+    nearer = cameras.distance / around.distance
+    assert float(near.max()) < 0.96 and bool((nearer <= 1).all()) and bool((nearer >= 0.6 - 1e-6).all())
+    free = nearer > 0.61  # the others could come nearer still
+    largest = near.max(1).values
+    assert bool((largest[free] > 0.86).all()) and bool((largest >= far.max(1).values - 0.02).all())
+    end = int((around.azimuth - 60).abs().argmin())  # the plank seen nearly along its length
+    assert float(largest[end]) > 1.15 * float(far.max(1).values[end])
+    assert float((near[:, 0] - near[:, 1]).abs().max()) < 0.05 and float((near[:, 2] - near[:, 3]).abs().max()) < 0.05
+
+
+def test_a_ball_is_seen_from_where_it_was(ball):
+    around = warm_cameras(8)
+    cameras, target = warm_start.frame(around, ball.points)
+    assert float(target.abs().max()) < 0.02
+    assert float((cameras.distance / around.distance - 1).abs().max()) < 0.04
+
+
 def test_pixels_count_little_from_the_side_and_beside_an_outline(ball):
     sides = look(ball, warm_cameras(1), LAYOUT, 64)
     weight = torch.zeros(1, 64, 64)
