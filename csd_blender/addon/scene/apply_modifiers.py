@@ -13,8 +13,13 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
     """Replace the object's mesh by its evaluated one; the old mesh is kept with a fake user.
 
     Where no other object shows the old mesh, what refers to it, such as drivers, refers to the new one. Raises
-    :class:`SceneError` where it has other faces than the job was made for; nothing was changed then.
+    :class:`SceneError` where it has other faces than the job was made for, or got shape keys since, which would be
+    lost; nothing was changed then.
     """
+    if obj.data.shape_keys is not None:
+        raise SceneError(
+            f"“{obj.name}” has got shape keys since the job began, which applying its modifiers would lose."
+        )
     depsgraph = bpy.context.evaluated_depsgraph_get()
     evaluated = obj.evaluated_get(depsgraph)
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
@@ -30,13 +35,16 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
     obj.data = mesh
     if not any(o.data == old for o in bpy.data.objects):
         old.user_remap(mesh)
-    old.use_fake_user = True  # not before: it would be handed on
+    mesh.use_fake_user, old.use_fake_user = False, True  # not before: a fake user is handed on, too
 
 
 def copy_properties(old: bpy.types.ID, new: bpy.types.ID) -> None:
     """Custom properties, with their ranges and descriptions."""
     for key, value in old.items():
         new[key] = value.to_dict() if hasattr(value, "to_dict") else value
+        path = f'["{bpy.utils.escape_identifier(key)}"]'
+        if old.is_property_overridable_library(path):
+            new.property_overridable_library_set(path, True)
         try:
             new.id_properties_ui(key).update(**old.id_properties_ui(key).as_dict())
         except TypeError:
@@ -44,7 +52,7 @@ def copy_properties(old: bpy.types.ID, new: bpy.types.ID) -> None:
 
 
 def copy_animation(old: bpy.types.ID, new: bpy.types.ID) -> None:
-    """Keyframes, which both share then, and drivers."""
+    """Keyframes, which both share then, and drivers; not the strips of the NLA."""
     moved = old.animation_data
     if moved is None:
         return
@@ -52,5 +60,7 @@ def copy_animation(old: bpy.types.ID, new: bpy.types.ID) -> None:
     own.action = moved.action
     if getattr(moved, "action_slot", None) is not None:
         own.action_slot = moved.action_slot
+    for name in ("action_influence", "action_blend_type", "action_extrapolation"):
+        setattr(own, name, getattr(moved, name))
     for driver in moved.drivers:
         own.drivers.from_existing(src_driver=driver)

@@ -124,6 +124,17 @@ def shown_shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
     return colored[0] if [n.type for n in colored] == ["BSDF_PRINCIPLED"] else None
 
 
+def shown_shaders(tree: bpy.types.NodeTree) -> list[bpy.types.Node]:
+    """:func:`shown_shader`, and those of outputs that are for one of the engines alone."""
+    found = [shown_shader(tree)]
+    for engine in ("EEVEE", "CYCLES"):
+        output = tree.get_output_node(engine)
+        node = _before(output.inputs["Surface"]) if output is not None else None
+        if node is not None and node.type == "BSDF_PRINCIPLED" and not node.mute and node not in found:
+            found.append(node)
+    return [shader for shader in found if shader is not None]
+
+
 def _shows_its_glow(shader: bpy.types.Node) -> bool:
     """Whether a Principled shader has its picture in Emission, as materials without lighting have."""
     color, strength = shader.inputs.get("Emission Color"), shader.inputs.get("Emission Strength")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import bpy
 
-from .base_color import shown_shader, source_of
+from .base_color import shown_shaders, source_of
 from .materials import add_picture, build_material
 
 COLOR, GLOW = "Base Color", "Emission Color"
@@ -26,32 +26,33 @@ def edited_materials(
 
 
 def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: str, name: str) -> bpy.types.Material:
-    has_nodes = old is not None and old.node_tree is not None and getattr(old, "use_nodes", True)
-    if old is None or not has_nodes or shown_shader(old.node_tree) is None:
+    if old is None:
         material = bpy.data.materials.new(name)
-        plain = {} if old is None or has_nodes else {"roughness": old.roughness, "metallic": old.metallic}
-        build_material(material, image, uv_layer, **plain)
+        build_material(material, image, uv_layer)
         return material
     material = old.copy()
+    if material.override_library is not None:  # it would be as the library has it when the file is opened again
+        material = material.make_local(clear_liboverride=True)
     material.name, material.use_fake_user = name, False
-    tree = material.node_tree
-    shader = shown_shader(tree)
+    shaders = shown_shaders(material.node_tree) if getattr(old, "use_nodes", True) and old.node_tree is not None else []
+    if not shaders:
+        build_material(material, image, uv_layer, old.roughness, old.metallic)
+    for shader in shaders:
+        _show(material.node_tree, shader, image, uv_layer)
+    return material
+
+
+def _show(tree: bpy.types.NodeTree, shader: bpy.types.Node, image: bpy.types.Image, uv_layer: str) -> None:
+    """Let ``shader`` have ``image`` as its color, and what only led to its color before go."""
     was = source_of(shader.inputs[COLOR])
+    before = [link.from_node.name for link in shader.inputs[COLOR].links]
     texture = add_picture(tree, image, uv_layer, (shader.location.x - 300, shader.location.y + 300))
     for socket in (shader.inputs[COLOR], shader.inputs.get(GLOW)):
         # What glows in the color's own picture glows in the new one.
         if socket is not None and (socket.name == COLOR or (was is not None and source_of(socket) == was)):
             tree.links.new(texture.outputs["Color"], socket)
-    if was is not None:
-        _remove_unused(tree, was.node)
-    return material
-
-
-def _remove_unused(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
-    """Remove a node that leads nowhere any more, and those before it of which that is true then."""
-    if any(output.is_linked for output in node.outputs) or not node.outputs:
-        return
-    before = {link.from_node for socket in node.inputs for link in socket.links}
-    tree.nodes.remove(node)
-    for other in before:
-        _remove_unused(tree, other)
+    while before:
+        node = tree.nodes.get(before.pop())  # by name: it may be gone already, by another way
+        if node is not None and node.outputs and not any(output.is_linked for output in node.outputs):
+            before += [link.from_node.name for socket in node.inputs for link in socket.links]
+            tree.nodes.remove(node)

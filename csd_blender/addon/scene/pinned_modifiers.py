@@ -41,6 +41,11 @@ def pin(mesh: bpy.types.Mesh, before: str, for_a_time: bool = False) -> list[str
     return mapless
 
 
+def would_begin(mesh: bpy.types.Mesh) -> bool:
+    """Whether modifiers of objects that show ``mesh``, which has no map, would begin to go by one that is added."""
+    return any(True for obj in _users(mesh) for modifier in obj.modifiers for _ in _held(modifier, ""))
+
+
 def unpin(obj: bpy.types.Object, stays: bool = False) -> None:
     """Take back what :func:`pin` changed for a time on ``obj``, but for what the artist set to something else since.
 

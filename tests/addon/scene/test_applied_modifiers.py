@@ -141,3 +141,22 @@ def test_what_is_driven_by_a_mesh_that_twins_keep_goes_on_to_be(job):
     made.finish(["new"])
     made.jobs.accept()
     assert cube().data != old and twin.data == old and target.id == old
+
+
+def test_shape_keys_that_came_meanwhile_are_not_lost(job, tmp_path):
+    made = job("new")
+    cube().shape_key_add(name="Basis")
+    cube().shape_key_add(name="Smile")
+    made.finish(["new"])
+    [done] = made.jobs.accept()
+    assert "has got shape keys" in done.message and done.object is None
+    assert [k.name for k in cube().data.shape_keys.key_blocks] == ["Basis", "Smile"] and cube().modifiers
+
+
+def test_a_fake_user_is_not_handed_on(job):
+    old = cube().data
+    old.use_fake_user = True
+    made = job("new")
+    made.finish(["new"])
+    made.jobs.accept()
+    assert old.use_fake_user and not cube().data.use_fake_user

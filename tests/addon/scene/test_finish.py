@@ -156,11 +156,12 @@ def test_a_material_without_nodes_keeps_its_two_values(accepted):
     plain = bpy.data.materials.new("Plain")
     if bpy.app.version < (5, 0, 0):
         plain.use_nodes = False
-    plain.metallic, plain.roughness = 0.9, 0.2
+    plain.metallic, plain.roughness, plain.pass_index = 0.9, 0.2, 4
     material, message = accepted(plain)
     assert not message
     if bpy.app.version < (5, 0, 0):
-        assert values(material, "Metallic", "Roughness") == [0.9, 0.2]
+        assert values(material, "Metallic", "Roughness") == [0.9, 0.2] and material.pass_index == 4
+        assert not plain.use_nodes
 
 
 def test_a_linked_material_is_named_by_its_copy(accepted, tmp_path):
@@ -171,3 +172,57 @@ def test_a_linked_material_is_named_by_its_copy(accepted, tmp_path):
     assert material["csd_before"].to_dict() == {"0": to.materials[0]} and material.library is None
     assert "csd_before" not in cube().material_slots[1].material
     assert values(material, "Metallic") == [1.0]
+
+
+def upstream(material):
+    """A picture that reaches the base color by two ways, and a reroute."""
+    tree, shader = material.node_tree, principled(material)
+    picture, hue, mix, reroute = (
+        tree.nodes.new(n) for n in ("ShaderNodeTexImage", "ShaderNodeHueSaturation", "ShaderNodeMixRGB", "NodeReroute")
+    )
+    picture.image = bpy.data.images.new("Old", 8, 8)
+    tree.links.new(picture.outputs["Color"], hue.inputs["Color"])
+    tree.links.new(picture.outputs["Color"], mix.inputs[1])
+    tree.links.new(hue.outputs[0], mix.inputs[2])
+    tree.links.new(mix.outputs[0], reroute.inputs[0])
+    tree.links.new(reroute.outputs[0], shader.inputs["Base Color"])
+
+
+def test_all_that_led_to_the_color_alone_goes_by_whatever_ways(monkeypatch):
+    old = metal()
+    cube().data.materials.clear()
+    cube().data.materials.append(old)
+    job = EditHandJob(monkeypatch)
+    upstream(old)  # while the job runs: before, it would have been refused
+    job.write_uv(["user"])
+    job.finish(["user"])
+    [done] = job.jobs.accept()
+    kinds = sorted(n.type for n in done.material.node_tree.nodes)
+    assert kinds == ["BSDF_PRINCIPLED", "OUTPUT_MATERIAL", "TEX_IMAGE", "UVMAP"]
+    assert len(old.node_tree.nodes) == 6
+
+
+def test_an_output_for_one_engine_shows_the_new_color_too(accepted):
+    old = metal()
+    tree = old.node_tree
+    output, other = tree.nodes.new("ShaderNodeOutputMaterial"), tree.nodes.new("ShaderNodeBsdfPrincipled")
+    next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL").target = "EEVEE"
+    output.target = "CYCLES"
+    tree.links.new(other.outputs[0], output.inputs["Surface"])
+    material, _ = accepted(old)
+    shaders = [n for n in material.node_tree.nodes if n.type == "BSDF_PRINCIPLED"]
+    assert len(shaders) == 2
+    assert {n.inputs["Base Color"].links[0].from_node.image.name for n in shaders} == {"A red cube"}
+
+
+def test_the_copy_of_an_overridden_material_is_local(accepted, tmp_path):
+    bpy.data.libraries.write(str(tmp_path / "library.blend"), {metal("Theirs")})
+    bpy.data.materials.remove(bpy.data.materials["Theirs"])
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, to):
+        to.materials = ["Theirs"]
+    material, _ = accepted(to.materials[0].override_create())
+    assert material.override_library is None and material.library is None
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "file.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
+    again = bpy.data.objects["Cube"].material_slots[0].material
+    assert shown_picture(again)[0].name == "A red cube" and values(again, "Metallic") == [1.0]

@@ -42,6 +42,8 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
     if added_uv(mesh):
         return added_for(mesh, key)
     active, render = uv_maps.chosen(mesh)
+    if not active and pinned_modifiers.would_begin(mesh):
+        return ""  # they could only be switched off, and copies of them would stay so
     names = [u.name for u in mesh.uv_layers]
     name = uv_maps.new_map(mesh, values, uv_maps.free_name(obj, uv_maps.PREVIEW_NAME))
     if name:
