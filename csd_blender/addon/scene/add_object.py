@@ -14,7 +14,7 @@ from ...job.result import result_file
 from ..errors import SceneError
 from . import apply_texture
 from .apply_texture import Applied, Result, unreadable
-from .materials import ROUGHNESS, build_material
+from .materials.build import ROUGHNESS, build_material
 from .stored_arrays import UNREADABLE, MeshArrays, read_mesh
 
 UV_NAME = "UVMap"

@@ -18,8 +18,8 @@ from . import pinned_modifiers, uv_maps
 from .apply_modifiers import apply_modifiers
 from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
-from .finish import edited_materials
-from .materials import build_material
+from .materials.build import build_material
+from .materials.finish import edited_materials
 from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
 
@@ -249,8 +249,8 @@ def apply_part(
             mapless = pinned_modifiers.pin(obj.data, active)
             if mapless:
                 notes.append(
-                    f"The modifiers {', '.join(mapless)} of “{obj.name}” had no UV map to go by, and do not go by "
-                    "the new one either: set them to it if they shall."
+                    f"The modifiers {', '.join(mapless)} of “{obj.name}” had no UV map to go by. So that they do "
+                    "not go by the new one, they are off, or use local coordinates."
                 )
         # The material names its map. It is the rendered one, too, for what else may look at the mesh, but not where
         # that went by another one before.
@@ -266,8 +266,8 @@ def apply_part(
     assign(obj, materials)
     if uv_maps.is_overwritten(obj, layer):
         notes.append(
-            f"The modifiers of “{obj.name}” write something else into the UV map “{layer}”, so that the texture does "
-            "not fit: see to the Data Transfer, or the nodes, that do."
+            f"The modifiers of “{obj.name}” change or remove the UV map “{layer}”, so that the texture does not fit: "
+            "see to the Data Transfer, or the nodes, that do."
         )
     return materials[0], notes
 

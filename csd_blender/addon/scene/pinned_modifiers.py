@@ -26,7 +26,7 @@ def pin(mesh: bpy.types.Mesh, before: str, for_a_time: bool = False) -> list[str
     """
     mapless = []
     for obj in _users(mesh):
-        changed = json.loads(obj.get(NOTE, "[]"))
+        changed = _noted(obj)
         for modifier in obj.modifiers:
             for name, value in list(_held(modifier, before)):
                 old = getattr(modifier, name)
@@ -53,7 +53,7 @@ def unpin(obj: bpy.types.Object, stays: bool = False) -> None:
     """
     if NOTE not in obj:
         return
-    for label, number, name, old, new in [] if stays else json.loads(obj[NOTE]):
+    for label, number, name, old, new in [] if stays else _noted(obj):
         modifier = next((m for m in obj.modifiers if number and _number(m) == number), obj.modifiers.get(label))
         if modifier is not None and getattr(modifier, name, None) == new:
             setattr(modifier, name, old)
@@ -77,6 +77,15 @@ def goes_by_active(mesh: bpy.types.Mesh) -> bool:
 def moves_maps(modifier: bpy.types.Modifier) -> bool:
     """Whether a Data Transfer modifier writes UV maps."""
     return modifier.use_loop_data and "UV" in modifier.data_types_loops
+
+
+def _noted(obj: bpy.types.Object) -> list[list]:
+    """What the note on ``obj`` says; nothing where it is none of ours."""
+    try:
+        found = json.loads(obj.get(NOTE, "[]"))
+        return [row for row in found if len(row) == 5]
+    except (ValueError, TypeError):
+        return []
 
 
 def _users(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:

@@ -107,6 +107,7 @@ def free_name(obj: bpy.types.Object, name: str) -> str:
     own = {attribute.name for attribute in obj.data.attributes}
     for user in [o for o in bpy.data.objects if o.data == obj.data and o.modifiers and is_computed(o, depsgraph)]:
         taken |= {attribute.name for attribute in user.evaluated_get(depsgraph).data.attributes} - own
+    taken |= own  # else Blender adds a number, which may be taken
     numbers = (f"{name}.{i:03}" for i in range(1, len(taken) + 2))
     return name if name not in taken else next(n for n in numbers if n not in taken)
 
@@ -128,14 +129,16 @@ def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
 
 
 def is_overwritten(obj: bpy.types.Object, name: str) -> bool:
-    """Whether the object's modifiers give its map ``name`` other values than its mesh has. Not said where they change
-    the faces, since nobody can tell."""
+    """Whether the object's modifiers give its map ``name`` other values than its mesh has, or remove it. Not said where
+    they change the faces, since nobody can tell."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     if not obj.modifiers or name not in obj.data.uv_layers or is_away(obj.data) or not is_computed(obj, depsgraph):
         return False
     shown = obj.evaluated_get(depsgraph).data
-    if name not in shown.uv_layers or len(shown.loops) != len(obj.data.loops):
+    if len(shown.loops) != len(obj.data.loops):
         return False
+    if name not in shown.uv_layers:
+        return True
     return not np.allclose(read_map(shown.uv_layers[name]), read_map(obj.data.uv_layers[name]), atol=1e-4)
 
 

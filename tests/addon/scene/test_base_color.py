@@ -9,7 +9,7 @@ import pytest
 from tests.support.blender import bpy, cube, module, select, start_job
 from tests.support.by_hand import ObjectHandJob, growing, look
 
-base_color, scene_export = module("addon.scene.base_color"), module("addon.scene.export")
+base_color, scene_export = module("addon.scene.materials.base_color"), module("addon.scene.export")
 SceneError = module("addon.errors").SceneError
 RED, LINEAR_HALF = [255, 0, 0], 188  # sRGB of linear 0.5
 

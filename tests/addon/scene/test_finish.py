@@ -101,6 +101,19 @@ def test_what_nodes_make_stays(accepted):
     assert len(tree.nodes) == 6 - 1  # the old one has what it had
 
 
+def test_keys_of_the_copy_are_its_own(accepted):
+    old = metal()
+    socket = principled(old).inputs["Roughness"]
+    socket.keyframe_insert("default_value", frame=1)
+    material, _ = accepted(old)
+    new = material.node_tree.animation_data
+    assert new.action != old.node_tree.animation_data.action
+    principled(material).inputs["Roughness"].default_value = 0.9
+    bpy.context.scene.frame_set(2)
+    bpy.context.scene.frame_set(1)
+    assert values(material, "Roughness") == [0.05]  # they do move it
+
+
 def test_a_leaf_stays_cut_out_by_its_picture(accepted):
     old = metal()
     tree, shader = old.node_tree, principled(old)

@@ -182,9 +182,9 @@ def test_an_object_that_got_another_mesh_under_the_preview_comes_back_too(by_han
     assert modifier.uv_layer == "" and not list(cube().keys())
 
 
-def seen_as_made():
+def seen_as_made(first="UVMap"):
     """Whether the cube's second map holds something, and looks the same after its modifiers."""
-    [new] = [u for u in cube().data.uv_layers if u.name != "UVMap"]
+    [new] = [u for u in cube().data.uv_layers if u.name != first]
     values = np.array([tuple(corner.vector) for corner in new.uv])
     return values.std() > 0.05 and np.allclose(shape()[1][new.name], values, atol=1e-6)
 
@@ -221,7 +221,7 @@ def test_a_map_that_is_written_over_all_the_same_is_said(by_hand):
     job = by_hand()
     job.finish(["new"])
     [done] = job.jobs.accept()
-    assert "write something else into the UV map “CSD”" in done.message
+    assert "change or remove the UV map “CSD”" in done.message
 
 
 def test_particles_that_go_by_the_active_map_keep_it(by_hand):
@@ -236,20 +236,33 @@ def test_particles_that_go_by_the_active_map_keep_it(by_hand):
     assert cube().data.uv_layers.active.name == "UVMap" and cube().data.uv_layers["CSD"].active_render
 
 
-def test_a_map_that_geometry_nodes_make_is_not_taken_for_the_new_one(by_hand):
+def test_a_note_that_is_none_does_no_harm(by_hand):
+    job = by_hand()
+    job.preview()
+    cube()[module("addon.scene.pinned_modifiers").NOTE] = "{damaged"
+    job.finish(["new"])
+    bpy.ops.csd.discard()
+    assert not list(cube().keys()) and [u.name for u in cube().data.uv_layers] == ["UVMap"]
+
+
+@pytest.mark.parametrize("makes", ["CSD", "CSD.001"])
+def test_a_map_that_geometry_nodes_make_is_not_taken_for_the_new_one(by_hand, makes):
+    if makes == "CSD.001":
+        cube().data.uv_layers[0].name = "CSD"
+    first = cube().data.uv_layers[0].name
     group = bpy.data.node_groups.new("Store", "GeometryNodeTree")
     for kind in ("INPUT", "OUTPUT"):
         group.interface.new_socket("Geometry", in_out=kind, socket_type="NodeSocketGeometry")
     nodes = group.nodes
     start, store, end = (nodes.new(n) for n in ("NodeGroupInput", "GeometryNodeStoreNamedAttribute", "NodeGroupOutput"))
-    store.data_type, store.domain, store.inputs["Name"].default_value = "FLOAT2", "CORNER", "CSD"
+    store.data_type, store.domain, store.inputs["Name"].default_value = "FLOAT2", "CORNER", makes
     group.links.new(start.outputs[0], store.inputs["Geometry"])
     group.links.new(store.outputs["Geometry"], end.inputs[0])
     cube().modifiers.new("Nodes", "NODES").node_group = group
     job = by_hand()
     job.finish(["new"])
     job.jobs.accept()
-    assert seen_as_made()
+    assert seen_as_made(first)
 
 
 def test_linked_duplicates_are_held_too():
@@ -259,3 +272,19 @@ def test_linked_duplicates_are_held_too():
     modifier = twin.modifiers.new("Warp", "UV_WARP")
     pinned.pin(cube().data, "UVMap")
     assert modifier.uv_layer == "UVMap"
+
+
+def test_a_new_map_that_modifiers_remove_is_said(by_hand):
+    group = bpy.data.node_groups.new("Remove", "GeometryNodeTree")
+    for kind in ("INPUT", "OUTPUT"):
+        group.interface.new_socket("Geometry", in_out=kind, socket_type="NodeSocketGeometry")
+    nodes = ("NodeGroupInput", "GeometryNodeRemoveAttribute", "NodeGroupOutput")
+    start, remove, end = (group.nodes.new(n) for n in nodes)
+    remove.inputs["Name"].default_value = "CSD"
+    group.links.new(start.outputs[0], remove.inputs[0])
+    group.links.new(remove.outputs[0], end.inputs[0])
+    cube().modifiers.new("Nodes", "NODES").node_group = group
+    job = by_hand()
+    job.finish(["new"])
+    [done] = job.jobs.accept()
+    assert "change or remove the UV map “CSD”" in done.message

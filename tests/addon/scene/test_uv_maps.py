@@ -308,13 +308,13 @@ def test_a_map_with_a_longer_name_than_the_node_takes_is_found_by_another_node(b
     write_own_uv(job)
     job.preview()
     material = cube().material_slots[0].material
-    assert module("addon.scene.materials").shown_map(material) == layer.name
+    assert module("addon.scene.materials.build").shown_map(material) == layer.name
     nodes = material.node_tree.nodes[:]
     job.preview()
     assert material.node_tree.nodes[:] == nodes, "the preview is not built anew with each picture"
     job.finish()
     job.jobs.accept()
-    assert module("addon.scene.materials").shown_map(cube().material_slots[0].material) == layer.name
+    assert module("addon.scene.materials.build").shown_map(cube().material_slots[0].material) == layer.name
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import pytest
 
 from tests.support.blender import bpy, cube, module
 
-working_space, temporary, base_color = (
-    module("addon.scene.working_space"), module("addon.scene.preview.temporary"), module("addon.scene.base_color"),
-)  # fmt: skip
+working_space = module("addon.scene.working_space")
+temporary, base_color = module("addon.scene.preview.temporary"), module("addon.scene.materials.base_color")
 SPACES = dict(working_space._TO_REC709)
 #: CIE xy of red, green, blue and white, as the standards have them: Rec.709 (D65), Rec.2020 (D65), AP1 (ACES's white).
 PRIMARIES = {

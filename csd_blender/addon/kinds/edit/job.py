@@ -15,8 +15,9 @@ from ....job.files import INPUT_COLORS, INPUT_MESH
 from ....job.spec.edit import FREE
 from ...errors import SceneError
 from ...job import Job
-from ...scene import base_color, checks, export
+from ...scene import checks, export
 from ...scene.apply_texture import Applied
+from ...scene.materials import base_color
 from ...scene.preview import cover
 from ...scene.targets import selected_meshes
 from .. import common

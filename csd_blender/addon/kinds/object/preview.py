@@ -12,7 +12,7 @@ from ...errors import SceneError
 from ...job import Job
 from ...scene import apply_texture
 from ...scene.add_object import UV_NAME, build_mesh, join_local_views, takes_objects
-from ...scene.materials import build_color_material
+from ...scene.materials.build import build_color_material
 from ...scene.preview import temporary
 from ...scene.preview.temporary import KEY, MATERIAL_NAME
 from ...scene.stored_arrays import MeshArrays

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from .. import checks
-from ..materials import build_material, shown_map
+from ..materials.build import build_material, shown_map
 from ..working_space import from_rec709
 
 KEY = checks.PREVIEW

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import bpy
 
 from .base_color import shown_shaders, source_of
-from .materials import add_picture, build_material
+from .build import add_picture, build_material
 
 COLOR, GLOW = "Base Color", "Emission Color"
 
@@ -34,12 +34,25 @@ def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: st
     if material.override_library is not None:  # it would be as the library has it when the file is opened again
         material = material.make_local(clear_liboverride=True)
     material.name, material.use_fake_user = name, False
+    for owner in (material, material.node_tree):
+        _own_action(owner)
     shaders = shown_shaders(material.node_tree) if getattr(old, "use_nodes", True) and old.node_tree is not None else []
     if not shaders:
         build_material(material, image, uv_layer, old.roughness, old.metallic)
     for shader in shaders:
         _show(material.node_tree, shader, image, uv_layer)
     return material
+
+
+def _own_action(owner: bpy.types.ID | None) -> None:
+    """Keys of its own, where a copy shares those of what it is a copy of."""
+    data = owner.animation_data if owner is not None else None
+    if data is None or data.action is None:
+        return
+    slot = getattr(data, "action_slot", None)
+    data.action = data.action.copy()
+    if slot is not None:
+        data.action_slot = next(s for s in data.action.slots if s.identifier == slot.identifier)
 
 
 def _show(tree: bpy.types.NodeTree, shader: bpy.types.Node, image: bpy.types.Image, uv_layer: str) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ..errors import SceneError
-from .export import Export, npz_bytes, read
-from .working_space import to_rec709
+from ...errors import SceneError
+from ..export import Export, npz_bytes, read
+from ..working_space import to_rec709
 
 MOST_PICTURES = 64
 #: Shaders that may stand beside the Principled one: what they mix it with has no color of its own.
