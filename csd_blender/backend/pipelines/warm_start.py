@@ -168,17 +168,28 @@ def frame(cameras: Cameras, points: Tensor) -> tuple[Cameras, Tensor]:
     of few pixels none is to spare."""
     nearest, targets = [], []
     for axes, fov_y, distance in zip(cameras.axes().to(points), cameras.fov_y, cameras.distance, strict=True):
-        whole, half = float(distance), math.tan(math.radians(float(fov_y)) / 2)
-        seen, near, target = points @ axes.T, whole, torch.zeros(3, device=points.device)  # right, up, towards it
-        for _ in range(CENTERINGS):  # what is nearer looks larger, so that the middle depends on the distance
-            flat = seen[:, :2] / (near - seen[:, 2:])
-            middle = F.pad((flat.amin(0) + flat.amax(0)) / 2 * near, (0, 1))
-            seen, target = seen - middle, target + middle @ axes
-            fitting = (seen[:, 2] + seen[:, :2].abs().amax(1) / (FILLED * half)).amax()
-            near = min(max(float(fitting), NEAREST * whole), whole)
+        half, whole = math.tan(math.radians(float(fov_y)) / 2), float(distance)
+        near, middle = come_near(points @ axes.T, half, whole, FILLED, NEAREST)
         nearest.append(near)
-        targets.append(target)
+        targets.append(middle @ axes)
     return replace(cameras, distance=torch.tensor(nearest)), torch.stack(targets).cpu()
+
+
+def come_near(seen: Tensor, half: float, whole: float, filled: float, nearest: float) -> tuple[float, Tensor]:
+    """From where a camera has ``seen`` fill so much of its picture, and the middle ``[3]`` that it looks at then.
+
+    Args:
+        seen: ``[N, 3]`` points along the camera's axes right, up, and towards it. half: tangent of half its field of
+            view. whole: its distance from the origin, which stays the largest; ``nearest`` of that is the least.
+    """
+    near, target = whole, torch.zeros(3, device=seen.device)
+    for _ in range(CENTERINGS):  # what is nearer looks larger, so that the middle depends on the distance
+        flat = seen[:, :2] / (near - seen[:, 2:])
+        middle = F.pad((flat.amin(0) + flat.amax(0)) / 2 * near, (0, 1))
+        seen, target = seen - middle, target + middle
+        fitting = (seen[:, 2] + seen[:, :2].abs().amax(1) / (filled * half)).amax()
+        near = min(max(float(fitting), nearest * whole), whole)
+    return near, target
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from csd_blender.backend.mini import vocabulary as voc
+from csd_blender.backend.pipelines.warm_start import come_near
 
 from .. import dataset
 from ..render import Camera, Geometry, paint, random_light, soft_normals, trace
@@ -66,16 +67,9 @@ def nearer(camera: Camera, points: Tensor, fill: float) -> Camera:
     """The camera as near as what it sees of a shape, ``points [M, 3]``, lets it: this then fills so much of the half
     picture, around its middle."""
     right, up, forward = camera.axes()
-    half = math.tan(math.radians(camera.fov) / 2)
-    seen, near, target = points @ torch.stack((right, up, -forward), 1), camera.distance, torch.zeros(3)
-    for _ in range(4):  # what is nearer looks larger, so that the middle depends on the distance
-        flat = seen[:, :2] / (near - seen[:, 2:])
-        middle = (flat.amin(0) + flat.amax(0)) / 2 * near
-        target = target + middle[0] * right + middle[1] * up
-        seen = torch.cat((seen[:, :2] - middle, seen[:, 2:]), 1)
-        near = float((seen[:, 2] + seen[:, :2].abs().amax(1) / (fill * half)).amax())
-        near = min(max(near, NEAREST * camera.distance), camera.distance)
-    return replace(camera, distance=near, target=tuple(target.tolist()))
+    axes, half = torch.stack((right, up, -forward)), math.tan(math.radians(camera.fov) / 2)
+    near, middle = come_near(points @ axes.T, half, camera.distance, fill, NEAREST)
+    return replace(camera, distance=near, target=tuple((middle @ axes).tolist()))
 
 
 def render_part(
