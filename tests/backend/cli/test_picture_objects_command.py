@@ -83,7 +83,6 @@ def test_a_picture_with_a_coarse_model_of_its_own_is_refined_after_the_prompt(jo
         (("--picture", "{picture}", "--model", "{zero}", "--prompt", "an owl"), 0, "--prompt only names the object"),
         (("--picture", "{picture}", "--model", "{zero}", "--settings", ELLIPSOID), 0, "--picture has no effect"),
         (("--recipe", "zero123", "--model", "{zero}"), 2, "--picture"),
-        (("--picture", "", "--recipe", "zero123", "--prompt", "x", "--model", "{zero}"), 2, "--picture"),
         (("--picture", "{folder}", "--model", "{zero}"), 1, "no ordinary file"),
         (("--recipe", "zero123", "--picture", "{picture}", "--coarse-model", "{zero}"), 1, "zero123-refine"),
         (("--picture", "{picture}", "--model", "{zero}", "--perp-neg", "2"), 0, "--perp-neg has no effect"),
