@@ -142,7 +142,7 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph, modifiers: str) -
         )
     if modifiers == "apply" and not target.replaces_mesh and any(m.show_viewport for m in obj.modifiers):
         found.append(f"The modifiers of “{obj.name}” leave its faces as they are, and stay.")
-    if target.replaces_mesh and obj.data.users - obj.data.use_fake_user > 1:
+    if target.replaces_mesh and any(o.data == obj.data for o in bpy.data.objects if o != obj):
         found.append(f"“{obj.name}” gets a mesh of its own; other objects that share its mesh stay as they are.")
     if not target.replaces_mesh and modifiers_bring_materials(obj, depsgraph):
         found.append(

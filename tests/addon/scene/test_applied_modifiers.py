@@ -95,6 +95,7 @@ def test_what_the_applied_mesh_takes_along_and_what_twins_keep_is_told(job):
 
 
 def test_nothing_is_said_of_twins_where_there_are_none(job):
+    bpy.data.objects["Light"]["mesh"] = cube().data  # no object that shows it
     assert not any("mesh" in w for w in job("new").job.warnings)
 
 
