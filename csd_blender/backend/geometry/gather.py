@@ -7,7 +7,7 @@ import numpy as np
 from .mesh import Mesh
 
 GAP = 1.05  # distance of two bounding spheres' centers, in sums of their radii
-FARTHEST = 2.0
+FARTHEST = 2.0  # the same, of what lies furthest from all else
 
 
 def gather_parts(mesh: Mesh) -> np.ndarray:

@@ -114,11 +114,12 @@ def face_cross(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def corner_angles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """``[F, 3]`` float64 radians."""
+def corner_angles(points: np.ndarray, triangles: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """``[F, 3]`` float64 radians; ``area``: twice that of each face ``[F, 1]``, the length of any two sides' cross
+    product."""
     corners = points[triangles].astype(np.float64)
     ahead, back = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
-    return np.arctan2(np.linalg.norm(np.cross(ahead, back), axis=2), (ahead * back).sum(2))
+    return np.arctan2(area, (ahead * back).sum(2))
 
 
 def weld(mesh: Mesh) -> np.ndarray:
@@ -142,7 +143,7 @@ def crease_normals(mesh: Mesh, crease: float = CREASE) -> np.ndarray:
     area = np.linalg.norm(cross, axis=1, keepdims=True)
     flat = cross / np.maximum(area, 1e-300)
     vertex, face = weld(mesh)[mesh.triangles].ravel(), np.repeat(np.arange(len(cross)), 3)
-    angled = flat[face] * corner_angles(mesh.positions, mesh.triangles).reshape(-1, 1)
+    angled = flat[face] * corner_angles(mesh.positions, mesh.triangles, area).reshape(-1, 1)
     total = np.stack([np.bincount(vertex, angled[:, i], minlength=len(mesh.positions)) for i in range(3)], axis=1)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     normals = np.float32(np.where(length > 1e-12, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]))[vertex]

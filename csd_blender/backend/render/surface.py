@@ -103,9 +103,7 @@ class Surface:
         """:func:`~..geometry.mesh.crease_normals`, found once."""
         if self._normals is None:
             points, triangles, part = (t.detach().cpu().numpy() for t in (self.points, self.triangles, self.part))
-            names = tuple(map(str, range(int(part.max(initial=0)) + 1)))
-            bare = Mesh(points, triangles, part=part, part_names=names)
-            self._normals = torch.from_numpy(crease_normals(bare)).to(self.points)
+            self._normals = torch.from_numpy(crease_normals(Mesh(points, triangles, part=part))).to(self.points)
         return self._normals
 
     @torch.no_grad()

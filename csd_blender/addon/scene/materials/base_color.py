@@ -84,9 +84,10 @@ def base_color(obj: bpy.types.Object, material: bpy.types.Material | None) -> Ba
     """A material's base color. Raises :class:`SceneError` when it is neither an image nor a plain color."""
     if material is None:
         return BaseColor()
-    if material.node_tree is None or not getattr(material, "use_nodes", True):
+    tree = nodes_of(material)
+    if tree is None:
         return BaseColor(tuple(material.diffuse_color[:3]))
-    shader = shown_shader(material.node_tree)
+    shader = shown_shader(tree)
     if shader is None:
         raise _unclear(obj, material)
     socket = shader.inputs["Base Color"]
@@ -113,10 +114,15 @@ def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
     )
 
 
+def nodes_of(material: bpy.types.Material) -> bpy.types.NodeTree | None:
+    """What a material is made of; None where it goes without nodes, as it may before Blender 5."""
+    return material.node_tree if getattr(material, "use_nodes", True) else None
+
+
 def shown_shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
     """The Principled shader that is seen: the one at the output, else the only one that leads anywhere."""
     output = tree.get_output_node("ALL") or tree.get_output_node("EEVEE") or tree.get_output_node("CYCLES")
-    node = _before(output.inputs["Surface"]) if output is not None else None
+    node = _at(output)
     if node is not None and node.type == "BSDF_PRINCIPLED":
         return None if node.mute else node
     found = [n for n in tree.nodes if any(o.type == "SHADER" and o.is_linked for o in n.outputs) and not n.mute]
@@ -128,11 +134,15 @@ def shown_shaders(tree: bpy.types.NodeTree) -> list[bpy.types.Node]:
     """:func:`shown_shader`, and those of outputs that are for one of the engines alone."""
     found = [shown_shader(tree)]
     for engine in ("EEVEE", "CYCLES"):
-        output = tree.get_output_node(engine)
-        node = _before(output.inputs["Surface"]) if output is not None else None
+        node = _at(tree.get_output_node(engine))
         if node is not None and node.type == "BSDF_PRINCIPLED" and not node.mute and node not in found:
             found.append(node)
     return [shader for shader in found if shader is not None]
+
+
+def _at(output: bpy.types.Node | None) -> bpy.types.Node | None:
+    """The node at an output's surface."""
+    return _before(output.inputs["Surface"]) if output is not None else None
 
 
 def _shows_its_glow(shader: bpy.types.Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import bpy
 
-from .base_color import shown_shaders, source_of
+from .base_color import nodes_of, shown_shaders, source_of
 from .build import add_picture, build_material
 
 COLOR, GLOW = "Base Color", "Emission Color"
@@ -36,11 +36,12 @@ def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: st
     material.name, material.use_fake_user = name, False
     for owner in (material, material.node_tree):
         _own_action(owner)
-    shaders = shown_shaders(material.node_tree) if getattr(old, "use_nodes", True) and old.node_tree is not None else []
+    tree = nodes_of(material)
+    shaders = shown_shaders(tree) if tree is not None else []
     if not shaders:
         build_material(material, image, uv_layer, old.roughness, old.metallic)
     for shader in shaders:
-        _show(material.node_tree, shader, image, uv_layer)
+        _show(tree, shader, image, uv_layer)
     return material
 
 
