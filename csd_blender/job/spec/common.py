@@ -125,7 +125,7 @@ CONTROL_STRENGTH = partial(
     number, 0, 2, 1.0, True, label="Control Strength", help="How strongly ControlNets hold to the shape at first"
 )
 CONTROL_END = partial(
-    number, 0, 2, 0.8, True, label="Control at the End", help="Share of that strength that is left at the last step"
+    number, 0, 2, 0.8, True, label="Control at End", help="Share of that strength that is left at the last step"
 )
 WARM_START = partial(
     number, 0, 32, 0, True, label="Warm Start",
