@@ -33,6 +33,8 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Normal": ("normal", {}),
     "Normal, all three": ("normal", QUICKER),
     "Draft from gray": ("draft", {"control": "off"}),
+    "Normal from gray": ("normal", {"control": "off"}),
+    "Best": ("best", {}),
 }
 MOST_EXCESS = 0.2  # of the chart's axis
 ASKED = len(quality_prompts()) // MESH_COUNT  # prompts of each mesh
