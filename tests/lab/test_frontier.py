@@ -42,7 +42,10 @@ def test_rows_differ_from_the_preset_by_what_they_are_called(tmp_path):
     assert (every.encoder, every.look, every.early_end) == ("small", "unseen", 0.5)
     assert jobs["Draft, small encoder"].encoder == "small" and jobs["Draft, small encoder"].look == draft.look
     assert jobs["Normal"].steps > draft.steps == every.steps
-    assert jobs["Draft from gray"].warm_start == 0 < draft.warm_start
+    gray = [jobs["Draft from gray"], jobs["Normal from gray"]]
+    assert all(job.warm_start == 0 and job.control == "off" for job in gray) and draft.warm_start > 0
+    assert gray[0].steps < gray[1].steps
+    assert jobs["Best"].steps > jobs["Normal"].steps and jobs["Best"].warm_start > 0
 
 
 def test_a_row_is_the_share_that_is_wholly_right_at_the_median_of_all_its_seconds():
