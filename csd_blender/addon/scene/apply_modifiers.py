@@ -13,13 +13,8 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
     """Replace the object's mesh by its evaluated one; the old mesh is kept with a fake user.
 
     Where no other object shows the old mesh, what refers to it, such as drivers, refers to the new one. Raises
-    :class:`SceneError` where it has other faces than the job was made for, or got shape keys since, which would be
-    lost; nothing was changed then.
+    :class:`SceneError` where it has other faces than the job was made for; nothing was changed then.
     """
-    if obj.data.shape_keys is not None:
-        raise SceneError(
-            f"“{obj.name}” has got shape keys since the job began, which applying its modifiers would lose."
-        )
     depsgraph = bpy.context.evaluated_depsgraph_get()
     evaluated = obj.evaluated_get(depsgraph)
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
@@ -30,9 +25,9 @@ def apply_modifiers(obj: bpy.types.Object, target: Target) -> None:
     mesh.name = old.name
     copy_properties(old, mesh)
     copy_animation(old, mesh)
+    obj.data = mesh  # first: Blender takes the levels of Multires and the radii of Skin off a mesh with its modifier
     for modifier in [m for m in obj.modifiers if m.show_viewport]:  # those for renders only were not applied
         obj.modifiers.remove(modifier)
-    obj.data = mesh
     if not any(o.data == old for o in bpy.data.objects):
         old.user_remap(mesh)
     mesh.use_fake_user, old.use_fake_user = False, True  # not before: a fake user is handed on, too
@@ -52,7 +47,7 @@ def copy_properties(old: bpy.types.ID, new: bpy.types.ID) -> None:
 
 
 def copy_animation(old: bpy.types.ID, new: bpy.types.ID) -> None:
-    """Keyframes, which both share then, and drivers; not the strips of the NLA."""
+    """Keyframes, which both share then, and drivers; not the strips of the NLA, see `movement.dropped_by_applying`."""
     moved = old.animation_data
     if moved is None:
         return

@@ -16,7 +16,7 @@ from ...job import result as job_result
 from ..errors import SceneError
 from . import pinned_modifiers, uv_maps
 from .apply_modifiers import apply_modifiers
-from .checks import MOST_MAPS, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
+from .checks import MOST_MAPS, check_applying, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
 from .materials.build import build_material
 from .materials.finish import edited_materials
@@ -196,6 +196,8 @@ def check_maps(result: Result, part: int, target: Target, obj: bpy.types.Object,
     check_is_here(obj)
     if target.replaces_mesh:
         check_is_read(obj, target.modifiers)
+        todo = "That came since the job began: remove it, or switch such a modifier off in viewports, and accept again."
+        check_applying(obj, todo)
     if target.replaces_mesh and not is_computed(obj, bpy.context.evaluated_depsgraph_get()):
         raise SceneError(
             f"The modifiers of “{obj.name}” cannot be applied while it is disabled in viewports or not in this scene.",

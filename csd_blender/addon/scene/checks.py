@@ -8,18 +8,11 @@ import bpy
 import numpy as np
 
 from ..errors import SceneError
+from .movement import dropped_by_applying, stilled_by_applying
 from .target import Target
 
 PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
 MOST_MAPS = 8  # UV maps that Blender lets a mesh have
-# Modifiers that keep an object moving, which applying them would end.
-LIVING = frozenset(
-    "ARMATURE HOOK LATTICE MESH_DEFORM SURFACE_DEFORM MESH_CACHE MESH_SEQUENCE_CACHE CLOTH SOFT_BODY COLLISION FLUID "
-    "DYNAMIC_PAINT PARTICLE_SYSTEM".split()
-)
-
-MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
-
 
 def check_objects(objects: Sequence[bpy.types.Object]) -> None:
     """Raise :class:`SceneError` when these objects cannot be textured together."""
@@ -144,6 +137,15 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph, modifiers: str) -
         found.append(f"The modifiers of “{obj.name}” leave its faces as they are, and stay.")
     if target.replaces_mesh and any(o.data == obj.data for o in bpy.data.objects if o != obj):
         found.append(f"“{obj.name}” gets a mesh of its own; other objects that share its mesh stay as they are.")
+    stilled = stilled_by_applying(obj) if target.replaces_mesh else []
+    if stilled:
+        found.append(f"Applying the modifiers of “{obj.name}” ends how it changes by {', '.join(stilled)}.")
+    simplified = simplified_modifiers(obj, depsgraph.scene) if target.replaces_mesh else []
+    if simplified:
+        found.append(
+            f"Simplify (Render Properties) holds {', '.join(simplified)} of “{obj.name}” to fewer levels than they "
+            "have, and with these they will be applied."
+        )
     if not target.replaces_mesh and modifiers_bring_materials(obj, depsgraph):
         found.append(
             f"Modifiers of “{obj.name}” bring other materials, and what has one of theirs will not show the texture; "
@@ -151,6 +153,14 @@ def left_out(obj: bpy.types.Object, target: Target, depsgraph, modifiers: str) -
             "change the faces."
         )
     return found
+
+
+def simplified_modifiers(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[str]:
+    """Names of the modifiers of ``obj`` that Simplify holds to fewer levels than they have in the viewport."""
+    if not scene.render.use_simplify:
+        return []
+    divided = [m for m in obj.modifiers if m.show_viewport and m.type in ("SUBSURF", "MULTIRES")]
+    return [f"“{m.name}”" for m in divided if m.levels > scene.render.simplify_subdivision]
 
 
 def modifiers_bring_materials(obj: bpy.types.Object, depsgraph) -> bool:
@@ -189,58 +199,21 @@ def check_computed(obj: bpy.types.Object, depsgraph) -> None:
         )
 
 
-def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
-    """What the object would lose with its modifiers applied, beside the modifiers that one would want to apply."""
-    keys, moving = ["its shape keys"] if obj.data.shape_keys else [], moving_modifiers(obj)
-    seen = [m for m in obj.modifiers if m.show_viewport]
-    living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
-    return (
-        keys
-        + living
-        + [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
-    )
+def check_applying(obj: bpy.types.Object, todo: str) -> None:
+    """Raise :class:`SceneError` where the object would lose something with its modifiers applied.
 
-
-def moving_modifiers(obj: bpy.types.Object) -> set[str]:
-    """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
-    data = obj.animation_data
-    paths = {curve.data_path for curve in (moving_curves(data) if data is not None else [])}
-    return {
-        m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
-    }
-
-
-def moving_curves(data: bpy.types.AnimData) -> list[bpy.types.FCurve]:
-    """All curves that move something: drivers, keyframes, and those that were pushed down into strips of the NLA."""
-    curves = [*data.drivers, *curves_of(data)]
-    strips = [strip for track in data.nla_tracks for strip in track.strips]
-    while strips:
-        strip = strips.pop()
-        curves += curves_of(strip)
-        strips += strip.strips  # of a meta strip
-    return curves
-
-
-def curves_of(user: bpy.types.AnimData | bpy.types.NlaStrip) -> list[bpy.types.FCurve]:
-    """The keyframed curves that ``user`` plays; from Blender 4.4 on an action has slots, of which it plays one."""
-    action = user.action
-    if action is None:
-        return []
-    if not hasattr(user, "action_slot"):
-        return list(action.fcurves)
-    slot = user.action_slot
-    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
-    return [curve for bag in bags if slot is not None and bag.slot_handle == slot.handle for curve in bag.fcurves]
+    Args:
+        todo: what to do then.
+    """
+    dropped = dropped_by_applying(obj)
+    if dropped:
+        raise SceneError(f"Applying the modifiers of “{obj.name}” would drop {' and '.join(dropped)}.", todo)
 
 
 def check_accepting(obj: bpy.types.Object, target: Target, depsgraph, uv: str) -> None:
     """Raise :class:`SceneError` for what would keep the result from being accepted, before anything is computed."""
-    dropped = dropped_by_applying(obj) if target.replaces_mesh else []
-    if dropped:
-        raise SceneError(
-            f"Applying the modifiers of “{obj.name}” would drop {' and '.join(dropped)}.",
-            "Set Output > Modifiers to Keep or Ignore, or apply them yourself first.",
-        )
+    if target.replaces_mesh:
+        check_applying(obj, "Set Output > Modifiers to Keep or Ignore, or apply them yourself first.")
     if target.replaces_mesh and obj.override_library is not None:
         raise SceneError(
             f"“{obj.name}” is a library override, which gets its modifiers back whenever the file is opened.",

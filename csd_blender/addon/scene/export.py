@@ -23,12 +23,12 @@ from .checks import (
     check_computed,
     check_is_read,
     check_objects,
-    dropped_by_applying,
     has_room,
     is_computed,
     left_out,
     no_faces,
 )
+from .movement import dropped_by_applying
 from .stored_arrays import UNREADABLE, read_json, read_npz
 from .target import Target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 import bmesh
 import bpy
@@ -107,7 +108,11 @@ def free_name(obj: bpy.types.Object, name: str) -> str:
     own = {attribute.name for attribute in obj.data.attributes}
     for user in [o for o in bpy.data.objects if o.data == obj.data and o.modifiers and is_computed(o, depsgraph)]:
         taken |= {attribute.name for attribute in user.evaluated_get(depsgraph).data.attributes} - own
-    taken |= own  # else Blender adds a number, which may be taken
+    return numbered(name, taken | own)  # else Blender adds a number, which may be taken
+
+
+def numbered(name: str, taken: Collection[str]) -> str:
+    """``name``, or that with the first number that is free."""
     numbers = (f"{name}.{i:03}" for i in range(1, len(taken) + 2))
     return name if name not in taken else next(n for n in numbers if n not in taken)
 

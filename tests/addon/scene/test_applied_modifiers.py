@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.support.blender import bpy, cube, select
+from tests.support.blender import bpy, cube, module, select
 from tests.support.by_hand import HandJob, look, temporary
+
+SceneError = module("addon.errors").SceneError
 
 
 @pytest.fixture
@@ -149,15 +151,162 @@ def test_shape_keys_that_came_meanwhile_are_not_lost(job, tmp_path):
     cube().shape_key_add(name="Basis")
     cube().shape_key_add(name="Smile")
     made.finish(["new"])
-    [done] = made.jobs.accept()
-    assert "has got shape keys" in done.message and done.object is None
+    with pytest.raises(SceneError, match="would drop its shape keys"):
+        made.jobs.accept()
     assert [k.name for k in cube().data.shape_keys.key_blocks] == ["Basis", "Smile"] and cube().modifiers
 
 
-def test_a_fake_user_is_not_handed_on(job):
-    old = cube().data
-    old.use_fake_user = True
+def armature():
+    cube().modifiers.new("Rig", "ARMATURE")
+
+
+def particles():
+    bpy.ops.object.particle_system_add()
+
+
+def keyed():
+    cube().modifiers.new("Pushed", "DISPLACE").keyframe_insert("strength", frame=1)
+
+
+def switched_on():
+    cube().modifiers["Off"].show_viewport = True
+
+
+@pytest.mark.parametrize("come", [armature, particles, keyed, switched_on])
+def test_what_came_meanwhile_and_would_be_dropped_keeps_the_result_waiting(job, come):
+    off = cube().modifiers.new("Off", "HOOK")
+    off.show_viewport = False
     made = job("new")
+    before = {m.name for m in cube().modifiers}
+    come()
+    made.finish(["new"])
+    there = [m.name for m in cube().modifiers]
+    with pytest.raises(SceneError, match="would drop .*came since the job began"):
+        made.jobs.accept()
+    assert [m.name for m in cube().modifiers] == there and "CSD" not in cube().data.uv_layers
+    for modifier in cube().modifiers:
+        modifier.show_viewport = modifier.show_viewport and modifier.name in before and modifier.name != "Off"
+    [done] = made.jobs.accept()
+    assert done.object == cube() and not any(m.show_viewport for m in cube().modifiers)
+
+
+def levels_of(mesh):
+    """How many levels a Multiresolution modifier finds in ``mesh``."""
+    probe = bpy.data.objects.new("Probe", mesh)
+    bpy.context.scene.collection.objects.link(probe)
+    found = probe.modifiers.new("Multires", "MULTIRES").total_levels
+    bpy.data.objects.remove(probe)
+    return found
+
+
+@pytest.fixture
+def sculpted():
+    """A cube with two levels of Multires, both shown."""
+    multires = cube().modifiers.new("Multires", "MULTIRES")
+    for _ in range(2):
+        bpy.ops.object.multires_subdivide(modifier="Multires")
+    bpy.context.view_layer.update()
+    copy = cube().data.copy()
+    assert multires.levels == 2 and levels_of(copy) == 2
+    return multires
+
+
+def test_the_old_mesh_keeps_what_was_sculpted(by_hand, sculpted):
+    old = cube().data
+    made = by_hand(modifiers="apply", uv="new")
+    made.write_uv(["new"])
     made.finish(["new"])
     made.jobs.accept()
-    assert old.use_fake_user and not cube().data.use_fake_user
+    assert not cube().modifiers and len(cube().data.polygons) == 96
+    assert old.use_fake_user and levels_of(old) == 2
+
+
+def test_levels_that_are_not_shown_are_not_dropped(by_hand, sculpted):
+    sculpted.levels = 1
+    with pytest.raises(SceneError, match="would drop the finer levels of the modifier “Multires”"):
+        by_hand(modifiers="apply", uv="new")
+    assert cube().modifiers
+
+
+def test_strips_of_the_mesh_in_the_nla_are_not_dropped(by_hand):
+    cube().modifiers.new("Parts", "SUBSURF")
+    cube().data["mine"] = 1.0
+    cube().data.keyframe_insert('["mine"]', frame=1)
+    data = cube().data.animation_data
+    data.nla_tracks.new().strips.new("Mine", 1, data.action)
+    with pytest.raises(SceneError, match="would drop the strips of its mesh in the NLA"):
+        by_hand(modifiers="apply", uv="new")
+
+
+def other(name, moves):
+    made = bpy.data.objects.new(name, cube().data.copy())
+    bpy.context.scene.collection.objects.link(made)
+    made.location = (0.5, 0.5, 0.5)
+    if moves:
+        for frame in (1, 50):
+            made.location.x = frame / 10 + 0.4
+            made.keyframe_insert("location", frame=frame)
+    bpy.context.view_layer.update()
+    return made
+
+
+def boolean(moves):
+    cube().modifiers.new("Cut", "BOOLEAN").object = other("Cutter", moves)
+
+
+def child(moves):
+    cutter = other("Cutter", False)
+    cutter.parent = other("Arm", moves)
+    cube().modifiers.new("Cut", "BOOLEAN").object = cutter
+
+
+def collection(moves):
+    cutters = bpy.data.collections.new("Cutters")
+    cutters.objects.link(other("Cutter", moves))
+    cut = cube().modifiers.new("Cut", "BOOLEAN")
+    cut.operand_type, cut.collection = "COLLECTION", cutters
+
+
+def mirror_that_moves_itself(moves):
+    cube().modifiers.new("Cut", "MIRROR").mirror_object = other("Middle", False)
+    if moves:
+        cube().keyframe_insert("location", frame=1)
+
+
+def nodes(moves):
+    tree = bpy.data.node_groups.new("Nodes", "GeometryNodeTree")
+    for way in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
+    start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    divide = tree.nodes.new("GeometryNodeSubdivideMesh")
+    tree.links.new(start.outputs[0], divide.inputs[0])
+    tree.links.new(divide.outputs[0], end.inputs[0])
+    if moves:
+        tree.nodes.new("GeometryNodeInputSceneTime")
+    cube().modifiers.new("Cut", "NODES").node_group = tree
+
+
+def said_of(text):
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    exported = module("addon.scene.export").export_objects([cube()], depsgraph, "apply", "new")
+    return [w for w in exported.warnings if text in w]
+
+
+@pytest.mark.parametrize("way", [boolean, child, collection, mirror_that_moves_itself, nodes])
+def test_it_is_said_what_will_no_longer_move(way):
+    cube().modifiers.new("Parts", "SUBSURF")
+    way(False)
+    assert not said_of("ends how it changes")
+    cube().modifiers.clear()
+    cube().modifiers.new("Parts", "SUBSURF")
+    way(True)
+    assert said_of("ends how it changes by “Cut”")
+
+
+def test_levels_that_simplify_holds_back_are_named():
+    cube().modifiers.new("Smooth", "SUBSURF").levels = 3
+    bpy.context.scene.render.use_simplify = True
+    bpy.context.scene.render.simplify_subdivision = 1
+    assert ["“Smooth”" in sentence for sentence in said_of("Simplify")] == [True]
+    bpy.context.scene.render.simplify_subdivision = 3
+    assert not said_of("Simplify")

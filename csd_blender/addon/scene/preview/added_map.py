@@ -79,7 +79,8 @@ def clear_mesh(mesh: bpy.types.Mesh) -> None:
         _taken.setdefault(mesh.session_uid, {})[record.get("sum", "")] = record
         edited = uv_maps.was_edited(mesh, name, record.get("sum", ""))
         if edited and name.startswith(uv_maps.PREVIEW_NAME):
-            mesh.uv_layers[name].name = uv_maps.USUAL_NAME
+            taken = {layer.name for layer in mesh.attributes}  # Blender 5.2 lets a map of that name go for this one
+            mesh.uv_layers[name].name = uv_maps.numbered(uv_maps.USUAL_NAME, taken)
         elif not edited:
             mesh.uv_layers.remove(mesh.uv_layers[name])
         if active == name:

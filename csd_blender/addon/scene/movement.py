@@ -1,0 +1,116 @@
+"""What moves an object, by its modifiers and otherwise, and what applying the modifiers would end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import bpy
+
+# Modifiers that keep an object moving, which applying them would end.
+LIVING = frozenset(
+    "ARMATURE HOOK LATTICE MESH_DEFORM SURFACE_DEFORM MESH_CACHE MESH_SEQUENCE_CACHE CLOTH SOFT_BODY COLLISION FLUID "
+    "DYNAMIC_PAINT PARTICLE_SYSTEM".split()
+)
+
+MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
+TIME = "INPUT_SCENE_TIME"  # a node that has the time
+
+
+def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
+    """What the object would lose with its modifiers applied, beside the modifiers that one would want to apply."""
+    keys, moving = ["its shape keys"] if obj.data.shape_keys else [], moving_modifiers(obj)
+    seen = [m for m in obj.modifiers if m.show_viewport]
+    living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
+    animated = [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
+    finer = [
+        f"the finer levels of the modifier “{m.name}”" for m in seen if m.type == "MULTIRES" and m.levels < m.total_levels
+    ]
+    moved = obj.data.animation_data
+    strips = ["the strips of its mesh in the NLA"] if moved is not None and moved.nla_tracks else []
+    return keys + living + animated + finer + strips
+
+
+def moving_modifiers(obj: bpy.types.Object) -> set[str]:
+    """Names of the modifiers of ``obj`` that have keyframes or drivers, or move by themselves as time goes by."""
+    data = obj.animation_data
+    paths = {curve.data_path for curve in (moving_curves(data) if data is not None else [])}
+    return {
+        m.name for m in obj.modifiers if m.type in MOVING or any(path.startswith(m.path_from_id()) for path in paths)
+    }
+
+
+def moving_curves(data: bpy.types.AnimData) -> list[bpy.types.FCurve]:
+    """All curves that move something: drivers, keyframes, and those that were pushed down into strips of the NLA."""
+    curves = [*data.drivers, *curves_of(data)]
+    strips = [strip for track in data.nla_tracks for strip in track.strips]
+    while strips:
+        strip = strips.pop()
+        curves += curves_of(strip)
+        strips += strip.strips  # of a meta strip
+    return curves
+
+
+def curves_of(user: bpy.types.AnimData | bpy.types.NlaStrip) -> list[bpy.types.FCurve]:
+    """The keyframed curves that ``user`` plays; from Blender 4.4 on an action has slots, of which it plays one."""
+    action = user.action
+    if action is None:
+        return []
+    if not hasattr(user, "action_slot"):
+        return list(action.fcurves)
+    slot = user.action_slot
+    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    return [curve for bag in bags if slot is not None and bag.slot_handle == slot.handle for curve in bag.fcurves]
+
+
+def stilled_by_applying(obj: bpy.types.Object) -> list[str]:
+    """What makes the object's shape change with time by way of something else, which would end with its modifiers
+    applied: for each of these modifiers, its name and what moves."""
+    found = []
+    for modifier in [m for m in obj.modifiers if m.show_viewport and m.type not in LIVING]:
+        others = list(dict.fromkeys(_others(modifier)))
+        movers = [o.name for o in others if o != obj and is_moving(o)]
+        # Where another one lies seen from the object counts, so that it does not matter which of both moves.
+        if others and not movers and is_moving(obj):
+            movers = [obj.name]
+        trees = _trees(modifier.node_group) if modifier.type == "NODES" and modifier.node_group else []
+        if any(node.type == TIME for tree in trees for node in tree.nodes):
+            movers.append("the time")
+        movers += [tree.name for tree in trees if tree.animation_data and moving_curves(tree.animation_data)]
+        if movers:
+            found.append(f"“{modifier.name}” ({', '.join(movers)})")
+    return found
+
+
+def is_moving(obj: bpy.types.Object) -> bool:
+    """Whether ``obj`` moves or changes its shape, by itself or by what it is a child of."""
+    while obj is not None:
+        owners = (obj, obj.data, getattr(obj.data, "shape_keys", None))
+        animated = [o.animation_data for o in owners if o is not None and o.animation_data is not None]
+        if any(moving_curves(data) for data in animated) or obj.constraints or obj.rigid_body is not None:
+            return True
+        if any(m.type in LIVING or m.type in MOVING for m in obj.modifiers):
+            return True
+        obj = obj.parent
+    return False
+
+
+def _others(modifier: bpy.types.Modifier) -> Iterator[bpy.types.Object]:
+    """The objects that a modifier looks at, also in collections and in what geometry nodes are given or hold."""
+    values = [getattr(modifier, p.identifier) for p in modifier.bl_rna.properties if p.type == "POINTER"]
+    if modifier.type == "NODES":
+        values += [modifier[key] for key in modifier.keys()]
+        sockets = [s for tree in _trees(modifier.node_group) for node in tree.nodes for s in node.inputs]
+        values += [getattr(s, "default_value", None) for s in sockets if s.type in ("OBJECT", "COLLECTION")]
+    for value in values:
+        if isinstance(value, bpy.types.Object):
+            yield value
+        elif isinstance(value, bpy.types.Collection):
+            yield from value.all_objects
+
+
+def _trees(tree: bpy.types.NodeTree | None) -> list[bpy.types.NodeTree]:
+    """``tree`` and all groups in it."""
+    found = [] if tree is None else [tree]
+    for one in found:
+        found += [n.node_tree for n in one.nodes if n.type == "GROUP" and n.node_tree and n.node_tree not in found]
+    return found
