@@ -19,7 +19,8 @@ from .apply_modifiers import apply_modifiers
 from .checks import MOST_MAPS, check_applying, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
 from .export import fingerprint
 from .materials.build import build_material
-from .materials.finish import edited_materials
+from .materials.finish import edited_materials, has_color
+from .slots_used import slots_for_texture, slots_of_faces
 from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
 
@@ -73,8 +74,17 @@ def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
 
     Touches no Blender data, so any thread may call it.
     """
+    return _at_corners(folder / files.RESULT_UV, folder, part, target)
+
+
+def exported_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
+    """As :func:`corner_uv`, those that were seen when the job began; None where there was no map."""
+    return _at_corners(folder / files.INPUT_MESH, folder, part, target)
+
+
+def _at_corners(path: Path, folder: Path, part: int, target: Target) -> np.ndarray | None:
     try:
-        uv = read_npz(folder / files.RESULT_UV, ("uv",))["uv"]
+        uv = read_npz(path, ("uv",))["uv"]
         chosen = read_npz(folder / files.INPUT_MESH, ("part",))["part"] == part
         if uv.shape != (len(chosen), 3, 2) or uv.dtype.kind != "f" or chosen.sum() != len(target.corners):
             return None
@@ -229,7 +239,7 @@ def apply_part(
     name: str,
     keeps_finish: bool,
 ) -> tuple[bpy.types.Material, list[str]]:
-    """Texture one object; returns the first slot's material, and what is to be said. Raises :class:`SceneError` before
+    """Texture one object; returns the first of its materials, and what is to be said. Raises :class:`SceneError` before
     anything was changed."""
     problem = faces_problem(obj, target, is_new(result, part))
     if problem:
@@ -260,21 +270,29 @@ def apply_part(
         uv_maps.select(obj.data, layer if seen else "", layer if rendered else "")
     if not obj.material_slots:
         obj.data.materials.append(None)
+    before = [slot.material for slot in obj.material_slots]
+    taken = slots_for_texture(obj)
     if keeps_finish:
-        materials = edited_materials([slot.material for slot in obj.material_slots], image, layer, name)
+        faces = slots_of_faces(obj)
+        taken = [i for i in taken if i in faces or has_color(before[i])]
+        made = iter(edited_materials([before[i] for i in taken], image, layer, name))
     else:
-        materials = [bpy.data.materials.new(name)] * len(obj.material_slots)
-        build_material(materials[0], image, layer)
+        made = itertools.repeat(bpy.data.materials.new(name))
+    materials = [next(made) if i in taken else old for i, old in enumerate(before)]
+    first = materials[taken[0]]
+    if not keeps_finish:
+        build_material(first, image, layer)
     assign(obj, materials)
-    if uv_maps.is_overwritten(obj, layer):
+    # A map that was kept counts as the job saw it, which may be what modifiers made of it.
+    if obj.modifiers and uv_maps.is_overwritten(obj, layer, None if add else exported_uv(result.folder, part, target)):
         notes.append(
             f"The modifiers of “{obj.name}” change or remove the UV map “{layer}”, so that the texture does not fit: "
             "see to the Data Transfer, or the nodes, that do."
         )
-    return materials[0], notes
+    return first, notes
 
 
-def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material]) -> None:
+def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material | None]) -> None:
     """Put ``materials`` in the slots, one for each; what was there is kept with a fake user.
 
     That does not keep what is linked from another file: the material names it as the one before it.
@@ -282,7 +300,7 @@ def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material]) -> No
     before = [slot.material for slot in obj.material_slots]
     for old in set(before) - {None, *materials}:
         old.use_fake_user = True
-    for material in set(materials):
+    for material in set(materials) - {None, *before}:
         replaced = dict.fromkeys(old for old, new in zip(before, materials, strict=True) if new == material)
         linked = {
             f"{number}": old for number, old in enumerate(replaced) if old is not None and old.library is not None
@@ -290,7 +308,8 @@ def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material]) -> No
         if linked:
             material["csd_before"] = linked
     for slot, material in zip(obj.material_slots, materials, strict=True):
-        slot.material = material
+        if slot.material != material:
+            slot.material = material
     obj.update_tag()
 
 

@@ -133,18 +133,24 @@ def new_map(mesh: bpy.types.Mesh, values: np.ndarray, name: str = NAME) -> str:
     return name
 
 
-def is_overwritten(obj: bpy.types.Object, name: str) -> bool:
-    """Whether the object's modifiers give its map ``name`` other values than its mesh has, or remove it. Not said where
-    they change the faces, since nobody can tell."""
+def is_overwritten(obj: bpy.types.Object, name: str, wanted: np.ndarray | None) -> bool:
+    """Whether the object's modifiers give its map ``name`` other values than ``wanted``, or remove it. Not said where
+    they change the faces, since nobody can tell.
+
+    Args:
+        wanted: float32 ``[corners, 2]`` of the mesh as it is seen, which a texture is for; None for what the object's
+            own mesh has.
+    """
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    if not obj.modifiers or name not in obj.data.uv_layers or is_away(obj.data) or not is_computed(obj, depsgraph):
+    if not obj.modifiers or not name or is_away(obj.data) or not is_computed(obj, depsgraph):
         return False
+    if wanted is None and name not in obj.data.uv_layers:
+        return False
+    wanted = read_map(obj.data.uv_layers[name]) if wanted is None else wanted
     shown = obj.evaluated_get(depsgraph).data
-    if len(shown.loops) != len(obj.data.loops):
+    if len(shown.loops) != len(wanted):
         return False
-    if name not in shown.uv_layers:
-        return True
-    return not np.allclose(read_map(shown.uv_layers[name]), read_map(obj.data.uv_layers[name]), atol=1e-4)
+    return name not in shown.uv_layers or not np.allclose(read_map(shown.uv_layers[name]), wanted, atol=1e-4)
 
 
 def chosen(mesh: bpy.types.Mesh) -> tuple[str, str]:

@@ -114,6 +114,87 @@ def test_keys_of_the_copy_are_its_own(accepted):
     assert values(material, "Roughness") == [0.05]  # they do move it
 
 
+def curves(action):
+    """The paths of its curves."""
+    if hasattr(action, "layers") and action.layers:
+        bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+        return [curve.data_path for bag in bags for curve in bag.fcurves]
+    return [curve.data_path for curve in action.fcurves]
+
+
+@pytest.mark.parametrize("meta", [False, True])
+def test_keys_in_strips_of_the_nla_stay_with_the_old_one(accepted, meta):
+    old = metal()
+    tree, shader = old.node_tree, principled(old)
+    picture, moved = tree.nodes.new("ShaderNodeTexImage"), tree.nodes.new("ShaderNodeMapping")
+    picture.image = bpy.data.images.new("Belt", 8, 8)
+    tree.links.new(moved.outputs[0], picture.inputs[0])
+    tree.links.new(tree.nodes.new("ShaderNodeUVMap").outputs[0], moved.inputs[0])
+    tree.links.new(picture.outputs[0], shader.inputs["Base Color"])
+    for frame, place in ((1, 0.0), (50, 1.0)):
+        moved.inputs["Location"].default_value[0] = place
+        moved.inputs["Location"].keyframe_insert("default_value", index=0, frame=frame)
+    shader.inputs["Roughness"].default_value = 0.25
+    shader.inputs["Roughness"].keyframe_insert("default_value", frame=1)
+    data = tree.animation_data
+    action = data.action
+    data.nla_tracks.new().strips.new("Moving", 1, action)
+    data.action = None
+    there = curves(action)
+    assert len(there) == 2
+    material, message = accepted(old)
+    assert curves(action) == there and not message
+    [strip] = material.node_tree.animation_data.nla_tracks[0].strips
+    assert strip.action != action
+    principled(material).inputs["Roughness"].default_value = 0.9
+    bpy.context.scene.frame_set(1)
+    assert values(material, "Roughness") == [0.25]  # its own copy moves it
+
+
+def noise(name="Noise"):
+    material = metal(name)
+    tree = material.node_tree
+    tree.links.new(tree.nodes.new("ShaderNodeTexNoise").outputs[0], principled(material).inputs["Base Color"])
+    return material
+
+
+def fur(name="Fur"):
+    material = metal(name)
+    tree = material.node_tree
+    shader, end = tree.nodes.new("ShaderNodeBsdfHairPrincipled"), tree.get_output_node("ALL")
+    tree.links.new(shader.outputs[0], end.inputs["Surface"])
+    tree.nodes.remove(principled(material))
+    return material
+
+
+def grow_hair(slot):
+    bpy.ops.object.particle_system_add()
+    settings = cube().particle_systems[0].settings
+    settings.type, settings.material = "HAIR", slot + 1
+
+
+@pytest.mark.parametrize("job", [HandJob, EditHandJob])
+def test_what_only_hair_shows_stays_its_own(accepted, job):
+    grow_hair(1)
+    skin, hair = metal("Skin"), fur()
+    material, message = accepted(skin, hair, job=job)
+    found = [slot.material for slot in cube().material_slots]
+    assert found == [material, hair] and material != skin and not message
+    assert "csd_before" not in hair and not hair.use_fake_user
+
+
+def test_hair_that_shows_the_skins_material_shows_the_texture(accepted):
+    grow_hair(0)
+    material, _ = accepted(metal("Skin"), metal("Other"), job=HandJob)
+    assert [slot.material for slot in cube().material_slots] == [material, material]
+
+
+def test_a_slot_that_no_face_has_is_not_asked_for_its_color(accepted):
+    hair = fur()
+    material, message = accepted(metal(), noise(), hair)
+    assert cube().material_slots[0].material == material and cube().material_slots[2].material == hair and not message
+
+
 def test_a_leaf_stays_cut_out_by_its_picture(accepted):
     old = metal()
     tree, shader = old.node_tree, principled(old)

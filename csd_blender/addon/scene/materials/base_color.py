@@ -50,19 +50,20 @@ def start_bytes(objects: Sequence[bpy.types.Object], exported: Export, depsgraph
     part = exported.arrays["part"]
     for i, (obj, target) in enumerate(zip(objects, exported.targets, strict=True)):
         slots = exported.arrays["material"][part == i]
-        colors = [base_color(obj, material) for material in _materials(obj, depsgraph, target.modifiers)]
+        materials = _materials(obj, depsgraph, target.modifiers)
         number, uv = np.zeros(len(slots), np.int32), np.zeros((len(slots), 3, 2), np.float32)
-        for slot, color in enumerate(colors):
+        for slot, material in enumerate(materials):
             # A number beyond the slots shows the last one, as Blender does.
-            chosen = (slots == slot) | ((slots >= len(colors)) & (slot == len(colors) - 1))
+            chosen = (slots == slot) | ((slots >= len(materials)) & (slot == len(materials) - 1))
             if not chosen.any():
                 continue
+            color = base_color(obj, material)
             key = color.plain if color.image is None else (color.image.name_full,)
             if key not in pictures:
                 pictures[key] = _picture(color)
             number[chosen] = list(pictures).index(key)
             if color.image is not None:
-                uv[chosen] = _uv(obj, color, depsgraph, target)[chosen]
+                uv[chosen] = _uv(obj, color, depsgraph, target, chosen)
         uvs.append(uv)
         numbers.append(number)
     if len(pictures) > MOST_PICTURES:
@@ -121,8 +122,10 @@ def nodes_of(material: bpy.types.Material) -> bpy.types.NodeTree | None:
 
 def shown_shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
     """The Principled shader that is seen: the one at the output, else the only one that leads anywhere."""
-    output = tree.get_output_node("ALL") or tree.get_output_node("EEVEE") or tree.get_output_node("CYCLES")
-    node = _at(output)
+    engines = ("EEVEE", "CYCLES")  # each has its own output, else the one that is for all
+    if bpy.context.scene.render.engine == "CYCLES":
+        engines = engines[::-1]
+    node = _at(tree.get_output_node(engines[0]) or tree.get_output_node(engines[1]))
     if node is not None and node.type == "BSDF_PRINCIPLED":
         return None if node.mute else node
     found = [n for n in tree.nodes if any(o.type == "SHADER" and o.is_linked for o in n.outputs) and not n.mute]
@@ -187,32 +190,29 @@ def _is_adjusted(node: bpy.types.Node) -> bool:
 
 def _coordinates(obj: bpy.types.Object, material: bpy.types.Material, node: bpy.types.Node) -> tuple[str, tuple | None]:
     """An image node's UV map, and what a Mapping node does to it."""
-    source, matrix = _before(node.inputs["Vector"]), None
+    output, matrix = source_of(node.inputs["Vector"]), None
+    source = output.node if output is not None else None
     if source is not None and source.type == "MAPPING":
         if source.vector_type != "POINT" or any(source.inputs[n].is_linked for n in ("Location", "Rotation", "Scale")):
             raise _unclear(obj, material)
         if source.mute or any(source.inputs["Rotation"].default_value[:2]):
             raise _unclear(obj, material)  # turned out of the plane
         matrix = _mapping(source)
-        source = _before(source.inputs["Vector"])
+        output = source_of(source.inputs["Vector"])
+        source = output.node if output is not None else None
         if source is None:
             raise _unclear(obj, material)
-    if source is None:
+    if output is None or source is None:
         return "", matrix
     if source.mute:
         raise _unclear(obj, material)
     if source.type == "UVMAP":
         return source.uv_map, matrix
-    if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
+    if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY" and output.identifier in ("Vector", "Color"):
         return source.attribute_name, matrix
-    if source.type == "TEX_COORD" and _leads_on_by(source, "UV"):
+    if source.type == "TEX_COORD" and output.identifier == "UV":
         return "", matrix
     raise _unclear(obj, material)
-
-
-def _leads_on_by(source: bpy.types.Node, output: str) -> bool:
-    """Whether it is that output of ``source``, and no other, which leads on."""
-    return source.outputs[output].is_linked and sum(o.is_linked for o in source.outputs) == 1
 
 
 def _mapping(node: bpy.types.Node) -> tuple[tuple[float, ...], ...]:
@@ -229,8 +229,25 @@ def _check_image(image: bpy.types.Image) -> None:
     width, height = image.size
     if not width or not height:
         raise SceneError(f"The picture of “{image.name}” cannot be read.", "Find its file, or pack it into the file.")
+    if not image.is_float and is_linear(image.colorspace_settings.name) is None:
+        raise SceneError(
+            f"“{image.name}” is in the color space “{image.colorspace_settings.name}”, which an edit cannot read.",
+            "Save it as an image in sRGB first, or bake the color to one.",
+        )
     if width * height > MOST_PIXELS:
         raise SceneError(f"“{image.name}” is larger than 8192 x 8192 pixels.", "Scale it down first.")
+
+
+def is_linear(space: str) -> bool | None:
+    """Whether the numbers of 8-bit pictures in this color space of Blender are linear Rec.709, or, False, sRGB; None
+    where they are neither. Blender tells the spaces' names alone."""
+    words = space.lower()
+    if words in ("non-color", "raw", "data", "linear"):
+        return True
+    if "linear" in words:
+        return True if "709" in words or "srgb" in words else None
+    others = ("filmic", "agx", "khronos", "log", "p3", "2020")
+    return False if "srgb" in words and not any(word in words for word in others) else None
 
 
 def _picture(color: BaseColor) -> np.ndarray:
@@ -252,10 +269,9 @@ def _picture(color: BaseColor) -> np.ndarray:
     if step > 1:
         values = values[: height // step * step, : width // step * step]
         values = values.reshape(height // step, step, width // step, step, 3).mean((1, 3))
-    space = image.colorspace_settings.name.lower()
     if image.is_float:
         values = to_rec709(values)
-    linear = image.is_float or "linear" in space or space in ("non-color", "raw")
+    linear = image.is_float or is_linear(image.colorspace_settings.name)
     return np.ascontiguousarray(_bytes(_encoded(np.clip(values, 0, 1)) if linear else values)[::-1])
 
 
@@ -268,8 +284,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.uint8(np.round(np.clip(np.nan_to_num(values), 0, 1) * 255))
 
 
-def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarray:
-    """``[F, 3, 2]`` of the object's triangles in the map that an image is seen with."""
+def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target, chosen: np.ndarray) -> np.ndarray:
+    """``[F, 3, 2]`` of the object's ``chosen`` triangles in the map that an image is seen with."""
     ignore = target.modifiers == "ignore"
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if ignore else evaluated.to_mesh()
@@ -285,7 +301,7 @@ def _uv(obj: bpy.types.Object, color: BaseColor, depsgraph, target) -> np.ndarra
                 else ("", "Unwrap it first.")
             )
             raise SceneError(f"“{obj.name}” has no UV map{name}, by which its texture is seen.", todo)
-        uv = read(layer.uv, "vector", 2, np.float32)[target.corners]
+        uv = read(layer.uv, "vector", 2, np.float32)[target.corners[chosen]]
     finally:
         if not ignore:
             evaluated.to_mesh_clear()

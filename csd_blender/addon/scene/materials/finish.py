@@ -25,6 +25,12 @@ def edited_materials(
     return [made[old] for old in before]
 
 
+def has_color(material: bpy.types.Material | None) -> bool:
+    """Whether ``material`` has a color that :func:`edited_materials` can replace; else it would make a new surface."""
+    tree = nodes_of(material) if material is not None else None
+    return tree is None or bool(shown_shaders(tree))
+
+
 def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: str, name: str) -> bpy.types.Material:
     if old is None:
         material = bpy.data.materials.new(name)
@@ -35,7 +41,7 @@ def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: st
         material = material.make_local(clear_liboverride=True)
     material.name, material.use_fake_user = name, False
     for owner in (material, material.node_tree):
-        _own_action(owner)
+        _own_actions(owner)
     tree = nodes_of(material)
     shaders = shown_shaders(tree) if tree is not None else []
     if not shaders:
@@ -45,15 +51,23 @@ def _edited(old: bpy.types.Material | None, image: bpy.types.Image, uv_layer: st
     return material
 
 
-def _own_action(owner: bpy.types.ID | None) -> None:
-    """Keys of its own, where a copy shares those of what it is a copy of."""
+def _own_actions(owner: bpy.types.ID | None) -> None:
+    """Keys of its own, also in strips of the NLA, where a copy shares those of what it is a copy of."""
     data = owner.animation_data if owner is not None else None
-    if data is None or data.action is None:
+    if data is None:
         return
-    slot = getattr(data, "action_slot", None)
-    data.action = data.action.copy()
-    if slot is not None:
-        data.action_slot = next(s for s in data.action.slots if s.identifier == slot.identifier)
+    copies: dict[bpy.types.Action, bpy.types.Action] = {}
+    players: list = [data, *[strip for track in data.nla_tracks for strip in track.strips]]
+    for player in players:
+        players += getattr(player, "strips", [])  # of a meta strip
+        if player.action is None:
+            continue
+        slot = getattr(player, "action_slot", None)
+        if player.action not in copies:
+            copies[player.action] = player.action.copy()
+        player.action = copies[player.action]
+        if slot is not None:
+            player.action_slot = next(s for s in player.action.slots if s.identifier == slot.identifier)
 
 
 def _show(tree: bpy.types.NodeTree, shader: bpy.types.Node, image: bpy.types.Image, uv_layer: str) -> None:
