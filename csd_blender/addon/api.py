@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def edit(
     Raises:
         As :func:`texture` does.
     """
+    if target is not None and "prompt" in settings:
+        raise TypeError("edit() was given both target and prompt, which are the same")
     given = {"source": source, "prompt": target}
     settings |= {name: value for name, value in given.items() if value is not None}
     return generate(KINDS[EditJob.kind], settings, meshes(objects), progress)
@@ -84,20 +87,17 @@ def meshes(objects: bpy.types.Object | Sequence[bpy.types.Object] | None) -> lis
         return selected_meshes(bpy.context)
     single = isinstance(objects, (str, bpy.types.ID)) or not isinstance(objects, Iterable)
     chosen = [objects] if single else list(objects)
-    try:
-        wrong = next((o for o in chosen if not isinstance(o, bpy.types.Object)), None)
-        chosen = list(dict.fromkeys(chosen))
-    except TypeError:  # what cannot even be a key
-        wrong = chosen
-    if wrong is not None:
+    strangers = [o for o in chosen if not isinstance(o, bpy.types.Object)]
+    if strangers:
         fix = "Give the object itself, such as bpy.context.object, or a list of objects."
-        raise SceneError(f"{quoted(wrong)} is no object.", fix)
+        raise SceneError(f"{quoted(strangers[0])} is no object.", fix)
+    chosen = list(dict.fromkeys(chosen))
     try:
-        wrong = next((o for o in chosen if o.type != "MESH"), None)
+        others = [o for o in chosen if o.type != "MESH"]
     except ReferenceError:
         raise SceneError("An object that was given is deleted.", "Look it up again by its name.") from None
-    if wrong is not None:
-        raise SceneError(f"“{wrong.name}” is not a mesh.", "Convert it to a mesh first.")
+    if others:
+        raise SceneError(f"“{others[0].name}” is not a mesh.", "Convert it to a mesh first.")
     return chosen
 
 
@@ -169,6 +169,8 @@ def generate(
 
 def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = None) -> list[Applied]:
     """Go on with the job in ``folder``, wait, and apply the result. Raises as :func:`texture` does."""
+    if not isinstance(folder, (str, os.PathLike)):
+        raise SceneError(f"{quoted(folder)} is no folder.", "Give the path of a job's folder.")
     if session.active_job() is not None:
         raise JobError("busy")
     active = bpy.context.view_layer.objects.active

@@ -35,7 +35,9 @@ ERRORS = {
     "bad_job_folder": ErrorCode("The job folder is incomplete or belongs to another job.", "Start the job anew."),
     "folder_not_empty": ErrorCode("The folder already holds something.", "Choose another, or resume the job in it."),
     "mesh_unreadable": ErrorCode("The mesh file cannot be read.", "Export it again as .glb, .obj, .ply or .stl."),
-    "mesh_no_faces": ErrorCode("The mesh has no faces with an area.", "Select an object that has faces."),
+    "mesh_no_faces": ErrorCode(
+        "The mesh has no faces with an area.", "Select an object that has faces, and see to its scale."
+    ),
     "mesh_too_large": ErrorCode("The mesh has more than 500,000 triangles.", "Reduce it with a Decimate modifier."),
     "mesh_not_finite": ErrorCode(
         "The mesh has coordinates that are not numbers.", "Delete the broken vertices (Mesh > Clean Up)."

@@ -16,7 +16,16 @@ from ...job import result as job_result
 from ..errors import SceneError
 from . import pinned_modifiers, uv_maps
 from .apply_modifiers import apply_modifiers
-from .checks import MOST_MAPS, check_applying, check_is_here, check_is_read, hides_faces, is_away, is_computed, twins_have_materials
+from .checks import (
+    MOST_MAPS,
+    check_applying,
+    check_is_here,
+    check_is_read,
+    hides_faces,
+    is_away,
+    is_computed,
+    twins_have_materials,
+)
 from .export import fingerprint
 from .materials.build import build_material
 from .materials.finish import edited_materials, has_color
@@ -25,6 +34,8 @@ from .stored_arrays import UNREADABLE, read_npz
 from .target import Target
 
 NAME_LENGTH = 48
+#: Names that no file can have on Windows, with any ending.
+DEVICES = frozenset("con prn aux nul".split()) | {f"{name}{i}" for name in ("com", "lpt") for i in range(10)}
 
 
 @dataclass
@@ -358,6 +369,7 @@ def own_file(image: bpy.types.Image) -> str:
     """Where unpacking puts ``image``: a file that no other image of the .blend has, on systems that take capital and
     small letters for the same, too."""
     stem = bpy.path.clean_name(image.name)
+    stem += "_" if stem.lower() in DEVICES else ""
     taken = {bpy.path.basename(i.filepath_raw).lower() for i in bpy.data.images if i != image}
     names = (f"{stem}{f'_{number}' if number else ''}.png" for number in itertools.count())
     return "//" + next(name for name in names if name.lower() not in taken)

@@ -14,6 +14,7 @@ from .target import Target
 PREVIEW = "csd_preview"  # custom property that marks temporary data-blocks with the job they belong to
 MOST_MAPS = 8  # UV maps that Blender lets a mesh have
 
+
 def check_objects(objects: Sequence[bpy.types.Object]) -> None:
     """Raise :class:`SceneError` when these objects cannot be textured together."""
     if not objects:

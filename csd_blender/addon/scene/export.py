@@ -192,7 +192,9 @@ def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict,
     evaluated = obj.evaluated_get(depsgraph)
     mesh = obj.data if modifiers == "ignore" else evaluated.to_mesh()
     try:
-        arrays, corners = read_mesh(mesh, np.array(world_matrix(obj, depsgraph), np.float64))
+        matrix = np.array(world_matrix(obj, depsgraph), np.float64)
+        check_place(obj, matrix)
+        arrays, corners = read_mesh(mesh, matrix)
         if not len(corners):
             raise no_faces(obj, depsgraph, modifiers)
         active = mesh.uv_layers.active.name if mesh.uv_layers.active else ""
@@ -200,6 +202,14 @@ def read_object(obj: bpy.types.Object, depsgraph, modifiers: str) -> tuple[dict,
     finally:
         if modifiers != "ignore":
             evaluated.to_mesh_clear()
+
+
+def check_place(obj: bpy.types.Object, matrix: np.ndarray) -> None:
+    """Raise :class:`SceneError` where ``matrix``, 4×4, leaves no face an area, or puts it nowhere."""
+    if not np.isfinite(matrix).all():
+        raise SceneError(f"The location, rotation or scale of “{obj.name}” is no number.", "Clear it (Object > Clear).")
+    if np.linalg.matrix_rank(matrix[:3, :3]) < 2:
+        raise SceneError(f"The scale of “{obj.name}” leaves its faces no area.", "Clear it (Object > Clear > Scale).")
 
 
 def world_matrix(obj: bpy.types.Object, depsgraph) -> Matrix:

@@ -23,7 +23,9 @@ def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
     living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
     animated = [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
     finer = [
-        f"the finer levels of the modifier “{m.name}”" for m in seen if m.type == "MULTIRES" and m.levels < m.total_levels
+        f"the finer levels of the modifier “{m.name}”"
+        for m in seen
+        if m.type == "MULTIRES" and m.levels < m.total_levels
     ]
     moved = obj.data.animation_data
     strips = ["the strips of its mesh in the NLA"] if moved is not None and moved.nla_tracks else []

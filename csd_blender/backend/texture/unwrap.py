@@ -169,13 +169,16 @@ def plan_uv(mesh: Mesh, mode: str, warn: Callable[[str, str], object] | None = N
 def _check_kept(mesh: Mesh, part: int, reason: str, warn: Callable[[str, str], object]) -> None:
     """A map that the artist wants to keep must exist and stay within reason; overlap is only worth a warning."""
     name, faces = mesh.part_names[part], mesh.part == part
-    if mesh.uv is None or not np.any(mesh.uv[faces]) or check_uv(mesh, part).flat > 0.9:
+    check = check_uv(mesh, part) if mesh.uv is not None else None
+    if mesh.uv is None or check is None or not np.any(mesh.uv[faces]) or check.flat > 0.9:
         raise JobError("uv_missing", f"{name}: {reason}", name=name)
     corners = mesh.uv[faces]
     if (corners.max(axis=1) - corners.min(axis=1)).max() > MAX_REPEATS or np.ptp(corners) > 100 * MAX_REPEATS:
         raise JobError("uv_overlap", f"{name}: the UV map repeats the texture too often", name=name)
     if reason:
-        warn("uv_overlap", f"{name}: {reason}; these places will show each other's colors.")
+        shared = check.overlap > MAX_OVERLAP or check.shared > MAX_SHARED
+        result = "these places will show each other's colors" if shared else "it is used as it is"
+        warn("uv_overlap", f"{name}: {reason}; {result}.")
 
 
 class SolidPart(NamedTuple):

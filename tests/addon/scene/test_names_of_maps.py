@@ -64,3 +64,32 @@ def test_an_own_unwrap_on_a_renamed_map_keeps_its_name(by_hand):
     job.finish(["new"])
     bpy.ops.csd.discard()
     assert names(cube()) == ["UVMap", "Hands"]
+
+
+@pytest.mark.parametrize("end", ["accept", "discard", "save"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_copy_of_the_added_map_in_another_mesh_goes_with_it(by_hand, tmp_path, end, first):
+    bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
+    other = bpy.context.object
+    other.name = other.data.name = "A first" if first else "Z last"
+    select(cube())
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    for obj in (cube(), other):
+        obj.select_set(True)
+    bpy.ops.object.data_transfer(data_type="UV", layers_select_src="ALL", layers_select_dst="NAME")
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    baked = bpy.data.meshes.new_from_object(
+        cube().evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
+    )
+    assert PREVIEW_MAP in names(other) and baked.uv_layers.active.name == PREVIEW_MAP
+    job.preview()
+    job.finish(["new"])
+    if end == "save":
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    else:
+        (job.jobs.accept if end == "accept" else bpy.ops.csd.discard)()
+    assert names(other) == [u.name for u in baked.uv_layers] == ["UVMap"]
+    assert baked.uv_layers.active.name == "UVMap" and baked.uv_layers["UVMap"].active_render
+    assert other.data.uv_layers.active.name == "UVMap"

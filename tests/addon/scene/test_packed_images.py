@@ -38,3 +38,11 @@ def test_the_packed_file_has_the_image_s_own_path(two_bricks):
     """Exporters go by it, and materials by the other."""
     for image in two_bricks:
         assert image.packed_files[0].filepath == image.filepath_raw
+
+
+@pytest.mark.parametrize(("prompt", "file"), [("con", "//Con_.png"), ("lpt1", "//Lpt1_.png"), ("cone", "//Cone.png")])
+def test_no_file_gets_a_name_that_windows_does_not_allow(by_hand, prompt, file):
+    made = by_hand(prompt=prompt)
+    made.finish()
+    [done] = made.jobs.accept()
+    assert done.image.filepath_raw == file

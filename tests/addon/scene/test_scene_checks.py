@@ -4,7 +4,7 @@ import bmesh
 import numpy as np
 import pytest
 
-from tests.support.blender import bpy, cube, module, select
+from tests.support.blender import bpy, cube, module, select, start_job
 from tests.support.by_hand import HandJob
 
 scene_export = module("addon.scene.export")
@@ -380,7 +380,7 @@ def test_a_free_edit_outside_of_object_mode_is_refused_before_a_folder_is_writte
     assert not list(tmp_path.rglob("job.json"))
 
 
-@pytest.mark.parametrize("given", ["Cube", ["Cube"], 5, "a collection"])
+@pytest.mark.parametrize("given", ["Cube", ["Cube"], 5, "a collection", [None], [[]], [{}]])
 def test_what_is_no_object_is_refused_in_a_sentence(given):
     given = bpy.data.collections["Collection"] if given == "a collection" else given
     with pytest.raises(SceneError, match="is no object. Give the object itself"):
@@ -393,3 +393,36 @@ def test_an_object_that_is_deleted_is_refused_in_a_sentence_and_one_given_twice_
     bpy.data.objects.remove(gone)
     with pytest.raises(SceneError, match="is deleted"):
         api.texture([gone], "red brick")
+
+
+@pytest.mark.parametrize("folder", [3, None, ["a"]])
+def test_what_is_no_folder_is_refused_in_a_sentence(folder):
+    with pytest.raises(SceneError, match="is no folder"):
+        api.resume(folder)
+
+
+def test_an_edits_target_is_not_named_twice():
+    with pytest.raises(TypeError, match="both target and prompt"):
+        api.edit(cube(), "gray", "red", prompt="blue")
+
+
+def test_whether_to_start_from_the_mesh_is_yes_or_no():
+    with pytest.raises(module("job.errors").JobError, match="start_from_mesh"):
+        start_job({"prompt": "an owl", "start_from_mesh": "no"}, None, "text-to-3d")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda o: setattr(o, "scale", (0, 0, 0)), "The scale of “Cube” leaves its faces no area"),
+        (lambda o: setattr(o, "scale", (1, 0, 0)), "The scale of “Cube” leaves its faces no area"),
+        (lambda o: setattr(o, "location", (float("nan"), 0, 0)), "“Cube” is no number"),
+    ],
+)
+def test_a_transform_that_leaves_nothing_is_named(change, said):
+    change(cube())
+    bpy.context.view_layer.update()
+    assert said in refused(cube())
+    cube().location, cube().scale = (0, 0, 0), (1, 1, 0)
+    bpy.context.view_layer.update()
+    assert export(cube()).targets  # flat, but there

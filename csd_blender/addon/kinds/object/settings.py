@@ -17,7 +17,7 @@ from ....job.presets.text_to_3d import (
     text_to_3d_job,
     usual_steps,
 )
-from ....job.spec.fields import LONGEST_TEXT
+from ....job.spec.fields import LONGEST_TEXT, bad
 from ....job.spec.methods import find_method
 from ....job.spec.settings import shown_settings
 from ....job.spec.text_to_3d import TextTo3DJob
@@ -40,7 +40,10 @@ def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
 def make_spec(values: dict) -> TextTo3DJob:
     """The job's spec. Raises ``JobError`` for values that are out of range."""
     chosen = common.spec_values(SPEC, values)
-    if values.get("start_from_mesh"):
+    from_mesh = values.get("start_from_mesh", False)
+    if from_mesh not in (True, False):
+        raise bad("start_from_mesh", from_mesh, "True or False")
+    if from_mesh:
         chosen["start"] = "mesh"
     return text_to_3d_job(**chosen)
 

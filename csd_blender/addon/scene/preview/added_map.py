@@ -19,7 +19,8 @@ _taken: dict[int, dict[str, dict]] = {}
 
 def added(mesh: bpy.types.Mesh):
     """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
-    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps."""
+    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps; and
+    which ``others`` had a map of that name."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -51,6 +52,7 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["uv"], record["job"], record["active"], record["render"] = name, key, active, render
         record["places"] = [names.index(n) if n else 0 for n in (active, render)]
         record["sum"] = uv_maps.sum_of(mesh, name)
+        record["others"] = [m.name for m in bpy.data.meshes if m != mesh and name in m.uv_layers]
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
         if seen and active and pinned_modifiers.goes_by_active(mesh):
@@ -132,3 +134,20 @@ def find_again(mesh: bpy.types.Mesh) -> None:
     if names and not added_uv(mesh):
         record = added(mesh)
         record.update(records.get(uv_maps.sum_of(mesh, names[-1])) or list(records.values())[-1])
+
+
+def remove_copies(mesh: bpy.types.Mesh, record: dict) -> None:
+    """Take away the map of a preview that is over, as its ``record`` has it, from a mesh that it got into, as by
+    Transfer Mesh Data or by a script's bake; not a map that had this name before."""
+    name = record.get("uv", "")
+    if ADDED in mesh or name not in mesh.uv_layers or not name.startswith(uv_maps.PREVIEW_NAME):
+        return
+    if checks.is_away(mesh) or mesh.name in record.get("others", ()):
+        return
+    active, render = uv_maps.chosen(mesh)
+    mesh.uv_layers.remove(mesh.uv_layers[name])
+    uv_maps.select(
+        mesh,
+        chosen_before(mesh, record, "active") if active == name else active,
+        chosen_before(mesh, record, "render") if render == name else render,
+    )
