@@ -12,6 +12,7 @@ interrupting and repeating any command is safe.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -128,9 +129,13 @@ def in_backend(arguments: argparse.Namespace, command: list[str]) -> int:
     """Run the backend's Python here, in the person's own folder; its exit status is build.py's."""
     python = environments.ensure("backend", StatusLine(sys.stderr), arguments.wheels)
     child = subprocess.Popen([str(python), *command], env=paths.child_environment())
+    for name in ("SIGTERM", "SIGHUP"):  # sent to this program alone, and not to all of its terminal
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _frame: child.send_signal(number))
     while True:
         try:
-            return child.wait()
+            status = child.wait()
+            return status if status >= 0 else 128 - status
         except KeyboardInterrupt:
             continue  # the child got it too and tidies up; its exit status tells
 

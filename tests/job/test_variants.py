@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from csd_blender.job.errors import JobError
+from csd_blender.job.presets.edit import edit_job
 from csd_blender.job.presets.picture import picture_job
 from csd_blender.job.presets.recipes import RECIPE_METHODS
 from csd_blender.job.presets.text_to_3d import text_to_3d_job
@@ -142,3 +143,25 @@ def test_a_range_of_times_that_is_upside_down_is_refused(times, step):
     with pytest.raises(JobError, match=f"coarse.guidance.t_min is above coarse.guidance.t_max at step {step}[^0-9]"):
         text_to_3d_job("a mug", coarse={"guidance": times})
     texture_job("a mug", guidance={"t_min": 0.4, "t_max": 0.4})
+
+
+def test_an_edit_by_a_method_that_does_not_read_the_source_is_refused():
+    with pytest.raises(JobError, match="one that reads the source; ISM"):
+        edit_job("a blue mug", "a red mug", method="ism")
+    assert edit_job("a blue mug", "a red mug", method="csm").method == "csm"
+
+
+@pytest.mark.parametrize("method", ["ism", "csm"])
+def test_pictures_of_a_method_that_draws_no_noise_have_times_that_are_drawn(method):
+    def times(**settings):
+        return picture_job("a mug", **settings).guidance.times
+
+    assert times(method=method) == times(method=method, times="usual") == "uniform"
+    assert times(method=method, times="falling") == times() == times(method="all") == "falling"
+
+
+@pytest.mark.parametrize("strength", [-0.5, -1e-9, -0.999])
+def test_a_strength_of_perp_neg_that_is_neither_of_the_preset_nor_one_is_refused(strength):
+    for make in (texture_job, text_to_3d_job):
+        with pytest.raises(JobError, match="perp_neg"):
+            make("an owl", perp_neg=strength)

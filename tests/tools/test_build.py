@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -183,3 +184,27 @@ def test_only_a_wheel_of_uv_that_the_lock_knows_is_packed(monkeypatch, tmp_path)
 def test_a_wheel_of_uv_is_pinned_for_every_system_that_gets_a_zip():
     known = package.Lock.read(package.uv_program.LOCK)
     assert len(known.pins) == 1 and len(known.hashes) >= len(package.SYSTEMS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_ends_the_front_door_ends_the_backend(tmp_path, name):
+    told = tmp_path / "told"
+    child = f"""
+import signal, sys, time
+signal.signal(signal.{name}, lambda *_: (open({str(told)!r}, "w").write("told"), sys.exit(143)))
+print("ready", flush=True)
+time.sleep(60)
+"""
+    front = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import argparse, build
+from pathlib import Path
+build.environments.ensure = lambda *_: Path(sys.executable)
+sys.exit(build.in_backend(argparse.Namespace(wheels=None), ["-c", {child!r}]))
+"""
+    running = subprocess.Popen([sys.executable, "-c", front], stdout=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(getattr(signal, name))
+    assert running.wait(30) == 143 and told.read_text() == "told"

@@ -34,15 +34,26 @@ def convert_model(arguments: argparse.Namespace) -> int:
     """
     source: Path = arguments.file
     check_source(source)
-    target: Path = arguments.out or source.with_suffix(".safetensors")
+    target: Path = arguments.out or usual_target(source)
     if target.suffix.lower() != ".safetensors":
         raise JobError("bad_setting", f"{target} does not end with .safetensors")
     refuse_present(target)
     header = write_tensors(read_tensors(source), target, source)
     print(target)
-    if not is_single_file(header):
+    if not is_part(source) and not is_single_file(header):
         print("Note: these are not the weights of a whole model, so that no job takes them for one.")
     return 0
+
+
+def is_part(source: Path) -> bool:
+    """Whether it lies where a part of a model's folder does."""
+    return (source.parent / "config.json").is_file()
+
+
+def usual_target(source: Path) -> Path:
+    """Beside the pickle, by the name that jobs look for: that of a text encoder's safetensors is another one."""
+    stem = re.sub(r"^pytorch_model\b", "model", source.stem) if is_part(source) else source.stem
+    return source.with_name(stem + ".safetensors")
 
 
 def check_source(source: Path) -> None:

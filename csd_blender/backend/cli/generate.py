@@ -36,7 +36,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         if kind.spec.inputs.needs_mesh:
             parser.add_argument("mesh", nargs="?", metavar="MESH", help=".obj, .glb, .gltf, .ply or .stl file")
         if "start_from_mesh" in inputs:
-            parser.add_argument("--start", type=named_path, metavar="MESH", help="begin with this mesh's shape")
+            parser.add_argument(
+                "--start", dest="start_mesh", type=named_path, metavar="MESH", help="begin with this mesh's shape"
+            )
         if "refine_from" in inputs:
             parser.add_argument(
                 "--refine-from", type=named_path, metavar="DIR", help="refine another job's coarse stage anew"
@@ -67,7 +69,7 @@ def generate(arguments: argparse.Namespace) -> int:
 
 def shape_is_given(values: Mapping[str, Any]) -> bool:
     """Whether an object begins with a file's mesh, or another job's shape."""
-    return values.get("start") is not None or values.get("refine_from") is not None
+    return values.get("start_mesh") is not None or values.get("refine_from") is not None
 
 
 def missing(arguments: argparse.Namespace) -> str:
@@ -82,7 +84,21 @@ def missing(arguments: argparse.Namespace) -> str:
     lacking = [shown for key, shown in wanted.items() if key in values and not str(values[key] or "").strip()]
     if lacking:
         return f"csd {name} needs {', '.join(lacking)} (or --resume DIR alone)."
-    if values.get("start") is not None and values.get("refine_from") is not None:
+    return contradiction(arguments)
+
+
+def contradiction(arguments: argparse.Namespace) -> str:
+    """Where the arguments say a thing twice, and differently, as a sentence."""
+    values, name = vars(arguments), arguments.kind.spec.kind
+    given, more = given_settings(arguments, arguments.kind.spec), arguments.settings
+    for setting in [s for s in settings_of(arguments.kind.spec) if not s.get("needed")]:
+        if setting.name in given and given[setting.name] != more.get(setting.name, given[setting.name]):
+            return f"{usual_flag(setting)} and --settings say something different of {setting.name}."
+    both = given | more
+    weight = with_weight(both["lora"])[1] if isinstance(both.get("lora"), str) else None
+    if weight is not None and weight != both.get("lora_weight", weight):
+        return "the LoRA's name and its strength say something different; give one of them."
+    if values.get("start_mesh") is not None and values.get("refine_from") is not None:
         return f"csd {name} begins with either --start or --refine-from."
     return ""
 
@@ -98,8 +114,8 @@ def write_folder(arguments: argparse.Namespace) -> JobFolder:
         values["lora"], weight = with_weight(values["lora"])
         values |= {} if weight is None else {"lora_weight": weight}
     coarse, mesh_file = None, given.get("mesh")
-    if given.get("start") is not None:
-        mesh_file, values["start"] = arguments.start, "mesh"
+    if given.get("start_mesh") is not None:
+        mesh_file, values["start"] = arguments.start_mesh, "mesh"
     if given.get("refine_from") is not None:
         source = JobFolder.open(arguments.refine_from)
         values = coarse_settings(source, values["prompt"]) | values
@@ -170,8 +186,8 @@ def resume(arguments: argparse.Namespace) -> int:
         print(f"Error: the job in this folder makes {noun(its.spec)}; go on with it by: {line}", file=sys.stderr)
         return EXIT_USAGE
     given = given_settings(arguments, kind.spec)
-    flags = {s.name: usual_flag(s) for s in settings_of(kind.spec)} | {"mesh": "MESH"}
-    more = ("mesh", "start", "refine_from", "picture", "settings", "out")
+    flags = {s.name: usual_flag(s) for s in settings_of(kind.spec)} | {"mesh": "MESH", "start_mesh": "--start"}
+    more = ("mesh", "start_mesh", "refine_from", "picture", "settings", "out")
     wrong = [name for name in given if name not in PASSING]
     wrong += [name for name in more if getattr(arguments, name, None)]
     if wrong:

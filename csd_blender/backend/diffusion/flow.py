@@ -67,6 +67,7 @@ class FlowModel:
     on_pixels: bool = False
     control: ControlNets | None = None
     small_encoder: SmallEncoder | None = None
+    _cut: dict[str, str] = field(default_factory=dict)  # by prompts that CLIP cannot read whole, what it reads of them
 
     @property
     def latent_channels(self) -> int:
@@ -77,7 +78,8 @@ class FlowModel:
         return latent_factor(self.vae)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
-        (first, pooled), (second, second_pooled) = self.text.read_all(prompts), self.second_text.read_all(prompts)
+        shorter = [self._for_clip(prompt) for prompt in prompts]
+        (first, pooled), (second, second_pooled) = self.text.read_all(shorter), self.second_text.read_all(shorter)
         both = torch.cat([first, second], dim=-1)
         both = F.pad(both, (0, self.width - both.shape[-1]))
         if self.long_text is None:
@@ -87,7 +89,18 @@ class FlowModel:
         return Conditions(text=torch.cat([both, long], dim=1), pooled=torch.cat([pooled, second_pooled], dim=-1))
 
     def fitting_prompt(self, prompt: str, ending: str) -> str:
-        return self.text.fitting(prompt, ending)
+        short = self.text.fitting(prompt, ending)
+        if self.long_text is None or short == prompt:
+            return short
+        fitting = self.long_text.fitting(prompt, ending)
+        self._cut[fitting] = short
+        return fitting
+
+    def _for_clip(self, text: str) -> str:
+        """What the CLIP encoders are given of a text: of a prompt that only the T5 can read whole what they can, and
+        what stands behind it, such as words for a side."""
+        whole = max((p for p in self._cut if text.startswith(p)), key=len, default="")
+        return self._cut[whole] + text[len(whole) :] if whole else text
 
     def free_text_encoder(self) -> None:
         for reader in (self.text, self.second_text, self.long_text):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+#: Words with the blanks before them and the commas behind them; all together they are the text again.
+WORDS = re.compile(r"\s*[^\s,，、。]+[,，、。]*|\s*[,，、。]+|\s+$")
+LONG_WORD = 32  # characters; a shorter one is not cut, whatever its tokens
 
 
 def last_layer(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
@@ -75,11 +80,20 @@ class TextReader:
         return tuple(torch.stack(rows) for rows in zip(*(self._known[p] for p in prompts), strict=True))
 
     def fitting(self, prompt: str, ending: str) -> str:
-        """As many of the prompt's words as are read with ``ending`` after them; all of them, mostly."""
-        words = prompt.split(" ")
-        while len(words) > 1 and self._count(" ".join(words) + ending) > self.tokens:
+        """As much of the prompt as is read with ``ending`` after it; all of it, mostly. It is cut between words, and
+        within one where a language has no blanks, or the first word is too long already."""
+        words = WORDS.findall(prompt)
+        while len(words) > 1 and self._count("".join(words) + ending) > self.tokens:
             words.pop()
-        return " ".join(words)
+        fitting = "".join(words)
+        if self._count(fitting + ending) <= self.tokens or len(fitting) < LONG_WORD:
+            return fitting
+        least, most = 1, len(fitting)
+        while least < most:
+            middle = (least + most + 1) // 2
+            fits = self._count(fitting[:middle] + ending) <= self.tokens
+            least, most = (middle, most) if fits else (least, middle - 1)
+        return fitting[:least]
 
     def free(self) -> None:
         """Give the encoder's memory back; encoded prompts stay."""
@@ -89,4 +103,4 @@ class TextReader:
         return prompt.lower().strip() if self.lower_case else prompt
 
     def _count(self, text: str) -> int:
-        return len(self.tokenizer(self._as_read(text), truncation=False).input_ids)
+        return len(self.tokenizer(self._as_read(text), truncation=False, verbose=False).input_ids)

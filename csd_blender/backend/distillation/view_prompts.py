@@ -167,6 +167,7 @@ def encode_job_prompts(
     negative_views: bool = False,
     per_view: Mapping[str, str] | None = None,
     wordings: tuple[str, str] | None = None,
+    worded: Mapping[str, str] = {},
 ) -> EncodedPrompts:
     """Encode all prompts of a job in one call.
 
@@ -177,6 +178,7 @@ def encode_job_prompts(
             behind it.
         per_view: another prompt for some of the view words, as prompt debiasing makes them.
         wordings: good and bad words behind the prompt, for the branches ``good`` and ``bad``; None leaves them out.
+        worded: what these words stand behind, by view word as ``per_view``, and "" for the prompt; where it is another.
     """
     per_view = per_view or {}
 
@@ -193,7 +195,7 @@ def encode_job_prompts(
         "null": ({"": ""},) * 2,
     }
     for name, words in zip(("good", "bad"), wordings or ()):
-        texts[name] = texts_of(prompt, words, own=per_view)
+        texts[name] = texts_of(prompt, words, own={"": prompt} | dict(per_view) | dict(worded))
     distinct = list(dict.fromkeys(text for pair in texts.values() for table in pair for text in table.values()))
     encoded = model.encode_prompts(distinct)
     rows = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(distinct)}
@@ -222,6 +224,14 @@ def job_prompts(
     fitting = model.fitting_prompt(prompt, ending)
     if fitting != prompt:
         reporter.warn("prompt_cut", f"The model cannot read so long a prompt; it goes by “{fitting}”.")
+    worded = {}
+    if wordings:
+        longer = f"{ending}, {max(words.good, words.bad, key=len)}"
+        worded = {view: model.fitting_prompt(text, longer) for view, text in {"": prompt, **(per_view or {})}.items()}
+        worded = {view: worded.get(view, worded[""]) for view in ("", *VIEWS)}
+        if fitting == prompt != worded[""]:
+            said = f"for SDS-Bridge, whose words stand behind it, it goes by “{worded['']}”"
+            reporter.warn("prompt_cut", f"The model cannot read so long a prompt; {said}.")
     away = model.fitting_prompt(negative_prompt, ending if negative_views else "")
     if away != negative_prompt:
         what = "the source's prompt" if negative_views else "the negative prompt"
@@ -236,6 +246,7 @@ def job_prompts(
         negative_views=negative_views,
         per_view={view: model.fitting_prompt(text, ending) for view, text in (per_view or {}).items()},
         wordings=(words.good, words.bad) if wordings else None,
+        worded=worded,
     )
 
 

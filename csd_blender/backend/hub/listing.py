@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants
 from ...job.errors import JobError
 from ...job.models.catalogue import ModelEntry
 from ...job.models.contents import CODE
-from ...job.models.files import INDEX, PICKLES
+from ...job.models.files import INDEX, LAYERS, PICKLES
 from ...job.models.store import is_inside
 from .answers import in_words
 
@@ -21,6 +21,8 @@ PARTS = (
     *("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
     *("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler"),
 )
+#: Of a model that is told a picture, beside these.
+PICTURE_PARTS = ("image_encoder", *LAYERS)
 TEXTS = (".json", ".txt", ".model")  # settings, and the words of tokenizers
 WEIGHTS = (".safetensors", *PICKLES, ".msgpack", ".h5", ".onnx")
 STEMS = ("diffusion_pytorch_model", "model")
@@ -77,10 +79,12 @@ def needed(entry: ModelEntry, listing: Listing) -> list[RemoteFile]:
     alone = entry.role != "model"
     if not alone and not any(file.path == INDEX for file in listing.files):
         raise JobError("model_unreadable", f"{listing.source} has no {INDEX} and is no model in the diffusers layout")
+    there = {file.path.partition("/")[0] for file in listing.files}
+    parts = (*PARTS, *(PICTURE_PARTS if there & set(LAYERS) else ()))
     folders: dict[str, list[RemoteFile]] = {}
     for file in listing.files:
         folder, _, name = file.path.rpartition("/")
-        if name.lower().endswith(CODE) or not (folder == "" or (not alone and folder in PARTS)):
+        if name.lower().endswith(CODE) or not (folder == "" or (not alone and folder in parts)):
             continue
         folders.setdefault(folder, []).append(file)
     chosen = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -53,10 +54,14 @@ def use_controls(
         return None
     auto = wanted_kinds(job.control) is None
     recorded = read_record(folder) if resume and auto else None
-    files = find_controls(model.name, model.unet.config, *(recorded or (job.control, job.control_model)))
+    words, names = recorded or (job.control, job.control_model)
+    if recorded and bundled_control(model.name) is not None:
+        names = job.control_model  # the model's own is where the program is, which may have moved
+    files = find_controls(model.name, model.unet.config, words, names)
     model.control = load_controls(files, model)
     if auto:
-        folder.write_bytes(CONTROL_RECORD, json.dumps(record(files), indent=1).encode())
+        own = record(files, bundled_control(model.name))
+        folder.write_bytes(CONTROL_RECORD, json.dumps(own, indent=1).encode())
     if model.control is None:
         return None
     if auto and model.name != MINI:  # which always has its own
@@ -83,11 +88,12 @@ def check_controls(job: TextTo3DJob) -> None:
         find_controls(job.model, found.network.config, job.control, job.control_model)
 
 
-def record(files: Sequence[ControlFiles]) -> dict[str, str]:
-    """The settings that lead to these very files."""
+def record(files: Sequence[ControlFiles], bundled: Path | None) -> dict[str, str]:
+    """The settings that lead to these very ControlNets, on another computer as well: of published ones the repository,
+    and of the ``bundled`` one nothing, since it comes with its model."""
     words = ",".join(f"{kind}:{one.weight:g}" for one in files for kind in one.kinds) or OFF
-    names = ",".join(f"{'+'.join(one.kinds)}={one.part.folder}" for one in files)
-    return {"control": words, "control_model": names}
+    named = [one for one in files if one.part.folder != bundled]
+    return {"control": words, "control_model": ",".join(f"{'+'.join(one.kinds)}={one.name}" for one in named)}
 
 
 def read_record(folder: JobFolder) -> tuple[str, str] | None:

@@ -110,6 +110,12 @@ def make_groups(job: PictureJob, model: DiffusionModel, reporter: Reporter) -> l
     words = guidance_words(model, "")
     for warning in words.warnings(job.prompt, job.negative_prompt):
         reporter.warn("unknown_words", warning)
+    alike = [find_method(method).label for method in job.methods if find_method(method).draws_nothing]
+    if alike and job.count > 1 and job.start == "gray" and job.guidance.times == "falling":
+        named = " and ".join(alike)
+        reporter.warn(
+            "alike", f"From gray nothing is random in {named}: these pictures are alike. Set Noise Levels to uniform."
+        )
     wordings = any(find_method(method).compares_wordings for method in job.methods)
     table = job_prompts(model, job.prompt, job.negative_prompt, False, words, reporter, wordings=wordings)
     make_room(model)

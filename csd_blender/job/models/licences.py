@@ -31,6 +31,8 @@ def check_job(job: Any) -> None:
 def check_cleared(name: str, allow_noncommercial: bool) -> None:
     """Raise ``JobError('licence_not_accepted')`` for a model that is not for commercial use, unless that is allowed."""
     entry = entry_behind(name)
+    if entry is not None and entry.commercial == "unknown" and not allow_noncommercial and excludes_work(name):
+        raise JobError("licence_not_accepted", f"{entry.label} is under {licence_of(name)}, which permits no such use")
     if entry is not None and entry.commercial == "no" and not allow_noncommercial:
         raise JobError("licence_not_accepted", f"the licence of {entry.label} ({entry.licence}) permits no such use")
 
@@ -45,10 +47,19 @@ def licence_of(name: str) -> str:
     return record.licence if record is not None else entry.licence
 
 
+def excludes_work(name: str) -> bool:
+    """Whether the licence that a model's page names says itself that it is for no commercial work."""
+    words = licence_of(name).lower().replace("_", "-")
+    return any(part in words for part in ("-nc", "noncommercial", "non-commercial", "research-only"))
+
+
 def unknown_terms(name: str) -> str:
     """A sentence about a model of which nobody here knows the terms; empty for all others."""
     entry = entry_behind(name)
     if entry is not None and entry.commercial != "unknown":
         return ""
     shown = Path(name).name if existing(name) is not None else shortened(name)
+    licence = licence_of(name)
+    if licence and not licence.startswith("unknown"):
+        return f"“{shown}” is under the licence “{shortened(licence)}”; see whether it permits what you plan."
     return f"The licence of “{shown}” is not known here; see whether it permits what you plan."

@@ -122,7 +122,7 @@ def find_copy(entry: ModelEntry, root: Path | None = None) -> Path:
     Raises:
         JobError: ``model_missing`` when it is not on this computer, ``model_unreadable`` for what is amiss.
     """
-    read = read_model if entry.role == "model" else read_addition
+    read = read_any_model if entry.role == "model" else read_addition
     own = whole_copy(entry.id, root)
     if own is None:
         return in_cache(entry.id, entry.sources, read)
@@ -165,6 +165,19 @@ def read_network_alone(folder: Path, class_name: str, what: str, other: str, mis
     return read_network(folder, named, "diffusion_pytorch_model")
 
 
+def read_any_model(folder: Path) -> None:
+    """Look through a model's folder, whatever it has to be told. Raises ``JobError`` as
+    :func:`~csd_blender.job.models.files.read_model` does for one that is told a prompt."""
+    try:
+        read_model(folder)
+    except JobError:
+        for told in ("picture", "views"):
+            with suppress(JobError):
+                read_model(folder, told)
+                return
+        raise
+
+
 def read_addition(folder: Path) -> None:
     """Look through a ControlNet or a small encoder, one network in a folder of its own. Raises ``JobError`` as
     :func:`~csd_blender.job.models.files.read_model` does, but not for scripts: published ones bring some, never run."""
@@ -192,12 +205,23 @@ def hub_cache() -> Path:
 
 
 def existing(name: str) -> Path | None:
-    """The file or folder of that path; None when there is none."""
+    """The file or folder of that path; None when there is none. A folder that is called as something of the catalogue
+    counts where it holds what a model consists of; else the catalogue's is meant."""
     try:
         place = Path(os.path.expanduser(name))  # (where there is no such user, it stays as it is)
-        return place.absolute() if place.exists() else None
+        if not place.exists() or (find_entry(name) is not None and place.is_dir() and not _holds_model(place)):
+            return None
+        return place.absolute()
     except (OSError, ValueError):  # too long, a null character
         return None
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether there are a model's files in ``folder``, or in a folder in it."""
+    marks = (INDEX, "config.json", "snapshots")
+    inside = list(folder.iterdir())
+    named = any(p.name in marks or p.suffix.lower() in (".safetensors", *PICKLES) for p in inside)
+    return named or any((p / INDEX).is_file() or (p / "snapshots").is_dir() for p in inside)
 
 
 def entry_behind(name: str) -> ModelEntry | None:

@@ -79,14 +79,15 @@ def picture_job(prompt: str, quality: str = "normal", model: str = "mini", **ove
 
 def guidance(steps: int, method: str, mini: bool) -> Guidance:
     """Schedules over ``steps``, as a texture's, but for the times of the bundled model: in a picture that nothing but
-    the model holds together, a small time that comes early makes detail of what is no form yet, and it stays."""
+    the model holds together, a small time that comes early makes detail of what is no form yet, and it stays. Where a
+    method draws no noise the times are drawn, or all pictures of all seeds would be the same one."""
     return Guidance(
         negative_weight=Schedule(0, 1.0, 0.5, steps),
         generative_weight=constant(0.7 if mini else 0.0),  # less is garish, more is blurred
         weighting=find_method(method).mini_weighting if mini else "sds",
         t_min=constant(0.02),
         t_max=constant(0.98),
-        times="falling" if mini else "uniform",
+        times="falling" if mini and not find_method(method).draws_nothing else "uniform",
     )
 
 

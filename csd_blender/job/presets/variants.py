@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..spec.common import PERP_NEG
+from ..spec.fields import bad
 from ..spec.methods import find_method
 from ..spec.schedule import Schedule
 from .model_kinds import works_on_pixels
@@ -26,6 +27,9 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
         given: the job's settings by name; words and numbers that are not allowed change nothing, the job's own check
             names them.
         steps: of the stage. mini: its model is the bundled one. model: its name.
+
+    Raises:
+        JobError: ``bad_setting`` for a strength of Perp-Neg between that of the preset, -1, and none.
     """
     varied = dict(guidance)
     row = find_method(method)
@@ -33,6 +37,8 @@ def vary(guidance: dict, given: dict, steps: int, method: str, mini: bool, model
         if name in given:
             varied[name] = given[name]
     strength = given.get("perp_neg", -1)
+    if _is_number(strength) and -1 < strength < 0:
+        raise bad("perp_neg", strength, "-1, for that of the preset, or 0 and more")
     if _is_number(strength) and 0 <= strength <= STRONGEST:
         # Where there is a guidance scale, 1 is what the paper has: s times the term.
         scale = varied.get("guidance_scale", 7.5) if row.uses_guidance_scale else 1

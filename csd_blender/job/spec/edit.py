@@ -9,6 +9,7 @@ from ..errors import JobError
 from . import common
 from .fields import Option, bad, choice, number, text
 from .inputs import ColoredMeshInput
+from .methods import find_method
 from .stages import Plan, shape_plan
 from .texture import TextureJob
 
@@ -85,6 +86,9 @@ class EditJob(TextureJob):
             raise JobError("bad_setting", "an edit begins with the mesh's own texture; set warm_start to 0")
         if self.negative_prompt:
             raise bad("negative_prompt", self.negative_prompt, "none: in an edit the source has its place")
+        method = find_method(self.method)
+        if not method.reads_negative_prompt:
+            raise bad("method", self.method, f"one that reads the source; {method.label} goes by the target alone")
         if not self.source.strip():
             raise JobError("bad_setting", "the source, which says what it looks like now, is empty")
 

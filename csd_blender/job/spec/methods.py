@@ -22,6 +22,8 @@ class Method:
         finds_times: the times are its own, so that ``Guidance.times`` says nothing.
         compares_wordings: it needs the prompt in a good and in a bad wording.
         trains: it trains a network of its own along.
+        reads_negative_prompt: False where its equation has the empty prompt alone beside the prompt.
+        draws_nothing: where its times are given, nothing of a step is random.
         own_weighting: w(t) belongs to its equation.
         mini_weighting: w(t) that suits it with the bundled model.
     """
@@ -36,6 +38,8 @@ class Method:
     finds_times: bool = False
     compares_wordings: bool = False
     trains: bool = False
+    reads_negative_prompt: bool = True
+    draws_nothing: bool = False
     own_weighting: bool = False
     mini_weighting: str = "sds"
 
@@ -110,6 +114,8 @@ KNOWN_METHODS = (
         source="Liang et al. 2023, arXiv 2311.11284",
         uses_guidance_scale=True,
         finds_noise=True,
+        reads_negative_prompt=False,
+        draws_nothing=True,
         own_weighting=True,
         mini_weighting="x0",
     ),
@@ -131,6 +137,7 @@ KNOWN_METHODS = (
         source="arXiv 2410.21299 (TV-3DG)",
         uses_prompt_weights=True,
         finds_noise=True,
+        draws_nothing=True,
         mini_weighting="uniform",
     ),
     Method(

@@ -59,6 +59,11 @@ MISTAKES = [
     (("--resume", ""), 2, "--resume: the name is empty"),
     *(((f"--{name}", ""), 2, f"--{name}: the name is empty") for name in ("lora", "control-model", "model", "encoder")),
     (("--prompt", " \n"), 2, "needs --prompt"),
+    (("--perp-neg", "-0.5"), 1, "perp_neg"),
+    (("--steps", "3", "--settings", '{"steps": 4}'), 2, "--steps and --settings say something different of steps"),
+    (("--seed", "3", "--settings", '{"seed": 4}'), 2, "--seed and --settings"),
+    (("--lora", "x.safetensors:0.8", "--lora-weight", "0.2"), 2, "the LoRA's name and its strength"),
+    (("--lora", "x.safetensors:0.8", "--settings", '{"lora_weight": 0.2}'), 2, "the LoRA's name and its strength"),
 ]
 
 
@@ -78,6 +83,8 @@ def test_no_picture_is_not_taken_for_one_without_a_name(jobs, tmp_path):
 IDLE = [
     (("texture", "--guidance-scale", "30"), "--guidance-scale has no effect. CSD has none."),
     (("texture", "--method", "ism", "--noise", "surface"), "--noise has no effect. ISM finds its own."),
+    (("texture", "--method", "ism", "--negative", "blue"), "--negative has no effect. ISM reads none."),
+    (("texture", "--steps", "9", "--settings", '{"steps": 9}', "--method", "ism", "--noise", "surface"), "--noise has"),
     (("texture", "--method", "dsd", "--times", "falling"), "--times has no effect. DSD has its own."),
     (("texture", "--debias-words", "a"), "--debias-words has no effect. No language model."),
     (("texture", "--negative", "", "--negative-weight", "2"), "--negative-weight has no effect. No negative prompt."),
@@ -301,3 +308,11 @@ def test_a_folder_for_a_mesh_is_called_one(jobs, tmp_path, monkeypatch, mesh):
     monkeypatch.chdir(tmp_path)
     found, said = answer("texture", mesh.format(here=tmp_path), "--prompt", "x", "--out", "new")
     assert found == 1 and "it is a folder" in said and "(:" not in said and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("start", ["gray", "noise"])
+def test_a_pictures_start_is_no_mesh(jobs, tmp_path, start):
+    found, said = answer("image", "--prompt", "x", "--start", start, "--out", str(tmp_path / "new"))
+    assert found == 0, said
+    [job] = jobs
+    assert JobFolder.open(tmp_path / "new").spec.start == start

@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 
 from csd_blender.backend.cli.main import main
 from csd_blender.backend.diffusion.loading import load_model
+from csd_blender.job.errors import JobError
+from csd_blender.job.models.files import read_model
 from tests.support.ldm import write_folder, write_single_file
+from tests.support.tiny_models import write_sd15
 
 CPU = torch.device("cpu")
 
@@ -174,3 +177,19 @@ def test_a_disk_that_takes_no_more_is_named_and_so_is_a_lack_of_memory(tmp_path,
 
 def fail(error):
     raise error
+
+
+def test_a_part_of_a_models_folder_gets_the_name_that_jobs_look_for(tmp_path, capsys):
+    folder = write_sd15(tmp_path / "model")
+    for part, stem, named in (
+        ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("text_encoder", "model", "pytorch_model"),
+    ):
+        weights = folder / part / f"{stem}.safetensors"
+        torch.save(load_file(weights), folder / part / f"{named}.bin")
+        weights.unlink()
+        with pytest.raises(JobError, match="csd models convert"):
+            read_model(folder)
+        assert convert(folder / part / f"{named}.bin") == 0 and weights.is_file()
+        assert capsys.readouterr().out.splitlines() == [str(weights)]
+    assert load_model(str(folder), CPU).native_size == 512

@@ -94,7 +94,7 @@ def test_a_model_comes_from_the_hub_and_a_texture_is_made_with_it(hub, models, t
     assert made.returncode == 0, made.stderr
     record = json.loads((tmp_path / "job" / "result" / "result.json").read_text())
     assert record["licences"][f"model {NAME}"] == "openrail"
-    assert any("licence of “tiny/sd15” is not known here" in w["text"] for w in record["warnings"])
+    assert any("“tiny/sd15” is under the licence “openrail”" in w["text"] for w in record["warnings"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

@@ -105,6 +105,24 @@ def test_a_long_prompt_for_if_is_cut_before_its_ending_is_lost(if_folder):
     assert len(model.text.tokenizer(fitting + ", overhead view").input_ids) <= 77
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["red,wooden,mug," * 60, "一只古老的木制猫头鹰雕像" * 30, "a" * 3000, "red\nwooden\n" * 99, "mug " + "x" * 3000],
+)
+def test_a_long_prompt_without_blanks_is_cut_before_its_ending_is_lost(sd15_folder, prompt):
+    model, ending = load_model(str(sd15_folder), CPU), ", overhead view"
+    fitting = model.fitting_prompt(prompt, ending)
+    assert fitting and prompt.startswith(fitting) and fitting != prompt
+    assert len(model.text.tokenizer(fitting + ending).input_ids) <= 77
+    front, back = model.encode_prompts([f"{fitting}, front view", f"{fitting}, back view"]).text
+    assert not torch.equal(front, back)
+
+
+@pytest.mark.parametrize("prompt", ["a red mug", "a, b,c ,d", " a  mug ", ",", "", "mug,\n", "红色，的"])
+def test_a_prompt_that_is_read_whole_stays_as_it_is(sd15_folder, prompt):
+    assert load_model(str(sd15_folder), CPU).fitting_prompt(prompt, ", overhead view") == prompt
+
+
 @pytest.mark.parametrize("side", [64, 512])
 def test_pictures_of_any_size_become_latents_of_the_models_own(sd15_folder, side):
     """As the published systems do: bilinear to 512 x 512, then the encoder."""

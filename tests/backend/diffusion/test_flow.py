@@ -60,6 +60,22 @@ def test_prompts_are_encoded_as_the_pipeline_does(folders, t5):
     assert bool(found.text[:, 77:].any()) == t5
 
 
+def test_a_prompt_that_clip_cannot_read_whole_is_read_whole_by_the_t5(folders):
+    model, ending = load_model(str(folders[True]), CPU), ", back view"
+    clip, long = model.text.tokenizer, model.long_text.tokenizer
+    prompt = " ".join(["a red wooden mug"] * 12)
+    assert len(clip(prompt).input_ids) > 77 and len(long(prompt + ending).input_ids) <= 256
+    assert model.fitting_prompt(prompt, ending) == prompt
+    found = model.encode_prompts([prompt + ending, prompt + ", front view"])
+    text, *_ = own_pipeline(folders[True]).encode_prompt(
+        prompt + ending, None, None, device=CPU, do_classifier_free_guidance=False
+    )
+    close(found.text[:1, 77:], text[:, 77:])
+    assert not torch.equal(*found.text[:, :77].unbind()), "CLIP is told the side, too"
+    without = load_model(str(folders[False]), CPU)
+    assert len(clip(without.fitting_prompt(prompt, ending) + ending).input_ids) <= 77
+
+
 @pytest.mark.parametrize("t5", [True, False])
 def test_the_transformer_is_told_and_answers_what_it_does_in_its_own_pipeline(folders, t5):
     model, pipeline = load_model(str(folders[t5]), CPU), own_pipeline(folders[t5])

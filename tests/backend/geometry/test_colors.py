@@ -305,3 +305,23 @@ def test_a_picture_of_too_many_pixels_is_told_to_be_too_large(side):
     data = b"".join(len(d).to_bytes(4, "big") + k + d + zlib.crc32(k + d).to_bytes(4, "big") for k, d in chunks)
     with pytest.raises(c.BadFile, match="scale it down to 8192 x 8192"):
         c.decode_picture(b"\x89PNG\r\n\x1a\n" + data)
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(tmp_path):
+    for folder, value in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "diffuse.png").write_bytes(png(np.full((2, 2, 3), value, np.uint8)))
+        (tmp_path / folder / "m.mtl").write_text(f"newmtl {'a' if folder == 'red' else 'b'}\nmap_Kd diffuse.png\n")
+    (tmp_path / "a.obj").write_text("mtllib red/m.mtl\n" + OBJ.format(lib="blue/m.mtl"))
+    _, colors = load_colored(tmp_path / "a.obj")
+    found = [colors.pictures[i][0, 0].tolist() for i in colors.picture]
+    assert found == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_faces_before_the_first_material_of_an_obj_are_white(tmp_path):
+    (tmp_path / "a.mtl").write_text("newmtl a\nKd 1 0 0\n")
+    lines = OBJ.format(lib="a.mtl").replace("usemtl a\n", "").replace("usemtl b", "usemtl a")
+    (tmp_path / "a.obj").write_text(lines)
+    mesh, colors = load_colored(tmp_path / "a.obj")
+    assert [colors.pictures[i][0, 0].tolist() for i in colors.picture] == [[255, 255, 255], [255, 0, 0]]
+    assert mesh.material.tolist() == [0, 1]

@@ -13,9 +13,11 @@ from csd_blender.backend.hub.get import get_model
 from csd_blender.job.errors import JobError
 from csd_blender.job.models import catalogue, store
 from csd_blender.job.models.catalogue import entry_of
+from csd_blender.job.models.files import read_model
 from csd_blender.job.models.states import look_at, look_at_all
 from tests.support.local_hub import COMMIT, sha256
 from tests.support.model_kit import NAME, UNET, get, names_in, refused
+from tests.support.tiny_models import write_zero123
 
 # ---- all goes well ---------------------------------------------------------------------------------------------------
 
@@ -287,3 +289,12 @@ def test_weights_of_an_older_state_do_not_stay_beside_those_of_a_new_one(hub, mo
         os.replace(place, place.with_name(place.name.replace(".safetensors", ".fp16.safetensors")))
     found = [name for name in names_in(get(models, new_version=True)) if name.endswith(".safetensors")]
     assert found == [name.replace(".safetensors", ".fp16.safetensors") for name in old]
+
+
+def test_a_model_that_is_told_a_picture_comes_whole_and_counts_as_whole(hub, models, published):
+    shutil.rmtree(published)
+    write_zero123(published)
+    folder = get(models)
+    assert {"image_encoder/model.safetensors", "cc_projection/config.json"} <= set(names_in(folder))
+    read_model(folder, "picture")
+    assert look_at(entry_of(NAME)).state == "ready"

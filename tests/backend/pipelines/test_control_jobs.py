@@ -133,6 +133,38 @@ def test_auto_tells_what_it_found_and_a_resumed_job_has_the_same(make_job, model
     assert np.array_equal(albedo(none), albedo(whole)) and not np.array_equal(albedo(later), albedo(whole))
 
 
+@pytest.mark.parametrize("recorded", ["now", "by an older version"])
+def test_a_job_of_the_bundled_model_goes_on_where_the_program_moved_to(tmp_path, monkeypatch, recorded):
+    settings = SETTINGS | {"steps": 3, "views": 1}
+    whole, left = (JobFolder.create(tmp_path / name, texture_job("a red mug", **settings)) for name in ("a", "b"))
+    for folder in (whole, left):
+        save_npz(folder.mesh_path, box())
+    assert run(whole, ModelCache())[0].type == "result"
+    place = shutil.copytree(load_control.MINI_CONTROL, tmp_path / "Doe, John" / "control")
+    monkeypatch.setattr(load_control, "MINI_CONTROL", place)
+    assert answer(run(left, ModelCache(), stop=after(1, "leave"))[0]) == ("error", "interrupted")
+    assert str(tmp_path) not in (left.path / CONTROL_RECORD).read_text()
+    if recorded != "now":
+        old = {"control": "depth:1,normal:1", "control_model": f"depth+normal={place}"}
+        (left.path / CONTROL_RECORD).write_text(json.dumps(old))
+    monkeypatch.undo()
+    shutil.rmtree(place)
+    outcome, _ = run(left, ModelCache(), resume=True)
+    assert outcome.type == "result" and np.array_equal(albedo(whole), albedo(left))
+
+
+def test_of_published_nets_the_repository_is_recorded(make_job, nets, monkeypatch):
+    monkeypatch.setitem(PUBLISHED, 16, {"depth": ("a/depth",)})
+    shutil.copytree(nets["depth"], Path(os.environ["HF_HUB_CACHE"]) / "models--a--depth" / "snapshots" / "abc")
+    folder = make_job(control="auto", control_model="")
+    run(folder, ModelCache(), stop=after(2, "leave"))
+    assert json.loads((folder.path / CONTROL_RECORD).read_text()) == {
+        "control": "depth:1",
+        "control_model": "depth=a/depth",
+    }
+    assert run(folder, ModelCache(), resume=True)[0].type == "result"
+
+
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [

@@ -318,3 +318,16 @@ def test_times_are_the_preset_s_until_somebody_says_otherwise():
     assert picture_job("x", times="uniform").guidance.times == "uniform"
     assert picture_job("x", guidance={"times": "uniform"}).guidance.times == "uniform"
     assert picture_job("x", method="all").guidance.bridge_start == 150, "what only some of the methods read is there"
+
+
+def test_pictures_in_which_nothing_is_random_are_told_of(make_job, models):
+    """As those of ISM and CSM are from gray at given times."""
+    settings = {"count": 2, "start": "gray", "times": "falling", "steps": 2}
+    for method, alike in (("ism", True), ("sds", False)):
+        folder = make_job(method, method=method, **settings)
+        outcome, events = run(folder, models)
+        assert outcome.type == "result"
+        said = [body["text"] for kind, body in events if kind == "warning" and body["code"] == "alike"]
+        assert bool(said) == alike and all("ISM" in text for text in said)
+        first, second = pictures(folder)
+        assert np.array_equal(first, second) == alike

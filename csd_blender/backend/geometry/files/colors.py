@@ -58,6 +58,7 @@ class Material:
         factor: linear RGB, 0 to 1; None where the file has none.
         name, read: what the file calls the picture, and what gives its bytes; None without a picture.
         scale, offset: of the UVs, in this order. repeats: whether the picture goes on beyond its tile, along u and v.
+        folder: where the picture is looked for; two of one name may be in two of them.
     """
 
     factor: tuple[float, float, float] | None = None
@@ -66,6 +67,7 @@ class Material:
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     repeats: tuple[bool, bool] = (True, True)
+    folder: Path | None = None
 
 
 def material_of_file(folder: Path, written: str, **more: Any) -> Material:
@@ -77,7 +79,7 @@ def material_of_file(folder: Path, written: str, **more: Any) -> Material:
             raise JobError("picture_unreadable", f"“{quote(written)}” is not there", PUT_BESIDE)
         return read_ordinary(file, MAX_PICTURE_FILE)
 
-    return Material(None, written, read, **more)
+    return Material(None, written, read, folder=folder, **more)
 
 
 def colors_of(found: FileMesh, materials: Mapping[int, Material]) -> Colors:
@@ -128,7 +130,7 @@ def _check_within(uv: np.ndarray, material: Material) -> None:
 
 
 def _key(material: Material) -> tuple:
-    return (material.factor, material.name if material.read is not None else None)
+    return (material.factor, *((material.folder, material.name) if material.read is not None else ()))
 
 
 def _painted(material: Material) -> np.ndarray:

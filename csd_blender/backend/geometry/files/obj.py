@@ -61,7 +61,7 @@ class _Lines:
     names: list[str] = field(default_factory=lambda: [""])
     material_numbers: dict[str, int] = field(default_factory=dict)
     libraries: list[str] = field(default_factory=list)
-    material: int = 0
+    material: int = -1  # before the first of them is named
     triangles: int = 0
 
 
@@ -165,15 +165,15 @@ def _assemble(lines: _Lines) -> FileMesh:
         colors = np.array(lines.colors).reshape(-1, 3)
         colors = np.clip(colors * (255 if colors.max() <= 1 else 1), 0, 255)
         corner_color = np.uint8(np.round(colors))[corners[triangles]]
-    material = np.array(lines.materials, np.int64)[face] if lines.material_numbers else None
+    base = np.array(lines.materials, np.int64)[face] if lines.material_numbers else None
     return FileMesh(
         positions=points,
         triangles=corners[triangles],
         uv=None if corner_uvs is None else uv,
         part=part,
         part_names=names if names != ("",) else (),
-        material=material,
-        base=material,
+        material=None if base is None else base - min(base.min(initial=0), 0),
+        base=base,
         base_names=tuple(lines.material_numbers),
         libraries=tuple(lines.libraries),
         corner_color=corner_color,
