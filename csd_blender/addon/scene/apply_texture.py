@@ -311,7 +311,7 @@ def assign(obj: bpy.types.Object, materials: Sequence[bpy.types.Material | None]
     before = [slot.material for slot in obj.material_slots]
     for old in set(before) - {None, *materials}:
         old.use_fake_user = True
-    for material in set(materials) - {None, *before}:
+    for material in {new for new in materials if new is not None and new not in before}:
         replaced = dict.fromkeys(old for old, new in zip(before, materials, strict=True) if new == material)
         linked = {
             f"{number}": old for number, old in enumerate(replaced) if old is not None and old.library is not None

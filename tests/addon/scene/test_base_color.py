@@ -426,7 +426,7 @@ def test_the_output_of_the_scenes_engine_counts(also_for_all):
 
 
 def color_spaces():
-    return [i.name for i in bpy.types.ColorManagedInputColorspaceSettings.bl_rna.properties["name"].enum_items]
+    return [i.identifier for i in bpy.types.ColorManagedInputColorspaceSettings.bl_rna.properties["name"].enum_items]
 
 
 def test_a_color_space_that_cannot_be_read_is_refused():
