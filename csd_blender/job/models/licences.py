@@ -14,8 +14,9 @@ from .store import own_folder, read_record
 
 
 def models_of(job: Any) -> list[str]:
-    """The names of all models that a job of any kind loads, and of ControlNets and of a small encoder that it names."""
-    names = [getattr(job, field, "") for field in ("model", "coarse_model")]
+    """The names of all models that a job of any kind loads, and of what else it names: ControlNets, a small encoder, a
+    LoRA, a language model."""
+    names = [getattr(job, field, "") for field in ("model", "coarse_model", "lora", "debias_prompt")]
     if getattr(job, "control", OFF) != OFF:
         names += [name for _, name in listed_names(job.control_model)]
     names.append(named_encoder(getattr(job, "encoder", FULL)))
