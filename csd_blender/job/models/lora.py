@@ -7,6 +7,7 @@ scripts, diffusers and PEFT write. Nothing of a model is looked at here.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +188,11 @@ def _alphas_of_adapter(file: Path) -> dict[str, float]:
     if odd is not None:
         raise unreadable(f"{file} asks for {shortened(odd)}, which cannot be used", OTHER)
     found = {key.removesuffix(".lora_alpha"): value for key, value in told.items() if key.endswith(".lora_alpha")}
-    return {part: float(value) for part, value in found.items() if isinstance(value, (int, float))}
+    wrong = next((part for part, value in found.items() if not _is_number(value)), None)
+    if wrong is not None:
+        said = f"{shortened(found[wrong])} for what the weights of the {shortened(wrong)} count"
+        raise unreadable(f"{file} says {said} (lora_alpha), which is no number", "Download it again.")
+    return {part: float(value) for part, value in found.items()}
 
 
 def _alpha_beside(file: Path, header: Header) -> dict[str, float]:
@@ -201,9 +206,13 @@ def _alpha_beside(file: Path, header: Header) -> dict[str, float]:
     if odd is not None:
         raise unreadable(f"{settings} asks for {shortened(odd)}, which cannot be used", OTHER)
     alpha = told.get("lora_alpha")
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+    if not _is_number(alpha):
         raise unreadable(f"{settings} does not say what the weights count (lora_alpha)", "Download it again.")
     return {ADAPTER: float(alpha)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_more_than_alpha(key: str, value: object) -> bool:

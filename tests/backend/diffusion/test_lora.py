@@ -137,6 +137,10 @@ def test_alpha_in_the_header_counts_as_diffusers_writes_it(sd15_folder, tmp_path
     remarks = {"lora_adapter_metadata": json.dumps({"unet.use_rslora": True})}
     with pytest.raises(JobError, match="use_rslora"):
         read_lora(written(file, {f"unet.{ATTENTION}": pair}, names, None, remarks))
+    for alpha in ("8", True, [8], float("inf")):
+        remarks = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": alpha})}
+        with pytest.raises(JobError, match="which is no number"):
+            read_lora(written(file, {f"unet.{ATTENTION}": pair}, names, None, remarks))
 
 
 def test_every_layer_of_sdxl_is_found_by_the_name_that_kohyas_scripts_give_it(sdxl_folder, tmp_path):
