@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from csd_blender.job.errors import JobError
-from csd_blender.job.models import catalogue, control, licences, places, store
+from csd_blender.job.models import catalogue, control, licences, store
 from csd_blender.job.models.catalogue import CATALOGUE, MODEL_IDS, entry_of, find_entry
 from csd_blender.job.models.encoder import find_encoder
 from csd_blender.job.models.families import FAMILIES
@@ -396,16 +396,3 @@ def test_a_licence_on_the_page_that_excludes_work_is_heeded_and_any_other_is_nam
             licences.check_job(replace(job, allow_noncommercial=True))
         else:
             licences.check_job(job)
-
-
-def test_a_folder_that_only_has_the_name_of_a_model_is_not_taken_for_it(nothing_here, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("sd15", "taesd", "renders"):
-        (tmp_path / name / "result").mkdir(parents=True)
-    assert places.existing("sd15") is None is places.existing("taesd")
-    assert places.existing("./sd15") == tmp_path / "sd15" and places.existing("renders") == tmp_path / "renders"
-    with pytest.raises(JobError) as caught:
-        places.find_folder("sd15")
-    assert caught.value.code == "model_missing"
-    (tmp_path / "sd15" / "model_index.json").write_text("{}")
-    assert places.existing("sd15") == tmp_path / "sd15"

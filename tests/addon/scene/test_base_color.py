@@ -1,6 +1,5 @@
 """What an edit begins with: the base color of materials, as pictures and plain colors, and nothing of them changed."""
 
-import io
 import json
 
 import numpy as np
@@ -8,51 +7,10 @@ import pytest
 
 from tests.support.blender import bpy, cube, module, select, start_job
 from tests.support.by_hand import ObjectHandJob, growing, look
+from tests.support.painted import paint, picture, scene_export, start
 
-base_color, scene_export = module("addon.scene.materials.base_color"), module("addon.scene.export")
 SceneError = module("addon.errors").SceneError
 RED, LINEAR_HALF = [255, 0, 0], 188  # sRGB of linear 0.5
-
-
-def start(*objects, modifiers="keep") -> dict:
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    exported = scene_export.export_objects(objects, depsgraph, modifiers, "auto")
-    with np.load(io.BytesIO(base_color.start_bytes(objects, exported, depsgraph))) as arrays:
-        return dict(arrays)
-
-
-def picture(name="Paint", size=(4, 2), space="sRGB", is_float=False):
-    """Red below, green above on the left; blue on the right."""
-    image = bpy.data.images.new(name, *size, float_buffer=is_float)
-    image.colorspace_settings.name = space
-    values = np.zeros((size[1], size[0], 4), np.float32)
-    values[..., 3] = 1
-    values[: size[1] // 2, : size[0] // 2, 0] = values[size[1] // 2 :, : size[0] // 2, 1] = 1
-    values[:, size[0] // 2 :, 2] = 0.5
-    image.pixels.foreach_set(values.ravel())
-    return image
-
-
-def paint(obj, image=None, color=(1, 0, 0, 1), uv_map=None):
-    material = bpy.data.materials.new("Painted")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    tree = material.node_tree
-    shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
-    shader.inputs["Base Color"].default_value = color
-    if image is not None:
-        node = tree.nodes.new("ShaderNodeTexImage")
-        node.image = image
-        reroute = tree.nodes.new("NodeReroute")
-        tree.links.new(node.outputs["Color"], reroute.inputs[0])
-        tree.links.new(reroute.outputs[0], shader.inputs["Base Color"])
-        if uv_map is not None:
-            coordinates = tree.nodes.new("ShaderNodeUVMap")
-            coordinates.uv_map = uv_map
-            tree.links.new(coordinates.outputs["UV"], node.inputs["Vector"])
-    obj.data.materials.clear()
-    obj.data.materials.append(material)
-    return material
 
 
 def test_a_plain_color_is_one_texel_in_srgb():
@@ -372,70 +330,3 @@ def test_the_panel_has_no_use_for_the_uv_map_and_tells_no_time_of_a_free_shape()
     assert "uv" not in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is not None
     csd.shape = "free"
     assert "uv" in unused(settings.SPEC, csd) and settings.expected_seconds(csd) is None
-
-
-def two_slots(second):
-    """The cube's two first faces in a second slot."""
-    cube().data.materials.append(second)
-    for face in cube().data.polygons[:2]:
-        face.material_index = 1
-
-
-def test_only_the_faces_of_a_slot_must_lie_on_its_picture():
-    material = paint(cube(), picture())
-    node = next(n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
-    node.extension = "CLIP"
-    two_slots(None)
-    for corner in [c for face in cube().data.polygons[:2] for c in face.loop_indices]:
-        cube().data.uv_layers[0].uv[corner].vector = (3, 3)
-    assert len(set(start(cube())["picture"].tolist())) == 2
-    for face in cube().data.polygons[:2]:
-        face.material_index = 0
-    with pytest.raises(SceneError, match="goes beyond the edges"):
-        start(cube())
-
-
-def test_the_output_that_leads_to_the_picture_counts():
-    material = paint(cube(), picture())
-    tree = material.node_tree
-    node = next(n for n in tree.nodes if n.type == "TEX_IMAGE")
-    coordinates, noise, bump = (tree.nodes.new(f"ShaderNode{n}") for n in ("TexCoord", "TexNoise", "Bump"))
-    tree.links.new(coordinates.outputs["UV"], node.inputs["Vector"])
-    tree.links.new(coordinates.outputs["Object"], noise.inputs["Vector"])
-    tree.links.new(noise.outputs[0], bump.inputs["Height"])
-    tree.links.new(bump.outputs["Normal"], next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED").inputs["Normal"])
-    plain = start(cube())
-    assert plain["uv"].any()
-    tree.links.new(coordinates.outputs["Object"], node.inputs["Vector"])
-    tree.links.new(coordinates.outputs["UV"], noise.inputs["Vector"])
-    with pytest.raises(SceneError, match="no image and no plain color"):
-        start(cube())
-
-
-@pytest.mark.parametrize("also_for_all", [False, True])
-def test_the_output_of_the_scenes_engine_counts(also_for_all):
-    material = paint(cube(), color=(1, 0, 0, 1))
-    tree = material.node_tree
-    tree.get_output_node("ALL").target = "ALL" if also_for_all else "EEVEE"
-    output, shader = tree.nodes.new("ShaderNodeOutputMaterial"), tree.nodes.new("ShaderNodeBsdfPrincipled")
-    output.target, shader.inputs["Base Color"].default_value = "CYCLES", (0, 0, 1, 1)
-    tree.links.new(shader.outputs[0], output.inputs["Surface"])
-    assert start(cube())["picture_0"].tolist() == [[[255, 0, 0]]]
-    bpy.context.scene.render.engine = "CYCLES"
-    assert start(cube())["picture_0"].tolist() == [[[0, 0, 255]]]
-
-
-def color_spaces():
-    return [i.identifier for i in bpy.types.ColorManagedInputColorspaceSettings.bl_rna.properties["name"].enum_items]
-
-
-def test_a_color_space_that_cannot_be_read_is_refused():
-    known = {"sRGB", "Linear Rec.709", "Non-Color"}
-    for space in color_spaces():
-        paint(cube(), picture(space=space))
-        if space in known:
-            assert start(cube())["picture_0"].max() == 255
-        else:
-            with pytest.raises(SceneError, match="color space"):
-                start(cube())
-    assert known < set(color_spaces())

@@ -1,0 +1,38 @@
+"""What a script gives that cannot be: a sentence, before anything is started."""
+
+import pytest
+
+from tests.support.blender import bpy, cube, module, start_job
+
+api, SceneError = module("addon.api"), module("addon.errors").SceneError
+
+
+@pytest.mark.parametrize("given", ["Cube", ["Cube"], 5, "a collection", [None], [[]], [{}]])
+def test_what_is_no_object_is_refused_in_a_sentence(given):
+    given = bpy.data.collections["Collection"] if given == "a collection" else given
+    with pytest.raises(SceneError, match="is no object. Give the object itself"):
+        api.texture(given, "red brick")
+
+
+def test_an_object_that_is_deleted_is_refused_in_a_sentence_and_one_given_twice_is_one():
+    assert len(api.texture([cube(), cube()], "red brick")) == 1
+    gone = cube()
+    bpy.data.objects.remove(gone)
+    with pytest.raises(SceneError, match="is deleted"):
+        api.texture([gone], "red brick")
+
+
+@pytest.mark.parametrize("folder", [3, None, ["a"]])
+def test_what_is_no_folder_is_refused_in_a_sentence(folder):
+    with pytest.raises(SceneError, match="is no folder"):
+        api.resume(folder)
+
+
+def test_an_edits_target_is_not_named_twice():
+    with pytest.raises(TypeError, match="both target and prompt"):
+        api.edit(cube(), "gray", "red", prompt="blue")
+
+
+def test_whether_to_start_from_the_mesh_is_yes_or_no():
+    with pytest.raises(module("job.errors").JobError, match="start_from_mesh"):
+        start_job({"prompt": "an owl", "start_from_mesh": "no"}, None, "text-to-3d")
