@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from ..job.errors import JobError, quoted
 from ..job.process.messages import Message
@@ -159,12 +160,20 @@ def generate(
     progress: Callable[[Message], None] | None = None,
 ) -> list[Applied]:
     """Start a job of any kind, wait, and apply the result. Raises as :func:`texture` does."""
+    settings = {name: plain(value) for name, value in settings.items()}
     # Now, or all would be computed and could not be used.
     as_asked(kind, settings, bpy.context.scene.csd).job.check_mode(bpy.context, objects)
     if session.active_job() is not None:
         raise JobError("busy")
     with listening(progress):
         return wait_and_accept(lifecycle.start(bpy.context, kind, settings, objects))
+
+
+def plain(value: object) -> object:
+    """A setting as jobs hold it: numbers and arrays of NumPy as Python's own, paths as texts."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def resume(folder: str | Path, *, progress: Callable[[Message], None] | None = None) -> list[Applied]:

@@ -1,5 +1,6 @@
 """What a script gives that cannot be: a sentence, before anything is started."""
 
+import numpy as np
 import pytest
 
 from tests.support.blender import bpy, cube, module, start_job
@@ -36,3 +37,10 @@ def test_an_edits_target_is_not_named_twice():
 def test_whether_to_start_from_the_mesh_is_yes_or_no():
     with pytest.raises(module("job.errors").JobError, match="start_from_mesh"):
         start_job({"prompt": "an owl", "start_from_mesh": "no"}, None, "text-to-3d")
+
+
+def test_numbers_of_numpy_and_paths_are_taken_as_pythons_own(tmp_path):
+    assert api.plain(np.int64(3)) == 3 and type(api.plain(np.int64(3))) is int
+    assert api.plain(np.array([1.0, 2.0])) == [1.0, 2.0] and api.plain(tmp_path) == str(tmp_path)
+    with pytest.raises(module("job.errors").JobError, match="seed is"):
+        api.texture(cube(), "red brick", seed=np.array([1, 2]))

@@ -295,10 +295,11 @@ def apply_part(
         build_material(first, image, layer)
     assign(obj, materials)
     # A map that was kept counts as the job saw it, which may be what modifiers made of it.
-    if obj.modifiers and uv_maps.is_overwritten(obj, layer, None if add else exported_uv(result.folder, part, target)):
+    wanted = None if is_new(result, part) else exported_uv(result.folder, part, target)
+    if uv_maps.is_overwritten(obj, layer, wanted):
         notes.append(
-            f"The modifiers of “{obj.name}” change or remove the UV map “{layer}”, so that the texture does not fit: "
-            "see to the Data Transfer, or the nodes, that do."
+            f"The texture does not fit “{obj.name}” as it is seen now: its modifiers change or remove the UV map "
+            f"“{layer}” otherwise than when the job began (UV Warp, UV Project, Data Transfer, nodes)."
         )
     return first, notes
 

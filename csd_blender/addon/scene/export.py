@@ -209,7 +209,9 @@ def check_place(obj: bpy.types.Object, matrix: np.ndarray) -> None:
     if not np.isfinite(matrix).all():
         raise SceneError(f"The location, rotation or scale of “{obj.name}” is no number.", "Clear it (Object > Clear).")
     if np.linalg.matrix_rank(matrix[:3, :3]) < 2:
-        raise SceneError(f"The scale of “{obj.name}” leaves its faces no area.", "Clear it (Object > Clear > Scale).")
+        scale = "scale" if obj.parent is None else "scale, or that of its parents,"
+        fix = "Give it another one (Object > Clear > Scale makes it 1)."
+        raise SceneError(f"The {scale} leaves the faces of “{obj.name}” no area.", fix)
 
 
 def world_matrix(obj: bpy.types.Object, depsgraph) -> Matrix:

@@ -13,7 +13,15 @@ LIVING = frozenset(
 )
 
 MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
-TIME = "INPUT_SCENE_TIME"  # a node that has the time
+#: Nodes that know the time, and what is called so.
+OF_TIME = {"INPUT_SCENE_TIME": "the time", "SIMULATION_OUTPUT": "a simulation", "INPUT_ACTIVE_CAMERA": "the camera"}
+#: Modifiers that hold to vertices of the mesh that they were bound to, by the property that says whether they are.
+BOUND = {
+    "SURFACE_DEFORM": "is_bound",
+    "MESH_DEFORM": "is_bound",
+    "LAPLACIANDEFORM": "is_bind",
+    "CORRECTIVE_SMOOTH": "is_bind",
+}
 
 
 def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
@@ -22,14 +30,23 @@ def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
     seen = [m for m in obj.modifiers if m.show_viewport]
     living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
     animated = [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
+    carried = [f"the shape that its parent “{obj.parent.name}” gives it"] if is_virtually_modified(obj) else []
+    levels = [(m, m.levels if m.show_viewport else 0) for m in obj.modifiers if m.type == "MULTIRES"]
     finer = [
-        f"the finer levels of the modifier “{m.name}”"
-        for m in seen
-        if m.type == "MULTIRES" and m.levels < m.total_levels
+        f"the finer levels of the modifier “{m.name}” (set its Level Viewport to {m.total_levels})"
+        for m, shown in levels
+        if shown < m.total_levels
     ]
+    bound = [m for m in obj.modifiers if not m.show_viewport and getattr(m, BOUND.get(m.type, ""), False)]
+    loose = [f"what the modifier “{m.name}”, which is off, is bound to" for m in bound]
     moved = obj.data.animation_data
     strips = ["the strips of its mesh in the NLA"] if moved is not None and moved.nla_tracks else []
-    return keys + living + animated + finer + strips
+    return keys + carried + living + animated + finer + loose + strips
+
+
+def is_virtually_modified(obj: bpy.types.Object) -> bool:
+    """Whether the parent of ``obj`` deforms it, as a modifier would that is in no list."""
+    return obj.parent is not None and obj.parent_type in ("ARMATURE", "LATTICE")
 
 
 def moving_modifiers(obj: bpy.types.Object) -> set[str]:
@@ -75,8 +92,9 @@ def stilled_by_applying(obj: bpy.types.Object) -> list[str]:
         if others and not movers and is_moving(obj):
             movers = [obj.name]
         trees = _trees(modifier.node_group) if modifier.type == "NODES" and modifier.node_group else []
-        if any(node.type == TIME for tree in trees for node in tree.nodes):
-            movers.append("the time")
+        movers += dict.fromkeys(OF_TIME[n.type] for tree in trees for n in tree.nodes if n.type in OF_TIME)
+        texture = getattr(modifier, "texture", None)
+        trees += [texture] if texture is not None else []
         movers += [tree.name for tree in trees if tree.animation_data and moving_curves(tree.animation_data)]
         if movers:
             found.append(f"“{modifier.name}” ({', '.join(movers)})")
@@ -90,17 +108,22 @@ def is_moving(obj: bpy.types.Object) -> bool:
         animated = [o.animation_data for o in owners if o is not None and o.animation_data is not None]
         if any(moving_curves(data) for data in animated) or obj.constraints or obj.rigid_body is not None:
             return True
-        if any(m.type in LIVING or m.type in MOVING for m in obj.modifiers):
+        if any(m.type in LIVING or m.type in MOVING or _knows_time(m) for m in obj.modifiers):
             return True
         obj = obj.parent
     return False
+
+
+def _knows_time(modifier: bpy.types.Modifier) -> bool:
+    trees = _trees(modifier.node_group) if modifier.type == "NODES" else []
+    return any(node.type in OF_TIME for tree in trees for node in tree.nodes)
 
 
 def _others(modifier: bpy.types.Modifier) -> Iterator[bpy.types.Object]:
     """The objects that a modifier looks at, also in collections and in what geometry nodes are given or hold."""
     values = [getattr(modifier, p.identifier) for p in modifier.bl_rna.properties if p.type == "POINTER"]
     if modifier.type == "NODES":
-        values += [modifier[key] for key in modifier.keys()]
+        values += _inputs(modifier)
         sockets = [s for tree in _trees(modifier.node_group) for node in tree.nodes for s in node.inputs]
         values += [getattr(s, "default_value", None) for s in sockets if s.type in ("OBJECT", "COLLECTION")]
     for value in values:
@@ -108,6 +131,15 @@ def _others(modifier: bpy.types.Modifier) -> Iterator[bpy.types.Object]:
             yield value
         elif isinstance(value, bpy.types.Collection):
             yield from value.all_objects
+
+
+def _inputs(modifier: bpy.types.NodesModifier) -> list[object]:
+    """What geometry nodes are given; from Blender 5.2 on these are properties, and custom ones before."""
+    if bpy.app.version < (5, 2, 0):
+        return [modifier[key] for key in modifier.keys()]
+    inputs = getattr(modifier.properties, "inputs", None)
+    names = [p.identifier for p in inputs.bl_rna.properties if p.type == "POINTER"] if inputs is not None else []
+    return [getattr(getattr(inputs, name), "value", None) for name in names if name != "rna_type"]
 
 
 def _trees(tree: bpy.types.NodeTree | None) -> list[bpy.types.NodeTree]:

@@ -15,11 +15,18 @@ def slots_of_faces(obj: bpy.types.Object) -> list[int]:
     count, depsgraph = len(obj.material_slots), bpy.context.evaluated_depsgraph_get()
     if is_away(obj.data):
         return list(range(count))
-    meshes = [obj.data, *([obj.evaluated_get(depsgraph).data] if is_computed(obj, depsgraph) else [])]
-    used = np.concatenate([read(mesh.polygons, "material_index", 1, np.int32)[:, 0] for mesh in meshes])
-    # A number beyond the slots shows the last one.
-    found = np.unique(np.clip(used, 0, count - 1)).tolist() if count else []
-    return found or list(range(count))
+    found = set(_shown(obj.data, count))
+    if is_computed(obj, depsgraph):
+        evaluated = obj.evaluated_get(depsgraph).data
+        # Behind the slots may be materials that modifiers bring.
+        found |= {i for i in _shown(evaluated, max(len(evaluated.materials), count)) if i < count}
+    return sorted(found) or list(range(count))
+
+
+def _shown(mesh: bpy.types.Mesh, count: int) -> list[int]:
+    """The numbers of materials that faces show; one beyond the last of ``count`` shows that."""
+    used = read(mesh.polygons, "material_index", 1, np.int32)[:, 0]
+    return np.unique(np.clip(used, 0, count - 1)).tolist() if count else []
 
 
 def slots_for_texture(obj: bpy.types.Object) -> list[int]:

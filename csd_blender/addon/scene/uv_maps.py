@@ -142,15 +142,16 @@ def is_overwritten(obj: bpy.types.Object, name: str, wanted: np.ndarray | None) 
             own mesh has.
     """
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    if not obj.modifiers or not name or is_away(obj.data) or not is_computed(obj, depsgraph):
+    if not name or is_away(obj.data) or not is_computed(obj, depsgraph):
         return False
-    if wanted is None and name not in obj.data.uv_layers:
+    if wanted is None and (name not in obj.data.uv_layers or not obj.modifiers):
         return False
     wanted = read_map(obj.data.uv_layers[name]) if wanted is None else wanted
     shown = obj.evaluated_get(depsgraph).data
     if len(shown.loops) != len(wanted):
         return False
-    return name not in shown.uv_layers or not np.allclose(read_map(shown.uv_layers[name]), wanted, atol=1e-4)
+    seen = read_map(shown.uv_layers[name]) if name in shown.uv_layers else None
+    return seen is None or not np.allclose(seen, wanted, atol=1e-4, equal_nan=True)
 
 
 def chosen(mesh: bpy.types.Mesh) -> tuple[str, str]:

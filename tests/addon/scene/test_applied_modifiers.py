@@ -310,3 +310,75 @@ def test_levels_that_simplify_holds_back_are_named():
     assert ["“Smooth”" in sentence for sentence in said_of("Simplify")] == [True]
     bpy.context.scene.render.simplify_subdivision = 3
     assert not said_of("Simplify")
+
+
+def carried_by(kind):
+    bpy.ops.object.armature_add() if kind == "ARMATURE" else bpy.ops.object.add(type="LATTICE")
+    cube().parent, cube().parent_type = bpy.context.object, kind
+    cube().modifiers.new("Parts", "SUBSURF")
+
+
+@pytest.mark.parametrize("kind", ["ARMATURE", "LATTICE"])
+def test_what_a_parent_deforms_is_not_deformed_twice(kind):
+    carried_by(kind)
+    with pytest.raises(SceneError, match="the shape that its parent"):
+        said_of("")
+    cube().parent_type = "OBJECT"
+    assert not said_of("parent")
+
+
+def test_what_is_off_and_holds_to_the_mesh_is_not_dropped(sculpted):
+    sculpted.show_viewport = False
+    cube().modifiers.new("Parts", "SUBSURF")
+    with pytest.raises(SceneError, match="finer levels of the modifier “Multires”"):
+        said_of("")
+    cube().modifiers.remove(sculpted)
+    target = other("Target", False)
+    bound = cube().modifiers.new("Bound", "SURFACE_DEFORM")
+    cube().modifiers.move(len(cube().modifiers) - 1, 0)
+    bound.target = target
+    bpy.context.view_layer.update()
+    with bpy.context.temp_override(object=cube(), active_object=cube()):
+        bpy.ops.object.surfacedeform_bind(modifier="Bound")
+    bpy.context.view_layer.update()
+    assert bound.is_bound
+    bound.show_viewport = False
+    with pytest.raises(SceneError, match="“Bound”, which is off, is bound to"):
+        said_of("")
+
+
+def nodes_that_are_given(moves):
+    nodes(False)
+    modifier = cube().modifiers["Cut"]
+    socket = modifier.node_group.interface.new_socket("Other", in_out="INPUT", socket_type="NodeSocketObject")
+    given = other("Given", moves)
+    if bpy.app.version < (5, 2, 0):
+        modifier[socket.identifier] = given
+    else:
+        getattr(modifier.properties.inputs, socket.identifier).value = given
+
+
+def textured(moves):
+    texture = bpy.data.textures.new("Waves", "CLOUDS")
+    cube().modifiers.new("Cut", "DISPLACE").texture = texture
+    if moves:
+        texture.keyframe_insert("noise_scale", frame=1)
+
+
+def cutter_of_nodes(moves):
+    boolean(False)
+    nodes(moves)
+    tree = cube().modifiers["Cut.001"].node_group
+    cube().modifiers.remove(cube().modifiers["Cut.001"])
+    cube().modifiers["Cut"].object.modifiers.new("Nodes", "NODES").node_group = tree
+
+
+@pytest.mark.parametrize("way", [nodes_that_are_given, textured, cutter_of_nodes])
+def test_it_is_said_of_what_moves_by_way_of_others_too(way):
+    cube().modifiers.new("Parts", "SUBSURF")
+    way(False)
+    assert not said_of("ends how it changes")
+    cube().modifiers.clear()
+    cube().modifiers.new("Parts", "SUBSURF")
+    way(True)
+    assert said_of("ends how it changes by “Cut”")

@@ -320,3 +320,58 @@ def test_the_copy_of_an_overridden_material_is_local(accepted, tmp_path):
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "file.blend"))
     again = bpy.data.objects["Cube"].material_slots[0].material
     assert shown_picture(again)[0].name == "A red cube" and values(again, "Metallic") == [1.0]
+
+
+def test_an_action_that_is_being_edited_in_the_nla_is_no_hindrance(accepted):
+    old = metal()
+    socket = principled(old).inputs["Roughness"]
+    socket.keyframe_insert("default_value", frame=1)
+    data = old.node_tree.animation_data
+    action, track = data.action, data.nla_tracks.new()
+    strip = track.strips.new("Edited", 1, action)
+    data.action = None
+    track.is_solo, strip.select, track.select = False, True, True
+    data.nla_tracks.active = track
+    data.use_tweak_mode = True
+    assert data.use_tweak_mode
+    images = len(bpy.data.images)
+    material, message = accepted(old)
+    assert material != old and not message and len(bpy.data.images) == images + 1
+    assert data.use_tweak_mode and data.nla_tracks[0].strips[0].action == action
+    assert material.node_tree.animation_data.nla_tracks[0].strips[0].action != action
+
+
+@pytest.mark.parametrize("job", [HandJob, EditHandJob])
+def test_hair_keeps_its_material_where_a_modifier_brings_another_one(accepted, job):
+    grow_hair(1)
+    brought = metal("Brought")
+    tree = bpy.data.node_groups.new("Paint", "GeometryNodeTree")
+    for way in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
+    start, end, paint = (tree.nodes.new(n) for n in ("NodeGroupInput", "NodeGroupOutput", "GeometryNodeSetMaterial"))
+    paint.inputs["Material"].default_value = brought
+    tree.links.new(start.outputs[0], paint.inputs["Geometry"])
+    tree.links.new(paint.outputs[0], end.inputs[0])
+    skin, hair = metal("Skin"), fur()
+    if job is HandJob:
+        cube().modifiers.new("Paint", "NODES").node_group = tree
+    material, _ = accepted(skin, hair, job=job)
+    assert [slot.material for slot in cube().material_slots] == [material, hair]
+
+
+def test_hair_keeps_its_material_while_the_texture_grows(monkeypatch):
+    grow_hair(1)
+    skin, hair = metal("Skin"), fur()
+    cube().data.materials.clear()
+    for material in (skin, hair):
+        cube().data.materials.append(material)
+    made = HandJob(monkeypatch)
+    made.write_uv(["user"])
+    made.preview()
+    assert cube().material_slots[1].material == hair and cube().material_slots[0].material != skin
+    made.preview()
+    made.finish(["user"])
+    assert cube().material_slots[1].material == hair
+    bpy.ops.csd.discard()
+    assert [slot.material for slot in cube().material_slots] == [skin, hair]
+    assert [slot.link for slot in cube().material_slots] == ["DATA", "DATA"]

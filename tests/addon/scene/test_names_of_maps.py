@@ -93,3 +93,25 @@ def test_a_copy_of_the_added_map_in_another_mesh_goes_with_it(by_hand, tmp_path,
     assert names(other) == [u.name for u in baked.uv_layers] == ["UVMap"]
     assert baked.uv_layers.active.name == "UVMap" and baked.uv_layers["UVMap"].active_render
     assert other.data.uv_layers.active.name == "UVMap"
+
+
+@pytest.mark.parametrize("end", ["accept", "discard", "save"])
+def test_a_copy_that_was_unwrapped_since_is_the_artists(by_hand, tmp_path, end):
+    job = by_hand()
+    job.write_uv(["new"])
+    job.preview()
+    baked = bpy.data.meshes.new_from_object(cube(), preserve_all_data_layers=True)
+    values = [0.125, 0.25] * len(baked.loops)
+    baked.uv_layers[PREVIEW_MAP].data.foreach_set("uv", values)  # (by "uv" the arrays of both meshes would change)
+    own = bpy.data.meshes.new_from_object(cube())
+    while own.uv_layers:
+        own.uv_layers.remove(own.uv_layers[0])
+    own.uv_layers.new(name=PREVIEW_MAP)
+    job.finish(["new"])
+    if end == "save":
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    else:
+        (job.jobs.accept if end == "accept" else bpy.ops.csd.discard)()
+    assert [u.name for u in baked.uv_layers] == ["UVMap", PREVIEW_MAP]
+    assert baked.uv_layers[PREVIEW_MAP].uv[0].vector[:] == (0.125, 0.25)
+    assert [u.name for u in own.uv_layers] == [PREVIEW_MAP]

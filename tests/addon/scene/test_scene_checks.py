@@ -383,8 +383,8 @@ def test_a_free_edit_outside_of_object_mode_is_refused_before_a_folder_is_writte
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda o: setattr(o, "scale", (0, 0, 0)), "The scale of “Cube” leaves its faces no area"),
-        (lambda o: setattr(o, "scale", (1, 0, 0)), "The scale of “Cube” leaves its faces no area"),
+        (lambda o: setattr(o, "scale", (0, 0, 0)), "The scale leaves the faces of “Cube” no area"),
+        (lambda o: setattr(o, "scale", (1, 0, 0)), "The scale leaves the faces of “Cube” no area"),
         (lambda o: setattr(o, "location", (float("nan"), 0, 0)), "“Cube” is no number"),
     ],
 )

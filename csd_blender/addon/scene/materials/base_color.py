@@ -246,7 +246,7 @@ def is_linear(space: str) -> bool | None:
         return True
     if "linear" in words:
         return True if "709" in words or "srgb" in words else None
-    others = ("aces", "filmic", "agx", "khronos", "log", "p3", "2020")
+    others = ("aces", "ap0", "ap1", "filmic", "agx", "khronos", "log", "p3", "2020", "2100")
     return False if "srgb" in words and not any(word in words for word in others) else None
 
 

@@ -56,6 +56,8 @@ def _own_actions(owner: bpy.types.ID | None) -> None:
     data = owner.animation_data if owner is not None else None
     if data is None:
         return
+    if data.use_tweak_mode:  # a strip's action is being edited, and none can be put in another's place
+        data.use_tweak_mode = False
     copies: dict[bpy.types.Action, bpy.types.Action] = {}
     players: list = [data, *[strip for track in data.nla_tracks for strip in track.strips]]
     for player in players:

@@ -19,8 +19,7 @@ _taken: dict[int, dict[str, dict]] = {}
 
 def added(mesh: bpy.types.Mesh):
     """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
-    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps; and
-    which ``others`` had a map of that name."""
+    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -52,7 +51,6 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["uv"], record["job"], record["active"], record["render"] = name, key, active, render
         record["places"] = [names.index(n) if n else 0 for n in (active, render)]
         record["sum"] = uv_maps.sum_of(mesh, name)
-        record["others"] = [m.name for m in bpy.data.meshes if m != mesh and name in m.uv_layers]
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
         if seen and active and pinned_modifiers.goes_by_active(mesh):
@@ -136,14 +134,28 @@ def find_again(mesh: bpy.types.Mesh) -> None:
         record.update(records.get(uv_maps.sum_of(mesh, names[-1])) or list(records.values())[-1])
 
 
-def remove_copies(mesh: bpy.types.Mesh, record: dict) -> None:
-    """Take away the map of a preview that is over, as its ``record`` has it, from a mesh that it got into, as by
-    Transfer Mesh Data or by a script's bake; not a map that had this name before."""
-    name = record.get("uv", "")
-    if ADDED in mesh or name not in mesh.uv_layers or not name.startswith(uv_maps.PREVIEW_NAME):
-        return
-    if checks.is_away(mesh) or mesh.name in record.get("others", ()):
-        return
+def pairs_of(mesh: bpy.types.Mesh, name: str) -> np.ndarray:
+    """The different UVs of a map, one number for the bytes of each; none while a mode has the mesh to itself."""
+    if name not in mesh.uv_layers or checks.is_away(mesh):
+        return np.zeros(0, np.int64)
+    return np.unique(np.ascontiguousarray(uv_maps.read_map(mesh.uv_layers[name])).view(np.int64).ravel())
+
+
+def copied_to(mesh: bpy.types.Mesh) -> list[bpy.types.Mesh]:
+    """Meshes that the map which a preview added to ``mesh`` got into, as by Transfer Mesh Data or by a script's bake:
+    they have one of its name, in which nothing else is than in that. One that was unwrapped since is the artist's."""
+    name = added_uv(mesh)
+    if not name.startswith(uv_maps.PREVIEW_NAME):
+        return []
+    found = [m for m in bpy.data.meshes if m != mesh and name in m.uv_layers and ADDED not in m and m.is_editable]
+    known = pairs_of(mesh, name) if found else None
+    pairs = {m: pairs_of(m, name) for m in found}
+    return [m for m in found if len(pairs[m]) and np.isin(pairs[m], known).all()]
+
+
+def remove_copy(mesh: bpy.types.Mesh, record: dict) -> None:
+    """Take away the map of a preview that is over, as its ``record`` has it, from a mesh of :func:`copied_to`."""
+    name = record["uv"]
     active, render = uv_maps.chosen(mesh)
     mesh.uv_layers.remove(mesh.uv_layers[name])
     uv_maps.select(

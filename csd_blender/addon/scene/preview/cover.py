@@ -7,7 +7,7 @@ import bpy
 from .. import checks, uv_maps
 from ..pinned_modifiers import unpin
 from ..uv_maps import ADDED, PREVIEW_NAME, added_uv
-from .added_map import added, clear_mesh, find_again, remove_copies
+from .added_map import added, clear_mesh, copied_to, find_again, remove_copy
 from .slots import cover_slots, preview_of, uncover, users_of
 from .temporary import HIDES, KEY
 
@@ -59,17 +59,14 @@ def uncover_all(keep_job: str = "", meshes: bool = True) -> None:
         if obj.is_editable and goes(preview_of(obj)):
             uncover(obj)
     covered = {o.data for o in bpy.data.objects if preview_of(o)}
-    gone = []
-    free = [m for m in bpy.data.meshes if meshes and m.is_editable and m not in covered]
-    for mesh in free:
+    for mesh in [m for m in bpy.data.meshes if meshes and m.is_editable and m not in covered]:
         find_again(mesh)
         # Where a mode has the mesh to itself, a map that is needed on could not be added again.
         if ADDED in mesh and (goes(mesh[ADDED].get("job", "") or "?") or not checks.is_away(mesh)):
-            gone.append(mesh[ADDED].to_dict())
+            copies, record = copied_to(mesh), mesh[ADDED].to_dict()
             clear_mesh(mesh)
-    for mesh in free if gone else ():
-        for record in gone:
-            remove_copies(mesh, record)
+            for copy in copies:
+                remove_copy(copy, record)
     for obj in bpy.data.objects:
         if obj.is_editable and (obj.data is None or ADDED not in obj.data):
             unpin(obj)  # one that got another mesh meanwhile
