@@ -44,3 +44,17 @@ def test_numbers_of_numpy_and_paths_are_taken_as_pythons_own(tmp_path):
     assert api.plain(np.array([1.0, 2.0])) == [1.0, 2.0] and api.plain(tmp_path) == str(tmp_path)
     with pytest.raises(module("job.errors").JobError, match="seed is"):
         api.texture(cube(), "red brick", seed=np.array([1, 2]))
+
+
+@pytest.mark.parametrize("picture", [True, 3, ["a.png"], "an image"])
+def test_a_picture_that_is_no_path_is_refused(picture):
+    given = bpy.data.images.new("Given", 8, 8) if picture == "an image" else picture
+    with pytest.raises(module("job.errors").JobError, match="the path of a file"):
+        start_job({"prompt": "an owl", "picture": given}, None, "text-to-3d")
+
+
+def test_a_picture_that_is_used_is_not_called_without_effect():
+    common, spec = module("addon.kinds.common"), module("job.spec.text_to_3d").TextTo3DJob
+    given = {"prompt": "an owl", "picture": "owl.png"}
+    assert not common.idle_notes(spec, bpy.context.scene, given)
+    assert common.idle_notes(spec, bpy.context.scene, given | {"recipe": "csd"})

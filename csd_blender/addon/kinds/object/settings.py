@@ -30,6 +30,9 @@ STAGE_STEPS = ("coarse_steps", "refine_steps")
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name, see :func:`common.gather`. A script that gives a picture means the recipe for it; who
     refines a shape again means one that refines, whatever stands in the panel."""
+    picture = overrides.get("picture", "")
+    if not isinstance(picture, str):
+        raise bad("picture", picture, "the path of a file")
     given = after_picture(overrides, overrides.get("picture")) if "recipe" not in overrides else overrides
     if given.get("refine_from") and "recipe" not in given and scene.csd.recipe in COARSE_ALONE:
         given = given | {"recipe": "csd"}
