@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import pickle
 import re
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ...job.errors import JobError, writing_failed
-from ...job.models.contents import Header, counts, read_header, unreadable
+from ...job.models.contents import Header, counts, read_header, read_json, unreadable
 from ...job.models.files import PICKLES
 from ...job.models.single_file import is_single_file
 
+PARTS = ("model.", "model-", "diffusion_pytorch_model")  # how weights are called that jobs look for in a folder
+PIECE = re.compile(r"-\d{5}-of-\d{5}$")
 INSIDE = ("state_dict", "model", "module")  # where trainers put the weights, beside their own values
 SAFE = "Get it as safetensors, or from another source."
 AGAIN = "Free some space, then convert it again, or elsewhere by --out."
@@ -40,7 +43,10 @@ def convert_model(arguments: argparse.Namespace) -> int:
     refuse_present(target)
     header = write_tensors(read_tensors(source), target, source)
     print(target)
-    if not is_part(source) and not is_single_file(header):
+    listed = is_part(source) and arguments.out is None and write_list(source)
+    if listed:
+        print(listed)
+    if not (is_part(source) and target.name.startswith(PARTS)) and not is_single_file(header):
         print("Note: these are not the weights of a whole model, so that no job takes them for one.")
     return 0
 
@@ -50,10 +56,33 @@ def is_part(source: Path) -> bool:
     return (source.parent / "config.json").is_file()
 
 
+def write_list(source: Path) -> Path | None:
+    """The list of a part's pieces beside them, where ``source`` is one of several and the list of the pickles is there;
+    None where it is not, or the new one is there already. Raises ``JobError`` as :func:`write_tensors`."""
+    stem = PIECE.sub("", source.stem)
+    old = source.with_name(f"{stem}{source.suffix}.index.json")
+    new = source.with_name(usual_name(stem, source) + ".safetensors.index.json")
+    if stem == source.stem or not old.is_file() or os.path.lexists(new):
+        return None
+    told = read_json(old)
+    pieces = told.get("weight_map")
+    if not isinstance(pieces, dict) or not all(isinstance(name, str) for name in pieces.values()):
+        raise unreadable(f"{old} is damaged", "Get the model again.")
+    renamed = {key: usual_name(Path(name).stem, source) + ".safetensors" for key, name in pieces.items()}
+    try:
+        new.write_text(json.dumps({"metadata": {}, "weight_map": renamed}, indent=2), "utf-8")
+    except OSError as error:
+        raise _not_written(error, new) from None
+    return new
+
+
+def usual_name(stem: str, source: Path) -> str:
+    return re.sub(r"^pytorch_model\b", "model", stem) if is_part(source) else stem
+
+
 def usual_target(source: Path) -> Path:
     """Beside the pickle, by the name that jobs look for: that of a text encoder's safetensors is another one."""
-    stem = re.sub(r"^pytorch_model\b", "model", source.stem) if is_part(source) else source.stem
-    return source.with_name(stem + ".safetensors")
+    return source.with_name(usual_name(source.stem, source) + ".safetensors")
 
 
 def check_source(source: Path) -> None:

@@ -8,6 +8,7 @@ of the velocities times ``1 - sigma``. Texts are read by two CLIP encoders side 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,6 +40,7 @@ from .text import TextReader, layer_before_last_and_whole
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 T5_TOKENS = 256  # of a text, as the family's own pipeline gives them
+SIDES = re.compile(r", (?:front|side|back|overhead) view\b")  # as prompts name them
 
 
 @dataclass
@@ -67,7 +69,6 @@ class FlowModel:
     on_pixels: bool = False
     control: ControlNets | None = None
     small_encoder: SmallEncoder | None = None
-    _cut: dict[str, str] = field(default_factory=dict)  # by prompts that CLIP cannot read whole, what it reads of them
 
     @property
     def latent_channels(self) -> int:
@@ -78,7 +79,7 @@ class FlowModel:
         return latent_factor(self.vae)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
-        shorter = [self._for_clip(prompt) for prompt in prompts]
+        shorter = list(prompts) if self.long_text is None else [self._for_clip(prompt) for prompt in prompts]
         (first, pooled), (second, second_pooled) = self.text.read_all(shorter), self.second_text.read_all(shorter)
         both = torch.cat([first, second], dim=-1)
         both = F.pad(both, (0, self.width - both.shape[-1]))
@@ -89,18 +90,16 @@ class FlowModel:
         return Conditions(text=torch.cat([both, long], dim=1), pooled=torch.cat([pooled, second_pooled], dim=-1))
 
     def fitting_prompt(self, prompt: str, ending: str) -> str:
-        short = self.text.fitting(prompt, ending)
-        if self.long_text is None or short == prompt:
-            return short
-        fitting = self.long_text.fitting(prompt, ending)
-        self._cut[fitting] = short
-        return fitting
+        reader = self.text if self.long_text is None else self.long_text
+        return reader.fitting(prompt, ending)
 
     def _for_clip(self, text: str) -> str:
-        """What the CLIP encoders are given of a text: of a prompt that only the T5 can read whole what they can, and
-        what stands behind it, such as words for a side."""
-        whole = max((p for p in self._cut if text.startswith(p)), key=len, default="")
-        return self._cut[whole] + text[len(whole) :] if whole else text
+        """What the CLIP encoders are given of a text that only the T5 can read whole: of the prompt what they can, and
+        the words for a side behind it, with what follows them."""
+        sides = [found.start() for found in SIDES.finditer(text)]
+        if not sides:
+            return text  # cut by the tokenizer, as the family's own pipeline does
+        return self.text.fitting(text[: sides[-1]], text[sides[-1] :]) + text[sides[-1] :]
 
     def free_text_encoder(self) -> None:
         for reader in (self.text, self.second_text, self.long_text):

@@ -12,7 +12,19 @@ from torch import Tensor
 
 #: Words with the blanks before them and the commas behind them; all together they are the text again.
 WORDS = re.compile(r"\s*[^\s,，、。]+[,，、。]*|\s*[,，、。]+|\s+$")
-LONG_WORD = 32  # characters; a shorter one is not cut, whatever its tokens
+LONG_WORD = 32  # characters; a shorter one is left out as a whole, but in
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\uffdc\U00020000-\U0003ffff]"
+)  # Thai, Chinese, Japanese …
+
+
+def largest(count: int, holds: Callable[[int], bool]) -> int:
+    """The largest number up to ``count`` for which ``holds``, which holds up to some number; 0 is not asked."""
+    least, most = 0, count
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if holds(middle) else (least, middle - 1)
+    return least
 
 
 def last_layer(encoder: torch.nn.Module, tokens: Tensor, **mask: Tensor) -> tuple[Tensor, ...]:
@@ -81,19 +93,20 @@ class TextReader:
 
     def fitting(self, prompt: str, ending: str) -> str:
         """As much of the prompt as is read with ``ending`` after it; all of it, mostly. It is cut between words, and
-        within one where a language has no blanks, or the first word is too long already."""
+        within one where a language has no blanks, or it is very long."""
+        if self._fits(prompt + ending):
+            return prompt
         words = WORDS.findall(prompt)
-        while len(words) > 1 and self._count("".join(words) + ending) > self.tokens:
-            words.pop()
-        fitting = "".join(words)
-        if self._count(fitting + ending) <= self.tokens or len(fitting) < LONG_WORD:
-            return fitting
-        least, most = 1, len(fitting)
-        while least < most:
-            middle = (least + most + 1) // 2
-            fits = self._count(fitting[:middle] + ending) <= self.tokens
-            least, most = (middle, most) if fits else (least, middle - 1)
-        return fitting[:least]
+        whole = largest(len(words), lambda n: self._fits("".join(words[:n]) + ending))
+        kept = "".join(words[:whole])
+        word = words[whole] if whole < len(words) else ""
+        if whole and len(word) < LONG_WORD and not UNSPACED.search(word):
+            return kept
+        part = largest(len(word), lambda n: self._fits(kept + word[:n] + ending))
+        return kept + word[:part] or word  # where the ending alone is too long, it is cut, too
+
+    def _fits(self, text: str) -> bool:
+        return self._count(text) <= self.tokens
 
     def free(self) -> None:
         """Give the encoder's memory back; encoded prompts stay."""

@@ -50,8 +50,8 @@ def licence_of(name: str) -> str:
 
 def excludes_work(name: str) -> bool:
     """Whether the licence that a model's page names says itself that it is for no commercial work."""
-    words = licence_of(name).lower().replace("_", "-")
-    return any(part in words for part in ("-nc", "noncommercial", "non-commercial", "research-only"))
+    words = licence_of(name).lower().replace("_", "-").replace(" ", "-")
+    return any(part in words for part in ("-nc", "noncommercial", "non-commercial", "research", "amlr"))
 
 
 def unknown_terms(name: str) -> str:

@@ -61,6 +61,7 @@ MISTAKES = [
     (("--prompt", " \n"), 2, "needs --prompt"),
     (("--perp-neg", "-0.5"), 1, "perp_neg"),
     (("--steps", "3", "--settings", '{"steps": 4}'), 2, "--steps and --settings say something different of steps"),
+    (("--settings", '{"prompt": "a dog"}'), 2, "--prompt and --settings say something different of prompt"),
     (("--seed", "3", "--settings", '{"seed": 4}'), 2, "--seed and --settings"),
     (("--lora", "x.safetensors:0.8", "--lora-weight", "0.2"), 2, "the LoRA's name and its strength"),
     (("--lora", "x.safetensors:0.8", "--settings", '{"lora_weight": 0.2}'), 2, "the LoRA's name and its strength"),

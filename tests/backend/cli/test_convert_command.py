@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import warnings
@@ -193,3 +194,28 @@ def test_a_part_of_a_models_folder_gets_the_name_that_jobs_look_for(tmp_path, ca
         assert convert(folder / part / f"{named}.bin") == 0 and weights.is_file()
         assert capsys.readouterr().out.splitlines() == [str(weights)]
     assert load_model(str(folder), CPU).native_size == 512
+
+
+def test_weights_in_pieces_get_their_list(tmp_path, capsys):
+    folder = write_sd15(tmp_path / "model")
+    part = folder / "text_encoder"
+    values = load_file(part / "model.safetensors")
+    (part / "model.safetensors").unlink()
+    names = [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+    halves = [dict(list(values.items())[n::2]) for n in (0, 1)]
+    for name, half in zip(names, halves, strict=True):
+        torch.save(half, part / name)
+    pieces = {key: name for name, half in zip(names, halves, strict=True) for key in half}
+    (part / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": pieces}))
+    for name in names:
+        assert convert(part / name) == 0
+    assert "no job takes them" not in capsys.readouterr().out
+    read_model(folder)
+    assert load_model(str(folder), CPU).native_size == 512
+
+
+def test_a_name_that_jobs_do_not_look_for_is_told(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "consolidated.pt")
+    assert convert(tmp_path / "consolidated.pt") == 0
+    assert "no job takes them" in capsys.readouterr().out

@@ -118,6 +118,15 @@ def test_a_long_prompt_without_blanks_is_cut_before_its_ending_is_lost(sd15_fold
     assert not torch.equal(front, back)
 
 
+@pytest.mark.parametrize("length", range(1, 60))
+def test_sides_are_kept_at_every_length_of_a_prompt_without_blanks(sd15_folder, length):
+    model, ending = load_model(str(sd15_folder), CPU), ", overhead view, no shadows"
+    for prompt in ("红" * length, "a fox " + "红" * length, "mug，" + "红" * length):
+        fitting = model.fitting_prompt(prompt, ending)
+        read = len(model.text.tokenizer(fitting + ending).input_ids)
+        assert prompt.startswith(fitting) and read <= 77 and (fitting == prompt or read > 65)
+
+
 @pytest.mark.parametrize("prompt", ["a red mug", "a, b,c ,d", " a  mug ", ",", "", "mug,\n", "红色，的"])
 def test_a_prompt_that_is_read_whole_stays_as_it_is(sd15_folder, prompt):
     assert load_model(str(sd15_folder), CPU).fitting_prompt(prompt, ", overhead view") == prompt

@@ -72,6 +72,12 @@ def test_a_prompt_that_clip_cannot_read_whole_is_read_whole_by_the_t5(folders):
     )
     close(found.text[:1, 77:], text[:, 77:])
     assert not torch.equal(*found.text[:, :77].unbind()), "CLIP is told the side, too"
+    again = load_model(str(folders[True]), CPU)
+    again.fitting_prompt(prompt, ending + ", no shadows" * 9)  # what other jobs asked before changes nothing
+    again.fitting_prompt(prompt[:40], ending)
+    close(again.encode_prompts([prompt + ending]).text, found.text[:1])
+    short = again.encode_prompts(["a red fox, front view"]).text
+    close(short, load_model(str(folders[True]), CPU).encode_prompts(["a red fox, front view"]).text)
     without = load_model(str(folders[False]), CPU)
     assert len(clip(without.fitting_prompt(prompt, ending) + ending).input_ids) <= 77
 

@@ -87,11 +87,18 @@ def read_picture(data: bytes) -> Picture:
     except Image.DecompressionBombError as error:
         raise JobError("bad_picture", "it has far too many pixels", "Make it smaller.") from error
     except Exception as error:  # a picture can be damaged in many ways
+        kind = next((kind for start, kind in OTHERS if data.startswith(start)), None)
+        if kind is not None:
+            raise JobError("bad_picture", f"its file is a {kind}") from error
         raise JobError("bad_picture", "its file is damaged") from error
     most = 2 * SIDE
     if max(rgba.size) > most:
         rgba.thumbnail((most, most), Image.Resampling.BOX)
     return cut_out(torch.from_numpy(np.array(rgba)).permute(2, 0, 1).float() / 255)
+
+
+#: How files of other kinds begin, which people have as well.
+OTHERS = ((b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"<svg", "SVG"), (b"%PDF", "PDF"))
 
 
 def in_bytes(picture: Image.Image) -> Image.Image:
