@@ -361,3 +361,12 @@ def test_the_steps_of_comparison_alone_bring_the_field_to_the_picture(make, mode
         metrics = [b["metrics"] for k, b in events if k == "progress" and b["stage"] == "coarse"]
         off[steps] = metrics[-1]["picture"]
     assert off[60] < 0.25 * off[2]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_a_picture_of_another_kind_is_called_by_its_name(make, kind):
+    folder, buffer = make(), io.BytesIO()
+    disc().save(buffer, kind)
+    folder.write_bytes(INPUT_PICTURE, buffer.getvalue())
+    with pytest.raises(JobError, match=f"its file is a {kind}"):
+        load_picture(folder)
