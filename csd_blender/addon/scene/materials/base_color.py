@@ -117,7 +117,8 @@ def _unclear(obj: bpy.types.Object, material: bpy.types.Material) -> SceneError:
 
 def nodes_of(material: bpy.types.Material) -> bpy.types.NodeTree | None:
     """What a material is made of; None where it goes without nodes, as it may before Blender 5."""
-    return material.node_tree if getattr(material, "use_nodes", True) else None
+    without = bpy.app.version < (5, 0, 0) and not material.use_nodes  # always on from 5.0
+    return None if without else material.node_tree
 
 
 def shown_shader(tree: bpy.types.NodeTree) -> bpy.types.Node | None:
