@@ -12,6 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 24, 48, 52
 COLORS = ("#0b6e99", "#c2410c", "#15803d", "#7e22ce", "#b91c1c", "#92400e", "#0f766e", "#be185d", "#4d7c0f", "#4338ca")
 LETTER = 7.2  # about as wide as a letter of 13 pixels, in pixels
 LINE = 15.0
+ROWS = (0, *(sign * row for row in range(1, 13) for sign in (1, -1)))  # where a name is tried, in lines below its point
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def chart(points: Sequence[Point], title: str, quality: str = "named right by th
         low, high = (down(value) for value in point.interval)
         parts.append(_line(at, low, at, high, color, opacity=0.45))
         parts.append(f'<circle cx="{at:.1f}" cy="{down(point.quality):.1f}" r="5" fill="{color}"/>')
+        if abs(y - 4 - down(point.quality)) > 1.5 * LINE:  # a name that had to go far is led to its point
+            end_of_name = x if x > at else x + LETTER * len(point.name)
+            parts.append(_line(at, down(point.quality), end_of_name, y - 4, color, opacity=0.3))
         parts.append(_text(x, y, point.name, color=color))
     return "\n".join([*parts, "</svg>", ""])
 
@@ -91,9 +95,14 @@ def label_places(points: Sequence[Point], end: float) -> list[tuple[float, float
     places = []
     for point, (x, y) in zip(points, dots, strict=True):
         wide = LETTER * len(point.name)
-        tried = [(x + side, y + 4 + LINE * row) for row in (0, 1, -1, 2, -2, 3, -3) for side in (10, -10 - wide)]
+        tried = [(x + side, y + 4 + LINE * row) for row in ROWS for side in (10, -10 - wide)]
         boxes = [(a, b - 11, a + wide, b + 3) for a, b in tried]
-        inside = [i for i, box in enumerate(boxes) if box[0] >= LEFT and box[2] <= WIDTH and box[1] >= TOP - LINE]
+        lowest = HEIGHT - BOTTOM
+        inside = [
+            i
+            for i, box in enumerate(boxes)
+            if box[0] >= LEFT and box[2] <= WIDTH and box[1] >= TOP - LINE and box[3] <= lowest
+        ]
         free = [i for i in inside if not any(_meet(boxes[i], other) for other in taken)]
         best = (free or inside or [0])[0]
         taken.append(boxes[best])

@@ -36,7 +36,7 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Normal from gray": ("normal", {"control": "off"}),
     "Best": ("best", {}),
 }
-MOST_EXCESS = 0.2  # of the chart's axis
+MOST_EXCESS = 0.3  # of the chart's axis
 ASKED = len(quality_prompts()) // MESH_COUNT  # prompts of each mesh
 
 
