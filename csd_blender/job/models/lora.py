@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from ..errors import JobError, shortened
 from .contents import Header, read_header, read_json, read_remarks, readable, unreadable
@@ -211,7 +212,7 @@ def _alpha_beside(file: Path, header: Header) -> dict[str, float]:
     return {ADAPTER: float(alpha)}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
