@@ -53,6 +53,12 @@ def test_a_picture_that_is_no_path_is_refused(picture):
         start_job({"prompt": "an owl", "picture": given}, None, "text-to-3d")
 
 
+def test_no_picture_is_as_if_none_was_given():
+    gather = module("addon.kinds.object.settings").gather
+    given = {"prompt": "an owl", "picture": None}
+    assert gather(bpy.context.scene, given)["recipe"] == gather(bpy.context.scene, {"prompt": "an owl"})["recipe"]
+
+
 def test_a_picture_that_is_used_is_not_called_without_effect():
     common, spec = module("addon.kinds.common"), module("job.spec.text_to_3d").TextTo3DJob
     given = {"prompt": "an owl", "picture": "owl.png"}

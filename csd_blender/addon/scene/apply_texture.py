@@ -85,7 +85,8 @@ def corner_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
 
     Touches no Blender data, so any thread may call it.
     """
-    return _at_corners(folder / files.RESULT_UV, folder, part, target)
+    values = _at_corners(folder / files.RESULT_UV, folder, part, target)
+    return values if values is not None and np.isfinite(values).all() else None
 
 
 def exported_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
@@ -103,7 +104,7 @@ def _at_corners(path: Path, folder: Path, part: int, target: Target) -> np.ndarr
         values[target.corners.ravel()] = uv[chosen].reshape(-1, 2)
     except UNREADABLE:
         return None
-    return values if np.isfinite(values).all() else None
+    return values
 
 
 def job_uv(folder: Path, part: int, target: Target) -> np.ndarray | None:
@@ -299,7 +300,7 @@ def apply_part(
     if uv_maps.is_overwritten(obj, layer, wanted):
         notes.append(
             f"The texture does not fit “{obj.name}” as it is seen now: its modifiers change or remove the UV map "
-            f"“{layer}” otherwise than when the job began (UV Warp, UV Project, Data Transfer, nodes)."
+            f"“{layer}”, or no longer do (UV Warp, UV Project, Data Transfer, nodes)."
         )
     return first, notes
 

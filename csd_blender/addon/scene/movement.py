@@ -15,6 +15,7 @@ LIVING = frozenset(
 MOVING = frozenset("BUILD EXPLODE OCEAN WAVE".split())  # modifiers that change with the time alone
 #: Nodes that know the time, and what is called so.
 OF_TIME = {"INPUT_SCENE_TIME": "the time", "SIMULATION_OUTPUT": "a simulation", "INPUT_ACTIVE_CAMERA": "the camera"}
+AT_REST = 1e-5  # scene units, by which what deforms may be off from where it does nothing
 #: Modifiers that hold to vertices of the mesh that they were bound to, by the property that says whether they are.
 BOUND = {
     "SURFACE_DEFORM": "is_bound",
@@ -30,10 +31,14 @@ def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
     seen = [m for m in obj.modifiers if m.show_viewport]
     living = [f"the modifier “{m.name}”" for m in seen if m.type in LIVING]
     animated = [f"the animation of the modifier “{m.name}”" for m in seen if m.type not in LIVING and m.name in moving]
-    carried = [f"the shape that its parent “{obj.parent.name}” gives it"] if is_virtually_modified(obj) else []
+    carried = (
+        [f"the pose of its parent “{obj.parent.name}”, which would deform it twice"]
+        if is_virtually_modified(obj)
+        else []
+    )
     levels = [(m, m.levels if m.show_viewport else 0) for m in obj.modifiers if m.type == "MULTIRES"]
     finer = [
-        f"the finer levels of the modifier “{m.name}” (set its Level Viewport to {m.total_levels})"
+        f"the finer levels of the modifier “{m.name}” (show it, with its Level Viewport at {m.total_levels})"
         for m, shown in levels
         if shown < m.total_levels
     ]
@@ -45,8 +50,14 @@ def dropped_by_applying(obj: bpy.types.Object) -> list[str]:
 
 
 def is_virtually_modified(obj: bpy.types.Object) -> bool:
-    """Whether the parent of ``obj`` deforms it, as a modifier would that is in no list."""
-    return obj.parent is not None and obj.parent_type in ("ARMATURE", "LATTICE")
+    """Whether the parent of ``obj`` deforms it now, as a modifier would that is in no list."""
+    if obj.parent is None or obj.parent_type not in ("ARMATURE", "LATTICE"):
+        return False
+    parent = obj.parent.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    if obj.parent_type == "LATTICE":
+        return any((point.co - point.co_deform).length > AT_REST for point in parent.data.points)
+    moved = (bone.matrix - bone.bone.matrix_local for bone in parent.pose.bones)
+    return any(abs(value) > AT_REST for matrix in moved for row in matrix for value in row)
 
 
 def moving_modifiers(obj: bpy.types.Object) -> set[str]:

@@ -41,11 +41,11 @@ def convert_model(arguments: argparse.Namespace) -> int:
     if target.suffix.lower() != ".safetensors":
         raise JobError("bad_setting", f"{target} does not end with .safetensors")
     refuse_present(target)
+    pieces = list_of(source) if is_part(source) and arguments.out is None else None
     header = write_tensors(read_tensors(source), target, source)
     print(target)
-    listed = is_part(source) and arguments.out is None and write_list(source)
-    if listed:
-        print(listed)
+    if pieces is not None:
+        print(write_list(*pieces))
     if not (is_part(source) and target.name.startswith(PARTS)) and not is_single_file(header):
         print("Note: these are not the weights of a whole model, so that no job takes them for one.")
     return 0
@@ -56,24 +56,28 @@ def is_part(source: Path) -> bool:
     return (source.parent / "config.json").is_file()
 
 
-def write_list(source: Path) -> Path | None:
-    """The list of a part's pieces beside them, where ``source`` is one of several and the list of the pickles is there;
-    None where it is not, or the new one is there already. Raises ``JobError`` as :func:`write_tensors`."""
+def list_of(source: Path) -> tuple[Path, str] | None:
+    """Of one of several pieces whose list is there: the file and the text of the new one's list, unless that is there
+    already. Raises ``JobError('model_unreadable')`` for a damaged one."""
     stem = PIECE.sub("", source.stem)
     old = source.with_name(f"{stem}{source.suffix}.index.json")
     new = source.with_name(usual_name(stem, source) + ".safetensors.index.json")
     if stem == source.stem or not old.is_file() or os.path.lexists(new):
         return None
-    told = read_json(old)
-    pieces = told.get("weight_map")
+    pieces = read_json(old).get("weight_map")
     if not isinstance(pieces, dict) or not all(isinstance(name, str) for name in pieces.values()):
         raise unreadable(f"{old} is damaged", "Get the model again.")
     renamed = {key: usual_name(Path(name).stem, source) + ".safetensors" for key, name in pieces.items()}
+    return new, json.dumps({"metadata": {}, "weight_map": renamed}, indent=2)
+
+
+def write_list(file: Path, text: str) -> Path:
+    """Raises ``JobError`` as :func:`write_tensors`."""
     try:
-        new.write_text(json.dumps({"metadata": {}, "weight_map": renamed}, indent=2), "utf-8")
+        file.write_text(text, "utf-8")
     except OSError as error:
-        raise _not_written(error, new) from None
-    return new
+        raise _not_written(error, file) from None
+    return file
 
 
 def usual_name(stem: str, source: Path) -> str:

@@ -8,8 +8,7 @@ of the velocities times ``1 - sigma``. Texts are read by two CLIP encoders side 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,7 +39,6 @@ from .text import TextReader, layer_before_last_and_whole
 from .vae import decode_pictures, encode_pictures, latent_factor
 
 T5_TOKENS = 256  # of a text, as the family's own pipeline gives them
-SIDES = re.compile(r", (?:front|side|back|overhead) view\b")  # as prompts name them
 
 
 @dataclass
@@ -79,7 +77,11 @@ class FlowModel:
         return latent_factor(self.vae)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
-        shorter = list(prompts) if self.long_text is None else [self._for_clip(prompt) for prompt in prompts]
+        return self.encode_headed(prompts, {})
+
+    def encode_headed(self, prompts: Sequence[str], heads: Mapping[str, str]) -> Conditions:
+        """See :func:`~.model.encode_texts`: where a T5 reads the whole text, CLIP is given less of its head."""
+        shorter = [self._for_clip(text, heads.get(text, text)) for text in prompts]
         (first, pooled), (second, second_pooled) = self.text.read_all(shorter), self.second_text.read_all(shorter)
         both = torch.cat([first, second], dim=-1)
         both = F.pad(both, (0, self.width - both.shape[-1]))
@@ -93,13 +95,13 @@ class FlowModel:
         reader = self.text if self.long_text is None else self.long_text
         return reader.fitting(prompt, ending)
 
-    def _for_clip(self, text: str) -> str:
-        """What the CLIP encoders are given of a text that only the T5 can read whole: of the prompt what they can, and
-        the words for a side behind it, with what follows them."""
-        sides = [found.start() for found in SIDES.finditer(text)]
-        if not sides:
-            return text  # cut by the tokenizer, as the family's own pipeline does
-        return self.text.fitting(text[: sides[-1]], text[sides[-1] :]) + text[sides[-1] :]
+    def _for_clip(self, text: str, head: str) -> str:
+        """As much of the head as CLIP reads with what stands behind it; a text that is its head is cut by the
+        tokenizer, as the family's own pipeline does."""
+        ending = text[len(head) :]
+        if self.long_text is None or not ending:
+            return text
+        return self.text.fitting(head, ending) + ending
 
     def free_text_encoder(self) -> None:
         for reader in (self.text, self.second_text, self.long_text):

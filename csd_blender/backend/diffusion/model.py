@@ -6,7 +6,7 @@ families' dataclasses (:mod:`.stable_diffusion`, :mod:`.deepfloyd`); :class:`Dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -217,3 +217,14 @@ def resize(pictures: Tensor, side: int) -> Tensor:
         return pictures
     shrinks = max(height, width) > 2 * side
     return F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def encode_texts(model: DiffusionModel, texts: Sequence[str], heads: Mapping[str, str]) -> Conditions:
+    """Texts encoded as ``encode_prompts`` does, by a model that has an encoder of few tokens beside one of many, with
+    what stands behind the prompt read by both.
+
+    Args:
+        heads: by text, the prompt that it begins with.
+    """
+    headed: Callable[[Sequence[str], Mapping[str, str]], Conditions] | None = getattr(model, "encode_headed", None)
+    return model.encode_prompts(texts) if headed is None else headed(texts, heads)

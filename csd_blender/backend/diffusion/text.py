@@ -12,10 +12,12 @@ from torch import Tensor
 
 #: Words with the blanks before them and the commas behind them; all together they are the text again.
 WORDS = re.compile(r"\s*[^\s,，、。]+[,，、。]*|\s*[,，、。]+|\s+$")
-LONG_WORD = 32  # characters; a shorter one is left out as a whole, but in
+LONG_WORD = 32  # characters; a shorter one is left out as a whole, but not in
+#: scripts that have no blanks between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
 UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\uffdc\U00020000-\U0003ffff]"
-)  # Thai, Chinese, Japanese …
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3190-\ua4cf\uf900-\ufaff\uff66-\uff9d"
+    r"\U00020000-\U0003ffff]"
+)
 
 
 def largest(count: int, holds: Callable[[int], bool]) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.conditions import Conditions, cat, mix
-from ..diffusion.model import DiffusionModel
+from ..diffusion.model import DiffusionModel, encode_texts
 from ..diffusion.words import GuidanceWords
 from ..render.cameras import Cameras
 from ..support.reporting import Reporter
@@ -180,12 +180,14 @@ def encode_job_prompts(
         wordings: good and bad words behind the prompt, for the branches ``good`` and ``bad``; None leaves them out.
         worded: what these words stand behind, by view word as ``per_view``, and "" for the prompt; where it is another.
     """
-    per_view = per_view or {}
+    per_view, heads = per_view or {}, dict[str, str]()
 
     def texts_of(text: str, *more: str, own: Mapping[str, str] = {}) -> tuple[dict[str, str], dict[str, str]]:
         def behind(*parts: str) -> dict[str, str]:
             words = ", ".join(part for part in parts if part)
-            return {v: view_prompt(own.get(v, text), v, words) for v in ("", *VIEWS)}
+            made = {v: view_prompt(own.get(v, text), v, words) for v in ("", *VIEWS)}
+            heads.update({full: view_prompt(own.get(v, text), None) for v, full in made.items()})
+            return made
 
         return behind(extra, *more), behind(extra, close_up, *more)
 
@@ -197,7 +199,7 @@ def encode_job_prompts(
     for name, words in zip(("good", "bad"), wordings or ()):
         texts[name] = texts_of(prompt, words, own={"": prompt} | dict(per_view) | dict(worded))
     distinct = list(dict.fromkeys(text for pair in texts.values() for table in pair for text in table.values()))
-    encoded = model.encode_prompts(distinct)
+    encoded = encode_texts(model, distinct, heads)
     rows = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(distinct)}
     branches = {
         name: PromptTable(*({view: rows[text] for view, text in table.items()} for table in pair))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ def licence_of(name: str) -> str:
 
 def excludes_work(name: str) -> bool:
     """Whether the licence that a model's page names says itself that it is for no commercial work."""
-    words = licence_of(name).lower().replace("_", "-").replace(" ", "-")
-    return any(part in words for part in ("-nc", "noncommercial", "non-commercial", "research", "amlr"))
+    words = re.findall("[a-z0-9]+", licence_of(name).lower())
+    said = " ".join(words)
+    pairs = ("non commercial", "research only", "intel research")
+    return bool({"nc", "noncommercial", "amlr"} & set(words)) or any(pair in said for pair in pairs)
 
 
 def unknown_terms(name: str) -> str:

@@ -357,21 +357,3 @@ def test_hair_keeps_its_material_where_a_modifier_brings_another_one(accepted, j
         cube().modifiers.new("Paint", "NODES").node_group = tree
     material, _ = accepted(skin, hair, job=job)
     assert [slot.material for slot in cube().material_slots] == [material, hair]
-
-
-def test_hair_keeps_its_material_while_the_texture_grows(monkeypatch):
-    grow_hair(1)
-    skin, hair = metal("Skin"), fur()
-    cube().data.materials.clear()
-    for material in (skin, hair):
-        cube().data.materials.append(material)
-    made = HandJob(monkeypatch)
-    made.write_uv(["user"])
-    made.preview()
-    assert cube().material_slots[1].material == hair and cube().material_slots[0].material != skin
-    made.preview()
-    made.finish(["user"])
-    assert cube().material_slots[1].material == hair
-    bpy.ops.csd.discard()
-    assert [slot.material for slot in cube().material_slots] == [skin, hair]
-    assert [slot.link for slot in cube().material_slots] == ["DATA", "DATA"]

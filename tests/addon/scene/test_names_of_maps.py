@@ -1,5 +1,6 @@
 """The map that a preview added has a name, and other maps may have it, too: these stay."""
 
+import numpy as np
 import pytest
 
 from tests.support.blender import bpy, cube, module, select
@@ -97,9 +98,12 @@ def test_a_copy_of_the_added_map_in_another_mesh_goes_with_it(by_hand, tmp_path,
 
 @pytest.mark.parametrize("end", ["accept", "discard", "save"])
 def test_a_copy_that_was_unwrapped_since_is_the_artists(by_hand, tmp_path, end):
+    before = bpy.data.meshes.new_from_object(cube())  # one that had such a map, which it shares its values with
+    before.uv_layers[0].name = PREVIEW_MAP
     job = by_hand()
-    job.write_uv(["new"])
+    uv = job.write_uv(["new"])
     job.preview()
+    before.uv_layers[0].data.foreach_set("uv", np.resize(uv[0, 0], 2 * len(before.loops)))
     baked = bpy.data.meshes.new_from_object(cube(), preserve_all_data_layers=True)
     values = [0.125, 0.25] * len(baked.loops)
     baked.uv_layers[PREVIEW_MAP].data.foreach_set("uv", values)  # (by "uv" the arrays of both meshes would change)
@@ -107,6 +111,7 @@ def test_a_copy_that_was_unwrapped_since_is_the_artists(by_hand, tmp_path, end):
     while own.uv_layers:
         own.uv_layers.remove(own.uv_layers[0])
     own.uv_layers.new(name=PREVIEW_MAP)
+    assert before.uv_layers[0].name == PREVIEW_MAP
     job.finish(["new"])
     if end == "save":
         bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
@@ -114,4 +119,4 @@ def test_a_copy_that_was_unwrapped_since_is_the_artists(by_hand, tmp_path, end):
         (job.jobs.accept if end == "accept" else bpy.ops.csd.discard)()
     assert [u.name for u in baked.uv_layers] == ["UVMap", PREVIEW_MAP]
     assert baked.uv_layers[PREVIEW_MAP].uv[0].vector[:] == (0.125, 0.25)
-    assert [u.name for u in own.uv_layers] == [PREVIEW_MAP]
+    assert [u.name for u in own.uv_layers] == [u.name for u in before.uv_layers] == [PREVIEW_MAP]

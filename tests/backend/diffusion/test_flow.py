@@ -10,7 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
 from csd_blender.backend.diffusion import flow
 from csd_blender.backend.diffusion.loading import load_model
-from csd_blender.backend.diffusion.model import NoiseSchedule
+from csd_blender.backend.diffusion.model import NoiseSchedule, encode_texts
 from csd_blender.backend.distillation import inversion
 from csd_blender.backend.distillation.score import weight
 from csd_blender.backend.pipelines.texture import texture_mesh
@@ -66,18 +66,19 @@ def test_a_prompt_that_clip_cannot_read_whole_is_read_whole_by_the_t5(folders):
     prompt = " ".join(["a red wooden mug"] * 12)
     assert len(clip(prompt).input_ids) > 77 and len(long(prompt + ending).input_ids) <= 256
     assert model.fitting_prompt(prompt, ending) == prompt
-    found = model.encode_prompts([prompt + ending, prompt + ", front view"])
+    behind = (ending, ", front view", ", no shadows", ", blurry", "")
+    texts = [prompt + said for said in behind]
+    found = encode_texts(model, texts, dict.fromkeys(texts, prompt))
     text, *_ = own_pipeline(folders[True]).encode_prompt(
-        prompt + ending, None, None, device=CPU, do_classifier_free_guidance=False
+        texts[0], None, None, device=CPU, do_classifier_free_guidance=False
     )
     close(found.text[:1, 77:], text[:, 77:])
-    assert not torch.equal(*found.text[:, :77].unbind()), "CLIP is told the side, too"
-    again = load_model(str(folders[True]), CPU)
-    again.fitting_prompt(prompt, ending + ", no shadows" * 9)  # what other jobs asked before changes nothing
-    again.fitting_prompt(prompt[:40], ending)
-    close(again.encode_prompts([prompt + ending]).text, found.text[:1])
-    short = again.encode_prompts(["a red fox, front view"]).text
-    close(short, load_model(str(folders[True]), CPU).encode_prompts(["a red fox, front view"]).text)
+    rows = list(found.text[:, :77])
+    different = [torch.equal(one, other) for i, one in enumerate(rows) for other in rows[:i]]
+    assert not any(different), "CLIP is told what stands behind the prompt, too"
+    close(encode_texts(model, texts[-1:], {texts[-1]: prompt}).text, model.encode_prompts(texts[-1:]).text)
+    own = f"a red car, side view, {prompt}"  # words of the artist's own are no ending
+    assert model._for_clip(own + ending, own).startswith("a red car, side view")
     without = load_model(str(folders[False]), CPU)
     assert len(clip(without.fitting_prompt(prompt, ending) + ending).input_ids) <= 77
 

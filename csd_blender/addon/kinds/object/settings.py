@@ -30,6 +30,8 @@ STAGE_STEPS = ("coarse_steps", "refine_steps")
 def gather(scene: bpy.types.Scene, overrides: dict) -> dict:
     """Every setting by name, see :func:`common.gather`. A script that gives a picture means the recipe for it; who
     refines a shape again means one that refines, whatever stands in the panel."""
+    if overrides.get("picture", "") is None:
+        overrides = {name: value for name, value in overrides.items() if name != "picture"}
     picture = overrides.get("picture", "")
     if not isinstance(picture, str):
         raise bad("picture", picture, "the path of a file")

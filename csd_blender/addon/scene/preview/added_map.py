@@ -19,7 +19,8 @@ _taken: dict[int, dict[str, dict]] = {}
 
 def added(mesh: bpy.types.Mesh):
     """What the preview added to ``mesh``: ``slot`` (whether one), ``uv``, the ``sum`` of what that holds, the ``job``
-    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps."""
+    (:func:`preview_key`) that it is of, and, to come back, ``active``, ``render`` and their places among the maps; and
+    which ``others`` had a map of that name already."""
     if ADDED not in mesh:
         mesh[ADDED] = {}
     return mesh[ADDED]
@@ -51,6 +52,7 @@ def add_uv(obj: bpy.types.Object, values: np.ndarray, key: str) -> str:
         record["uv"], record["job"], record["active"], record["render"] = name, key, active, render
         record["places"] = [names.index(n) if n else 0 for n in (active, render)]
         record["sum"] = uv_maps.sum_of(mesh, name)
+        record["others"] = [m.name for m in bpy.data.meshes if m != mesh and name in m.uv_layers]
         before = _taken.get(mesh.session_uid, {}).get(record["sum"], {})
         seen, rendered = before.get("left", (True, True)) if before.get("job") == key else (True, True)
         if seen and active and pinned_modifiers.goes_by_active(mesh):
@@ -147,7 +149,9 @@ def copied_to(mesh: bpy.types.Mesh) -> list[bpy.types.Mesh]:
     name = added_uv(mesh)
     if not name.startswith(uv_maps.PREVIEW_NAME):
         return []
+    others = mesh[ADDED].get("others", ())
     found = [m for m in bpy.data.meshes if m != mesh and name in m.uv_layers and ADDED not in m and m.is_editable]
+    found = [m for m in found if m.name not in others]
     known = pairs_of(mesh, name) if found else None
     pairs = {m: pairs_of(m, name) for m in found}
     return [m for m in found if len(pairs[m]) and np.isin(pairs[m], known).all()]

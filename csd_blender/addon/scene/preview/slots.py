@@ -6,7 +6,6 @@ from typing import Any
 
 import bpy
 
-from ..slots_used import slots_for_texture
 from .temporary import HIDES, NUMBER, is_temporary, numbered
 
 
@@ -29,14 +28,13 @@ def cover_slots(obj: bpy.types.Object, material: bpy.types.Material, every: bool
     """Cover the slots of ``obj`` with ``material``, or with what looks like it: each slot gets one of its own, by which
     its record is found again wherever the slot is moved to."""
     changed, first = False, not obj.csd.slots
-    shown = slots_for_texture(obj) if obj.particle_systems else range(len(obj.material_slots))
     settle(obj)
     for i, slot in enumerate(obj.material_slots):
         hidden = record_of(obj, i, slot)
-        if hidden is None and ((slot.link == "OBJECT" and not every) or i not in shown):
+        if hidden is None and slot.link == "OBJECT" and not every:
             if first:
                 obj.csd.slots.add().number = i
-            continue  # a material of the twin's own, or of hair, which stays
+            continue  # a material of the twin's own, which stays
         if hidden is None or not (is_temporary(slot.material) or is_empty(slot)):
             hidden = note(obj, i, slot, hidden)
         own = numbered(material, hidden.number)

@@ -98,7 +98,7 @@ def read_picture(data: bytes) -> Picture:
 
 
 #: How files of other kinds begin, which people have as well.
-OTHERS = ((b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"<svg", "SVG"), (b"%PDF", "PDF"))
+OTHERS = ((b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
 
 
 def in_bytes(picture: Image.Image) -> Image.Image:
