@@ -111,7 +111,7 @@ def _of_method(method: Method) -> dict[str, str]:
         reason = f"{method.label} goes by its scale" if method.uses_guidance_scale else "Its weights are fixed"
         found |= dict.fromkeys(weights, reason)
     if not method.reads_negative_prompt:
-        found |= dict.fromkeys(("negative_prompt", "negative_weight", "negative_course"), f"{method.label} reads none")
+        found["negative_prompt"] = f"{method.label} reads none"
     if method.finds_noise:
         found["noise"] = f"{method.label} finds its own"
     if method.finds_times:
