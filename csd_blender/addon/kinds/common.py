@@ -103,8 +103,7 @@ def unused(kind: type[Any], csd: Any) -> dict[str, str]:
 def idle_notes(kind: type[Any], scene: bpy.types.Scene, overrides: dict) -> list[str]:
     """A sentence for each setting that a script gave and that has no effect with the rest; the panel shows it gray."""
     usual = {s.name: s.default for s in shown_settings(kind)}
-    meant = after_picture(overrides, overrides.get("picture")) if "recipe" not in overrides else overrides
-    idle = without_effect(kind, in_panel(kind, scene.csd, meant))
+    idle = without_effect(kind, in_panel(kind, scene.csd, after_picture(overrides, overrides.get("picture"))))
     given = [name for name in idle if name in overrides and overrides[name] != usual.get(name)]
     return [f"The setting {name} has no effect. {idle[name]}." for name in given]
 

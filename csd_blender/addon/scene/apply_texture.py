@@ -283,9 +283,9 @@ def apply_part(
     if not obj.material_slots:
         obj.data.materials.append(None)
     before = [slot.material for slot in obj.material_slots]
-    taken = slots_for_texture(obj)
+    faces = slots_of_faces(obj)
+    taken = slots_for_texture(obj, faces)
     if keeps_finish:
-        faces = slots_of_faces(obj)
         taken = [i for i in taken if i in faces or has_color(before[i])]
         made = iter(edited_materials([before[i] for i in taken], image, layer, name))
     else:

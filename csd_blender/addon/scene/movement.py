@@ -71,13 +71,15 @@ def moving_modifiers(obj: bpy.types.Object) -> set[str]:
 
 def moving_curves(data: bpy.types.AnimData) -> list[bpy.types.FCurve]:
     """All curves that move something: drivers, keyframes, and those that were pushed down into strips of the NLA."""
-    curves = [*data.drivers, *curves_of(data)]
+    return [*data.drivers, *(curve for player in (data, *strips_of(data)) for curve in curves_of(player))]
+
+
+def strips_of(data: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
+    """All strips of the NLA, also those in meta strips."""
     strips = [strip for track in data.nla_tracks for strip in track.strips]
-    while strips:
-        strip = strips.pop()
-        curves += curves_of(strip)
-        strips += strip.strips  # of a meta strip
-    return curves
+    for strip in strips:
+        strips += strip.strips
+    return strips
 
 
 def curves_of(user: bpy.types.AnimData | bpy.types.NlaStrip) -> list[bpy.types.FCurve]:
@@ -102,11 +104,10 @@ def stilled_by_applying(obj: bpy.types.Object) -> list[str]:
         # Where another one lies seen from the object counts, so that it does not matter which of both moves.
         if others and not movers and is_moving(obj):
             movers = [obj.name]
-        trees = _trees(modifier.node_group) if modifier.type == "NODES" and modifier.node_group else []
-        movers += dict.fromkeys(OF_TIME[n.type] for tree in trees for n in tree.nodes if n.type in OF_TIME)
+        movers += _of_time(modifier)
         texture = getattr(modifier, "texture", None)
-        trees += [texture] if texture is not None else []
-        movers += [tree.name for tree in trees if tree.animation_data and moving_curves(tree.animation_data)]
+        looked_at = [*_trees(modifier), *([texture] if texture is not None else [])]
+        movers += [one.name for one in looked_at if one.animation_data and moving_curves(one.animation_data)]
         if movers:
             found.append(f"“{modifier.name}” ({', '.join(movers)})")
     return found
@@ -119,15 +120,16 @@ def is_moving(obj: bpy.types.Object) -> bool:
         animated = [o.animation_data for o in owners if o is not None and o.animation_data is not None]
         if any(moving_curves(data) for data in animated) or obj.constraints or obj.rigid_body is not None:
             return True
-        if any(m.type in LIVING or m.type in MOVING or _knows_time(m) for m in obj.modifiers):
+        if any(m.type in LIVING or m.type in MOVING or _of_time(m) for m in obj.modifiers):
             return True
         obj = obj.parent
     return False
 
 
-def _knows_time(modifier: bpy.types.Modifier) -> bool:
-    trees = _trees(modifier.node_group) if modifier.type == "NODES" else []
-    return any(node.type in OF_TIME for tree in trees for node in tree.nodes)
+def _of_time(modifier: bpy.types.Modifier) -> list[str]:
+    """What a modifier's nodes know of the time."""
+    types = [node.type for tree in _trees(modifier) for node in tree.nodes]
+    return list(dict.fromkeys(OF_TIME[kind] for kind in types if kind in OF_TIME))
 
 
 def _others(modifier: bpy.types.Modifier) -> Iterator[bpy.types.Object]:
@@ -135,7 +137,7 @@ def _others(modifier: bpy.types.Modifier) -> Iterator[bpy.types.Object]:
     values = [getattr(modifier, p.identifier) for p in modifier.bl_rna.properties if p.type == "POINTER"]
     if modifier.type == "NODES":
         values += _inputs(modifier)
-        sockets = [s for tree in _trees(modifier.node_group) for node in tree.nodes for s in node.inputs]
+        sockets = [s for tree in _trees(modifier) for node in tree.nodes for s in node.inputs]
         values += [getattr(s, "default_value", None) for s in sockets if s.type in ("OBJECT", "COLLECTION")]
     for value in values:
         if isinstance(value, bpy.types.Object):
@@ -153,9 +155,9 @@ def _inputs(modifier: bpy.types.NodesModifier) -> list[object]:
     return [getattr(getattr(inputs, name), "value", None) for name in names if name != "rna_type"]
 
 
-def _trees(tree: bpy.types.NodeTree | None) -> list[bpy.types.NodeTree]:
-    """``tree`` and all groups in it."""
-    found = [] if tree is None else [tree]
+def _trees(modifier: bpy.types.Modifier) -> list[bpy.types.NodeTree]:
+    """A modifier's nodes and all groups in them; none of one that has no nodes."""
+    found = [modifier.node_group] if modifier.type == "NODES" and modifier.node_group else []
     for one in found:
         found += [n.node_tree for n in one.nodes if n.type == "GROUP" and n.node_tree and n.node_tree not in found]
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import bpy
 import numpy as np
 
@@ -29,9 +31,10 @@ def _shown(mesh: bpy.types.Mesh, count: int) -> list[int]:
     return np.unique(np.clip(used, 0, count - 1)).tolist() if count else []
 
 
-def slots_for_texture(obj: bpy.types.Object) -> list[int]:
-    """All slots but those that nothing shows except particles, hair mostly: the texture is none for them."""
-    faces, particles = slots_of_faces(obj), slots_of_particles(obj)
+def slots_for_texture(obj: bpy.types.Object, faces: Sequence[int]) -> list[int]:
+    """All slots but those that nothing shows except particles, hair mostly: the texture is none for them. ``faces``:
+    as :func:`slots_of_faces` has them."""
+    particles = slots_of_particles(obj)
     return [i for i in range(len(obj.material_slots)) if i in faces or i not in particles]
 
 

@@ -197,7 +197,7 @@ def encode_job_prompts(
         "null": ({"": ""},) * 2,
     }
     for name, words in zip(("good", "bad"), wordings or ()):
-        texts[name] = texts_of(prompt, words, own={"": prompt} | dict(per_view) | dict(worded))
+        texts[name] = texts_of(worded.get("", prompt), words, own=worded or per_view)
     distinct = list(dict.fromkeys(text for pair in texts.values() for table in pair for text in table.values()))
     encoded = encode_texts(model, distinct, heads)
     rows = {text: encoded.select(slice(i, i + 1)) for i, text in enumerate(distinct)}
@@ -230,7 +230,6 @@ def job_prompts(
     if wordings:
         longer = f"{ending}, {max(words.good, words.bad, key=len)}"
         worded = {view: model.fitting_prompt(text, longer) for view, text in {"": prompt, **(per_view or {})}.items()}
-        worded = {view: worded.get(view, worded[""]) for view in ("", *VIEWS)}
         if fitting == prompt != worded[""]:
             said = f"for SDS-Bridge, whose words stand behind it, it goes by “{worded['']}”"
             reporter.warn("prompt_cut", f"The model cannot read so long a prompt; {said}.")

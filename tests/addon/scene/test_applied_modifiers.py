@@ -292,17 +292,6 @@ def said_of(text):
     return [w for w in exported.warnings if text in w]
 
 
-@pytest.mark.parametrize("way", [boolean, child, collection, mirror_that_moves_itself, nodes])
-def test_it_is_said_what_will_no_longer_move(way):
-    cube().modifiers.new("Parts", "SUBSURF")
-    way(False)
-    assert not said_of("ends how it changes")
-    cube().modifiers.clear()
-    cube().modifiers.new("Parts", "SUBSURF")
-    way(True)
-    assert said_of("ends how it changes by “Cut”")
-
-
 def test_levels_that_simplify_holds_back_are_named():
     cube().modifiers.new("Smooth", "SUBSURF").levels = 3
     bpy.context.scene.render.use_simplify = True
@@ -379,8 +368,11 @@ def cutter_of_nodes(moves):
     cube().modifiers["Cut"].object.modifiers.new("Nodes", "NODES").node_group = tree
 
 
-@pytest.mark.parametrize("way", [nodes_that_are_given, textured, cutter_of_nodes])
-def test_it_is_said_of_what_moves_by_way_of_others_too(way):
+@pytest.mark.parametrize(
+    "way",
+    [boolean, child, collection, mirror_that_moves_itself, nodes, nodes_that_are_given, textured, cutter_of_nodes],
+)
+def test_it_is_said_what_will_no_longer_move(way):
     cube().modifiers.new("Parts", "SUBSURF")
     way(False)
     assert not said_of("ends how it changes")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import bpy
 
+from ..movement import strips_of
 from .base_color import nodes_of, shown_shaders, source_of
 from .build import add_picture, build_material
 
@@ -59,9 +60,7 @@ def _own_actions(owner: bpy.types.ID | None) -> None:
     if data.use_tweak_mode:  # a strip's action is being edited, and none can be put in another's place
         data.use_tweak_mode = False
     copies: dict[bpy.types.Action, bpy.types.Action] = {}
-    players: list = [data, *[strip for track in data.nla_tracks for strip in track.strips]]
-    for player in players:
-        players += getattr(player, "strips", [])  # of a meta strip
+    for player in (data, *strips_of(data)):
         if player.action is None:
             continue
         slot = getattr(player, "action_slot", None)

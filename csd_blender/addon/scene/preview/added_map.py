@@ -138,7 +138,7 @@ def find_again(mesh: bpy.types.Mesh) -> None:
 
 def pairs_of(mesh: bpy.types.Mesh, name: str) -> np.ndarray:
     """The different UVs of a map, one number for the bytes of each; none while a mode has the mesh to itself."""
-    if name not in mesh.uv_layers or checks.is_away(mesh):
+    if checks.is_away(mesh):
         return np.zeros(0, np.int64)
     return np.unique(np.ascontiguousarray(uv_maps.read_map(mesh.uv_layers[name])).view(np.int64).ravel())
 
